@@ -1,0 +1,1 @@
+"""The science: plain PyTorch, without Ray and without the orchestrator."""

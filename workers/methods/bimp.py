@@ -1,0 +1,54 @@
+"""Budgeted iterative magnitude pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from workers.errors import SpecError
+from workers.methods import phases
+from workers.methods.base import Method, hyperparameter
+from workers.methods.dense import Dense
+from workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
+
+
+@dataclass(kw_only=True)
+class BIMP(Method):
+    """Budgeted IMP (Zimmer et al. 2023, section 4).
+
+    A total budget of `train.epochs` epochs T: dense training for T_0 = `pretrain_epochs` < T on a linear schedule,
+    then IMP with ALLR (or LLR) over the remaining T - T_0, split over the phases, the remainder to the last.
+    In ALLR the length of the dense schedule is T_0.
+
+    Cost per step: one multiplication of the gradients with the mask, after the pretraining.
+    """
+
+    pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
+    retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
+    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1)
+
+    def check(self, trial: TrialSpec) -> None:
+        """The budget leaves at least one epoch of retraining a phase."""
+        rest = trial.train.epochs - self.pretrain_epochs
+        if rest < self.phases:
+            raise SpecError(
+                "pretrain_epochs",
+                f"{self.pretrain_epochs} of a budget of {trial.train.epochs} epochs (train.epochs) leaves "
+                f"{max(rest, 0)} for {self.phases} retraining phase(s); at most {trial.train.epochs - self.phases} fit",
+            )
+
+    def stage(self, trial: TrialSpec) -> Stage:
+        """Dense training on a linear schedule, then the phases."""
+        train = replace(
+            trial.train,
+            epochs=self.pretrain_epochs,
+            schedule="linear",
+            end_lr=0.0,
+            step_epochs=None,
+            milestones=None,
+            gamma=None,
+        )
+        root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train)
+        epochs = phases.split(trial.train.epochs - self.pretrain_epochs, self.phases)
+        retrains = [RetrainSpec(length, self.retrain_schedule) for length in epochs]
+        return phases.chain(root, phases.levels(trial.sparsity, self.phases), retrains, "magnitude")

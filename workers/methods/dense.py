@@ -1,0 +1,18 @@
+"""Plain training: the control of every comparison, and the network that pruning starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workers.methods.base import Method
+
+
+@dataclass(kw_only=True)
+class Dense(Method):
+    """Training without sparsification.
+
+    Cost per step: none beyond the training itself.
+    """
+
+    takes_sparsity: ClassVar[bool] = False

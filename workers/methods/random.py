@@ -1,0 +1,20 @@
+"""Random pruning, the control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workers.methods.imp import IMP
+
+
+@dataclass(kw_only=True)
+class RandomPruning(IMP):
+    """Random pruning with IMP's machinery: the control that a fair comparison needs (Blalock et al. 2020).
+
+    The weights to prune are drawn uniformly from those still alive, by the trial's seed; everything else is IMP's.
+
+    Cost per step: one multiplication of the gradients with the mask.
+    """
+
+    criterion: ClassVar[str] = "random"

@@ -1,0 +1,86 @@
+"""How a name becomes a thing: the project's own registries, entry points, and `module:name`.
+
+The registries say where a thing lives, as text, so that a name can be looked up and its options checked without
+importing torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from workers.errors import UserError, unknown
+from workers.spec import Choice, Value, freeze
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a dataset or a model lives (`module:name`) and its options with their defaults."""
+
+    target: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+def load(target: str) -> Any:
+    """The object that `module:name` names; a `UserError` when it cannot be imported."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f'cannot load "{target}": {error}') from error
+
+
+def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
+    """The entry for a name: the registry's, an installed package's, or the one that `module:name` points to.
+
+    `kind` is `dataset`, `model` or `method`; other packages register under the entry-point group `prunesweep.<kind>s`.
+    """
+    if name in registry:
+        return registry[name]
+    if ":" in name:
+        return _foreign(name)
+    for point in entry_points(group=f"prunesweep.{kind}s"):
+        if point.name == name:
+            return _foreign(point.value)
+    raise UserError(unknown(kind, name, registry, more=" or module:name"))
+
+
+def choose(kind: str, registry: Mapping[str, Entry], name: str, given: Mapping[str, Any]) -> Choice:
+    """A dataset or model by name with its options complete; raises `UserError` on an option that it lacks."""
+    options = dict(find(kind, registry, name).options)
+    for option, value in given.items():
+        if option not in options:
+            raise UserError(
+                unknown(f"option of {kind} {name}", option, options) if options else _no_options(kind, name)
+            )
+        options[option] = _typed(option, value, options[option])
+    return Choice.of(name, options)
+
+
+def build(kind: str, registry: Mapping[str, Entry], choice: Choice, *args: Any) -> Any:
+    """Call what a choice names with these arguments and the choice's options."""
+    return load(find(kind, registry, choice.name).target)(*args, **choice.settings)
+
+
+def _foreign(target: str) -> Entry:
+    """Another package's object: keyword-only parameters are its options, their defaults part of the key."""
+    parameters = inspect.signature(load(target)).parameters.values()
+    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return Entry(target, {p.name: None if p.default is p.empty else freeze(p.default) for p in named})
+
+
+def _typed(option: str, given: Any, default: Value) -> Value:
+    value: Value = freeze(given)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if default is not None and type(value) is not type(default):
+        raise UserError(f"{option}: {value!r} is not of type {type(default).__name__} (default {default!r})")
+    return value
+
+
+def _no_options(kind: str, name: str) -> str:
+    return f"{kind} {name} has no options"

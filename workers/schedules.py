@@ -1,0 +1,177 @@
+"""Learning rates and sparsities as pure functions of the iteration; no torch, nothing to step, nothing to checkpoint.
+
+`shared/reference/methods.md` fixes the formulas; `peak` is eta, `epoch` is E (iterations per epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import cos, floor, pi, sqrt
+
+from workers.errors import SpecError, unknown
+from workers.spec import RetrainSpec, TrainSpec
+
+Schedule = Callable[[int], float]
+"""Learning rate at iteration 0, 1, ... of a stage."""
+
+DENSE: dict[str, tuple[str, ...]] = {
+    "constant": (),
+    "step": ("step_epochs", "gamma"),
+    "multistep": ("milestones", "gamma"),
+    "exponential": ("gamma",),
+    "linear": ("end_lr",),
+    "cosine": ("end_lr",),
+}
+"""The dense schedules and the settings of `TrainSpec` that each takes."""
+
+RETRAINING = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+"""Retraining schedules that are derived from the dense one."""
+
+TUNABLE = ("constant", "stepped", "cosine", "linear")
+"""Retraining schedules with an initial value and a warm-up of their own."""
+
+RETRAIN_WARMUP = 0.1
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What ALLR needs to know of the prune before this phase.
+
+    `norm_drop` is ||W - W_pruned|| / ||W|| over prunable weights, `fraction` the share of the living weights pruned.
+    """
+
+    norm_drop: float
+    fraction: float
+
+
+def check_dense(train: TrainSpec) -> None:
+    """Raise `SpecError` when the schedule is unknown, lacks a setting, or has one that belongs to another."""
+    if train.schedule not in DENSE:
+        raise SpecError("train.schedule", unknown("schedule", train.schedule, DENSE))
+    takes = DENSE[train.schedule]
+    given = {"step_epochs": train.step_epochs, "milestones": train.milestones, "gamma": train.gamma}
+    for name, value in given.items():
+        if name in takes and value is None:
+            raise SpecError(f"train.{name}", f"schedule {train.schedule} needs {name}")
+        if name not in takes and value is not None:
+            raise SpecError(f"train.{name}", f"schedule {train.schedule} has no {name}")
+    if "end_lr" not in takes and train.end_lr:
+        raise SpecError("train.end_lr", f"schedule {train.schedule} has no end_lr")
+    if train.warmup_epochs >= train.epochs:
+        raise SpecError(
+            "train.warmup_epochs", f"{train.warmup_epochs} warm-up epochs leave none of {train.epochs} for training"
+        )
+
+
+def dense(train: TrainSpec, epoch: int) -> Schedule:
+    """The learning rate of dense training, `epoch` iterations an epoch, over `train.epochs * epoch` iterations.
+
+    A linear warm-up from 0 comes first; `step` and `multistep` count their milestones from the very start, the others
+    run over what remains after it.
+    """
+    total, warmup = train.epochs * epoch, train.warmup_epochs * epoch
+    after = _after_warmup(train, epoch, total - warmup)
+
+    def lr(k: int) -> float:
+        return train.lr * k / warmup if k < warmup else after(k)
+
+    return lr
+
+
+def _after_warmup(train: TrainSpec, epoch: int, length: int) -> Schedule:
+    peak, end, gamma = train.lr, train.end_lr, train.gamma or 0.0
+    warmup = train.warmup_epochs * epoch
+    match train.schedule:
+        case "constant":
+            return lambda k: peak
+        case "step":
+            return lambda k: peak * gamma ** (k // ((train.step_epochs or 1) * epoch))
+        case "multistep":
+            return lambda k: peak * gamma ** sum(k >= m * epoch for m in train.milestones or ())
+        case "exponential":
+            return lambda k: peak * gamma ** ((k - warmup) / epoch)
+        case "linear":
+            return lambda k: _linear(peak, end, (k - warmup) / length)
+        case "cosine":
+            return lambda k: _cosine(peak, end, (k - warmup) / length)
+    raise AssertionError(train.schedule)
+
+
+def retraining(spec: RetrainSpec, train: TrainSpec, epoch: int, pruned: Pruned) -> Schedule:
+    """The learning rate of one retraining phase over `spec.epochs * epoch` iterations.
+
+    `train` is the training that made the dense network, `epoch` its iterations per epoch.
+    """
+    if spec.schedule in TUNABLE:
+        return _tunable(spec, epoch)
+    eta = dense(train, epoch)
+    dense_length, length = train.epochs * epoch, spec.epochs * epoch
+    if spec.schedule == "FT":
+        last = eta(dense_length - 1)
+        return lambda k: last
+    if spec.schedule == "LRW":
+        assert length <= dense_length, "checked when the sweep was read"
+        return lambda k: eta(dense_length - length + k)
+    start = train.warmup_epochs * epoch
+    values = [eta(k) for k in range(start, dense_length)]
+    peak, lowest = max(values), min(values)
+    warmup = floor(RETRAIN_WARMUP * length)
+    rest = length - warmup
+    match spec.schedule:
+        case "SLR":
+            return _warmed(warmup, peak, lambda j: _squeezed(eta, start, peak, j * dense_length // rest))
+        case "CLR":
+            return _warmed(warmup, peak, lambda j: _cosine(peak, lowest, j / rest))
+        case "LLR":
+            return _warmed(warmup, peak, lambda j: _linear(peak, 0.0, j / rest))
+        case "ALLR":
+            high = allr_peak(peak, pruned, spec.epochs / train.epochs)
+            return _warmed(warmup, high, lambda j: _linear(high, 0.0, j / rest))
+    raise AssertionError(spec.schedule)
+
+
+def allr_peak(peak: float, pruned: Pruned, budget: float) -> float:
+    """Initial learning rate of ALLR (Zimmer et al. 2023, section 3.2).
+
+    Dividing the norm drop by the square root of the fraction pruned makes its largest possible value 1; `budget` is
+    the length of the phase over the length of the dense schedule.
+    """
+    return peak * min(1.0, max(pruned.norm_drop / sqrt(pruned.fraction), budget))
+
+
+def cubic_sparsity(final: float, step: int, steps: int) -> float:
+    """Sparsity after prune `step` of `steps` (Zhu & Gupta 2017, equation 1): s (1 - (1 - t/S)^3)."""
+    return final * (1.0 - (1.0 - step / steps) ** 3)
+
+
+def _tunable(spec: RetrainSpec, epoch: int) -> Schedule:
+    length = spec.epochs * epoch
+    assert spec.lr is not None, "checked when the sweep was read"
+    warmup = floor((RETRAIN_WARMUP if spec.warmup is None else spec.warmup) * length)
+    shapes: dict[str, Callable[[float], float]] = {
+        "constant": lambda t: 1.0,
+        "stepped": lambda t: 0.1 ** ((t >= 0.5) + (t >= 0.75)),
+        "cosine": partial(_cosine, 1.0, 0.0),
+        "linear": partial(_linear, 1.0, 0.0),
+    }
+    peak, shape, rest = spec.lr, shapes[spec.schedule], length - warmup
+    return _warmed(warmup, peak, lambda j: peak * shape(j / rest))
+
+
+def _warmed(warmup: int, peak: float, after: Schedule) -> Schedule:
+    return lambda k: peak * k / warmup if k < warmup else after(k - warmup)
+
+
+def _squeezed(eta: Schedule, start: int, peak: float, k: int) -> float:
+    """The dense schedule with its warm-up replaced by the peak."""
+    return peak if k < start else eta(k)
+
+
+def _linear(high: float, low: float, t: float) -> float:
+    return low + (high - low) * (1.0 - t)
+
+
+def _cosine(high: float, low: float, t: float) -> float:
+    return low + (high - low) * (1.0 + cos(pi * t)) / 2.0

@@ -1,0 +1,244 @@
+"""What is asked for: trials and stages as frozen values, and the keys that name them.
+
+A *trial* is one cell of a sweep and one seed. It is a path of *stages*, and its result is its last stage's. A stage is
+one piece of training with one result: a `TrainStage` starts from random weights, a `PruneStage` prunes and retrains
+its parent's network. A stage's *key* is the hash of every field that can change its numbers, its parent's key
+included; nothing that cannot change them (paths, devices, logging) is a field. Light to import: no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+KEY_VERSION = 1
+"""Raised when the meaning of a field changes, so that old results are not taken for new ones."""
+
+Value = str | int | float | bool | None | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A name out of a registry (dataset, model or method) with its options, every default spelled out."""
+
+    name: str
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @classmethod
+    def of(cls, name: str, options: Mapping[str, Value] | None = None) -> Choice:
+        """The choice with its options in canonical order."""
+        return cls(name, tuple(sorted((options or {}).items())))
+
+    @property
+    def settings(self) -> dict[str, Value]:
+        """The options as a dict."""
+        return dict(self.options)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How a network is trained; retraining inherits batch size, optimizer and precision from it.
+
+    Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs) and `gamma` (factor)
+    belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`).
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 0.1
+    schedule: str = "linear"
+    warmup_epochs: int = 0
+    step_epochs: int | None = None
+    milestones: tuple[int, ...] | None = None
+    gamma: float | None = None
+    end_lr: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    augment: bool = True
+    recalibrate: bool = True
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class RetrainSpec:
+    """One retraining phase: its length in epochs and its learning-rate schedule.
+
+    `lr` (the initial value) and `warmup` (a fraction of the phase) are set for the tunable schedules only.
+    """
+
+    epochs: int
+    schedule: str = "ALLR"
+    lr: float | None = None
+    warmup: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One cell of a sweep and one seed: what a row of the results answers."""
+
+    dataset: Choice
+    model: Choice
+    method: Choice
+    seed: int = 0
+    sparsity: float = 0.0
+    train: TrainSpec = TrainSpec()
+
+    @cached_property
+    def key(self) -> str:
+        """Names the trial; equal trials have equal keys."""
+        return _digest({"trial": encode(self)})
+
+
+@dataclass(frozen=True)
+class TrainStage:
+    """Training from random weights over `train.epochs`, dense or with a method that sparsifies on the way."""
+
+    dataset: Choice
+    model: Choice
+    method: Choice
+    seed: int
+    sparsity: float
+    train: TrainSpec
+
+    parent = None
+
+    @cached_property
+    def key(self) -> str:
+        """The stage's name in the store."""
+        return _digest({"train": encode(self)})
+
+    @property
+    def root(self) -> TrainStage:
+        """The stage that the network was first trained in."""
+        return self
+
+    @property
+    def epochs(self) -> int:
+        """The length of this stage."""
+        return self.train.epochs
+
+    @property
+    def start_epoch(self) -> int:
+        """Epochs trained before this stage."""
+        return 0
+
+
+@dataclass(frozen=True)
+class PruneStage:
+    """One phase of iterative pruning: prune the parent's network to `sparsity` of all prunable weights, then retrain.
+
+    `sparsity` is cumulative. Data, model, seed, batch size and optimizer are those of the root.
+    """
+
+    parent: TrainStage | PruneStage
+    sparsity: float
+    retrain: RetrainSpec
+    criterion: str = "magnitude"
+
+    @cached_property
+    def key(self) -> str:
+        """The stage's name in the store."""
+        return _digest({"prune": {**encode(self), "parent": self.parent.key}})
+
+    @cached_property
+    def root(self) -> TrainStage:
+        """The stage that the network was first trained in."""
+        return self.parent.root
+
+    @property
+    def epochs(self) -> int:
+        """The length of this stage."""
+        return self.retrain.epochs
+
+    @cached_property
+    def start_epoch(self) -> int:
+        """Epochs trained before this stage."""
+        return self.parent.start_epoch + self.parent.epochs
+
+
+Stage = TrainStage | PruneStage
+
+
+def path(stage: Stage) -> list[Stage]:
+    """The stages from the root to this one."""
+    return [*path(stage.parent), stage] if stage.parent is not None else [stage]
+
+
+def label(stage: Stage) -> str:
+    """A short name for people: `train dense resnet8 seed 0`, `prune 0.9 retrain 2 ALLR seed 0`."""
+    root = stage.root
+    if isinstance(stage, TrainStage):
+        target = f" {stage.sparsity:g}" if stage.sparsity else ""
+        return f"train {root.method}{target} {root.model} {root.dataset} {stage.epochs} epochs seed {root.seed}"
+    kind = "prune" if stage.criterion == "magnitude" else f"prune ({stage.criterion})"
+    return f"{kind} {stage.sparsity:g} retrain {stage.epochs} epochs {stage.retrain.schedule} seed {root.seed}"
+
+
+def encode(value: Any) -> Any:
+    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
+    if isinstance(value, Choice):
+        return {"name": value.name, "options": {k: encode(v) for k, v in value.options}}
+    if is_dataclass(value):
+        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
+    """The trial that `encode` made this from."""
+    return TrialSpec(**_decoded(data))
+
+
+def decode_stage(data: Mapping[str, Any]) -> Stage:
+    """The stage that `encode` made this from."""
+    if "parent" not in data:
+        return TrainStage(**_decoded(data))
+    retrain = RetrainSpec(**data["retrain"])
+    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, data["criterion"])
+
+
+def freeze(value: Any) -> Any:
+    """Lists become tuples, so that the value can be a field of a frozen spec."""
+    return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
+    choices = {name: _decode_choice(data[name]) for name in ("dataset", "model", "method")}
+    train = TrainSpec(**{name: freeze(value) for name, value in data["train"].items()})
+    return {**data, **choices, "train": train}
+
+
+def _decode_choice(data: Mapping[str, Any]) -> Choice:
+    return Choice.of(data["name"], {name: freeze(value) for name, value in data["options"].items()})
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    text = json.dumps(_canonical({"version": KEY_VERSION, **data}), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _canonical(value: Any) -> Any:
+    """Numbers that are equal become the same number: 1.0 and 1 must not name two stages."""
+    if isinstance(value, Mapping):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def ancestors(stage: Stage) -> Iterator[Stage]:
+    """The stages before this one, nearest first."""
+    while stage.parent is not None:
+        stage = stage.parent
+        yield stage
