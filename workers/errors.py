@@ -24,12 +24,13 @@ class Diverged(RuntimeError):
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean "digits"?` when one of the allowed names is close, else nothing."""
-    match = get_close_matches(name.lower(), [str(a) for a in allowed], n=1, cutoff=0.6)
-    return f'; did you mean "{match[0]}"?' if match else ""
+    spelled = {str(a).lower(): str(a) for a in allowed}
+    match = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
+    return f'; did you mean "{spelled[match[0]]}"?' if match else ""
 
 
 def unknown(what: str, name: str, allowed: Iterable[str], *, more: str = "") -> str:
-    """One line for a name that is not known: `unknown method "imb": allowed are bimp, dense, ...; did you mean "imp"?`."""
+    """One line for an unknown name: `unknown method "imb": allowed are bimp, dense, ...; did you mean "imp"?`."""
     names = sorted(allowed)
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f'unknown {what} "{name}": allowed are {shown}{more}{nearest(name, names)}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -67,6 +67,12 @@ def apply_masks(tensors: Sequence[Tensor | None], masks: Sequence[Tensor]) -> No
     if pairs:
         with torch.no_grad():
             torch._foreach_mul_([tensor for tensor, _ in pairs], [mask for _, mask in pairs])
+
+
+def sparsity(weights: Iterable[Tensor]) -> float:
+    """Zeros over n."""
+    counts = [(w.numel(), int(torch.count_nonzero(w.detach()))) for w in weights]
+    return 1.0 - sum(nonzero for _, nonzero in counts) / sum(n for n, _ in counts)
 
 
 def norm_drop(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> float:

@@ -42,7 +42,7 @@ class Hyperparameter:
 class Method:
     """Base of all methods, and by itself plain training with an optional fixed mask.
 
-    Its fields are the hyperparameters. The training loop (`workers.training.train_epoch`) calls the hooks in this order:
+    Its fields are the hyperparameters. The training loop (`workers.training.train_epoch`) calls the hooks so:
 
         method.attach(model, sparsity, epochs, iterations)      before the optimizer exists
         method.optimizer = ...                                   once it does

@@ -1,0 +1,219 @@
+"""The cells of a trial block: axes multiply, zipped axes advance together, excluded cells are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+from orchestrator.settings import SPARSITY, holds_list, is_axis, train_settings
+from orchestrator.sweepfile import Loc, Problem, Rejected, shown
+from orchestrator.validation import MAX_TRIALS, known_method
+from workers import data, models
+from workers.errors import nearest, unknown
+from workers.spec import Choice, freeze
+
+CHOOSE: dict[str, Callable[[str, Mapping[str, Any]], Choice]] = {"dataset": data.choose, "model": models.choose}
+
+
+@dataclass(frozen=True)
+class Element:
+    """One value of an axis, and where it stands in the file."""
+
+    value: Any
+    loc: Loc
+
+
+Axes = dict[str, list[Element]]
+"""Setting -> its values; settings of the training are spelled `train.lr`. One that the file leaves out has its default."""
+
+Cell = dict[str, Element]
+"""Setting -> its value in this cell."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A trial block for one of its methods: what it and the file around it say, checked."""
+
+    loc: Loc
+    method: Element
+    settings: Mapping[str, Any]
+    around: Mapping[str, Any]
+
+    @property
+    def zips(self) -> list[tuple[Loc, list[str]]]:
+        """The lists of axes that advance together."""
+        loc, given = (*self.loc, "zip"), self.settings.get("zip", [])
+        if given and isinstance(given[0], str):
+            return [(loc, given)]
+        return [((*loc, index), names) for index, names in enumerate(given)]
+
+
+def cells(block: Block, seeds: int) -> list[Cell]:
+    """All cells of a block, in the order of the file with the last axis fastest; raises `Rejected`."""
+    given = _given(block)
+    groups = _groups(given, block.zips)
+    if (count := prod(map(len, groups)) * seeds) > MAX_TRIALS:
+        raise Rejected(Problem(block.loc, f"{count:,} trials are too many: at most {MAX_TRIALS:,}"))
+    start = {**_defaults(block), "method": block.method}
+    return [_merged(start, parts) for parts in product(*groups)]
+
+
+def keep(found: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> list[Cell]:
+    """The cells that no mapping of `exclude` matches; raises `Rejected` when one matches none, or all are dropped."""
+    dropped: set[int] = set()
+    for index, mapping in enumerate(exclude):
+        place = (*loc, "exclude", index)
+        wanted = list(_wanted(mapping, found, place))
+        matched = {id(cell) for cell in found if all(_matches(cell, name, values) for name, values in wanted)}
+        if not matched:
+            raise Rejected(Problem(place, f"{shown(mapping)} matches no cell of this block"))
+        dropped |= matched
+    if len(dropped) == len(found):
+        raise Rejected(Problem((*loc, "exclude"), "every cell of this block is excluded; leave out the block instead"))
+    return [cell for cell in found if id(cell) not in dropped]
+
+
+# --- axes
+
+
+def _given(block: Block) -> Axes:
+    lists = _list_settings(block.method.value)
+    axes = {**_axes(block.around, (), lists), **_axes(block.settings, block.loc, lists)}
+    for kind in CHOOSE:
+        if kind not in axes:
+            raise Rejected(Problem((*block.loc, kind), f"missing: give a {kind} here or for the whole file"))
+    return axes
+
+
+def _axes(settings: Mapping[str, Any], loc: Loc, lists: set[str], prefix: str = "") -> Axes:
+    axes: Axes = {}
+    for key, value in settings.items():
+        if key == "train":
+            axes |= _axes(value, (*loc, key), lists, "train.")
+        elif key not in ("method", "zip", "exclude"):
+            found = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
+            axes[f"{prefix}{key}"] = [_chosen(key, each) for each in found] if key in CHOOSE else found
+    return axes
+
+
+def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:
+    if is_axis(value, is_list=is_list):
+        return [Element(freeze(item), (*loc, index)) for index, item in enumerate(value)]
+    return [Element(freeze(value), loc)]
+
+
+def _list_settings(method: str) -> set[str]:
+    """The settings of which one value is a list."""
+    own = {h.name for h in known_method(method).hyperparameters() if holds_list(h.type)}
+    return own | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)}
+
+
+def _chosen(kind: str, element: Element) -> Element:
+    """A dataset or model by its name, with all its options."""
+    options = {"name": element.value} if isinstance(element.value, str) else dict(element.value)
+    name, choose = options.pop("name"), CHOOSE[kind]
+    where: Loc = element.loc if isinstance(element.value, str) else (*element.loc, "name")
+    try:
+        choose(name, {})
+        for option, value in options.items():
+            where = (*element.loc, option)
+            choose(name, {option: value})
+        where = element.loc
+        return Element(choose(name, options), element.loc)
+    except (TypeError, ValueError) as error:
+        raise Rejected(Problem(where, str(error))) from error
+
+
+def _defaults(block: Block) -> Cell:
+    """What holds where nothing is said, placed where it would be said."""
+    cls = known_method(block.method.value)
+    base = block.loc if "train" in block.settings else ()
+    train = {f"train.{h.name}": Element(h.default, (*base, "train", h.name)) for h in train_settings()}
+    own = {h.name: Element(h.default, (*block.loc, h.name)) for h in cls.hyperparameters()}
+    return {**train, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
+
+
+# --- product and zip
+
+
+def _groups(axes: Axes, zips: list[tuple[Loc, list[str]]]) -> list[list[Cell]]:
+    """Axes as lists of parts of cells: one list for each group of zipped axes, one for every other axis."""
+    partners: dict[str, list[str]] = {}
+    for loc, names in zips:
+        _check_zip(axes, names, partners, loc)
+        partners |= dict.fromkeys(names, names)
+    groups = []
+    for name in axes:
+        names = partners.get(name, [name])
+        if name == min(names, key=list(axes).index):
+            groups.append([{n: axes[n][index] for n in names} for index in range(len(axes[name]))])
+    return groups
+
+
+def _check_zip(axes: Axes, names: list[str], before: Mapping[str, Any], loc: Loc) -> None:
+    for index, name in enumerate(names):
+        if name not in axes:
+            raise Rejected(Problem((*loc, index), unknown("axis of this block", name, axes)))
+        if name in before or name in names[:index]:
+            raise Rejected(Problem((*loc, index), f"{name} is zipped twice; an axis advances in one group"))
+    if len({len(axes[name]) for name in names}) > 1:
+        counts = ", ".join(f"{name} has {len(axes[name])}" for name in names)
+        raise Rejected(Problem(loc, f"zipped axes need equally many values: {counts}"))
+
+
+def _merged(start: Cell, parts: Sequence[Cell]) -> Cell:
+    cell = dict(start)
+    for part in parts:
+        cell.update(part)
+    return cell
+
+
+# --- exclude
+
+
+def _wanted(mapping: Mapping[str, Any], found: list[Cell], loc: Loc) -> Iterator[tuple[str, list[Element]]]:
+    """The settings that a mapping names, with the values that it gives; each must be known, and occur in a cell."""
+    lists = set().union(*(_list_settings(name) for name in {cell["method"].value for cell in found}))
+    names = {name for cell in found for name in cell}
+    for name, value, place in _flat(mapping, loc):
+        if name not in names:
+            raise Rejected(Problem(place, unknown("setting of this block", name, names)))
+        values = _elements(value, place, name in lists)
+        for each in values:
+            _check_occurs(name, each, [cell[name].value for cell in found if name in cell])
+        yield name, values
+
+
+def _flat(mapping: Mapping[str, Any], loc: Loc) -> Iterator[tuple[str, Any, Loc]]:
+    for key, value in mapping.items():
+        if key == "train" and isinstance(value, dict):
+            yield from ((f"train.{name}", item, (*loc, key, name)) for name, item in value.items())
+        else:
+            yield key, value, (*loc, key)
+
+
+def _check_occurs(name: str, wanted: Element, values: list[Any]) -> None:
+    if any(_same(value, wanted.value) for value in values):
+        return
+    texts = list(dict.fromkeys(str(v) if isinstance(v, Choice | str) else shown(v) for v in values))
+    closest = nearest(wanted.value, texts) if isinstance(wanted.value, str) else ""
+    message = f"{shown(wanted.value)} matches no cell: {name} is {', '.join(texts)} in this block{closest}"
+    raise Rejected(Problem(wanted.loc, message))
+
+
+def _matches(cell: Cell, name: str, wanted: list[Element]) -> bool:
+    return name in cell and any(_same(cell[name].value, each.value) for each in wanted)
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Equal, where a dataset or model may be given by its name or with some of its options; true is not 1."""
+    if isinstance(value, Choice):
+        options = {"name": wanted} if isinstance(wanted, str) else wanted
+        have = {"name": value.name, **value.settings}
+        return isinstance(options, Mapping) and all(have.get(key) == freeze(item) for key, item in options.items())
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+
+

@@ -1,0 +1,59 @@
+"""The cluster that a sweep runs on: one embedded in this process, or an existing one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import floor
+
+import ray
+
+from orchestrator.sweep import Resources
+from workers.errors import UserError
+
+OBJECT_STORE = 128 * 2**20
+"""Stages talk through the store, not through Ray's shared memory."""
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
+    if address is None:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE,
+        )
+    else:
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(resources: Resources) -> int:
+    """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
+    fits = [_fit(node["Resources"], resources) for node in ray.nodes() if node["Alive"]]
+    if not any(fits):
+        nodes = "; ".join(sorted({_describe(node["Resources"]) for node in ray.nodes() if node["Alive"]}))
+        raise UserError(
+            f"resources: no node can hold a trial with cpus: {resources.cpus:g}, gpus: {resources.gpus:g}; "
+            f"the cluster has {nodes}. Lower `resources` in the sweep file"
+        )
+    return sum(fits)
+
+
+def _fit(node: dict[str, float], resources: Resources) -> int:
+    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
+    return min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items() if amount)
+
+
+def _describe(node: dict[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs on a node"

@@ -1,0 +1,174 @@
+"""Store -> `trials.parquet`, `curves.parquet` and `layers.parquet` of a sweep: one writer, atomic, incremental.
+
+The tables are a function of the sweep and the store alone: rows in the sweep's order, one for every finished trial.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, get_args, get_origin
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.columns import CURVES, LAYERS, trials_schema
+from orchestrator.events import Event, Finished, Tick
+from orchestrator.plan import Plan
+from workers.methods import method_class
+from workers.spec import Stage, TrialSpec, path
+from workers.store import CURVE, State, Store
+
+WRITE_SHARE = 0.05
+"""While a sweep runs, writing its tables may take this share of the driver's time."""
+
+COPIED = (
+    *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
+    *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
+    *("reached_sparsity", "parameters", "nonzero_parameters", "multiply_adds", "nonzero_multiply_adds"),
+    *("theoretical_speedup", "compression_ratio"),
+)
+"""Columns that are metrics of the trial's last stage, under the same name."""
+
+
+class Collector:
+    """Gathers the rows of finished trials, and writes the tables now and then."""
+
+    def __init__(self, plan: Plan, store: Store) -> None:
+        self.plan, self.store = plan, store
+        self.results: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.stale = True
+        self.next_write = 0.0
+        for key in plan.trials_of:
+            if plan.states[key] is State.DONE:
+                self.add(key)
+
+    def add(self, key: str) -> None:
+        """Take up the trials whose last stage is `key` and has its result now."""
+        for trial in self.plan.trials_of.get(key, ()):
+            stages = path(self.plan.stages[key])
+            self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, [self._result(s) for s in stages])
+            self.stale = True
+
+    def hear(self, event: Event) -> None:
+        """Take up what has finished while the sweep runs."""
+        match event:
+            case Finished(key):
+                self.add(key)
+            case Tick():
+                self.write_if_due()
+
+    def write_if_due(self) -> None:
+        """Write the tables unless that would take more than its share of the time."""
+        if self.stale and time.monotonic() >= self.next_write:
+            start = time.monotonic()
+            self.write()
+            self.next_write = time.monotonic() + (time.monotonic() - start) / WRITE_SHARE
+
+    def write(self) -> None:
+        """Write the three tables."""
+        trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows]
+        schema = trials_schema(hyperparameter_types(trial.method.name for trial in self.plan.sweep.trials))
+        self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], schema))
+        self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
+        self._save("layers", pa.Table.from_pylist([row for t in trials for row in self._layers(t)], LAYERS))
+        self.stale = False
+
+    def _result(self, stage: Stage) -> dict[str, Any]:
+        if stage.key not in self.results:
+            result = self.store.result(stage.key)
+            assert result is not None, f"{stage.key} has a finished child but no result"
+            self.results[stage.key] = result
+        return self.results[stage.key]
+
+    def _curves(self, trial: TrialSpec) -> Iterable[pa.Table]:
+        for stage in path(self.plan.stages[self.plan.last[trial.key]]):
+            curve = pq.read_table(io.BytesIO(self.store.read_published(stage.key, CURVE)))
+            names = {"trial": trial.key, "stage": stage.key}
+            labels = [pa.array([value] * len(curve), pa.string()) for value in names.values()]
+            columns = [*labels, *curve.columns]
+            yield pa.table(columns, names=[*names, *curve.column_names]).select(CURVES.names).cast(CURVES)
+
+    def _layers(self, trial: TrialSpec) -> Iterable[dict[str, Any]]:
+        for layer in self.results[self.plan.last[trial.key]]["layers"]:
+            density = layer["nonzero"] / layer["weights"]
+            yield {**layer, "trial": trial.key, "layer": layer["name"], "density": density}
+
+    def _save(self, name: str, table: pa.Table) -> None:
+        sink = io.BytesIO()
+        pq.write_table(table, sink)
+        self.store.write(sink.getvalue(), self.plan.sweep.name, f"{name}.parquet")
+
+
+def hyperparameter_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
+    """The Parquet type of every hyperparameter of these methods; where two disagree, text serves both."""
+    types: dict[str, pa.DataType] = {}
+    for name in sorted(set(methods)):
+        for parameter in method_class(name).hyperparameters():
+            found = _arrow_type(parameter.type)
+            types[parameter.name] = found if types.get(parameter.name, found) == found else pa.string()
+    return types
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    options = [a for a in get_args(annotation) or (annotation,) if a is not type(None)]
+    first = str if get_origin(annotation) is Literal or len(options) != 1 else options[0]
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(first, pa.string())
+
+
+def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
+    last, metrics = results[-1], results[-1]["metrics"]
+    return {
+        **trial.method.settings,
+        **{name: metrics.get(name) for name in COPIED},
+        **_question(sweep, trial, stages),
+        **_cost(results),
+        "dense_test_accuracy": _dense_accuracy(stages, results),
+        "finished_at": datetime.fromisoformat(last["finished_at"]),
+        **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
+        "stage_keys": [stage.key for stage in stages],
+    }
+
+
+def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
+    """What the trial asked for. A method that sparsifies while training has no retraining."""
+    phases, last = len(stages) - 1, stages[-1]
+    return {
+        "trial": trial.key,
+        "sweep": sweep,
+        "dataset": trial.dataset.name,
+        "model": trial.model.name,
+        "method": trial.method.name,
+        "seed": trial.seed,
+        "target_sparsity": last.sparsity if method_class(trial.method.name).takes_sparsity else None,
+        "retrain_schedule": trial.method.settings.get("retrain_schedule"),
+        "pretrain_epochs": stages[0].epochs,
+        "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,
+        "phases": phases or None,
+        "total_epochs": last.start_epoch + last.epochs,
+    }
+
+
+def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the whole path: a trial's cost includes the dense network that it shares with others."""
+    seconds, images = sum(r["train_seconds"] for r in results), sum(r["images"] for r in results)
+    peaks = [r["peak_memory_bytes"] for r in results if r["peak_memory_bytes"] is not None]
+    return {
+        "train_seconds": seconds,
+        "train_images_per_second": images / seconds if seconds else None,
+        "peak_memory_bytes": max(peaks, default=None),
+    }
+
+
+def _dense_accuracy(stages: list[Stage], results: list[Mapping[str, Any]]) -> float | None:
+    dense = stages[0].root.method.name == "dense"
+    accuracy: float | None = results[0]["metrics"]["test_accuracy"] if dense else None
+    return accuracy
+
+
+def _concatenated(tables: Iterable[Iterable[pa.Table]], schema: pa.Schema) -> pa.Table:
+    parts = [table for group in tables for table in group]
+    return pa.concat_tables(parts) if parts else schema.empty_table()

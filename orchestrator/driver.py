@@ -1,0 +1,128 @@
+"""Run a sweep: plan, run what is missing, collect. Running, resuming, retrying and extending are this one operation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.events import Event
+from orchestrator.plan import Plan, make_plan
+from orchestrator.provenance import provenance
+from orchestrator.sweep import Resources, Sweep
+from workers.errors import UserError, nearest
+from workers.spec import decode_trial, encode
+from workers.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.collect import Collector
+
+SWEEP = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a sweep runs; nothing here changes a number."""
+
+    address: str | None = None
+    data_folder: str = "data"
+    device: str = "auto"
+
+
+def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:
+    """Run what the store lacks of a sweep and write its tables; returns the plan as it stands afterwards.
+
+    `KeyboardInterrupt` passes through, with the tables of what is finished written.
+    """
+    from orchestrator.collect import Collector
+
+    plan = make_plan(sweep, store)
+    store.require_writable()
+    remember(sweep, store)
+    collector = Collector(plan, store)
+    try:
+        if plan.to_run:
+            _execute(plan, store, options, console, collector)
+    finally:
+        collector.write()
+    return make_plan(sweep, store)
+
+
+def _execute(plan: Plan, store: Store, options: Options, console: Console, collector: Collector) -> None:
+    from orchestrator import cluster, tune
+    from orchestrator.progress import Progress
+    from workers.execution import Where
+
+    where = Where(
+        data_folder=str(Path(options.data_folder).absolute()),
+        device=options.device,
+        provenance={"commit": provenance(Path.cwd()).commit},
+    )
+    with cluster.cluster(options.address):
+        slots = cluster.slots(plan.sweep.resources)
+        with Progress(plan, console) as progress:
+
+            def tell(event: Event) -> None:
+                progress.hear(event)
+                collector.hear(event)
+
+            tune.execute(plan, store, where, slots, tell)
+
+
+def remember(sweep: Sweep, store: Store) -> None:
+    """Keep the sweep beside its tables, so that `resume` and `status` know it by name.
+
+    A sweep that shares no trial with the one of that name is another question: `UserError`.
+    """
+    before = recall(sweep.name, store)
+    mine = {trial.key for trial in sweep.trials}
+    if before is not None and mine.isdisjoint(trial.key for trial in before.trials):
+        raise UserError(
+            f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
+            f"with {sweep.path}: give this one another `name:`, or choose another --store"
+        )
+    origin = provenance(Path.cwd())
+    record = {
+        "name": sweep.name,
+        "path": str(sweep.path.absolute()),
+        "text": sweep.text,
+        "duplicates": sweep.duplicates,
+        "resources": asdict(sweep.resources),
+        "trials": [encode(trial) for trial in sweep.trials],
+        "provenance": asdict(origin),
+    }
+    store.write(json.dumps(record).encode(), sweep.name, SWEEP)
+
+
+def recall(name: str, store: Store) -> Sweep | None:
+    """The sweep that was last run under a name, None when there is none."""
+    saved = store.read(name, SWEEP)
+    if saved is None:
+        return None
+    record = json.loads(saved)
+    return Sweep(
+        name=record["name"],
+        trials=tuple(decode_trial(trial) for trial in record["trials"]),
+        duplicates=record["duplicates"],
+        resources=Resources(**record["resources"]),
+        text=record["text"],
+        path=Path(record["path"]),
+    )
+
+
+def known(store: Store) -> list[str]:
+    """The names of the sweeps that the store remembers."""
+    return [name for name in store.list() if name != "stages" and store.read(name, SWEEP) is not None]
+
+
+def require(name: str, store: Store) -> Sweep:
+    """The sweep of that name; a `UserError` lists what there is."""
+    sweep = recall(name, store)
+    if sweep is None:
+        names = known(store)
+        there = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "it knows no sweep yet"
+        raise UserError(f'the store {store.location} has no sweep "{name}": {there}. Run one with: prunesweep run FILE')
+    return sweep

@@ -1,0 +1,54 @@
+"""What happens to stages while a sweep runs, as values; whoever wants to know is called with each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker was asked to run the stage."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """The stage has finished so many of its epochs."""
+
+    key: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The stage has a result in the store."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The stage has no result and is not tried again in this run."""
+
+    key: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The stage cannot run because `culprit`, which it starts from, failed."""
+
+    key: str
+    culprit: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed; comes several times a second."""
+
+
+Event = Started | Progressed | Finished | Failed | Blocked | Tick
+Listener = Callable[[Event], None]

@@ -1,0 +1,172 @@
+"""What a sweep needs: its trials as a forest of stages, what the store has of it, and what the rest will cost.
+
+Imports neither torch nor Ray, so that `prunesweep plan` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from statistics import mean
+
+from orchestrator.sweep import Sweep
+from workers.methods import create
+from workers.spec import PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
+from workers.store import RESULT, State, Store
+
+HISTORY = 60
+"""So many finished stages are read to estimate time and disk."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Forecast of what is still to do: seconds of work on one slot, and bytes to store."""
+
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The figures of a plan. `retry`: trials that failed or were interrupted; `blocked`: those behind a failed one."""
+
+    trials: int
+    duplicates: int
+    done: int
+    new: int
+    retry: int
+    blocked: int
+    stages: int
+    stages_to_run: int
+    epochs_unshared: int
+    epochs: int
+    epochs_to_run: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep's stages by key, parents before children, and their states in the store."""
+
+    sweep: Sweep
+    stages: dict[str, Stage]
+    last: dict[str, str]
+    """Trial key -> key of its last stage."""
+    states: dict[str, State]
+
+    @cached_property
+    def to_run(self) -> dict[str, Stage]:
+        """The stages that lack a result."""
+        return {key: stage for key, stage in self.stages.items() if self.states[key] is not State.DONE}
+
+    @cached_property
+    def blocked(self) -> dict[str, str]:
+        """Stages that wait for a failed one: key -> the nearest failed ancestor's key."""
+        failed = {key for key, state in self.states.items() if state is State.FAILED}
+        found = {}
+        for key, stage in self.to_run.items():
+            culprit = next((a.key for a in ancestors(stage) if a.key in failed), None)
+            if culprit is not None:
+                found[key] = culprit
+        return found
+
+    @cached_property
+    def trials_of(self) -> dict[str, list[TrialSpec]]:
+        """Stage key -> the trials whose result it is."""
+        found: dict[str, list[TrialSpec]] = {}
+        for trial in self.sweep.trials:
+            found.setdefault(self.last[trial.key], []).append(trial)
+        return found
+
+    def trial_state(self, trial: TrialSpec) -> str:
+        """`done`, `failed`, `blocked`, `started` or `new`."""
+        key = self.last[trial.key]
+        if key in self.blocked:
+            return "blocked"
+        return "new" if self.states[key] is State.ABSENT else str(self.states[key])
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The figures that `plan` prints."""
+        states = Counter(self.trial_state(trial) for trial in self.sweep.trials)
+        return Counts(
+            trials=len(self.sweep.trials),
+            duplicates=self.sweep.duplicates,
+            done=states["done"],
+            new=states["new"],
+            retry=states["failed"] + states["started"],
+            blocked=states["blocked"],
+            stages=len(self.stages),
+            stages_to_run=len(self.to_run),
+            epochs_unshared=sum(_total_epochs(self.stages[key]) for key in self.last.values()),
+            epochs=sum(stage.epochs for stage in self.stages.values()),
+            epochs_to_run=sum(stage.epochs for stage in self.to_run.values()),
+        )
+
+
+def make_plan(sweep: Sweep, store: Store) -> Plan:
+    """Expand a sweep into stages and look up their states."""
+    stages: dict[str, Stage] = {}
+    last: dict[str, str] = {}
+    for trial in sweep.trials:
+        stage = create(trial.method).stage(trial)
+        last[trial.key] = stage.key
+        for each in path(stage):
+            stages.setdefault(each.key, each)
+    return Plan(sweep, stages, last, store.states(stages))
+
+
+def estimate(plan: Plan, store: Store) -> Estimate | None:
+    """Time and disk of what is to run, from stages in the store that are like it; None where there are too few.
+
+    Like means the same dataset and model, pruned or not; what is not alike is scaled by nothing and not guessed.
+    """
+    seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    for stage, seconds, size in _history(plan, store):
+        seen.setdefault(_kind(stage), []).append((seconds / stage.epochs, size))
+    if not plan.to_run or any(_kind(stage) not in seen for stage in plan.to_run.values()):
+        return None if plan.to_run else Estimate(0.0, 0)
+    means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
+    seconds = sum(means[_kind(stage)][0] * stage.epochs for stage in plan.to_run.values())
+    return Estimate(seconds, round(sum(means[_kind(stage)][1] for stage in plan.to_run.values())))
+
+
+def as_json(plan: Plan, forecast: Estimate | None) -> str:
+    """The plan's figures for programs."""
+    figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "estimate": forecast and asdict(forecast)}
+    return json.dumps(figures, indent=2)
+
+
+def _total_epochs(stage: Stage) -> int:
+    return stage.start_epoch + stage.epochs
+
+
+def _kind(stage: Stage) -> tuple[str, ...]:
+    """Stages of one kind cost alike per epoch."""
+    return (str(stage.root.dataset), str(stage.root.model), "prune" if isinstance(stage, PruneStage) else "train")
+
+
+def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
+    """Finished stages with their seconds and bytes: this sweep's first, then others'."""
+    own = [key for key in plan.stages if plan.states[key] is State.DONE]
+    others = (key for key in store.list("stages") if key not in plan.stages) if len(own) < HISTORY else iter(())
+    for key in islice(_spread(own, HISTORY), HISTORY):
+        yield from _measured(plan.stages[key], store)
+    for key in islice(others, HISTORY):
+        spec = store.read("stages", key, "spec.json") if store.read("stages", key, RESULT) else None
+        if spec is not None:
+            yield from _measured(decode_stage(json.loads(spec)), store)
+
+
+def _spread(keys: list[str], count: int) -> Iterable[str]:
+    """Some of the keys, evenly over the list: the beginning of a sweep is not typical of it."""
+    return keys[:: max(1, len(keys) // count)]
+
+
+def _measured(stage: Stage, store: Store) -> Iterator[tuple[Stage, float, float]]:
+    result = store.result(stage.key)
+    if result is not None:
+        yield stage, result["elapsed_seconds"], result["bytes"]

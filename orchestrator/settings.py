@@ -1,0 +1,145 @@
+"""The types of settings in a sweep file: a value or an axis of values, strict, with errors that say what is allowed."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.sweepfile import shown
+from workers.errors import nearest
+from workers.methods.base import Hyperparameter
+from workers.schedules import DENSE
+from workers.spec import TrainSpec
+
+AXIS, VALUE = "<axis>", "<value>"
+"""Parts of a validation error's location that say which form a setting was taken for; no key is spelled so."""
+
+TRAIN: dict[str, tuple[str, dict[str, float]]] = {
+    "epochs": ("epochs of training", {"ge": 1}),
+    "batch_size": ("images per iteration", {"ge": 1}),
+    "lr": ("peak learning rate", {"gt": 0}),
+    "schedule": ("learning-rate schedule of the training", {}),
+    "warmup_epochs": ("epochs of a linear ramp from 0 to the peak learning rate", {"ge": 0}),
+    "step_epochs": ("schedule step: epochs between drops", {"ge": 1}),
+    "milestones": ("schedule multistep: epochs at which the learning rate drops", {"ge": 0}),
+    "gamma": ("factor of each drop of step and multistep, and per epoch of exponential", {"gt": 0}),
+    "end_lr": ("last learning rate of linear and cosine", {"ge": 0}),
+    "momentum": ("momentum of SGD", {"ge": 0, "lt": 1}),
+    "nesterov": ("Nesterov momentum", {}),
+    "weight_decay": ("weight decay, on all parameters", {"ge": 0}),
+    "augment": ("training augmentation", {}),
+    "recalibrate": ("re-estimate batch-norm statistics after each hard prune", {}),
+    "precision": ("floating-point type of weights and arithmetic", {}),
+}
+"""Help and limits of the fields of `TrainSpec`."""
+
+NAMES: dict[str, Any] = {
+    "schedule": Literal.__getitem__(tuple(DENSE)),
+    "precision": Literal["float32", "float64"],
+}
+"""The fields of `TrainSpec` that are one of a few names."""
+
+SPARSITY = Hyperparameter("sparsity", float, MISSING, "fraction of prunable weights that end as 0", {"ge": 0, "lt": 1})
+
+
+def train_settings() -> list[Hyperparameter]:
+    """The fields of `TrainSpec` as a sweep file takes them."""
+    hints = get_type_hints(TrainSpec)
+    return [
+        Hyperparameter(f.name, NAMES.get(f.name, hints[f.name]), f.default, *TRAIN[f.name]) for f in fields(TrainSpec)
+    ]
+
+
+def setting(of: Hyperparameter) -> Any:
+    """The type of a setting in a sweep file: a value within its limits, or a non-empty list of such values."""
+    allowed = f"{describe(of.type, of.limits)} ({of.help})"
+    return axis(explained(_bounded(of.type, of.limits), allowed, _names(of.type)), is_list=holds_list(of.type))
+
+
+def explained(of: Any, allowed: str, names: tuple[str, ...] = ()) -> Any:
+    """The type, with one error for whatever is wrong with a value: the value, what is allowed, and the nearest name."""
+
+    def check(value: Any, inner: Callable[[Any], Any]) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            closest = nearest(value, names) if isinstance(value, str) else ""
+            raise not_allowed(value, f"{allowed}{closest}") from None
+
+    return Annotated[of, WrapValidator(check)]
+
+
+def not_allowed(value: Any, allowed: str) -> PydanticCustomError:
+    """A validation error that needs no translation."""
+    message = f"{shown(value)} is not allowed: {allowed}"
+    return PydanticCustomError("not_allowed", "{message}", {"message": message})
+
+
+def axis(of: Any, *, is_list: bool = False) -> Any:
+    """A value or a non-empty list of values; where a value is itself a list, an axis is a list of lists."""
+
+    def form(value: Any) -> str:
+        return AXIS if is_axis(value, is_list=is_list) else VALUE
+
+    several = Annotated[list[of], Field(min_length=1)]
+    return Annotated[Union[Annotated[of, Tag(VALUE)], Annotated[several, Tag(AXIS)]], Discriminator(form)]  # noqa: UP007
+
+
+def is_axis(value: Any, *, is_list: bool) -> bool:
+    """Whether a list is an axis of values rather than one value that is a list."""
+    return isinstance(value, list) and (not is_list or any(isinstance(item, list) for item in value))
+
+
+def describe(of: Any, limits: Mapping[str, Any]) -> str:
+    """What a type allows, for people: `a number in [0, 1)`, `one of ALLR, LLR`."""
+    if get_origin(of) is Literal:
+        return f"one of {', '.join(map(str, get_args(of)))}"
+    if get_origin(of) is tuple:
+        return f"a list of {describe(get_args(of)[0], limits).removeprefix('a ').replace('number', 'numbers', 1)}"
+    if _is_union(of):
+        return " or ".join(describe(arm, limits) for arm in get_args(of) if arm is not type(None))
+    if of in (int, float):
+        return f"a {'whole ' if of is int else ''}number{_range(limits)}"
+    return {bool: "true or false", str: "text"}.get(of, str(of))
+
+
+def _range(limits: Mapping[str, Any]) -> str:
+    low, high = limits.get("gt", limits.get("ge")), limits.get("lt", limits.get("le"))
+    if low is not None and high is not None:
+        return f" in {'(' if 'gt' in limits else '['}{low}, {high}{')' if 'lt' in limits else ']'}"
+    words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
+    return "".join(f" {words[name]} {limit}" for name, limit in limits.items())
+
+
+def _bounded(of: Any, limits: Mapping[str, Any]) -> Any:
+    """The type as YAML has it, a list for a tuple, with the limits on its numbers."""
+    if of in (int, float):
+        return Annotated[of, Field(**limits)]
+    if get_origin(of) is tuple:
+        item: Any = _bounded(get_args(of)[0], limits)
+        fixed = None if Ellipsis in get_args(of) else len(get_args(of))
+        return Annotated[list.__class_getitem__(item), Field(min_length=fixed or 1, max_length=fixed)]
+    if _is_union(of):
+        arms = tuple(_bounded(arm, limits) for arm in get_args(of))
+        return Union.__getitem__(arms)
+    return of
+
+
+def _is_union(of: Any) -> bool:
+    return get_origin(of) in (Union, types.UnionType)
+
+
+def holds_list(of: Any) -> bool:
+    """Whether one value of this type is a list, such as milestones."""
+    return get_origin(of) is tuple or (_is_union(of) and any(holds_list(arm) for arm in get_args(of)))
+
+
+def _names(of: Any) -> tuple[str, ...]:
+    if get_origin(of) is Literal:
+        return tuple(str(name) for name in get_args(of))
+    return tuple(name for arm in get_args(of) for name in _names(arm)) if _is_union(of) else ()

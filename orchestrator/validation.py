@@ -1,0 +1,243 @@
+"""What a sweep file may hold: pydantic models, built from the methods' hyperparameters, and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING
+from functools import cache
+from inspect import getdoc
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+
+from orchestrator.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
+from orchestrator.sweepfile import Loc, Problem, Rejected, shown
+from workers.errors import UserError, unknown
+from workers.methods import method_class
+from workers.methods.base import Hyperparameter, Method
+
+MAX_TRIALS = 100_000
+"""More than this in one file is taken for a slip of the pen."""
+
+RETRAIN = "retrain_epochs"
+BUDGET = "retrain_budget"
+LEVELS = "phase_fraction"
+"""The hyperparameter that stands in for a sparsity."""
+
+Settings = dict[str, tuple[Any, Any, str]]
+"""Key -> type, default (`...` when it must be given) and help."""
+
+
+def validate(model: type[BaseModel], value: Any, loc: Loc = ()) -> dict[str, Any]:
+    """What was given, checked and in the order of the file; raises `Rejected` with all its problems."""
+    try:
+        return _given(model.model_validate(value), value)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False)
+        raise Rejected(*(_problem(model, loc, dict(each)) for each in found)) from error
+
+
+def known_method(name: str) -> type[Method]:
+    """The class of a method; a `UserError` when there is none or it is not a method."""
+    try:
+        found = method_class(name)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f'"{name}" is not a method: it is no subclass of workers.methods.base.Method')
+    return found
+
+
+@cache
+def block_model(method: str) -> type[BaseModel]:
+    """The model of a trial block of this method."""
+    cls = known_method(method)
+    settings = {h.name: h for h in cls.hyperparameters()}
+    if reserved := settings.keys() & _common(cls).keys():
+        raise UserError(f"method {method}: {min(reserved)} is a key of every block; name the hyperparameter otherwise")
+    extra = (
+        {BUDGET: (axis(_BUDGET), None, "retrain_epochs as a percentage of train.epochs")} if RETRAIN in settings else {}
+    )
+    keys = {**_common(cls), **{name: _entry(h) for name, h in settings.items()}, **extra}
+    return _model(f"method {method}", keys, getdoc(cls), _requires(cls))
+
+
+def _common(cls: type[Method]) -> Settings:
+    """The keys that blocks have besides hyperparameters."""
+    sparsity: Settings = {"sparsity": (setting(SPARSITY), None, SPARSITY.help)} if cls.takes_sparsity else {}
+    return {
+        "method": (axis(_METHOD), ..., "the method, or several that take these settings"),
+        **sparsity,
+        **_WHAT,
+        "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
+        "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
+    }
+
+
+def _requires(cls: type[Method]) -> dict[str, Any]:
+    """The sparsity that a block must have, for editors; whether it is there is checked cell by cell."""
+    if not cls.takes_sparsity:
+        return {}
+    keys = ["sparsity", *(h.name for h in cls.hyperparameters() if h.name == LEVELS)]
+    return {"anyOf": [{"required": [key]} for key in keys]}
+
+
+def _entry(of: Hyperparameter) -> tuple[Any, Any, str]:
+    # A required retrain_epochs may come from retrain_budget, so its absence is found when the cell is put together.
+    required = of.default is MISSING and of.name != RETRAIN
+    return setting(of), ... if required else None if of.default is MISSING else of.default, of.help
+
+
+def _model(
+    name: str, keys: Settings, doc: str | None = None, extra: Mapping[str, Any] | None = None
+) -> type[BaseModel]:
+    """A strict model with these keys; attributes get another spelling, so that no key collides with pydantic's own."""
+    config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, title=name, json_schema_extra=dict(extra or {}), frozen=True
+    )
+    declared: dict[str, Any] = {
+        f"{key}_": (of, Field(default, alias=key, description=help)) for key, (of, default, help) in keys.items()
+    }
+    return create_model(name, __config__=config, __doc__=(doc or name).split("\n")[0], **declared)
+
+
+def _given(model: BaseModel, value: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that the file has, in its order."""
+    values = {name: getattr(model, f"{name}_") for name in value}
+    return {name: _given(v, value[name]) if isinstance(v, BaseModel) else v for name, v in values.items()}
+
+
+# --- problems
+
+
+def _problem(model: type[BaseModel], start: Loc, error: Mapping[str, Any]) -> Problem:
+    loc: Loc = tuple(part for part in error["loc"] if part not in (AXIS, VALUE))
+    return Problem((*start, *loc), _message(model, loc, error))
+
+
+def _message(model: type[BaseModel], loc: Loc, error: Mapping[str, Any]) -> str:
+    match error["type"]:
+        case "not_allowed":
+            return str(error["msg"])
+        case "missing":
+            return f"missing: {_help(model, loc)}"
+        case "extra_forbidden":
+            inner = _at(model, loc[:-1])
+            keys = [field.alias or "" for field in inner.model_fields.values()]
+            return unknown(f"key of {inner.model_config['title']}", str(loc[-1]), keys)
+        case "too_short":
+            return "an empty list is not allowed: give at least one value"
+        case "list_type":
+            return f"{shown(error['input'])} is not allowed: a list ({_help(model, loc)})"
+        case _:
+            return f"{shown(error['input'])} is not allowed: a mapping of settings"
+
+
+def _at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
+    for part in loc:
+        inner: Any = model.model_fields[f"{part}_"].annotation
+        model = inner
+    return model
+
+
+def _help(model: type[BaseModel], loc: Loc) -> str:
+    return _at(model, loc[:-1]).model_fields[f"{loc[-1]}_"].description or ""
+
+
+# --- the types of what is not a hyperparameter
+
+
+def _named(value: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(value, dict) and not isinstance(value.get("name"), str):
+        raise ValueError("no name")
+    return value
+
+
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError("not distinct")
+    return values
+
+
+def _whole_above_one(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError("not whole")
+    return value
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() == "stages":
+        raise ValueError("reserved")
+    return name
+
+
+def _choice(kind: str) -> Any:
+    of = Annotated[str | dict[str, Any], AfterValidator(_named)]
+    allowed = f"the name of a {kind}, or a mapping {{name: ..., option: ...}}"
+    return axis(Annotated[explained(of, allowed), WithJsonSchema({"x-choice": kind})])
+
+
+_METHOD = Annotated[str, WithJsonSchema({"x-choice": "method"})]
+_WHOLE = Annotated[int, Field(ge=0, lt=2**32)]
+_SEEDS = explained(
+    Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    | Annotated[list[_WHOLE], Field(min_length=1), AfterValidator(_distinct)],
+    "a count of at least 1, or a non-empty list of distinct whole numbers of at least 0",
+)
+_NAME = explained(
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$"), AfterValidator(_not_reserved)],
+    'a folder\'s name of letters, digits, dots, _ and -, at most 100, no dot at the start, and not "stages"',
+)
+_BUDGET = explained(
+    Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?%$")], "a percentage of train.epochs, such as 2.22%"
+)
+_KEYS = Annotated[list[str], Field(min_length=2)]
+_ZIP = explained(
+    _KEYS | Annotated[list[_KEYS], Field(min_length=1)],
+    "a list of two or more axes of this block, such as [sparsity, retrain_epochs], or a list of such lists",
+)
+_EXCLUDE = explained(
+    Annotated[list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)],
+    "a list of mappings from settings to values, such as {retrain_schedule: LRW, sparsity: [0.8, 0.9]}",
+)
+_CPUS = explained(Annotated[float, Field(gt=0)], "a number of CPUs above 0")
+_GPUS = explained(
+    Annotated[
+        float,
+        Field(ge=0),
+        AfterValidator(_whole_above_one),
+        WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "integer", "minimum": 0}]}),
+    ],
+    "a number of GPUs of at least 0, a fraction to share one; more than 1 must be whole",
+)
+
+_TRAIN = _model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
+_RESOURCES = _model(
+    "resources",
+    {"cpus": (_CPUS, 1.0, "CPU cores per trial"), "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one")},
+)
+_WHAT: Settings = {
+    "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
+    "model": (_choice("model"), None, "the network, or several as an axis"),
+    "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
+}
+_HEADER: Settings = {
+    "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
+    "resources": (_RESOURCES, None, "what each trial may occupy; says nothing about the numbers"),
+}
+_TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+HEADER = _model("sweep file", _HEADER)
+"""What a Python sweep has besides its trials."""
+
+SWEEP = _model(
+    "sweep file",
+    {
+        **_HEADER,
+        **_WHAT,
+        "seeds": (_SEEDS, 1, "how many seeds, counted from 0, or a list of them; every cell is run with each"),
+        "trials": (_TRIALS, ..., "blocks of trials: a method with its settings, where a list is an axis"),
+    },
+    "A question to prunesweep: which trials to run",
+)
+"""The whole file, but for what is inside of its blocks: `block_model`."""

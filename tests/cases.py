@@ -1,0 +1,33 @@
+"""Small trials that the tests of both packages share."""
+
+from __future__ import annotations
+
+from workers import data, methods, models
+from workers.spec import Stage, TrainSpec, TrialSpec
+
+TINY = data.choose("synthetic", {"shape": (1, 8, 8), "classes": 4, "images": 200, "test_images": 60})
+RESNET = models.choose("cifar_resnet", {"depth": 8, "width": 4})
+TRAIN = TrainSpec(epochs=6, batch_size=32, lr=0.05, warmup_epochs=1)
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "dense": {},
+    "imp": {"retrain_epochs": 3, "phases": 2},
+    "bimp": {"pretrain_epochs": 3},
+    "random": {"retrain_epochs": 2},
+    "gmp": {"pruning_interval": 1},
+}
+"""For every method of the registry, settings that exercise it on `TRAIN`."""
+
+
+def trial(method: str, sparsity: float = 0.75, *, train: TrainSpec = TRAIN, seed: int = 0) -> TrialSpec:
+    """A trial of a method on tiny data."""
+    found = methods.method_class(method)
+    settings = found(**SETTINGS[method])
+    made = TrialSpec(TINY, RESNET, settings.choice(method), seed, sparsity if found.takes_sparsity else 0.0, train)
+    settings.check(made)
+    return made
+
+
+def last_stage(trial: TrialSpec) -> Stage:
+    """The stage whose result is the trial's."""
+    return methods.create(trial.method).stage(trial)

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from workers.store import Store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")

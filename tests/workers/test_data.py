@@ -1,0 +1,345 @@
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torch.nn.functional import cross_entropy, pad
+from torchvision import datasets
+
+from workers import data, models
+from workers.data import cifar
+from workers.data.base import (
+    Dataset,
+    Split,
+    channel_statistics,
+    evaluation_batches,
+    iterations,
+    split_validation,
+    train_batches,
+)
+from workers.errors import UserError
+from workers.registry import load
+
+GENERATED = ["digits", "synthetic"]
+
+
+def dataset(name: str, **options: object) -> Dataset:
+    return data.load(data.choose(name, options), "unused")
+
+
+def numbered(count: int = 10, *, padding: int = 0, flip: bool = False) -> Dataset:
+    """Images [2, 3, 4] whose pixels all differ; the target is the image's number. Not normalised."""
+    images = (torch.arange(count * 24) % 251).to(torch.uint8).view(count, 2, 3, 4)
+    split = Split(images, torch.arange(count))
+    return Dataset("numbered", split, split, split, count, torch.zeros(2), torch.ones(2), padding, flip)
+
+
+def epoch_of(given: Dataset, *, seed: int = 0, epoch: int = 0, batch_size: int = 4, augment: bool = False) -> Split:
+    batches = train_batches(given, seed=seed, epoch=epoch, batch_size=batch_size, augment=augment)
+    images, targets = zip(*batches, strict=True)
+    return Split(torch.cat(images), torch.cat(targets))
+
+
+def order(given: Dataset, seed: int, epoch: int) -> list[int]:
+    numbers: list[int] = epoch_of(given, seed=seed, epoch=epoch).targets.tolist()
+    return numbers
+
+
+# --- every dataset
+
+
+@pytest.mark.parametrize("name", data.DATASETS)
+def test_options_of_an_entry_are_the_builders(name: str) -> None:
+    parameters = inspect.signature(load(data.DATASETS[name].target)).parameters.values()
+    assert data.DATASETS[name].options == {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_splits_have_the_promised_types(name: str) -> None:
+    given = dataset(name)
+    for split in (given.train, given.validation, given.test):
+        assert (split.images.dtype, split.targets.dtype) == (torch.uint8, torch.int64)
+        assert split.images.shape == (len(split), *given.shape)
+        assert split.targets.unique().tolist() == list(range(given.classes))
+    assert len(given.validation) == round(0.1 * (len(given.train) + len(given.validation)))
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_training_images_have_mean_zero_and_deviation_one(name: str) -> None:
+    images = epoch_of(dataset(name), batch_size=500).images.double()
+    assert images.mean((0, 2, 3)).abs().max() < 1e-5
+    assert (images.square().mean((0, 2, 3)) - 1).abs().max() < 1e-5
+
+
+def test_channel_statistics_by_hand() -> None:
+    images = torch.tensor([[[[1, 3]], [[0, 255]]], [[[5, 7]], [[255, 0]]]], dtype=torch.uint8)
+    mean, std = channel_statistics(images)
+    assert mean.tolist() == [4.0, 127.5]
+    assert std.tolist() == pytest.approx([5**0.5, 127.5])
+
+
+def test_a_dataset_is_loaded_once() -> None:
+    assert dataset("digits") is dataset("digits")
+    assert dataset("synthetic", images=100) is not dataset("synthetic", images=200)
+
+
+def test_a_misspelt_option_names_the_nearest() -> None:
+    with pytest.raises(UserError, match='did you mean "images"'):
+        data.choose("synthetic", {"image": 5})
+
+
+# --- the validation split
+
+
+def test_validation_is_a_tenth_drawn_by_a_fixed_seed() -> None:
+    images, targets = torch.zeros(20, 1, 1, 1, dtype=torch.uint8), torch.arange(20)
+    train, validation = split_validation(images, targets)
+    assert validation.targets.tolist() == [1, 18]
+    assert train.targets.tolist() == [0, *range(2, 18), 19]
+
+
+# --- batches
+
+
+def test_every_image_comes_once_and_the_last_batch_is_smaller() -> None:
+    sizes = [len(t) for _, t in train_batches(numbered(), seed=0, epoch=0, batch_size=4, augment=False)]
+    assert sizes == [4, 4, 2]
+    assert iterations(numbered(), 4) == 3
+    assert iterations(numbered(), 5) == 2
+    assert sorted(order(numbered(), 0, 0)) == list(range(10))
+
+
+def test_images_and_targets_stay_together() -> None:
+    seen = epoch_of(numbered())
+    assert torch.equal(seen.images, numbered().train.images[seen.targets].float())
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    torch.manual_seed(1)
+    first = order(numbered(), 3, 5)
+    torch.manual_seed(2)
+    assert order(numbered(), 3, 5) == first
+    assert len({tuple(order(numbered(), seed, epoch)) for seed in range(4) for epoch in range(-1, 4)}) == 20
+
+
+def test_order_is_the_one_that_published_results_were_trained_with() -> None:
+    assert order(numbered(), 0, 0) == [4, 5, 3, 7, 8, 2, 6, 0, 1, 9]
+
+
+def test_augmentation_does_not_depend_on_batch_size_or_the_global_generator() -> None:
+    given = dataset("synthetic", images=1000)
+    torch.manual_seed(1)
+    one = epoch_of(given, seed=1, epoch=2, batch_size=100, augment=True)
+    torch.manual_seed(2)
+    two = epoch_of(given, seed=1, epoch=2, batch_size=900, augment=True)
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.targets, two.targets)
+
+
+def test_augmentation_leaves_the_order_alone_and_changes_every_epoch() -> None:
+    given = numbered(padding=1, flip=True)
+    plain, one, two = epoch_of(given), epoch_of(given, augment=True), epoch_of(given, epoch=1, augment=True)
+    assert torch.equal(plain.targets, one.targets)
+    assert not torch.equal(one.images[one.targets.argsort()], two.images[two.targets.argsort()])
+
+
+def views(image: Tensor, padding: int, flip: bool) -> list[Tensor]:
+    """Every image that augmentation may make of [C, H, W], one by one."""
+    height, width = image.shape[1:]
+    padded = pad(image, (padding,) * 4)
+    steps = range(2 * padding + 1)
+    crops = [padded[:, y : y + height, x : x + width] for y in steps for x in steps]
+    return crops + [crop.flip(2) for crop in crops] if flip else crops
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(0, True), (1, False), (1, True), (2, True)])
+def test_augmented_images_are_all_crops_and_flips_equally_often(padding: int, flip: bool) -> None:
+    given = numbered(padding=padding, flip=flip)
+    counts = torch.zeros(len(views(given.train.images[0], padding, flip)))
+    for epoch in range(300):
+        seen = epoch_of(given, epoch=epoch, batch_size=10, augment=True)
+        for image, target in zip(seen.images[:3], seen.targets[:3], strict=True):
+            allowed = torch.stack(views(given.train.images[target], padding, flip))
+            matches = (allowed == image).flatten(1).all(1)
+            assert matches.sum() == 1
+            counts += matches
+    expected = 900 / len(counts)
+    assert (counts - expected).abs().max() < 5 * expected**0.5
+
+
+def test_batches_are_normalised_by_channel() -> None:
+    given = replace(numbered(), mean=torch.tensor([4.0, 2.0]), std=torch.tensor([2.0, 8.0]))
+    images, _ = next(evaluation_batches(given, given.test, batch_size=3))
+    assert images[0, 0, 2].tolist() == [2.0, 2.5, 3.0, 3.5]
+    assert images[0, 1, 0].tolist() == [1.25, 1.375, 1.5, 1.625]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_round_the_exact_image_once(dtype: torch.dtype) -> None:
+    given = replace(numbered(), mean=torch.tensor([125.3, 113.9]), std=torch.tensor([63.0, 66.7]))
+    exact, _ = next(train_batches(given, seed=0, epoch=0, batch_size=4, augment=False))
+    images, _ = next(train_batches(given, seed=0, epoch=0, batch_size=4, augment=False, dtype=dtype))
+    assert images.dtype == dtype
+    assert torch.equal(images, exact.to(dtype))
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_memory_layout_is_as_asked(augment: bool) -> None:
+    given = numbered(padding=1, flip=True)
+    for channels_last, layout in ((True, torch.channels_last), (False, torch.contiguous_format)):
+        for images, _ in train_batches(
+            given, seed=0, epoch=0, batch_size=4, augment=augment, channels_last=channels_last
+        ):
+            assert images.is_contiguous(memory_format=layout)
+
+
+def test_evaluation_goes_through_a_split_in_order() -> None:
+    given = numbered(padding=1, flip=True)
+    images, targets = zip(*evaluation_batches(given, given.test, batch_size=4), strict=True)
+    assert torch.cat(targets).tolist() == list(range(10))
+    assert torch.equal(torch.cat(images), given.test.images.float())
+
+
+def test_making_batches_does_not_change_the_dataset() -> None:
+    given = numbered(padding=1, flip=True)
+    epoch_of(given, augment=True)
+    list(evaluation_batches(given, given.train, batch_size=4))
+    assert torch.equal(given.train.images, numbered().train.images)
+
+
+def test_a_dataset_moves_as_a_whole() -> None:
+    moved = numbered(padding=1).to("meta")
+    tensors = [
+        moved.mean,
+        moved.std,
+        *(t for s in (moved.train, moved.validation, moved.test) for t in (s.images, s.targets)),
+    ]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert (moved.padding, moved.classes, moved.shape) == (1, 10, (2, 3, 4))
+
+
+# --- digits
+
+
+def test_digits_are_scikit_learns_with_the_last_397_held_out() -> None:
+    images, targets = load_digits(return_X_y=True)
+    given = dataset("digits")
+    assert (len(given.train), len(given.validation), len(given.test)) == (1260, 140, 397)
+    assert given.test.images.flatten(1).tolist() == images[1400:].tolist()
+    assert given.test.targets.tolist() == targets[1400:].tolist()
+    known = torch.cat([given.train.images, given.validation.images]).flatten(1).tolist()
+    assert sorted(known) == sorted(images[:1400].astype(int).tolist())
+
+
+# --- CIFAR, in its own files
+
+
+def write_cifar(folder: Path, source: type[datasets.CIFAR10], label: str, images: int) -> type[datasets.CIFAR10]:
+    """Files as CIFAR has them, only smaller, and torchvision's class with the checksums of these.
+
+    Every value of image i of a training file is i in red, 100 + i in green and 200 + i in blue; its label is i.
+    """
+    rows = np.repeat(np.add.outer(np.arange(images), [0, 100, 200]), 1024, axis=1).astype(np.uint8)
+    batch = {"data": rows, label: list(range(images))}
+    sums = {name: _write(folder / source.base_folder / name, batch) for name, _ in source.train_list + source.test_list}
+    meta = _write(folder / source.base_folder / source.meta["filename"], {source.meta["key"]: ["a"] * images})
+    files = {
+        "train_list": [(name, sums[name]) for name, _ in source.train_list],
+        "test_list": [(name, sums[name]) for name, _ in source.test_list],
+        "meta": {**source.meta, "md5": meta},
+    }
+    return type(source.__name__, (source,), files)
+
+
+def _write(path: Path, content: object) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("source", "label", "training"), [(datasets.CIFAR10, "labels", 50), (datasets.CIFAR100, "fine_labels", 10)]
+)
+def test_cifar_is_read_from_its_files(
+    tmp_path: Path, source: type[datasets.CIFAR10], label: str, training: int
+) -> None:
+    small = write_cifar(tmp_path, source, label, 10)
+    given = cifar.read("cifar", small, str(tmp_path), 10, (0.5, 0.4, 0.2), (0.1, 0.2, 0.3))
+    assert (len(given.train), len(given.validation), len(given.test)) == (0.9 * training, 0.1 * training, 10)
+    assert (given.shape, given.padding, given.flip) == ((3, 32, 32), 4, True)
+    assert given.mean.tolist() == pytest.approx([127.5, 102, 51])
+    assert given.std.tolist() == pytest.approx([25.5, 51, 76.5])
+    for split in (given.train, given.validation, given.test):
+        expected = torch.stack([split.targets, 100 + split.targets, 200 + split.targets], 1)
+        assert (split.images == expected[:, :, None, None]).all()
+        assert (split.images.dtype, split.targets.dtype) == (torch.uint8, torch.int64)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_absent_cifar_says_how_to_fetch_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        data.load(data.choose(name, {}), str(tmp_path))
+    command = f"import torchvision; torchvision.datasets.{name.upper()}('{tmp_path}', download=True)"
+    assert str(caught.value).startswith(f"dataset {name} is absent or damaged in folder {tmp_path};")
+    assert str(caught.value).endswith(f'python -c "{command}"')
+    compile(command, "command", "exec")
+
+
+def test_damaged_cifar_is_refused(tmp_path: Path) -> None:
+    small = write_cifar(tmp_path, datasets.CIFAR10, "labels", 10)
+    file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="cifar10 is absent or damaged"):
+        cifar.read("cifar10", small, str(tmp_path), 10, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+# --- synthetic
+
+
+def test_synthetic_images_are_as_asked_and_always_the_same() -> None:
+    options = {"shape": [1, 12, 16], "classes": 3, "images": 200, "test_images": 30}
+    given = dataset("synthetic", **options)
+    assert (given.shape, given.classes) == ((1, 12, 16), 3)
+    assert (len(given.train), len(given.validation), len(given.test)) == (180, 20, 30)
+    again = load(data.DATASETS["synthetic"].target)("elsewhere", **{**options, "shape": (1, 12, 16)})
+    assert torch.equal(given.train.images, again.train.images)
+    assert torch.equal(given.test.targets, again.test.targets)
+
+
+def test_synthetic_classes_can_be_learned_in_spite_of_augmentation() -> None:
+    torch.manual_seed(0)
+    given = dataset("synthetic", shape=(1, 8, 8), images=1000, test_images=200)
+    model = models.build(models.choose("resnet8", {}), given.shape, given.classes)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for epoch in range(6):
+        for images, targets in train_batches(given, seed=0, epoch=epoch, batch_size=64, augment=True):
+            optimizer.zero_grad()
+            cross_entropy(model(images), targets).backward()
+            optimizer.step()
+    images, targets = next(evaluation_batches(given, given.test, batch_size=200))
+    accuracy = (model.eval()(images).argmax(1) == targets).float().mean()
+    print("ACC", accuracy)
+    assert accuracy > 0.8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (3, 32)}, r"shape: \(3, 32\) is not \(channels, height, width\)"),
+        ({"shape": (3, 0, 32)}, "shape: "),
+        ({"classes": 1}, "classes: 1 is too few; at least 2"),
+        ({"images": 3}, "images: 3 is too few; at least 10"),
+        ({"test_images": 0}, "test_images: 0 is too few; at least 1"),
+    ],
+)
+def test_synthetic_options_that_cannot_be_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        dataset("synthetic", **options)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from tests.cases import TRAIN, last_stage, trial
+
+from workers.execution import Where
+from workers.run import StageFailed, run_stage
+from workers.spec import encode, label, path
+from workers.store import State, Store
+
+
+def test_a_finished_stage_is_not_run_again(store: Store):
+    stage = last_stage(trial("dense"))
+    assert len(list(run_stage(stage, store, Where()))) == stage.epochs
+    assert list(run_stage(stage, store, Where())) == []
+    assert len(store.attempts(stage.key)) == 1
+
+
+def test_divergence_stops_the_stage_with_its_cause(store: Store):
+    stage = last_stage(trial("dense", train=replace(TRAIN, lr=1e6)))
+    with pytest.raises(StageFailed, match="lower learning rate"):
+        list(run_stage(stage, store, Where()))
+    attempt = store.attempts(stage.key)[-1]
+    assert (attempt.cause, store.states([stage.key])[stage.key]) == ("diverged", State.FAILED)
+    assert "Traceback" in attempt.traceback
+
+
+def test_a_failure_keeps_the_last_log_lines(store: Store):
+    """The parent's network is damaged after the parent finished: the child says so, and what came before."""
+    stage = last_stage(trial("random"))
+    list(run_stage(stage.parent, store, Where()))
+    store.write(b"", "stages", stage.parent.key, "network.safetensors")
+    with pytest.raises(StageFailed, match="damaged"):
+        list(run_stage(stage, store, Where()))
+    assert store.attempts(stage.key)[-1].cause == "error"
+
+
+def test_a_checkpoint_of_another_stage_is_refused(store: Store):
+    one, other = last_stage(trial("dense", seed=1)), last_stage(trial("dense", seed=2))
+    stepped = run_stage(one, store, Where(checkpoint_seconds=0))
+    next(stepped)
+    next(stepped)
+    del stepped
+    store.write(store.read("stages", one.key, "checkpoint.safetensors"), "stages", other.key, "checkpoint.safetensors")
+    with pytest.raises(StageFailed, match="belongs to stage"):
+        list(run_stage(other, store, Where()))
+
+
+def test_data_order_is_the_same_in_every_process_and_the_network_too(tmp_path):
+    """Two processes, two stores, one spec: the same bits. `python -m workers.run` runs the parents first."""
+    stage = last_stage(trial("imp"))
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(encode(stage)))
+    sums = []
+    for name in ("a", "b"):
+        command = [sys.executable, "-m", "workers.run", str(spec), "--store", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert all(label(each) in done.stdout for each in path(stage))
+        sums.append([Store(tmp_path / name).result(each.key)["files"] for each in path(stage)])
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"parent": 3}'])
+def test_a_bad_spec_is_one_line(text: str, tmp_path):
+    spec = tmp_path / "spec.json"
+    spec.write_text(text)
+    done = subprocess.run([sys.executable, "-m", "workers.run", str(spec)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert str(spec) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_curve_begins_with_the_pruned_network(store: Store):
+    import io
+
+    import pyarrow.parquet as pq
+
+    stage = last_stage(trial("random"))
+    for each in path(stage):
+        list(run_stage(each, store, Where()))
+    rows = pq.read_table(io.BytesIO(store.read_published(stage.key, "curve.parquet"))).to_pylist()
+    assert [row["epoch"] for row in rows] == [6, 7, 8]
+    assert rows[0]["train_loss"] is None
+    assert all(row["sparsity"] == pytest.approx(0.75, abs=1e-3) for row in rows)
+
+
+def test_what_ran_before_in_the_same_process_does_not_matter(tmp_path):
+    """Workers are reused: a stage must not inherit random state, thread counts or data from the one before."""
+    stage = last_stage(trial("gmp"))
+    fresh, used = Store(tmp_path / "fresh"), Store(tmp_path / "used")
+    list(run_stage(stage, fresh, Where()))
+    list(run_stage(last_stage(trial("dense", seed=5)), used, Where()))
+    list(run_stage(stage, used, Where()))
+    assert used.result(stage.key)["files"] == fresh.result(stage.key)["files"]

@@ -1,0 +1,93 @@
+"""The whole state of a running stage, and back, bit for bit. Tensors and JSON in one safetensors file: no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from workers.methods.base import Method
+
+
+@dataclass
+class Progress:
+    """How far a stage is: epochs finished, their rows of the curve, and what the prune at its start measured."""
+
+    epoch: int = 0
+    images: int = 0
+    train_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    pruned: dict[str, Any] = field(default_factory=dict)
+
+
+def pack(key: str, progress: Progress, model: nn.Module, method: Method, optimizer: Optimizer) -> bytes:
+    """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
+    tensors = {
+        **_prefixed("model", model.state_dict()),
+        **_prefixed("momentum", momentum(model, optimizer)),
+        **_prefixed("method", method.state()),
+    }
+    return save(tensors, {"key": key, "progress": json.dumps(asdict(progress))})
+
+
+def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: Optimizer) -> Progress:
+    """Continue from a checkpoint of the same key; raises `ValueError` for another's."""
+    metadata = read_metadata(data)
+    if metadata["key"] != key:
+        raise ValueError(f"this checkpoint belongs to stage {metadata['key']}, not to {key}")
+    tensors = load(data)
+    model.load_state_dict(_under("model", tensors))
+    load_momentum(model, optimizer, _under("momentum", tensors))
+    method.load_state(_under("method", tensors))
+    return Progress(**json.loads(metadata["progress"]))
+
+
+def momentum(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's momentum by parameter name."""
+    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in model.named_parameters()}
+    return {name: buffer for name, buffer in buffers.items() if buffer is not None}
+
+
+def load_momentum(model: nn.Module, optimizer: Optimizer, buffers: Mapping[str, Tensor]) -> None:
+    """Set the optimizer's momentum, in each parameter's own layout."""
+    for name, parameter in model.named_parameters():
+        if name in buffers:
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(buffers[name])
+
+
+def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors by name as a safetensors file; a tensor that shares memory with another is written out."""
+    return save({name: _plain(tensor) for name, tensor in tensors.items()})
+
+
+def unpack_tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of `pack_tensors`."""
+    tensors: dict[str, Tensor] = load(data)
+    return tensors
+
+
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The text entries in a safetensors header: 8 bytes of length (little-endian), then JSON."""
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": _plain(tensor) for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """On the CPU, contiguous, with memory of its own: what safetensors can write."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

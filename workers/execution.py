@@ -1,0 +1,273 @@
+"""A stage while it runs: prune, train, measure, checkpoint, publish."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from torch import Tensor, nn
+
+from workers import checkpoint, data, measure, methods, models, schedules, selection, training
+from workers.checkpoint import Progress
+from workers.data.base import Dataset, Split, evaluation_batches, iterations, train_batches
+from workers.errors import Diverged
+from workers.host import describe_device
+from workers.methods.base import Method
+from workers.seeding import derive
+from workers.spec import PruneStage, Stage, TrainStage, label
+from workers.store import CHECKPOINT, CURVE, MOMENTUM, NETWORK, Store, now
+from workers.training import Batches, Score
+
+log = logging.getLogger("prunesweep")
+
+EVALUATION_BATCH = 512
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+CURVE_SCHEMA = pa.schema(
+    [
+        ("epoch", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_accuracy", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("sparsity", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where and how a stage runs: all that does not change its numbers.
+
+    A checkpoint is written at the first epoch end after `checkpoint_seconds` of work, so that its cost is bounded and
+    a killed process loses that long or one epoch, whichever is longer.
+    """
+
+    data_folder: str = "data"
+    device: str = "auto"
+    threads: int = 1
+    checkpoint_seconds: float = 1.0
+    provenance: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device; `auto` is the GPU when there is one."""
+        name = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(name)
+
+
+class Execution:
+    """One stage in progress: the data, the model, the method, the optimizer, and how far they are."""
+
+    def __init__(self, stage: Stage, store: Store, where: Where) -> None:
+        self.stage, self.store, self.where = stage, store, where
+        self.train = stage.root.train
+        self.device = where.torch_device
+        torch.set_num_threads(where.threads)
+        self.peak_memory = measure.PeakMemory(self.device)
+        self.dtype = DTYPES[self.train.precision]
+        self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device)
+        self.iterations = iterations(self.dataset, self.train.batch_size)
+        self.model = self._new_model()
+        self.method = methods.create(stage.method) if isinstance(stage, TrainStage) else Method()
+        self.method.attach(self.model, stage.sparsity, stage.epochs, self.iterations)
+        self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.train)
+        self.started = self.last_checkpoint = time.perf_counter()
+        self.progress = Progress()
+        if not self._continue():
+            self._begin()
+        self.seconds_before = self.progress.elapsed_seconds
+
+    def epochs(self) -> Iterator[Progress]:
+        """Train epoch by epoch, then publish; yields after every epoch but the last, and after publishing."""
+        lr = self._schedule()
+        while self.progress.epoch < self.stage.epochs:
+            self._epoch(lr)
+            if self.progress.epoch < self.stage.epochs:
+                self._checkpoint()
+                yield self.progress
+        self._publish()
+        yield self.progress
+
+    # --- beginning, or continuing
+
+    def _new_model(self) -> nn.Module:
+        root = self.stage.root
+        torch.manual_seed(derive(root.seed, "weights"))
+        model = models.build(root.model, self.dataset.shape, self.dataset.classes)
+        return model.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+
+    def _continue(self) -> bool:
+        saved = self.store.read("stages", self.stage.key, CHECKPOINT)
+        if saved is None:
+            return False
+        self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.method, self.optimizer)
+        log.info("continued from the checkpoint of epoch %d", self.progress.epoch)
+        return True
+
+    def _begin(self) -> None:
+        if isinstance(self.stage, PruneStage):
+            self.progress.pruned = self._prune(self.stage)
+            self.progress.curve.append(self._curve_row(0, self._evaluate(self.dataset.validation)))
+
+    def _prune(self, stage: PruneStage) -> dict[str, float | None]:
+        """Load the parent's network, prune it, and measure what is left before retraining."""
+        parent = self.store.result(stage.parent.key)
+        if parent is None:
+            raise FileNotFoundError(f"the parent stage {stage.parent.key} ({label(stage.parent)}) has no result")
+        self._load_parent(stage.parent)
+        weights = list(self.method.weights.values())
+        masks = self._masks(stage, weights)
+        norm_drop = selection.norm_drop(weights, masks)
+        self.method.hold(masks)
+        self._recalibrate()
+        before, after = parent["metrics"]["test_accuracy"], self._evaluate(self.dataset.test).accuracy
+        instability = (before - after) / before if before else None
+        return {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
+
+    def _load_parent(self, parent: Stage) -> None:
+        """The network, and between two phases the momentum: one optimizer serves all phases."""
+        network = self.store.read_published(parent.key, NETWORK)
+        self.model.load_state_dict(checkpoint.unpack_tensors(network))
+        if isinstance(parent, PruneStage):
+            buffers = self.store.read_published(parent.key, MOMENTUM)
+            checkpoint.load_momentum(self.model, self.optimizer, checkpoint.unpack_tensors(buffers))
+
+    def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> list[Tensor]:
+        if stage.criterion == "magnitude":
+            return selection.magnitude_masks(weights, stage.sparsity)
+        return selection.random_masks(weights, stage.sparsity, derive(stage.root.seed, "prune", stage.start_epoch))
+
+    def _schedule(self) -> schedules.Schedule:
+        if not isinstance(self.stage, PruneStage):
+            return schedules.dense(self.train, self.iterations)
+        before = self.stage.parent.sparsity
+        fraction = (self.stage.sparsity - before) / (1.0 - before)
+        pruned = schedules.Pruned(self.progress.pruned["relative_norm_drop"], fraction)
+        return schedules.retraining(self.stage.retrain, self.train, self.iterations, pruned)
+
+    # --- one epoch
+
+    def _epoch(self, lr: schedules.Schedule) -> None:
+        progress, first = self.progress, self.progress.epoch * self.iterations
+        score = self._train_epoch(lr, first)
+        progress.epoch += 1
+        if not math.isfinite(score.loss):
+            raise Diverged(
+                f"the training loss became {score.loss} in epoch {progress.epoch}; try a lower learning rate"
+            )
+        progress.images += len(self.dataset.train.targets)
+        self._sparsify()
+        validation = self._evaluate(self.dataset.validation)
+        progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
+        progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
+        log.info(
+            "epoch %d of %d: training loss %.4f, validation accuracy %.4f",
+            *(progress.epoch, self.stage.epochs, score.loss, validation.accuracy),
+        )
+
+    def _train_epoch(self, lr: schedules.Schedule, first: int) -> Score:
+        """Seeded by the epoch for layers that draw (dropout); the clock stops only when the device has finished."""
+        seed, epoch = self.stage.root.seed, self.stage.start_epoch + self.progress.epoch
+        torch.manual_seed(derive(seed, "epoch", epoch))
+        start = self._clock()
+        batches = self._train_batches(seed, epoch)
+        score = training.train_epoch(self.model, self.method, self.optimizer, batches, lr, first)
+        self.progress.train_seconds += self._clock() - start
+        return score
+
+    def _sparsify(self) -> None:
+        """Let the method prune; statistics are re-estimated before anything is evaluated."""
+        pruned = self.method.after_epoch(self.progress.epoch)
+        if self.progress.epoch == self.stage.epochs:
+            pruned = self.method.finalize() or pruned
+        if pruned:
+            self._recalibrate()
+
+    def _checkpoint(self) -> None:
+        if time.perf_counter() - self.last_checkpoint < self.where.checkpoint_seconds:
+            return
+        packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.method, self.optimizer)
+        self.store.write(packed, "stages", self.stage.key, CHECKPOINT)
+        self.last_checkpoint = time.perf_counter()
+
+    def _train_batches(self, seed: int, epoch: int) -> Batches:
+        size, augment = self.train.batch_size, self.train.augment
+        return train_batches(self.dataset, seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
+
+    def _recalibrate(self) -> None:
+        """On batches of a stream of its own: the order of the training data must not change."""
+        if self.train.recalibrate:
+            seed, epoch = derive(self.stage.root.seed, "recalibration"), self.stage.start_epoch + self.progress.epoch
+            batches = self._train_batches(seed, epoch)
+            training.recalibrate(self.model, self.method, batches)
+
+    def _evaluate(self, split: Split) -> Score:
+        batches = evaluation_batches(self.dataset, split, batch_size=EVALUATION_BATCH, dtype=self.dtype)
+        return training.evaluate(self.model, self.method, batches)
+
+    def _curve_row(
+        self, epoch: int, validation: Score, score: Score | None = None, lr: float | None = None
+    ) -> dict[str, Any]:
+        return {
+            "epoch": self.stage.start_epoch + epoch,
+            "train_loss": score and score.loss,
+            "train_accuracy": score and score.accuracy,
+            "validation_loss": validation.loss,
+            "validation_accuracy": validation.accuracy,
+            "learning_rate": lr,
+            "sparsity": selection.sparsity(self.method.weights.values()),
+        }
+
+    def _clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    # --- the end
+
+    def _publish(self) -> None:
+        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: _parquet(self.progress.curve)}
+        if isinstance(self.stage, PruneStage):
+            files[MOMENTUM] = checkpoint.pack_tensors(checkpoint.momentum(self.model, self.optimizer))
+        self.store.publish(self.stage, files, self._result(files))
+
+    def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:
+        layers = measure.layer_costs(self.model, self.dataset.shape)
+        metrics = {**self._scores(), **measure.summary(self.model, layers), **self.progress.pruned}
+        return {
+            "label": label(self.stage),
+            "metrics": metrics,
+            "layers": [asdict(layer) for layer in layers],
+            "epochs": self.stage.epochs,
+            "images": self.progress.images,
+            "bytes": sum(len(content) for content in files.values()),
+            "train_seconds": self.progress.train_seconds,
+            "elapsed_seconds": self.seconds_before + time.perf_counter() - self.started,
+            "peak_memory_bytes": self.peak_memory.read(),
+            "device": describe_device(self.device),
+            "torch_version": torch.__version__,
+            "attempts": len(self.store.attempts(self.stage.key)),
+            "finished_at": now(),
+            **self.where.provenance,
+        }
+
+    def _scores(self) -> dict[str, float | None]:
+        scores = {name: self._evaluate(getattr(self.dataset, name)) for name in ("train", "validation", "test")}
+        metrics = {f"{name}_{kind}": getattr(s, kind) for name, s in scores.items() for kind in ("accuracy", "loss")}
+        return {**metrics, "test_accuracy_top5": scores["test"].top5}
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    sink = io.BytesIO()
+    pa.parquet.write_table(pa.Table.from_pylist(rows, CURVE_SCHEMA), sink)
+    return sink.getvalue()

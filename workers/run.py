@@ -1,0 +1,109 @@
+"""Run one stage to its result: `run_stage` for the orchestrator, `python -m workers.run spec.json` without it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from workers.checkpoint import Progress
+from workers.errors import Diverged, UserError
+from workers.execution import Execution, Where
+from workers.spec import Stage, decode_stage, label, path
+from workers.store import Attempt, Store
+
+LOG_LINES = 20
+
+
+class StageFailed(RuntimeError):
+    """A stage could not be finished; the store's `attempts/` say why."""
+
+
+def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
+    """Bring a stage to its result in the store; yields its progress after every epoch.
+
+    A stage that is done yields nothing, one with a checkpoint continues from it. Its parent must be done. On failure
+    the reason and the last log lines are left in the store and `StageFailed` is raised.
+    """
+    if store.done([stage.key]):
+        return
+    attempt = store.begin(stage)
+    with _last_lines() as lines:
+        try:
+            yield from Execution(stage, store, where).epochs()
+        except Exception as error:
+            store.fail(stage.key, _failure(attempt, error, lines))
+            raise StageFailed(f"{label(stage)}: {type(error).__name__}: {error}") from error
+
+
+def _failure(attempt: Attempt, error: Exception, lines: deque[str]) -> Attempt:
+    return replace(
+        attempt,
+        cause=_cause(error),
+        message=f"{type(error).__name__}: {error}",
+        traceback="".join(traceback.format_exception(error)),
+        log=tuple(lines),
+    )
+
+
+def _cause(error: Exception) -> str:
+    """Failures by what a user can do about them."""
+    if isinstance(error, Diverged):
+        return "diverged"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory"
+    if isinstance(error, UserError):
+        return "bad request"
+    return "error"
+
+
+@contextmanager
+def _last_lines() -> Iterator[deque[str]]:
+    """The last lines logged while a stage runs."""
+    lines: deque[str] = deque(maxlen=LOG_LINES)
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("prunesweep")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def main() -> int:
+    """`python -m workers.run spec.json`: run a stage, and first those that it needs, in this process."""
+    parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
+    parser.add_argument("spec", type=Path, help="a stage's spec.json, as the store keeps it in stages/<key>/")
+    parser.add_argument("--store", default="results", help="where results are kept (default: results)")
+    parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: data)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    store = Store(options.store)
+    where = Where(data_folder=options.data_dir, device=options.device, threads=options.threads)
+    try:
+        stage = decode_stage(json.loads(options.spec.read_text()))
+        for each in path(stage):
+            print(f"{each.key}  {label(each)}")
+            list(run_stage(each, store, where))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        print(f"error: {options.spec}: {error}", file=sys.stderr)
+        return 2
+    result = store.result(stage.key)
+    assert result is not None
+    print(json.dumps(result["metrics"], indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The one training loop, evaluation, and batch-norm recalibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD, Optimizer
+from torch.optim.swa_utils import update_bn
+
+from workers.methods.base import Method
+from workers.schedules import Schedule
+from workers.spec import TrainSpec
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+RECALIBRATION_BATCHES = 100
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy and the shares of images whose class is the first, or among the first five, predicted."""
+
+    loss: float
+    accuracy: float
+    top5: float | None = None
+
+
+def make_optimizer(model: nn.Module, train: TrainSpec) -> Optimizer:
+    """SGD over all parameters, the method's own included; the learning rate is set at every iteration."""
+    return SGD(
+        model.parameters(),
+        lr=train.lr,
+        momentum=train.momentum,
+        nesterov=train.nesterov and train.momentum > 0,
+        weight_decay=train.weight_decay,
+        fused=True,
+    )
+
+
+def train_epoch(
+    model: nn.Module, method: Method, optimizer: Optimizer, batches: Batches, lr: Schedule, iteration: int
+) -> Score:
+    """One epoch from iteration `iteration` on; returns the mean loss and accuracy on the training batches.
+
+        for inputs, targets in batches:
+            with method.view():
+                loss = criterion(model(inputs), targets) + method.penalty()
+                loss.backward()
+            method.adjust_gradients()
+            optimizer.step()
+            method.after_step(iteration)
+
+    Sums stay on the device until the epoch ends: nothing in the loop waits for it.
+    """
+    model.train()
+    losses, hits, images = [], [], 0
+    for k, (inputs, targets) in enumerate(batches, iteration):
+        for group in optimizer.param_groups:
+            group["lr"] = lr(k)
+        with method.view():
+            outputs = model(inputs)
+            loss = functional.cross_entropy(outputs, targets)
+            (loss + method.penalty()).backward()
+        method.adjust_gradients()
+        optimizer.step()
+        method.after_step(k)
+        optimizer.zero_grad()
+        losses.append(loss.detach() * len(targets))
+        hits.append((outputs.detach().argmax(1) == targets).sum())
+        images += len(targets)
+    return Score(float(torch.stack(losses).sum()) / images, int(torch.stack(hits).sum()) / images)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, method: Method, batches: Batches) -> Score:
+    """Mean loss and top-1 accuracy in evaluation mode; top-5 as well where there are more than ten classes."""
+    model.eval()
+    losses, hits, hits5, images = [], [], [], 0
+    with method.view():
+        for inputs, targets in batches:
+            outputs = model(inputs)
+            losses.append(functional.cross_entropy(outputs, targets, reduction="sum"))
+            hits.append((outputs.argmax(1) == targets).sum())
+            if outputs.shape[1] > 10:
+                hits5.append((outputs.topk(5).indices == targets[:, None]).any(1).sum())
+            images += len(targets)
+    top5 = int(torch.stack(hits5).sum()) / images if hits5 else None
+    return Score(float(torch.stack(losses).sum()) / images, int(torch.stack(hits).sum()) / images, top5)
+
+
+def recalibrate(model: nn.Module, method: Method, batches: Batches) -> None:
+    """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average."""
+    with method.view():
+        update_bn(islice(batches, RECALIBRATION_BATCHES), model)
