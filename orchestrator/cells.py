@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import prod
 from typing import Any
 
 from orchestrator.settings import SPARSITY, holds_list, is_axis, train_settings
 from orchestrator.sweepfile import Loc, Problem, Rejected, shown
-from orchestrator.validation import MAX_TRIALS, known_method
+from orchestrator.validation import MAX_TRIALS, hyperparameters, loading
 from workers import data, models
-from workers.errors import nearest, unknown
+from workers.errors import UserError, nearest, unknown
 from workers.spec import Choice, freeze
 
 CHOOSE: dict[str, Callable[[str, Mapping[str, Any]], Choice]] = {"dataset": data.choose, "model": models.choose}
@@ -27,7 +28,7 @@ class Element:
 
 
 Axes = dict[str, list[Element]]
-"""Setting -> its values; settings of the training are spelled `train.lr`. One that the file leaves out has its default."""
+"""Setting -> its values; settings of the training are spelled `train.lr`."""
 
 Cell = dict[str, Element]
 """Setting -> its value in this cell."""
@@ -35,7 +36,7 @@ Cell = dict[str, Element]
 
 @dataclass(frozen=True)
 class Block:
-    """A trial block for one of its methods: what it and the file around it say, checked."""
+    """A trial block for one of its methods, checked, and what the file says around it of data, model and training."""
 
     loc: Loc
     method: Element
@@ -88,7 +89,7 @@ def _given(block: Block) -> Axes:
     return axes
 
 
-def _axes(settings: Mapping[str, Any], loc: Loc, lists: set[str], prefix: str = "") -> Axes:
+def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: str = "") -> Axes:
     axes: Axes = {}
     for key, value in settings.items():
         if key == "train":
@@ -105,10 +106,11 @@ def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:
     return [Element(freeze(value), loc)]
 
 
-def _list_settings(method: str) -> set[str]:
+@cache
+def _list_settings(method: str) -> frozenset[str]:
     """The settings of which one value is a list."""
-    own = {h.name for h in known_method(method).hyperparameters() if holds_list(h.type)}
-    return own | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)}
+    own = {h.name for h in hyperparameters(method) if holds_list(h.type)}
+    return frozenset(own | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)})
 
 
 def _chosen(kind: str, element: Element) -> Element:
@@ -117,22 +119,22 @@ def _chosen(kind: str, element: Element) -> Element:
     name, choose = options.pop("name"), CHOOSE[kind]
     where: Loc = element.loc if isinstance(element.value, str) else (*element.loc, "name")
     try:
-        choose(name, {})
-        for option, value in options.items():
-            where = (*element.loc, option)
-            choose(name, {option: value})
-        where = element.loc
-        return Element(choose(name, options), element.loc)
-    except (TypeError, ValueError) as error:
+        with loading(name):
+            choose(name, {})
+            for option, value in options.items():
+                where = (*element.loc, option)
+                choose(name, {option: value})
+            where = element.loc
+            return Element(choose(name, options), element.loc)
+    except UserError as error:
         raise Rejected(Problem(where, str(error))) from error
 
 
 def _defaults(block: Block) -> Cell:
     """What holds where nothing is said, placed where it would be said."""
-    cls = known_method(block.method.value)
     base = block.loc if "train" in block.settings else ()
     train = {f"train.{h.name}": Element(h.default, (*base, "train", h.name)) for h in train_settings()}
-    own = {h.name: Element(h.default, (*block.loc, h.name)) for h in cls.hyperparameters()}
+    own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
     return {**train, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 
 
@@ -176,7 +178,7 @@ def _merged(start: Cell, parts: Sequence[Cell]) -> Cell:
 
 def _wanted(mapping: Mapping[str, Any], found: list[Cell], loc: Loc) -> Iterator[tuple[str, list[Element]]]:
     """The settings that a mapping names, with the values that it gives; each must be known, and occur in a cell."""
-    lists = set().union(*(_list_settings(name) for name in {cell["method"].value for cell in found}))
+    lists = frozenset().union(*(_list_settings(name) for name in {cell["method"].value for cell in found}))
     names = {name for cell in found for name in cell}
     for name, value, place in _flat(mapping, loc):
         if name not in names:
@@ -215,5 +217,3 @@ def _same(value: Any, wanted: Any) -> bool:
         have = {"name": value.name, **value.settings}
         return isinstance(options, Mapping) and all(have.get(key) == freeze(item) for key, item in options.items())
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
-
-

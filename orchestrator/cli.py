@@ -26,7 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+"""A pipe has no width of its own; rich would take 80."""
 
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, .yaml or .py.", show_default=False)]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its file.", show_default=False)]

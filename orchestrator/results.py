@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,12 @@ AXES = ("target_sparsity", "total_epochs")
 Mask = Any
 """A boolean for each row."""
 
+Key = tuple[Any, ...]
+
 Compare = Callable[[Any, Any], Mask]
 
-_ORDER: Mapping[str, Compare] = MappingProxyType(
-    {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-)
+_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
+_ORDER: Mapping[str, Compare] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CONDITION = re.compile(r"\s*([^<>=!]*?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 
 
@@ -52,6 +54,11 @@ class Cell:
     def at(self, names: Iterable[str]) -> Key:
         """The cell's settings under these names."""
         return tuple(self.settings[name] for name in names)
+
+    @property
+    def statistics(self) -> dict[str, float | int | bool | None]:
+        """All but the settings."""
+        return {"mean": self.mean, "std": self.std, "n": self.n, "best": self.best, "near": self.near}
 
 
 def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
@@ -98,23 +105,29 @@ def summarise(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFra
 
 
 def cells(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Cell]:
-    """The mean of every group of trials that agree in these settings, with the best marked."""
-    arenas: dict[tuple[Any, ...], list[Cell]] = {}
+    """The mean of every group of trials that agree in these settings, in the frame's order, with the best marked."""
+    means, arenas = [], defaultdict(list)
+    competing = [name for name in (*SUBJECT, *AXES) if name in names]
     for row in summarise(frame, metric, names).to_dict("records"):
         settings = {name: plain(row[name]) for name in names}
-        cell = Cell(settings, float(row["mean"]), plain(row["std"]), int(row["count"]))
-        arenas.setdefault(cell.at(name for name in (*SUBJECT, *AXES) if name in names), []).append(cell)
+        means.append(Cell(settings, float(row["mean"]), plain(row["std"]), int(row["count"])))
+        arenas[means[-1].at(competing)].append(means[-1])
     sign = {"higher": 1, "lower": -1}.get(better(metric), 0)
-    return [cell for rivals in arenas.values() for cell in _judged(rivals, sign)]
+    best = {arena: _best(rivals, sign) for arena, rivals in arenas.items()}
+    return [_judged(cell, best[cell.at(competing)], sign) for cell in means]
 
 
-def _judged(rivals: Sequence[Cell], sign: int) -> Iterator[Cell]:
-    """Without a rival, or when all are equal, nothing is best."""
-    best = max(rivals, key=lambda cell: sign * cell.mean)
-    decided = sign != 0 and any(cell.mean != best.mean for cell in rivals)
-    for cell in rivals:
-        behind = sign * (best.mean - cell.mean)
-        yield replace(cell, best=decided and behind == 0, near=0 < behind <= (best.std or 0.0))
+def _best(rivals: Sequence[Cell], sign: int) -> Cell | None:
+    """None without a rival, when all are equal, and where neither direction is better."""
+    best = max(rivals, key=lambda rival: sign * rival.mean)
+    return best if sign and any(rival.mean != best.mean for rival in rivals) else None
+
+
+def _judged(cell: Cell, best: Cell | None, sign: int) -> Cell:
+    if best is None:
+        return cell
+    behind = sign * (best.mean - cell.mean)
+    return replace(cell, best=behind == 0, near=0 < behind <= (best.std or 0.0))
 
 
 def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -129,12 +142,43 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def separating(frame: pd.DataFrame, names: Sequence[str], settings: Iterable[str]) -> list[str]:
-    """The names and as many further settings as it takes for every group to have one value of each setting."""
+    """The names and as many further settings as it takes for every group to have one value of each setting.
+
+    The sweep is added where it tells trials of one seed apart that no setting does.
+    """
+    for name in names:
+        check_column(frame, name)
     chosen = list(names)
     for setting in settings:
-        if setting not in chosen and (frame.groupby(chosen, dropna=False)[setting].nunique(dropna=False) > 1).any():
-            chosen.append(setting)
-    return chosen
+        chosen += _varying(frame, chosen, setting)
+    return chosen + _varying(frame, chosen, "sweep") if seeds_repeat(frame, chosen) else chosen
+
+
+def _varying(frame: pd.DataFrame, chosen: list[str], setting: str) -> list[str]:
+    if setting in chosen:
+        return []
+    varies = (frame.groupby(chosen, dropna=False)[setting].nunique(dropna=False) > 1).any()
+    return [setting] if varies else []
+
+
+def seeds_repeat(frame: pd.DataFrame, names: Sequence[str]) -> bool:
+    """Whether two trials agree in these settings and in the seed: then they differ in a setting without a column."""
+    return bool(frame.duplicated([*names, *({"seed"} - {*names})]).any())
+
+
+def in_order(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Each key once, by its first value, then the next: missing first, numbers by size, texts as they first appear."""
+    found = list(dict.fromkeys(keys))
+    ranks = [
+        {value: _rank(value, i) for i, value in enumerate(dict.fromkeys(values))} for values in zip(*found, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda key: [rank[value] for rank, value in zip(ranks, key, strict=True)]))
+
+
+def _rank(value: Any, position: int) -> float:
+    if value is None:
+        return -inf
+    return float(value) if isinstance(value, int | float) else position
 
 
 def budgets(frame: pd.DataFrame) -> dict[int, str]:
@@ -173,15 +217,16 @@ def _load(name: str, places: Sequence[str | Path]) -> pd.DataFrame:
 
 def _file(place: str | Path, name: str) -> str:
     text = str(place).rstrip("/") if "://" in str(place) else str(Path(place).expanduser())
-    if not text.endswith(".parquet"):
-        return f"{text}/{name}"
-    return text if text.endswith(name) else f"{text.rpartition('/')[0] or '.'}/{name}"
+    folder, _, last = text.rpartition("/")
+    if last in _TABLES:
+        return f"{folder or '.'}/{name}"
+    return text if last.endswith(".parquet") else f"{text}/{name}"
 
 
 def _read(path: str) -> pa.Table:
     try:
         filesystem, inner = FileSystem.from_uri(path) if "://" in path else (LocalFileSystem(), path)
-        table = pq.read_table(inner, filesystem=filesystem)
+        table = pq.read_table(inner, filesystem=filesystem, partitioning=None)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowInvalid, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator
@@ -47,12 +48,12 @@ NAMES: dict[str, Any] = {
 SPARSITY = Hyperparameter("sparsity", float, MISSING, "fraction of prunable weights that end as 0", {"ge": 0, "lt": 1})
 
 
-def train_settings() -> list[Hyperparameter]:
+@cache
+def train_settings() -> tuple[Hyperparameter, ...]:
     """The fields of `TrainSpec` as a sweep file takes them."""
     hints = get_type_hints(TrainSpec)
-    return [
-        Hyperparameter(f.name, NAMES.get(f.name, hints[f.name]), f.default, *TRAIN[f.name]) for f in fields(TrainSpec)
-    ]
+    types = {name: NAMES.get(name, of) for name, of in hints.items()}
+    return tuple(Hyperparameter(f.name, types[f.name], f.default, *TRAIN[f.name]) for f in fields(TrainSpec))
 
 
 def setting(of: Hyperparameter) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Document:
 
     def error(self, problems: Iterable[Problem]) -> UserError:
         """The first few problems in the order of the file, a line each."""
-        lines = sorted({(p.line or self.line(p.loc), where(p.loc), p.message) for p in problems})
+        placed = dict.fromkeys((p.line or self.line(p.loc), where(p.loc), p.message) for p in problems)
+        lines = sorted(placed, key=itemgetter(0))
         return listed(f"{self.path}:{line}: {f'{place}: ' if place else ''}{text}" for line, place, text in lines)
 
 
@@ -119,10 +121,8 @@ def parse(path: Path, text: str) -> Document:
     if root is None:
         raise UserError(f"{path}:1: the file is empty; a sweep needs dataset, model and trials")
     if not isinstance(root, MappingNode):
-        kind = "a list" if isinstance(root, SequenceNode) else shown(root.value)
-        raise UserError(
-            f"{path}:{root.start_mark.line + 1}: {kind} at the top; a sweep is a mapping such as `seeds: 3`"
-        )
+        kind, line = "a list" if isinstance(root, SequenceNode) else shown(root.value), root.start_mark.line + 1
+        raise UserError(f"{path}:{line}: {kind} at the top; a sweep is a mapping with dataset, model and trials")
     problems: list[Problem] = []
     value = _Values(problems).of(root, ())
     document = Document(path, value, root)

@@ -144,23 +144,30 @@ def task(stage: Stage, store: Store, where: Where) -> str:
     return json.dumps({"stage": encode(stage), "store": store.location, "where": asdict(where)})
 
 
-def execute(plan: Plan, store: Store, where: Where, slots: int, tell: Listener) -> None:
+def execute(
+    plan: Plan,
+    store: Store,
+    where: Where,
+    slots: int,
+    tell: Listener,
+    trainable: type[Trainable] = StageTrainable,
+) -> None:
     """Run every stage that the store lacks on the cluster that Ray is connected to; returns when nothing is left to do.
 
-    Failures are told and left in the store; they are not raised.
+    Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
     """
     where = replace(where, threads=max(1, int(plan.sweep.resources.cpus)))
-    trainable = tune.with_resources(StageTrainable, _request(plan.sweep.resources))
-    # One more than the slots: the next stage is at hand when a worker becomes free, and not decided long before.
-    settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots + 1)}
+    worker = tune.with_resources(trainable, _request(plan.sweep.resources))
+    settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
     with _environment(settings), _quiet(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
-            trainable,
+            worker,
             tune_config=TuneConfig(search_alg=ReadyStages(plan, store, where, tell), num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=plan.sweep.name,
                 storage_path=folder,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         ).fit()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING
 from functools import cache
 from inspect import getdoc
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
@@ -20,6 +22,7 @@ MAX_TRIALS = 100_000
 """More than this in one file is taken for a slip of the pen."""
 
 RETRAIN = "retrain_epochs"
+PHASE = "phase_epochs"
 BUDGET = "retrain_budget"
 LEVELS = "phase_fraction"
 """The hyperparameter that stands in for a sparsity."""
@@ -37,22 +40,42 @@ def validate(model: type[BaseModel], value: Any, loc: Loc = ()) -> dict[str, Any
         raise Rejected(*(_problem(model, loc, dict(each)) for each in found)) from error
 
 
+def header(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep's checked name, by default the file's, and its resources; raises `Rejected`."""
+    return validate(_HEADER_MODEL, {"name": path.stem, **given})
+
+
 def known_method(name: str) -> type[Method]:
     """The class of a method; a `UserError` when there is none or it is not a method."""
-    try:
+    with loading(name):
         found = method_class(name)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise UserError(f'"{name}" is not a method: it is no subclass of workers.methods.base.Method')
     return found
 
 
 @cache
+def hyperparameters(method: str) -> tuple[Hyperparameter, ...]:
+    """The method's hyperparameters; a `UserError` when there is no such method."""
+    return tuple(known_method(method).hyperparameters())
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Whatever another package's code raises while `module:name` is looked up is a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f'cannot load "{name}": {type(error).__name__}: {error}') from error
+
+
+@cache
 def block_model(method: str) -> type[BaseModel]:
     """The model of a trial block of this method."""
     cls = known_method(method)
-    settings = {h.name: h for h in cls.hyperparameters()}
+    settings = {h.name: h for h in hyperparameters(method)}
     if reserved := settings.keys() & _common(cls).keys():
         raise UserError(f"method {method}: {min(reserved)} is a key of every block; name the hyperparameter otherwise")
     extra = (
@@ -68,7 +91,7 @@ def _common(cls: type[Method]) -> Settings:
     return {
         "method": (axis(_METHOD), ..., "the method, or several that take these settings"),
         **sparsity,
-        **_WHAT,
+        **SHARED,
         "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
         "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
     }
@@ -216,25 +239,26 @@ _RESOURCES = _model(
     "resources",
     {"cpus": (_CPUS, 1.0, "CPU cores per trial"), "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one")},
 )
-_WHAT: Settings = {
+SHARED: Settings = {
     "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
     "model": (_choice("model"), None, "the network, or several as an axis"),
     "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
 }
+"""What holds for the whole file or for a block; the block's goes first."""
+
 _HEADER: Settings = {
     "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
     "resources": (_RESOURCES, None, "what each trial may occupy; says nothing about the numbers"),
 }
 _TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
 
-HEADER = _model("sweep file", _HEADER)
-"""What a Python sweep has besides its trials."""
+_HEADER_MODEL = _model("sweep file", _HEADER)
 
 SWEEP = _model(
     "sweep file",
     {
         **_HEADER,
-        **_WHAT,
+        **SHARED,
         "seeds": (_SEEDS, 1, "how many seeds, counted from 0, or a list of them; every cell is run with each"),
         "trials": (_TRIALS, ..., "blocks of trials: a method with its settings, where a list is an axis"),
     },

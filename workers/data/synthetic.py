@@ -20,7 +20,7 @@ def synthetic(
     images: int = 5000,
     test_images: int = 1000,
 ) -> Dataset:
-    """Images that show their class's coarse pattern under as much noise; the same ones every time.
+    """Images that show their class's coarse pattern under a little noise; the same ones every time.
 
     `shape` is (channels, height, width); `images` are training and validation together. Augmented as CIFAR is, with
     padding in proportion. Raises `UserError` on a shape or count that cannot be. `folder` is not used.
@@ -36,14 +36,14 @@ def synthetic(
 
 
 def _patterns(shape: tuple[int, ...], classes: int, generator: torch.Generator) -> Tensor:
-    """uint8 [classes, C, H, W] in 0 .. 127, of 4x4 patches, so that a shift by the padding keeps most of it."""
-    coarse = torch.randint(128, (classes, shape[0], 4, 4), generator=generator, dtype=torch.uint8)
+    """uint8 [classes, C, H, W] in 0 .. 191, of 4x4 patches, so that a shifted image still shows its class."""
+    coarse = torch.randint(192, (classes, shape[0], 4, 4), generator=generator, dtype=torch.uint8)
     return F.interpolate(coarse, size=shape[1:], mode="nearest")
 
 
 def _images(patterns: Tensor, count: int, generator: torch.Generator) -> Split:
     targets = torch.randint(len(patterns), (count,), generator=generator)
-    noise = torch.randint(128, (count, *patterns.shape[1:]), generator=generator, dtype=torch.uint8)
+    noise = torch.randint(64, (count, *patterns.shape[1:]), generator=generator, dtype=torch.uint8)
     return Split(patterns[targets] + noise, targets)
 
 

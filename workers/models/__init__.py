@@ -22,7 +22,7 @@ MODELS: dict[str, Entry] = {
     "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}),
     # resnet8, resnet14, ... resnet110, but not resnet50: that name, like resnet18, 34, 101 and 152, is torchvision's
     # and means the ImageNet network. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
-    **{f"resnet{depth}": Entry(CIFAR_RESNET, {"depth": depth, "width": 16}) for depth in range(8, 111, 6)},
+    **{f"resnet{n}": Entry(CIFAR_RESNET, {"depth": n, "width": 16}) for n in range(8, 111, 6) if n != 50},
     **{name: Entry(f"workers.models.vision:{name}") for name in TORCHVISION},
 }
 

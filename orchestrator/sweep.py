@@ -1,0 +1,129 @@
+"""Sweep file -> trials. Strict: whatever is wrong is an error that names the file, the line and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from orchestrator import pysweep
+from orchestrator.cells import Block, Element, cells, keep
+from orchestrator.schema import sweep_schema as sweep_schema
+from orchestrator.sweepfile import Document, Loc, Problem, Rejected, noting, parse, read_text, shown
+from orchestrator.trials import budgeted, check_budget_keys, trials_of
+from orchestrator.validation import SHARED, SWEEP, block_model, validate
+from workers.errors import UserError
+from workers.methods import METHODS
+from workers.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each trial may occupy: CPU cores and GPUs, a fraction to share one. Says nothing about the numbers."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once."""
+
+    name: str
+    trials: tuple[TrialSpec, ...]
+    duplicates: int
+    resources: Resources
+    text: str
+    path: Path
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`."""
+    text = read_text(path)
+    top, asked = pysweep.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
+    distinct = tuple(dict.fromkeys(asked))
+    resources = Resources(**top.get("resources", {}))
+    return Sweep(top["name"], distinct, len(asked) - len(distinct), resources, text, path)
+
+
+def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
+    """What the file says of itself, and all the trials that it asks for, equal ones too."""
+    problems: list[Problem] = []
+    top: dict[str, Any] = {}
+    blocks: list[list[Block]] = []
+    with noting(problems):
+        top = validate(SWEEP, {"name": document.path.stem, **document.value})
+    for loc, block in _raw_blocks(document):
+        with noting(problems):
+            blocks.append(_by_method(block, loc, {key: top[key] for key in SHARED if key in top}))
+    trials: list[TrialSpec] = []
+    for methods in blocks if not problems else ():
+        with noting(problems):
+            trials += _expanded(methods, _seeds(top))
+    if problems:
+        raise document.error(problems)
+    return top, trials
+
+
+def _raw_blocks(document: Document) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    trials = document.value.get("trials")
+    for index, block in enumerate(trials if isinstance(trials, list) else ()):
+        if isinstance(block, dict):
+            yield ("trials", index), block
+
+
+def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> list[Block]:
+    """The block once for each of its methods, checked against each one's hyperparameters."""
+    problems: list[Problem] = []
+    found: list[Block] = []
+    for method in _methods(block, loc):
+        with noting(problems):
+            settings = validate(_model_of(method), block, loc)
+            found.append(Block(loc, method, settings, around))
+    if problems:
+        raise Rejected(*problems)
+    return found
+
+
+def _methods(block: dict[str, Any], loc: Loc) -> list[Element]:
+    loc, given = (*loc, "method"), block.get("method")
+    if given is None:
+        raise Rejected(Problem(loc, f"missing: one of {', '.join(sorted(METHODS))}, or module:name"))
+    if not isinstance(given, list):
+        return [Element(given, loc)]
+    if not given:
+        raise Rejected(Problem(loc, "an empty list is not allowed: give at least one method"))
+    return [Element(name, (*loc, index)) for index, name in enumerate(given)]
+
+
+def _model_of(method: Element) -> type[BaseModel]:
+    if not isinstance(method.value, str):
+        raise Rejected(Problem(method.loc, f"{shown(method.value)} is not allowed: the name of a method"))
+    try:
+        return block_model(method.value)
+    except UserError as error:
+        raise Rejected(Problem(method.loc, str(error))) from error
+
+
+def _seeds(top: Mapping[str, Any]) -> list[int]:
+    given = top.get("seeds", 1)
+    return list(range(given)) if isinstance(given, int) else given
+
+
+def _expanded(methods: list[Block], seeds: list[int]) -> list[TrialSpec]:
+    """The trials of one block of the file."""
+    loc, exclude = methods[0].loc, methods[0].settings.get("exclude", [])
+    for block in methods:
+        check_budget_keys(block)
+    found = [budgeted(cell) for block in methods for cell in cells(block, len(seeds))]
+    problems: list[Problem] = []
+    trials: list[TrialSpec] = []
+    for cell in keep(found, exclude, loc):
+        with noting(problems):
+            trials += trials_of(cell, loc, seeds)
+    if problems:
+        raise Rejected(*problems)
+    return trials

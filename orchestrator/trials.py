@@ -1,0 +1,118 @@
+"""A cell of a sweep to its trials: the budget, the method, and all checks that need several settings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, replace
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+from typing import Any
+
+from orchestrator.cells import Block, Cell, Element
+from orchestrator.sweepfile import Loc, Problem, Rejected, shown
+from orchestrator.validation import BUDGET, LEVELS, PHASE, RETRAIN, known_method
+from workers.errors import SpecError, UserError
+from workers.methods.base import Method
+from workers.schedules import check_dense
+from workers.spec import TrainSpec, TrialSpec
+
+
+def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:
+    """The trials of one cell of the block at `loc`: one for each of its levels and each seed; raises `Rejected`."""
+    with _placed(cell, loc):
+        return [replace(trial, seed=seed) for trial in _levels(cell, seeds[0]) for seed in seeds]
+
+
+def trial_of(cell: Cell, loc: Loc, seed: int) -> TrialSpec:
+    """The one trial of a cell whose sparsity is the one that it ends at, however it gets there; raises `Rejected`."""
+    with _placed(cell, loc):
+        train, method = _training(cell), _method(cell)
+        sparsity = cell["sparsity"].value
+        target = [level for level, _ in method.levels(sparsity)][-1]
+        if target != sparsity:
+            raise SpecError("sparsity", f"{shown(sparsity)} is not allowed: with {LEVELS} the trial ends at {target}")
+        return _checked(cell, method, sparsity, seed, train)
+
+
+def budgeted(cell: Cell) -> Cell:
+    """The cell with its `retrain_budget`, where it has one, as epochs: the nearest whole number, ties upwards."""
+    if BUDGET not in cell:
+        return cell
+    epochs = int(_share(cell).quantize(Decimal(1), ROUND_HALF_UP))
+    return {**cell, RETRAIN: Element(epochs, cell[BUDGET].loc)}
+
+
+def check_budget_keys(block: Block) -> None:
+    """Raise `Rejected` when a block says the length of its retraining twice."""
+    for other in (RETRAIN, PHASE):
+        if BUDGET in block.settings and other in block.settings:
+            raise Rejected(Problem((*block.loc, BUDGET), f"give either {BUDGET} or {other}, not both"))
+
+
+@contextmanager
+def _placed(cell: Cell, loc: Loc) -> Iterator[None]:
+    """What is wrong with a setting becomes a problem at its place in the file."""
+    try:
+        yield
+    except SpecError as error:
+        place = cell[error.field].loc if error.field in cell else (*loc, *error.field.split("."))
+        raise Rejected(Problem(place, str(error))) from error
+    except UserError as error:
+        raise Rejected(Problem(loc, str(error))) from error
+
+
+def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
+    train, method = _training(cell), _method(cell)
+    sparsity = cell["sparsity"].value
+    own = [level for level, _ in method.levels(None)]
+    if method.takes_sparsity and sparsity is None and None in own:
+        instead = f", or {LEVELS}" if LEVELS in cell else ""
+        raise SpecError("sparsity", f"missing: a number in [0, 1){instead}")
+    if sparsity is not None and None not in own:
+        levels = ", ".join(map(str, own))
+        raise SpecError("sparsity", f"{sparsity} is not allowed: with {LEVELS} the levels are {levels}; leave one out")
+    for level, leveled in method.levels(sparsity):
+        yield _checked(cell, leveled, level or 0.0, seed, train)
+
+
+def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: TrainSpec) -> TrialSpec:
+    choice = method.choice(cell["method"].value)
+    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train)
+    method.check(trial)
+    return trial
+
+
+def _training(cell: Cell) -> TrainSpec:
+    """The cell's training settings; raises `SpecError` when they do not fit together."""
+    given: dict[str, Any] = {
+        name.removeprefix("train."): each.value for name, each in cell.items() if name.startswith("train.")
+    }
+    train = TrainSpec(**given)
+    check_dense(train)
+    return train
+
+
+def _method(cell: Cell) -> Method:
+    """The cell's method with its hyperparameters; raises `SpecError` when the length of retraining is not there."""
+    if BUDGET in cell and cell[RETRAIN].value == 0:
+        _reject_budget(cell)
+    cls = known_method(cell["method"].value)
+    given = {f.name: cell[f.name].value for f in fields(cls)}
+    if given.get(RETRAIN) is MISSING:
+        raise SpecError(RETRAIN, f"missing: give {RETRAIN} or {BUDGET}")
+    return cls(**given)
+
+
+def _share(cell: Cell) -> Decimal:
+    epochs: int = cell["train.epochs"].value
+    return Decimal(cell[BUDGET].value.rstrip("%")) * epochs / 100
+
+
+def _reject_budget(cell: Cell) -> None:
+    epochs = cell["train.epochs"].value
+    least = (Decimal(50) / epochs).quantize(Decimal("0.01"), ROUND_CEILING).normalize()
+    raise SpecError(
+        BUDGET,
+        f"{cell[BUDGET].value} of {epochs} epochs is {_share(cell).normalize():f}, which rounds to 0; "
+        f"the smallest that makes an epoch is {least:f}%",
+    )

@@ -1,0 +1,384 @@
+"""The comparison: who is best where, worked out by hand, and what it looks like."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from orchestrator.tables import Table, comparison, render
+from workers.errors import UserError
+
+SETTINGS: dict[str, Any] = {
+    "sweep": "s",
+    "dataset": "digits",
+    "model": "resnet8",
+    "method": "imp",
+    "target_sparsity": 0.9,
+    "retrain_schedule": None,
+    "pretrain_epochs": 20,
+    "retrain_epochs": 0,
+    "phases": None,
+}
+SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+
+
+def trials(values: Iterable[float | None], metric: str = "test_accuracy", **settings: Any) -> list[dict[str, Any]]:
+    """A row for each value, seeds 0, 1, ..."""
+    cell = {**SETTINGS, **settings}
+    cell["total_epochs"] = cell["pretrain_epochs"] + cell["retrain_epochs"]
+    return [{**cell, "trial": f"{cell}{seed}", "seed": seed, metric: value} for seed, value in enumerate(values)]
+
+
+def imp(values: Iterable[float | None], schedule: str, epochs: int = 1, sparsity: float = 0.9, **more: Any) -> Any:
+    retraining = {"retrain_schedule": schedule, "retrain_epochs": epochs, "target_sparsity": sparsity, "phases": 1}
+    return trials(values, **{**retraining, **more})
+
+
+def dense(values: Iterable[float], **more: Any) -> Any:
+    return trials(values, method="dense", target_sparsity=None, **more)
+
+
+def shown(table: Table, width: int = 120, terminal: bool = False) -> str:
+    sink = io.StringIO()
+    Console(file=sink, width=width, force_terminal=terminal, color_system=None).print(render(table))
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+
+
+def marks(table: Table) -> dict[Any, str]:
+    return {row: "best" if cell.best else "near" if cell.near else "" for (row, _), cell in table.cells.items()}
+
+
+FT, ALLR, LLR = imp([0.90, 0.92], "FT"), imp([0.92, 0.94], "ALLR"), imp([0.93, 0.95], "LLR")
+"""Means 0.91, 0.93, 0.94, each with a sample deviation of sqrt(2) / 100."""
+
+SMALL = pd.DataFrame([*FT, *ALLR, *LLR, *dense([0.96, 0.98, 0.97])])
+
+# Budgets in the header: FT lacks its second budget, LLR has one seed there.
+HEADER = pd.DataFrame(
+    [*imp([0.5, 0.5], "FT"), *imp([0.75, 0.77], "LLR"), *imp([0.8125], "LLR", 2), *imp([0.5, 0.52], "FT", 1, 0.95)]
+)
+
+# Methods with unlike budgets: 20 epochs in all, or 20 and 1 of retraining; gmp is not finished at 90 %.
+UNLIKE = pd.DataFrame(
+    [
+        *imp([0.5, 0.52], "FT", 1, 0.8),
+        *imp([0.6, 0.62], "FT", 1, 0.9),
+        *trials([0.7, 0.72], method="bimp", retrain_schedule="ALLR", pretrain_epochs=18, retrain_epochs=2, phases=1),
+        *trials([0.8, 0.82], method="gmp", target_sparsity=0.8),
+    ]
+)
+
+
+# --- who is best
+
+
+def test_means_deviations_best_and_near() -> None:
+    table = comparison(SMALL)
+    cells = {row[-1]: cell for (row, _), cell in table.cells.items()}
+    assert [cells[s].mean for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.91, 0.93, 0.94])
+    assert [cells[s].std for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.0141421] * 3, rel=1e-4)
+    # 0.01 behind is within 0.0141 of the best, 0.03 is not.
+    assert marks(table) == {("imp", "FT"): "", ("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
+
+
+def test_near_is_measured_by_the_deviation_of_the_best() -> None:
+    sharp = [*imp([0.94, 0.94], "LLR"), *imp([0.90, 0.96], "FT")]
+    assert marks(comparison(pd.DataFrame(sharp))) == {("imp", "LLR"): "best", ("imp", "FT"): ""}
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("test_loss", "FT"), ("train_seconds", "FT"), ("test_accuracy", "LLR"), ("train_images_per_second", "LLR")],
+)
+def test_the_best_is_the_lowest_or_the_highest(metric: str, best: str) -> None:
+    frame = pd.DataFrame([*imp([1.0], "FT", metric=metric), *imp([2.0], "LLR", metric=metric)])
+    assert marks(comparison(frame, metric)) == {("imp", s): "best" if s == best else "" for s in ("FT", "LLR")}
+
+
+def test_nothing_is_best_alone_among_equals_or_where_neither_direction_is_better() -> None:
+    equal = pd.DataFrame([*imp([0.9], "FT"), *imp([0.9], "LLR")])
+    neutral = pd.DataFrame(
+        [*imp([0.8], "FT", metric="reached_sparsity"), *imp([0.9], "LLR", metric="reached_sparsity")]
+    )
+    tables = [comparison(pd.DataFrame(FT)), comparison(equal), comparison(neutral, "reached_sparsity")]
+    assert {mark for table in tables for mark in marks(table).values()} == {""}
+
+
+def test_only_equal_sparsities_and_equal_total_budgets_compete() -> None:
+    worse_but_cheaper = [*imp([0.8], "FT", 1), *imp([0.9], "FT", 2), *imp([0.7], "LLR", 1), *imp([0.95], "LLR", 2)]
+    best = {key for key, cell in comparison(pd.DataFrame(worse_but_cheaper)).cells.items() if cell.best}
+    assert best == {(("imp", "FT"), (0.9, 21)), (("imp", "LLR"), (0.9, 22))}
+
+
+def test_datasets_do_not_compete() -> None:
+    frame = pd.DataFrame([*FT, *LLR, *imp([0.3], "FT", dataset="cifar10"), *imp([0.2], "LLR", dataset="cifar10")])
+    table = comparison(frame)
+    assert table.row_names == ("dataset", "method", "retrain_schedule")
+    assert [row for row, mark in marks(table).items() if mark] == [("digits", "imp", "LLR"), ("cifar10", "imp", "FT")]
+    assert table.title == "resnet8: test accuracy in percent, mean ± standard deviation (seeds)"
+
+
+def test_a_trial_counts_once_and_only_with_the_metric() -> None:
+    frame = pd.DataFrame([*FT, *FT, *imp([0.5, None], "LLR")])
+    assert {row[-1]: cell.n for (row, _), cell in comparison(frame).cells.items()} == {"FT": 2, "LLR": 1}
+
+
+# --- rows and columns
+
+
+def test_a_setting_that_varies_within_a_cell_becomes_part_of_the_row() -> None:
+    frame = pd.DataFrame([*FT, *imp([0.5, 0.6], "FT", phases=2), *trials([0.7], method="gmp", pruning_interval=2)])
+    table = comparison(frame)
+    assert table.row_names[-3:] == ("method", "retrain_schedule", "phases")
+    assert not any("caution" in note for note in table.notes)
+
+
+def test_by_leads_and_what_varies_follows() -> None:
+    table = comparison(SMALL, by=["phases"])
+    assert table.row_names == ("phases", "retrain_schedule")
+    assert table.rows == ((1, "FT"), (1, "ALLR"), (1, "LLR"))
+
+
+def test_by_may_take_what_the_columns_would_show() -> None:
+    table = comparison(SMALL, by=["target_sparsity", "total_epochs", "retrain_schedule"])
+    assert table.rows == ((None, 20, None), (0.9, 21, "FT"), (0.9, 21, "ALLR"), (0.9, 21, "LLR"))
+    assert table.columns == ((),)
+    assert "| target sparsity | total epochs | retrain schedule | test accuracy |" in str(render(table, "markdown"))
+    assert "| 90% | 20+1 | FT | 91.0 ± 1.4 (2) |" in str(render(table, "markdown"))
+
+
+def test_trials_of_one_seed_that_no_column_separates_are_pointed_out() -> None:
+    hidden = [{**row, "trial": f"other {row['trial']}"} for row in FT]
+    assert any(note.startswith("caution") for note in comparison(pd.DataFrame([*FT, *hidden])).notes)
+    other_sweep = [{**row, "sweep": "other"} for row in hidden]
+    assert comparison(pd.DataFrame([*FT, *other_sweep])).row_names[-1] == "sweep"
+
+
+def test_budgets_are_in_the_header_when_the_methods_share_them() -> None:
+    table = comparison(HEADER)
+    assert table.row_names == ("method", "retrain_schedule")
+    assert table.columns == ((0.9, 21), (0.9, 22), (0.95, 21))
+
+
+def test_budgets_are_in_the_rows_when_the_methods_differ_in_them() -> None:
+    table = comparison(UNLIKE)
+    assert table.columns == ((0.8,), (0.9,))
+    assert table.rows == ((20, "bimp", "ALLR"), (20, "gmp", None), (21, "imp", "FT"))
+
+
+def test_levels_of_one_path_are_one_row_though_each_has_its_own_budget() -> None:
+    levels = [row for k in range(1, 5) for row in imp([0.9], "LLR", 5 * k, round(1 - 0.8**k, 10), phase_fraction=0.2)]
+    table = comparison(pd.DataFrame(levels))
+    assert table.rows == (("imp", "LLR"),)
+    assert table.columns == ((0.2, 25), (0.36, 30), (0.488, 35), (0.5904, 40))
+
+
+def test_only_dense_trials_are_an_ordinary_table() -> None:
+    table = comparison(pd.DataFrame(dense([0.5, 0.7])))
+    assert (table.rows, table.columns, table.controls) == ((("dense",),), ((20,),), ())
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "message"),
+    [
+        ("test_acuracy", None, r'unknown metric "test_acuracy": allowed are test_accuracy; did you mean'),
+        ("method", None, 'unknown metric "method"'),
+        ("test_accuracy", ["metod"], r'unknown column "metod": .* did you mean "method"'),
+    ],
+)
+def test_unknown_names(metric: str, by: list[str] | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        comparison(SMALL, metric, by)
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(UserError, match="nothing to compare: none of 0 finished trials has test_accuracy"):
+        comparison(SMALL[:0])
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(UserError, match=r'unknown format "latx": .* did you mean "latex"'):
+        render(comparison(SMALL), "latx")
+
+
+# --- what it looks like
+
+
+def test_terminal() -> None:
+    assert shown(comparison(SMALL)) == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "dense, 20 epochs: 97.0 ± 1.0 (3)",
+            "",
+            "        retrain   sparsity 90%",
+            "method  schedule  20+1 epochs",
+            "──────────────────────────────────",
+            "imp     FT        91.0 ± 1.4 (2)",
+            "        ALLR      93.0 ± 1.4 (2)*",
+            "        LLR       94.0 ± 1.4 (2)**",
+            "",
+            "**: best at its sparsity and budget; *: within one standard deviation of the best",
+            "epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_terminal_with_missing_cells_single_seeds_and_two_levels() -> None:
+    assert shown(comparison(HEADER)).splitlines()[2:8] == [
+        "        retrain   sparsity 90%                      sparsity 95%",
+        "method  schedule  20+1 epochs      20+2 epochs      20+1 epochs",
+        "────────────────────────────────────────────────────────────────────",
+        "imp     FT        50.0 ± 0.0 (2)   -                51.0 ± 1.4 (2)",
+        "        LLR       76.0 ± 1.4 (2)**       81.2 (1)   -",
+        "",
+    ]
+
+
+def test_terminal_with_budgets_in_the_rows() -> None:
+    assert shown(comparison(UNLIKE)).splitlines()[2:9] == [
+        "total           retrain",
+        "epochs  method  schedule  sparsity 80%     sparsity 90%",
+        "───────────────────────────────────────────────────────────",
+        "20      bimp    ALLR      -                71.0 ± 1.4 (2)",
+        "        gmp               81.0 ± 1.4 (2)   -",
+        "",
+        "20+1    imp     FT        51.0 ± 1.4 (2)   61.0 ± 1.4 (2)",
+    ]
+
+
+def quickstart() -> pd.DataFrame:
+    paths = product((0.8, 0.9, 0.95), (1, 2), SCHEDULES)
+    return pd.DataFrame([row for s, epochs, name in paths for row in imp([0.875, 0.885, 0.89], name, epochs, s)])
+
+
+def test_six_schedules_at_three_sparsities_and_two_budgets_fit_120_columns() -> None:
+    lines = shown(comparison(quickstart())).splitlines()
+    assert len(lines) == 13
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_narrow_terminal_gets_a_table_for_each_sparsity() -> None:
+    lines = shown(comparison(quickstart()), width=80, terminal=True).splitlines()
+    assert [line.split()[1:] for line in lines if "sparsity" in line] == [
+        ["sparsity", "80%"],
+        ["sparsity", "90%"],
+        ["sparsity", "95%"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_best_is_bold_on_a_terminal() -> None:
+    sink = io.StringIO()
+    Console(file=sink, width=120, force_terminal=True, color_system="standard").print(render(comparison(SMALL)))
+    assert "\x1b[1m94.0 ± 1.4 (2)**\x1b[0m" in sink.getvalue()
+
+
+def test_csv_has_a_line_for_each_cell_in_the_metrics_own_unit() -> None:
+    frame = pd.DataFrame([*imp([0.25, 0.75], "FT"), *imp([0.5], "LLR"), *dense([1.0])])
+    assert render(comparison(frame), "csv") == "\n".join(
+        [
+            "metric,method,retrain_schedule,target_sparsity,total_epochs,mean,std,n,best,near",
+            "test_accuracy,dense,,,20,1.0,,1,False,False",
+            "test_accuracy,imp,FT,0.9,21,0.5,0.3535533905932738,2,False,False",
+            "test_accuracy,imp,LLR,0.9,21,0.5,,1,False,False",
+        ]
+    )
+
+
+def test_json_has_a_record_for_each_cell() -> None:
+    records = json.loads(str(render(comparison(SMALL), "json")))
+    assert [record["retrain_schedule"] for record in records] == [None, "FT", "ALLR", "LLR"]
+    assert records[3] == {
+        "metric": "test_accuracy",
+        "method": "imp",
+        "retrain_schedule": "LLR",
+        "target_sparsity": 0.9,
+        "total_epochs": 21,
+        "mean": pytest.approx(0.94),
+        "std": pytest.approx(0.0141421, rel=1e-4),
+        "n": 2,
+        "best": True,
+        "near": False,
+    }
+
+
+def test_markdown() -> None:
+    assert render(comparison(SMALL), "markdown") == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "",
+            "dense, 20 epochs: 97.0 ± 1.0 (3)",
+            "",
+            "| method | retrain schedule | sparsity 90%, 20+1 epochs |",
+            "| --- | --- | ---: |",
+            "| imp | FT | 91.0 ± 1.4 (2) |",
+            r"|  | ALLR | 93.0 ± 1.4 (2)\* |",
+            "|  | LLR | **94.0 ± 1.4 (2)** |",
+            "",
+            r"**bold**: best at its sparsity and budget; \*: within one standard deviation of the best",
+            "",
+            "epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_latex() -> None:
+    frame = pd.concat([SMALL, HEADER[HEADER.target_sparsity == 0.95]]).replace({"imp": "my_imp"})
+    assert render(comparison(frame), "latex") == "\n".join(
+        [
+            "% digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds); "
+            r"needs \usepackage{booktabs}",
+            r"\begin{tabular}{llrr}",
+            r"\toprule",
+            r" &  & \multicolumn{1}{c}{sparsity 90\%} & \multicolumn{1}{c}{sparsity 95\%} \\",
+            r"\cmidrule(lr){3-3} \cmidrule(lr){4-4}",
+            r"method & retrain schedule & 20+1 epochs & 20+1 epochs \\",
+            r"\midrule",
+            r"\multicolumn{4}{l}{dense, 20 epochs: 97.0 $\pm$ 1.0 (3)} \\",
+            r"\midrule",
+            r"my\_imp & FT & 91.0 $\pm$ 1.4 (2) & 51.0 $\pm$ 1.4 (2) \\",
+            r" & ALLR & 93.0 $\pm$ 1.4 (2)* & - \\",
+            r" & LLR & \textbf{94.0 $\pm$ 1.4 (2)} & - \\",
+            r"\bottomrule",
+            r"\end{tabular}",
+            "% bold: best at its sparsity and budget; *: within one standard deviation of the best",
+            "% epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_latex_sets_blocks_of_rivals_apart() -> None:
+    lines = str(render(comparison(UNLIKE), "latex")).splitlines()
+    assert lines[6:9] == [
+        r" & gmp &  & 81.0 $\pm$ 1.4 (2) & - \\",
+        r"\addlinespace",
+        r"20+1 & imp & FT & 51.0 $\pm$ 1.4 (2) & 61.0 $\pm$ 1.4 (2) \\",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "text"),
+    [
+        ("test_accuracy", [0.8850, 0.8910, 0.8790], "88.5 ± 0.6 (3)"),
+        ("test_accuracy", [0.9664, 0.9676, 0.9652], "96.64 ± 0.12 (3)"),
+        ("test_accuracy", [0.75], "75.00 (1)"),
+        ("test_loss", [0.25, 0.5], "0.375 ± 0.177 (2)"),
+        ("theoretical_speedup", [6.0, 6.5], "6.25 ± 0.35 (2)"),
+        ("train_images_per_second", [1450.0, 1458.0], "1,454 ± 6 (2)"),
+        ("train_seconds", [61.25], "61.2 (1)"),
+        ("peak_memory_bytes", [3 * 2**20], "3 (1)"),
+        ("nonzero_parameters", [84895], "84,895 (1)"),
+    ],
+)
+def test_each_unit_is_written_as_people_write_it(metric: str, values: list[float], text: str) -> None:
+    assert f"| {text} |" in str(render(comparison(pd.DataFrame(imp(values, "FT", metric=metric)), metric), "markdown"))
