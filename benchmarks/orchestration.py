@@ -26,7 +26,7 @@ from orchestrator.cluster import OBJECT_STORE
 from orchestrator.plan import Plan, make_plan
 from orchestrator.sweep import Resources, Sweep
 from workers import data, methods, models
-from workers.execution import Where
+from workers.host import Where
 from workers.spec import Stage, TrialSpec, decode_stage, path
 from workers.store import Store
 

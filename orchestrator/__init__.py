@@ -1,4 +1,4 @@
-"""The logistics: sweeps, stages, Ray Tune, tables. `load_results` is handed on lazily, so that importing stays light."""
+"""The logistics: sweeps, stages, Ray Tune, tables. `load_results` is handed on lazily: importing stays light."""
 
 from __future__ import annotations
 

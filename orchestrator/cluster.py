@@ -40,12 +40,13 @@ def cluster(address: str | None) -> Iterator[None]:
 
 def slots(resources: Resources) -> int:
     """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
-    fits = [_fit(node["Resources"], resources) for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    fits = [_fit(node, resources) for node in nodes]
     if not any(fits):
-        nodes = "; ".join(sorted({_describe(node["Resources"]) for node in ray.nodes() if node["Alive"]}))
+        there = "; ".join(sorted({_describe(node) for node in nodes}))
         raise UserError(
             f"resources: no node can hold a trial with cpus: {resources.cpus:g}, gpus: {resources.gpus:g}; "
-            f"the cluster has {nodes}. Lower `resources` in the sweep file"
+            f"the cluster has {there}. Lower `resources` in the sweep file"
         )
     return sum(fits)
 

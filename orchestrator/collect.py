@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin
 
@@ -163,7 +163,7 @@ def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _dense_accuracy(stages: list[Stage], results: list[Mapping[str, Any]]) -> float | None:
+def _dense_accuracy(stages: list[Stage], results: list[dict[str, Any]]) -> float | None:
     dense = stages[0].root.method.name == "dense"
     accuracy: float | None = results[0]["metrics"]["test_accuracy"] if dense else None
     return accuracy

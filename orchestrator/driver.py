@@ -52,9 +52,9 @@ def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) ->
 
 
 def _execute(plan: Plan, store: Store, options: Options, console: Console, collector: Collector) -> None:
-    from orchestrator import cluster, tune
+    from orchestrator import cluster
     from orchestrator.progress import Progress
-    from workers.execution import Where
+    from workers.host import Where
 
     where = Where(
         data_folder=str(Path(options.data_folder).absolute()),
@@ -62,6 +62,8 @@ def _execute(plan: Plan, store: Store, options: Options, console: Console, colle
         provenance={"commit": provenance(Path.cwd()).commit},
     )
     with cluster.cluster(options.address):
+        from orchestrator import tune
+
         slots = cluster.slots(plan.sweep.resources)
         with Progress(plan, console) as progress:
 
@@ -115,7 +117,7 @@ def recall(name: str, store: Store) -> Sweep | None:
 
 def known(store: Store) -> list[str]:
     """The names of the sweeps that the store remembers."""
-    return [name for name in store.list() if name != "stages" and store.read(name, SWEEP) is not None]
+    return [name for name in store.names() if name != "stages" and store.read(name, SWEEP) is not None]
 
 
 def require(name: str, store: Store) -> Sweep:

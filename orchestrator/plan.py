@@ -152,7 +152,7 @@ def _kind(stage: Stage) -> tuple[str, ...]:
 def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
     """Finished stages with their seconds and bytes: this sweep's first, then others'."""
     own = [key for key in plan.stages if plan.states[key] is State.DONE]
-    others = (key for key in store.list("stages") if key not in plan.stages) if len(own) < HISTORY else iter(())
+    others = (key for key in store.names("stages") if key not in plan.stages) if len(own) < HISTORY else iter(())
     for key in islice(_spread(own, HISTORY), HISTORY):
         yield from _measured(plan.stages[key], store)
     for key in islice(others, HISTORY):

@@ -106,10 +106,8 @@ def status(console: Console, plan: Plan, store: Store) -> None:
     ]
     console.print(f"[bold]{plan.sweep.name}[/]: {counts.trials} trials: {', '.join(parts)}")
     for key in started:
-        since = store.attempts(key)[-1:] or [None]
-        console.print(
-            f"  begun     {label(plan.stages[key])}" + (f", since {since[0].started_at[:19]} UTC" if since[0] else "")
-        )
+        since = "".join(f", since {attempt.started_at[:19]} UTC" for attempt in store.attempts(key)[-1:])
+        console.print(f"  begun     {label(plan.stages[key])}{since}")
     failures(console, plan, store)
 
 

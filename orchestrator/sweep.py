@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from orchestrator import pysweep
-from orchestrator.cells import Block, Element, cells, keep
-from orchestrator.schema import sweep_schema as sweep_schema
-from orchestrator.sweepfile import Document, Loc, Problem, Rejected, noting, parse, read_text, shown
-from orchestrator.trials import budgeted, check_budget_keys, trials_of
-from orchestrator.validation import SHARED, SWEEP, block_model, validate
+from orchestrator.sweepfile import python
+from orchestrator.sweepfile.cells import Block, Element, cells, keep
+from orchestrator.sweepfile.document import Document, Loc, Problem, Rejected, noting, parse, read_text, shown
+from orchestrator.sweepfile.schema import sweep_schema as sweep_schema
+from orchestrator.sweepfile.trials import budgeted, check_budget_keys, trials_of
+from orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, validate
 from workers.errors import UserError
 from workers.methods import METHODS
 from workers.spec import TrialSpec
@@ -43,7 +43,7 @@ class Sweep:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`."""
     text = read_text(path)
-    top, asked = pysweep.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
+    top, asked = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
     distinct = tuple(dict.fromkeys(asked))
     resources = Resources(**top.get("resources", {}))
     return Sweep(top["name"], distinct, len(asked) - len(distinct), resources, text, path)

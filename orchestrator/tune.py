@@ -24,9 +24,7 @@ from ray.tune.search import Searcher
 from orchestrator.events import Blocked, Failed, Finished, Listener, Progressed, Started, Tick
 from orchestrator.plan import Plan
 from orchestrator.sweep import Resources
-from workers.checkpoint import Progress
-from workers.execution import Where
-from workers.run import StageFailed, run_stage
+from workers.host import Where
 from workers.spec import Stage, decode_stage, encode
 from workers.store import Store
 
@@ -66,7 +64,7 @@ class ReadyStages(Searcher):
             if stage.parent is None or stage.parent.key not in self.stages:
                 self._release(key)
 
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """A stage to run, None while none is ready, and `FINISHED` when none can become ready any more."""
         self.tell(Tick())
         if not self.ready:
@@ -111,7 +109,10 @@ class ReadyStages(Searcher):
 
 
 class StageTrainable(Trainable):
-    """Runs stages one after the other in one process, so that starting Python and torch is paid once per slot."""
+    """Runs stages one after the other in one process, so that starting Python and torch is paid once per slot.
+
+    torch is imported by the worker process alone; the driver, which imports this class, does without.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         """The first stage of this process."""
@@ -119,15 +120,17 @@ class StageTrainable(Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next stage of this process."""
+        from workers.run import run_stage
+
         given = json.loads(new_config["task"])
         self.epoch = 0
-        self.stage: Iterator[Progress] = run_stage(
-            decode_stage(given["stage"]), Store(given["store"]), Where(**given["where"])
-        )
+        self.stage = run_stage(decode_stage(given["stage"]), Store(given["store"]), Where(**given["where"]))
         return True
 
     def step(self) -> dict[str, Any]:
         """Run on for about a second, or to the end. A stage that fails has left its reason in the store."""
+        from workers.run import StageFailed
+
         deadline = time.monotonic() + REPORT_SECONDS
         try:
             for progress in self.stage:
@@ -180,7 +183,7 @@ def _request(resources: Resources) -> dict[str, float]:
 def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:
     """Epochs from the start of each stage to the end of its longest chain of descendants."""
     lengths: dict[str, int] = {}
-    for key in reversed(stages):
+    for key in reversed(list(stages)):
         lengths[key] = stages[key].epochs + max((lengths[child] for child in children[key]), default=0)
     return lengths
 

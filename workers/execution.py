@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from workers import checkpoint, data, measure, methods, models, schedules, selec
 from workers.checkpoint import Progress
 from workers.data.base import Dataset, Split, evaluation_batches, iterations, train_batches
 from workers.errors import Diverged
-from workers.host import describe_device
+from workers.host import Where, describe_device
 from workers.methods.base import Method
 from workers.seeding import derive
 from workers.spec import PruneStage, Stage, TrainStage, label
@@ -28,7 +28,7 @@ from workers.training import Batches, Score
 
 log = logging.getLogger("prunesweep")
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 256
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 CURVE_SCHEMA = pa.schema(
@@ -42,27 +42,6 @@ CURVE_SCHEMA = pa.schema(
         ("sparsity", pa.float64()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where and how a stage runs: all that does not change its numbers.
-
-    A checkpoint is written at the first epoch end after `checkpoint_seconds` of work, so that its cost is bounded and
-    a killed process loses that long or one epoch, whichever is longer.
-    """
-
-    data_folder: str = "data"
-    device: str = "auto"
-    threads: int = 1
-    checkpoint_seconds: float = 1.0
-    provenance: Mapping[str, str | None] = field(default_factory=dict)
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device; `auto` is the GPU when there is one."""
-        name = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(name)
 
 
 class Execution:

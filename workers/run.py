@@ -15,7 +15,8 @@ from pathlib import Path
 
 from workers.checkpoint import Progress
 from workers.errors import Diverged, UserError
-from workers.execution import Execution, Where
+from workers.execution import Execution
+from workers.host import Where
 from workers.spec import Stage, decode_stage, label, path
 from workers.store import Attempt, Store
 

@@ -130,7 +130,7 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self._fs.delete_file(self.path(*parts))
 
-    def list(self, *parts: str) -> list[str]:
+    def names(self, *parts: str) -> list[str]:
         """Names in a folder, sorted; none when it does not exist."""
         selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
         names = [info.base_name for info in self._fs.get_file_info(selector)]
@@ -158,7 +158,7 @@ class Store:
     def states(self, keys: Iterable[str]) -> dict[str, State]:
         """Every stage's state."""
         keys = list(keys)
-        done, known = self.done(keys), set(self.list("stages"))
+        done, known = self.done(keys), set(self.names("stages"))
         return {
             key: State.DONE if key in done else self._unfinished(key) if key in known else State.ABSENT for key in keys
         }
@@ -174,7 +174,7 @@ class Store:
 
     def attempts(self, key: str) -> list[Attempt]:
         """The tries at a stage, oldest first."""
-        names = [name for name in self.list("stages", key, "attempts") if name.endswith(".json")]
+        names = [name for name in self.names("stages", key, "attempts") if name.endswith(".json")]
         tries = [json.loads(self.read("stages", key, "attempts", name) or b"{}") for name in names]
         return sorted((Attempt(**{**t, "log": tuple(t["log"])}) for t in tries if t), key=lambda a: a.started_at)
 

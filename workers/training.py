@@ -65,7 +65,7 @@ def train_epoch(
         with method.view():
             outputs = model(inputs)
             loss = functional.cross_entropy(outputs, targets)
-            (loss + method.penalty()).backward()
+            torch.autograd.backward(loss + method.penalty())
         method.adjust_gradients()
         optimizer.step()
         method.after_step(k)

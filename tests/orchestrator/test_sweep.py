@@ -13,8 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from orchestrator.settings import TRAIN
 from orchestrator.sweep import Resources, Sweep, read_sweep, sweep_schema
+from orchestrator.sweepfile.settings import TRAIN
 from workers.errors import UserError
 from workers.methods import create
 from workers.spec import TrainSpec, path

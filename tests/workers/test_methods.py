@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.cases import SETTINGS, TRAIN, last_stage, trial
 
+from tests.cases import SETTINGS, TRAIN, last_stage, trial
 from workers import checkpoint, methods
 from workers.errors import SpecError
-from workers.execution import Where
+from workers.host import Where
 from workers.methods import METHODS
 from workers.run import run_stage
 from workers.spec import PruneStage, Stage, TrialSpec, path

@@ -10,13 +10,13 @@ from math import floor
 
 import pytest
 import torch
-from tests.cases import TRAIN, last_stage, trial
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.cases import TRAIN, last_stage, trial
 from workers import checkpoint, data, models
 from workers.data.base import train_batches
-from workers.execution import Where
+from workers.host import Where
 from workers.run import run_stage
 from workers.seeding import derive
 from workers.spec import Stage, TrainSpec, path

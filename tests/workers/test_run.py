@@ -6,9 +6,9 @@ import sys
 from dataclasses import replace
 
 import pytest
-from tests.cases import TRAIN, last_stage, trial
 
-from workers.execution import Where
+from tests.cases import TRAIN, last_stage, trial
+from workers.host import Where
 from workers.run import StageFailed, run_stage
 from workers.spec import encode, label, path
 from workers.store import State, Store

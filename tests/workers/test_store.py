@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.cases import last_stage, trial
 
+from tests.cases import last_stage, trial
 from workers.errors import UserError
 from workers.store import Damaged, State, Store
 
@@ -32,7 +32,7 @@ def test_reading_writes_nothing(store: Store, tmp_path):
     store.states([STAGE.key])
     store.result(STAGE.key)
     store.attempts(STAGE.key)
-    store.list("stages")
+    store.names("stages")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -42,7 +42,7 @@ def test_the_first_result_stands_and_takes_the_checkpoint_with_it(store: Store):
     store.publish(STAGE, {"network.safetensors": b"same"}, {"metrics": {"test_accuracy": 0.6}})
     assert store.result(STAGE.key)["metrics"] == {"test_accuracy": 0.5}
     assert store.read("stages", STAGE.key, "checkpoint.safetensors") is None
-    assert not [name for name in store.list("stages", STAGE.key) if name.endswith(".tmp")]
+    assert not [name for name in store.names("stages", STAGE.key) if name.endswith(".tmp")]
 
 
 def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):

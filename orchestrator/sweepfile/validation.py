@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
-from orchestrator.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
-from orchestrator.sweepfile import Loc, Problem, Rejected, shown
+from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from orchestrator.sweepfile.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
 from workers.errors import UserError, unknown
 from workers.methods import method_class
 from workers.methods.base import Hyperparameter, Method

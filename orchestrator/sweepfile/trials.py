@@ -8,9 +8,9 @@ from dataclasses import MISSING, fields, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestrator.cells import Block, Cell, Element
-from orchestrator.sweepfile import Loc, Problem, Rejected, shown
-from orchestrator.validation import BUDGET, LEVELS, PHASE, RETRAIN, known_method
+from orchestrator.sweepfile.cells import Block, Cell, Element
+from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from orchestrator.sweepfile.validation import BUDGET, LEVELS, PHASE, RETRAIN, known_method
 from workers.errors import SpecError, UserError
 from workers.methods.base import Method
 from workers.schedules import check_dense

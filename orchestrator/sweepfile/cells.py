@@ -9,9 +9,9 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from orchestrator.settings import SPARSITY, holds_list, is_axis, train_settings
-from orchestrator.sweepfile import Loc, Problem, Rejected, shown
-from orchestrator.validation import MAX_TRIALS, hyperparameters, loading
+from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
+from orchestrator.sweepfile.validation import MAX_TRIALS, hyperparameters, loading
 from workers import data, models
 from workers.errors import UserError, nearest, unknown
 from workers.spec import Choice, freeze

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.sweepfile import shown
+from orchestrator.sweepfile.document import shown
 from workers.errors import nearest
 from workers.methods.base import Hyperparameter
 from workers.schedules import DENSE

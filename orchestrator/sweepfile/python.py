@@ -13,10 +13,10 @@ from traceback import extract_tb
 from types import FunctionType, ModuleType
 from typing import Any
 
-from orchestrator.cells import Block, Element, cells
-from orchestrator.sweepfile import Loc, Problem, Rejected, listed, noting, shown, where
-from orchestrator.trials import trial_of
-from orchestrator.validation import MAX_TRIALS, block_model, header, hyperparameters, known_method, validate
+from orchestrator.sweepfile.cells import Block, Element, cells
+from orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
+from orchestrator.sweepfile.trials import trial_of
+from orchestrator.sweepfile.validation import MAX_TRIALS, block_model, header, hyperparameters, known_method, validate
 from workers.errors import UserError, unknown
 from workers.methods.base import Method
 from workers.spec import Choice, TrainSpec, TrialSpec, encode

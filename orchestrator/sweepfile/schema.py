@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from orchestrator.validation import SWEEP, block_model
+from orchestrator.sweepfile.validation import SWEEP, block_model
 from workers.data import DATASETS
 from workers.methods import METHODS
 from workers.models import MODELS
