@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).parent / "prunesweep"
+
+SWEEP = """\
+name: {name}
+dataset: digits
+model: resnet8
+seeds: {seeds}
+train: {{epochs: 6, batch_size: 64, lr: 0.1, warmup_epochs: 1}}
+trials:
+  - method: imp
+    sparsity: [0.5, 0.9]
+    retrain_epochs: [1, 2]
+  - method: imp
+    phase_fraction: 0.5
+    phases: 2
+    phase_epochs: 1
+  - method: gmp
+    sparsity: 0.9
+"""
+"""Seven trials a seed on seven stages: one dense, four one-shot, a second phase, one GMP; the first phase is also
+one of the one-shot trials. About two seconds of work."""
+
+
+class Cli:
+    """The real command in a folder of its own, as a user runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, text: str, file: str = "sweep.yaml") -> str:
+        (self.folder / file).write_text(text)
+        return file
+
+    def sweep(self, seeds: int | str = 2, name: str = "small") -> str:
+        return self.write(SWEEP.format(seeds=seeds, name=name))
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "COLUMNS": "160"},
+        )
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run to the end; returns what was printed, errors after output."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        assert "Traceback" not in err
+        return out + err
+
+    def results(self) -> int:
+        """How many stages of the store have a result."""
+        return len(list((self.folder / "results" / "stages").glob("*/result.json")))
+
+    def wait_for(self, condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "waited too long"
+            time.sleep(0.02)
+
+
+def workers(pid: int) -> Sequence[int]:
+    """Ray's worker processes that a command started and that have work."""
+    table = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in table.splitlines()]
+    family = {pid}
+    for _ in range(4):
+        family |= {int(p) for p, parent, _ in rows if int(parent) in family}
+    return [int(p) for p, _, args in rows if int(p) in family and args.startswith("ray::Resource")]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a command and all that it started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)

@@ -1,0 +1,185 @@
+"""A sweep from file to table on a real Ray, and what happens when things go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orchestrator import load_results
+from orchestrator.results import load_curves, load_layers
+from tests.orchestrator.conftest import Cli, workers
+
+VARYING = [
+    *("train_images_per_second", "train_seconds", "peak_memory_bytes", "attempts", "finished_at", "commit", "sweep"),
+]
+"""Columns that are times or counts of attempts, or say where a row came from."""
+
+STAGES = 14
+
+
+def table(folder: Path) -> pd.DataFrame:
+    return load_results(folder / "results" / "small").drop(columns=VARYING)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """A sweep of two seeds that ran without trouble."""
+    cli = Cli(tmp_path_factory.mktemp("undisturbed"))
+    cli("run", cli.sweep())
+    return cli.folder
+
+
+def test_every_trial_is_a_row_and_every_number_is_there(undisturbed: Path):
+    frame = load_results(undisturbed / "results" / "small")
+    assert len(frame) == frame.trial.nunique() == 14
+    assert frame.groupby("method").size().to_dict() == {"gmp": 2, "imp": 12}
+    filled = ["test_accuracy", "validation_accuracy", "train_accuracy", "reached_sparsity", "theoretical_speedup"]
+    assert frame[filled].notna().all().all()
+    assert (frame.reached_sparsity - frame.target_sparsity).abs().max() < 1e-4
+    assert frame.target_sparsity.round(6).tolist()[:12:2] == [0.5, 0.5, 0.9, 0.9, 0.5, 0.75]
+    imp = frame[frame.method == "imp"]
+    assert (imp.pretrain_epochs == 6).all()
+    assert imp[["dense_test_accuracy", "pruned_test_accuracy", "relative_norm_drop"]].notna().all().all()
+    assert (imp.total_epochs == imp.pretrain_epochs + imp.retrain_epochs).all()
+    instability = (imp.dense_test_accuracy - imp.pruned_test_accuracy) / imp.dense_test_accuracy
+    one_shot = imp.phases == 1
+    pd.testing.assert_series_equal(imp.pruning_instability[one_shot], instability[one_shot], check_names=False)
+
+
+def test_curves_and_layers_belong_to_the_trials(undisturbed: Path):
+    folder = undisturbed / "results" / "small"
+    frame, curves, layers = load_results(folder), load_curves(folder), load_layers(folder)
+    assert set(curves.trial) == set(layers.trial) == set(frame.trial)
+    # A row per epoch, and one for the network just pruned at the start of every pruning stage.
+    rows = curves.groupby("trial").size()
+    expected = frame.set_index("trial").total_epochs + frame.set_index("trial").phases.fillna(0)
+    assert rows.sort_index().tolist() == expected.sort_index().tolist()
+    nonzero = layers.groupby("trial").nonzero.sum() / layers.groupby("trial").weights.sum()
+    reached = frame.set_index("trial").reached_sparsity
+    assert (1 - nonzero).sort_index().tolist() == pytest.approx(reached.sort_index().tolist())
+
+
+def test_the_dense_networks_were_trained_once_a_seed(undisturbed: Path):
+    stages = [json.loads(path.read_text()) for path in (undisturbed / "results/stages").glob("*/result.json")]
+    assert len(stages) == STAGES
+    assert sum(stage["label"].startswith("train dense") for stage in stages) == 2
+
+
+def test_running_again_does_nothing_and_does_not_start_ray(undisturbed: Path):
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "results/stages").rglob("*")}
+    code = "import sys; from orchestrator.cli import app; app(standalone_mode=False); print('ray' in sys.modules)"
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "sweep.yaml"], cwd=undisturbed, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "14 of 14 trials done" in done.stdout
+    assert time.monotonic() - start < 5
+    assert before == {path: path.stat().st_mtime_ns for path in (undisturbed / "results/stages").rglob("*")}
+
+
+def test_one_more_seed_runs_exactly_the_new_stages(undisturbed: Path):
+    cli = Cli(undisturbed)
+    old = {path.name for path in (undisturbed / "results/stages").iterdir()}
+    text = cli.sweep(3)
+    counts = json.loads(cli("plan", text, "--json"))
+    assert (counts["new"], counts["done"], counts["stages_to_run"]) == (7, 14, STAGES // 2)
+    cli("run", text)
+    new = {path.name for path in (undisturbed / "results/stages").iterdir()} - old
+    assert len(new) == STAGES // 2
+    assert len(load_results(undisturbed / "results/small")) == 21
+    estimate = json.loads(cli("plan", cli.sweep(4), "--json"))["estimate"]
+    assert 0.1 < estimate["seconds"] < 100
+    cli("run", cli.sweep(2))
+
+
+@pytest.mark.parametrize("stop", [2, 9])
+def test_a_killed_driver_loses_nothing(stop: int, cli: Cli, undisturbed: Path):
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: cli.results() >= stop, process)
+    process.kill()
+    process.communicate()
+    again = cli("run", "sweep.yaml")
+    assert "14 of 14 trials done" in again
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+
+
+def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: cli.results() >= 1, process)
+    victim = workers(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+    assert load_results(cli.folder / "results/small").attempts.max() == 2
+
+
+def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(cli: Cli):
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: cli.results() >= 5, process)
+    busy = workers(process.pid)
+    assert busy
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "interrupted" in out
+    assert "Traceback" not in out + err
+    assert len(load_results(cli.folder / "results/small")) >= 2
+    assert not [pid for pid in busy if Path(f"/proc/{pid}").exists()]
+    assert "14 of 14" in cli("resume", "small")
+
+
+def test_a_failed_stage_blocks_its_children_and_nothing_else(cli: Cli):
+    """Seed by seed the same; with the absurd learning rate the dense network diverges, and what needs it cannot run."""
+    text = """\
+dataset: digits
+model: resnet8
+train: {epochs: 2, lr: [0.1, 1.0e+30]}
+trials:
+  - {method: imp, sparsity: [0.5, 0.9], retrain_epochs: 1}
+"""
+    sweep = cli.write(text, "diverging.yaml")
+    printed = cli("run", sweep, code=1)
+    assert "2 of 4 trials done" in printed
+    assert "1 diverged" in printed
+    assert "blocks 2 stages" in printed
+    status = cli("status", "diverging")
+    assert "lower learning rate" in status
+    assert "2 done" in status
+    assert "2 blocked" in status
+    figures = json.loads(cli("status", "diverging", "--json"))[0]
+    assert figures["failures"][0]["cause"] == "diverged"
+    assert "epoch" in figures["failures"][0]["message"]
+    assert len(figures["blocked_stages"]) == 2
+    counts = json.loads(cli("plan", sweep, "--json"))
+    assert (counts["done"], counts["blocked"], counts["stages_to_run"]) == (2, 2, 3)
+    cli("resume", "diverging", code=1)
+    stage = figures["failures"][0]["stage"]
+    assert len(list((cli.folder / "results/stages" / stage / "attempts").iterdir())) == 2, "it was tried again"
+
+
+def test_resources_that_no_node_has(cli: Cli):
+    sweep = cli.write(cli.folder.joinpath(cli.sweep()).read_text() + "resources: {cpus: 1000, gpus: 0.25}\n")
+    error = cli("run", sweep, code=2)
+    assert "no node can hold a trial with cpus: 1000, gpus: 0.25" in error
+    assert "CPUs and 0 GPUs" in error
+
+
+def test_equal_stages_are_shared_between_sweeps(undisturbed: Path):
+    cli = Cli(undisturbed)
+    text = cli.folder.joinpath(cli.sweep(1, "other")).read_text()
+    other = cli.write(text, "other.yaml")
+    counts = json.loads(cli("plan", other, "--json"))
+    assert (counts["done"], counts["new"]) == (7, 0)
+    cli("run", other)
+    cli.sweep()
+    assert len(load_results(undisturbed / "results/other")) == 7
