@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable
+from dataclasses import fields
 from datetime import datetime
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from orchestrator.columns import CURVES, LAYERS, trials_schema
 from orchestrator.events import Event, Finished, Tick
 from orchestrator.plan import Plan
 from workers.methods import method_class
-from workers.spec import Stage, TrialSpec, path
+from workers.spec import Choice, Stage, TrainSpec, TrialSpec, path
 from workers.store import CURVE, State, Store
 
 WRITE_SHARE = 0.05
@@ -31,6 +32,9 @@ COPIED = (
     *("theoretical_speedup", "compression_ratio"),
 )
 """Columns that are metrics of the trial's last stage, under the same name."""
+
+TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
+"""Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
 
 
 class Collector:
@@ -71,7 +75,7 @@ class Collector:
     def write(self) -> None:
         """Write the three tables."""
         trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows]
-        schema = trials_schema(hyperparameter_types(trial.method.name for trial in self.plan.sweep.trials))
+        schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
         self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], schema))
         self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
         self._save("layers", pa.Table.from_pylist([row for t in trials for row in self._layers(t)], LAYERS))
@@ -103,14 +107,28 @@ class Collector:
         self.store.write(sink.getvalue(), self.plan.sweep.name, f"{name}.parquet")
 
 
-def hyperparameter_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
-    """The Parquet type of every hyperparameter of these methods; where two disagree, text serves both."""
-    types: dict[str, pa.DataType] = {}
+def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
+    """The columns of what a trial was asked with: training settings, options, and these methods' hyperparameters.
+
+    Where two methods disagree about the type of a hyperparameter, text serves both.
+    """
+    hints = get_type_hints(TrainSpec)
+    types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
+    types |= {"dataset_options": pa.string(), "model_options": pa.string()}
     for name in sorted(set(methods)):
         for parameter in method_class(name).hyperparameters():
             found = _arrow_type(parameter.type)
             types[parameter.name] = found if types.get(parameter.name, found) == found else pa.string()
     return types
+
+
+def _plain(value: Any) -> Any:
+    """Lists as text: one column type for all, and a value that a condition can name."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _options(choice: Choice) -> str | None:
+    return ", ".join(f"{name}: {_plain(value)}" for name, value in choice.options) or None
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
@@ -122,6 +140,9 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
     last, metrics = results[-1], results[-1]["metrics"]
     return {
+        **{name: _plain(getattr(trial.train, name)) for name in TRAIN_SETTINGS},
+        "dataset_options": _options(trial.dataset),
+        "model_options": _options(trial.model),
         **trial.method.settings,
         **{name: metrics.get(name) for name in COPIED},
         **_question(sweep, trial, stages),

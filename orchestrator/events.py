@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Started:
-    """A worker was asked to run the stage."""
+    """A worker has begun with the stage."""
 
     key: str
 

@@ -52,11 +52,11 @@ class Progress:
             case Progressed(key, epoch):
                 self.running[key] = epoch
             case Finished(key):
-                self.running.pop(key)
+                self.running.pop(key, None)
                 self.done += 1
                 self.epochs_finished += self.stages[key].epochs
             case Failed(key, cause, message):
-                self.running.pop(key)
+                self.running.pop(key, None)
                 self.causes[key] = cause
                 self.console.print(f"failed: {label(self.stages[key])}: {message}", style="red", soft_wrap=True)
             case Blocked(key):

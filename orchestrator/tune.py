@@ -18,7 +18,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ray import tune
-from ray.tune import Trainable, TuneConfig, Tuner
+from ray.tune import Callback, Trainable, TuneConfig, Tuner
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from orchestrator.events import Blocked, Failed, Finished, Listener, Progressed, Started, Tick
@@ -71,7 +72,6 @@ class ReadyStages(Searcher):
             return None if self.running else Searcher.FINISHED
         key = heapq.heappop(self.ready)[2]
         self.running[trial_id] = key
-        self.tell(Started(key))
         return {"task": task(self.stages[key], self.store, self.where)}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
@@ -106,6 +106,17 @@ class ReadyStages(Searcher):
         for child in self.children[key]:
             yield child
             yield from self._descendants(child)
+
+
+class Starts(Callback):
+    """Tells when a stage really starts: Tune takes a few more from the searcher than there are slots."""
+
+    def __init__(self, stages: ReadyStages) -> None:
+        self.stages = stages
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker has the stage now."""
+        self.stages.tell(Started(self.stages.running[trial.trial_id]))
 
 
 class StageTrainable(Trainable):
@@ -162,15 +173,17 @@ def execute(
     where = replace(where, threads=max(1, int(plan.sweep.resources.cpus)))
     worker = tune.with_resources(trainable, _request(plan.sweep.resources))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
+    stages = ReadyStages(plan, store, where, tell)
     with _environment(settings), _quiet(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
-            tune_config=TuneConfig(search_alg=ReadyStages(plan, store, where, tell), num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(search_alg=stages, num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=plan.sweep.name,
                 storage_path=folder,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[Starts(stages)],
                 verbose=0,
             ),
         ).fit()
