@@ -77,9 +77,16 @@ def _typed(option: str, given: Any, default: Value) -> Value:
     value: Value = freeze(given)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if default is not None and type(value) is not type(default):
-        raise UserError(f"{option}: {value!r} is not of type {type(default).__name__} (default {default!r})")
+    if default is not None and not _alike(value, default):
+        raise UserError(f"{option}: {given!r} is not like the default {default!r} ({type(default).__name__})")
     return value
+
+
+def _alike(value: Value, default: Value) -> bool:
+    """Of one type, and a list's elements too."""
+    if isinstance(value, tuple) and isinstance(default, tuple) and default:
+        return all(type(item) is type(default[0]) for item in value)
+    return type(value) is type(default)
 
 
 def _no_options(kind: str, name: str) -> str:

@@ -136,9 +136,10 @@ def allr_peak(peak: float, pruned: Pruned, budget: float) -> float:
     """Initial learning rate of ALLR (Zimmer et al. 2023, section 3.2).
 
     Dividing the norm drop by the square root of the fraction pruned makes its largest possible value 1; `budget` is
-    the length of the phase over the length of the dense schedule.
+    the length of the phase over the length of the dense schedule. A phase that prunes nothing has no norm drop.
     """
-    return peak * min(1.0, max(pruned.norm_drop / sqrt(pruned.fraction), budget))
+    drop = pruned.norm_drop / sqrt(pruned.fraction) if pruned.fraction else 0.0
+    return peak * min(1.0, max(drop, budget))
 
 
 def cubic_sparsity(final: float, step: int, steps: int) -> float:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -40,8 +44,6 @@ def test_every_method_has_a_case():
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("name", METHODS)
 def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
-    from dataclasses import replace
-
     stage = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
     unbroken = Store(tmp_path / "unbroken")
     run(stage, unbroken)
@@ -158,12 +160,36 @@ def test_settings_that_do_not_fit_name_their_field(name: str, settings: dict, tr
 
 def test_gmp_prunes_at_the_ends_of_its_intervals_to_the_cubic(store: Store):
     """Six epochs, interval 1: S = 5 prunes at the ends of epochs 1 to 5, none at the end of the sixth."""
-    import io
-
-    import pyarrow.parquet as pq
-
     stage = last_stage(trial("gmp", 0.8))
     run(stage, store)
     curve = pq.read_table(io.BytesIO(store.read_published(stage.key, CURVE))).to_pydict()
     expected = [0.8 * (1 - (1 - t / 5) ** 3) for t in (1, 2, 3, 4, 5, 5)]
     assert curve["sparsity"] == pytest.approx(expected, abs=1e-3)
+
+
+GOLDEN: dict[str, list[float]] = {
+    "dense": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996],
+    "imp": [
+        1.4872201653,
+        1.330103946535,
+        1.155493428727,
+        1.020593852996,
+        1.029787364015,
+        1.11951614557,
+        1.058432008554,
+    ],
+    "bimp": [1.4872201653, 1.330893941287, 1.191270422342, 1.289869340521],
+    "random": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996, 1.394889759422, 1.356502771713],
+    "gmp": [1.4872201653, 1.355330526923, 1.284095248614, 1.19257832951],
+}
+"""Training losses in float64 of a trial's epochs, pruning phases included, as the code gave them in version 0.1.0."""
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_golden_loss_curves(name: str, store: Store):
+    """A change that moves one says so in its commit and in the changelog: `changes results`."""
+    stage = last_stage(trial(name, train=replace(TRAIN, epochs=4, precision="float64")))
+    run(stage, store)
+    tables = [pq.read_table(io.BytesIO(store.read_published(s.key, CURVE))) for s in path(stage)]
+    losses = [loss for table in tables for loss in table.column("train_loss").to_pylist() if loss is not None]
+    assert losses == pytest.approx(GOLDEN[name], rel=1e-7)

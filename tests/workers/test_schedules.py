@@ -88,6 +88,7 @@ def test_allr_takes_the_larger_of_norm_drop_and_budget_and_at_most_the_peak():
     assert allr_peak(0.1, Pruned(0.4, 0.64), 0.2) == pytest.approx(0.05)
     assert allr_peak(0.1, Pruned(0.04, 0.64), 0.2) == pytest.approx(0.02)
     assert allr_peak(0.1, Pruned(0.4, 0.64), 3.0) == 0.1
+    assert allr_peak(0.1, Pruned(0.0, 0.0), 0.2) == pytest.approx(0.02), "nothing pruned: the budget alone decides"
 
 
 def test_lrw_may_rewind_the_whole_schedule():
