@@ -140,13 +140,11 @@ class Execution:
         progress, first = self.progress, self.progress.epoch * self.iterations
         score = self._train_epoch(lr, first)
         progress.epoch += 1
-        if not math.isfinite(score.loss):
-            raise Diverged(
-                f"the training loss became {score.loss} in epoch {progress.epoch}; try a lower learning rate"
-            )
+        _require_finite("training", score, progress.epoch)
         progress.images += len(self.dataset.train.targets)
         self._sparsify()
         validation = self._evaluate(self.dataset.validation)
+        _require_finite("validation", validation, progress.epoch)
         progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
         progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
         log.info(
@@ -244,6 +242,12 @@ class Execution:
         scores = {name: self._evaluate(getattr(self.dataset, name)) for name in ("train", "validation", "test")}
         metrics = {f"{name}_{kind}": getattr(s, kind) for name, s in scores.items() for kind in ("accuracy", "loss")}
         return {**metrics, "test_accuracy_top5": scores["test"].top5}
+
+
+def _require_finite(what: str, score: Score, epoch: int) -> None:
+    """The weights may become NaN in the last step of an epoch, after its last training loss."""
+    if not math.isfinite(score.loss):
+        raise Diverged(f"the {what} loss became {score.loss} in epoch {epoch}; try a lower learning rate")
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -56,7 +56,7 @@ def _failure(attempt: Attempt, error: Exception, lines: deque[str]) -> Attempt:
 
 def _cause(error: Exception) -> str:
     """Failures by what a user can do about them."""
-    if isinstance(error, Diverged):
+    if isinstance(error, Diverged | FloatingPointError):
         return "diverged"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory"
