@@ -22,7 +22,7 @@ from workers.methods import method_class
 from workers.spec import Choice, Stage, TrainSpec, TrialSpec, path
 from workers.store import CURVE, State, Store
 
-WRITE_SHARE = 0.05
+WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the driver's time."""
 
 COPIED = (
@@ -43,6 +43,7 @@ class Collector:
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
         self.results: dict[str, dict[str, Any]] = {}
+        self.curves: dict[str, pa.Table] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.stale = True
         self.next_write = 0.0
@@ -90,11 +91,17 @@ class Collector:
 
     def _curves(self, trial: TrialSpec) -> Iterable[pa.Table]:
         for stage in path(self.plan.stages[self.plan.last[trial.key]]):
-            curve = pq.read_table(io.BytesIO(self.store.read_published(stage.key, CURVE)))
+            curve = self._curve(stage)
             names = {"trial": trial.key, "stage": stage.key}
             labels = [pa.array([value] * len(curve), pa.string()) for value in names.values()]
             columns = [*labels, *curve.columns]
             yield pa.table(columns, names=[*names, *curve.column_names]).select(CURVES.names).cast(CURVES)
+
+    def _curve(self, stage: Stage) -> pa.Table:
+        """Read once: many trials share a dense network's."""
+        if stage.key not in self.curves:
+            self.curves[stage.key] = pq.read_table(io.BytesIO(self.store.read_published(stage.key, CURVE)))
+        return self.curves[stage.key]
 
     def _layers(self, trial: TrialSpec) -> Iterable[dict[str, Any]]:
         for layer in self.results[self.plan.last[trial.key]]["layers"]:

@@ -175,11 +175,12 @@ def path(stage: Stage) -> list[Stage]:
 def label(stage: Stage) -> str:
     """A short name for people: `train dense resnet8 seed 0`, `prune 0.9 retrain 2 ALLR seed 0`."""
     root = stage.root
+    epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     if isinstance(stage, TrainStage):
         target = f" {stage.sparsity:g}" if stage.sparsity else ""
-        return f"train {root.method}{target} {root.model} {root.dataset} {stage.epochs} epochs seed {root.seed}"
+        return f"train {root.method}{target} {root.model} {root.dataset} {epochs} seed {root.seed}"
     kind = "prune" if stage.criterion == "magnitude" else f"prune ({stage.criterion})"
-    return f"{kind} {stage.sparsity:g} retrain {stage.epochs} epochs {stage.retrain.schedule} seed {root.seed}"
+    return f"{kind} {stage.sparsity:g} retrain {epochs} {stage.retrain.schedule} seed {root.seed}"
 
 
 def encode(value: Any) -> Any:
