@@ -22,7 +22,10 @@ from workers.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Resources:
-    """What each trial may occupy: CPU cores and GPUs, a fraction to share one. Says nothing about the numbers."""
+    """What each trial may occupy: CPU cores and GPUs, a fraction to share one.
+
+    No part of the keys. On a CPU the cores are the threads, which sum in another order: they move the last bits.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0

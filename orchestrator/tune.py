@@ -170,7 +170,7 @@ def execute(
 
     Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
     """
-    where = replace(where, threads=max(1, int(plan.sweep.resources.cpus)))
+    where = _at_home(where, plan.sweep.resources)
     worker = tune.with_resources(trainable, _request(plan.sweep.resources))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
     stages = ReadyStages(plan, store, where, tell)
@@ -187,6 +187,13 @@ def execute(
                 verbose=0,
             ),
         ).fit()
+
+
+def _at_home(where: Where, resources: Resources) -> Where:
+    """As many threads as cores; `auto` is a GPU only where the trial was given one: Ray may leave others visible."""
+    auto = "cuda" if resources.gpus else "cpu"
+    device = auto if where.device == "auto" else where.device
+    return replace(where, threads=max(1, int(resources.cpus)), device=device)
 
 
 def _request(resources: Resources) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from workers.methods.base import Method
+from workers.store import read_metadata
 
 
 @dataclass
@@ -39,7 +41,7 @@ def pack(key: str, progress: Progress, model: nn.Module, method: Method, optimiz
 
 def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: Optimizer) -> Progress:
     """Continue from a checkpoint of the same key; raises `ValueError` for another's."""
-    metadata = read_metadata(data)
+    metadata = read_metadata(io.BytesIO(data))
     if metadata["key"] != key:
         raise ValueError(f"this checkpoint belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
@@ -71,13 +73,6 @@ def unpack_tensors(data: bytes) -> dict[str, Tensor]:
     """The tensors of `pack_tensors`."""
     tensors: dict[str, Tensor] = load(data)
     return tensors
-
-
-def read_metadata(data: bytes) -> dict[str, str]:
-    """The text entries in a safetensors header: 8 bytes of length (little-endian), then JSON."""
-    length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
-    return metadata
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

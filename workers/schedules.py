@@ -1,6 +1,6 @@
 """Learning rates and sparsities as pure functions of the iteration; no torch, nothing to step, nothing to checkpoint.
 
-`shared/reference/methods.md` fixes the formulas; `peak` is eta, `epoch` is E (iterations per epoch).
+docs/methods.md lists the formulas; `peak` is eta, `epoch` is E (iterations per epoch).
 """
 
 from __future__ import annotations

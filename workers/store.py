@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 from pyarrow import fs
@@ -195,7 +195,12 @@ class Store:
         self.write(json.dumps(asdict(attempt), indent=1).encode(), "stages", key, "attempts", f"{attempt.name}.json")
 
     def publish(self, stage: Stage, files: Mapping[str, bytes], result: Mapping[str, Any]) -> None:
-        """Make a stage done: its files, then `result.json` with their checksums, then the checkpoint goes."""
+        """Make a stage done: its files, then `result.json` with their checksums, then the checkpoint goes.
+
+        A stage that is done already stays as it is.
+        """
+        if self.done([stage.key]):
+            return
         for name, data in files.items():
             self.write(data, "stages", stage.key, name)
         sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -210,10 +215,21 @@ class Store:
             raise Damaged(f"{self.path('stages', key, name)} is missing or damaged; remove {self.path('stages', key)}")
         return data
 
-    def bytes_of(self, key: str) -> int:
-        """Size of a stage's files."""
-        infos = self._fs.get_file_info(fs.FileSelector(self.path("stages", key), recursive=True, allow_not_found=True))
-        return sum(info.size or 0 for info in infos)
+    def checkpointed_epochs(self, key: str) -> int | None:
+        """How many epochs a stage's checkpoint holds, None without one; reads the header and no tensor."""
+        try:
+            with self._fs.open_input_stream(self.path("stages", key, CHECKPOINT), compression=None) as stream:
+                epochs: int = json.loads(read_metadata(stream)["progress"])["epoch"]
+                return epochs
+        except FileNotFoundError:
+            return None
+
+
+def read_metadata(stream: IO[bytes]) -> dict[str, str]:
+    """The text entries in the header of a safetensors file: 8 bytes of length (little-endian), then JSON."""
+    length = int.from_bytes(stream.read(8), "little")
+    metadata: dict[str, str] = json.loads(stream.read(length))["__metadata__"]
+    return metadata
 
 
 def now() -> str:
@@ -221,8 +237,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def _check_place(folder: Path) -> None:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(
+            f"the store {folder} is not writable: {there} is not a folder; "
+            "choose another with --store or PRUNESWEEP_STORE"
+        )
+
+
 def _open(location: str) -> tuple[fs.FileSystem, str]:
     if "://" not in location:
+        _check_place(Path(location))
         return fs.LocalFileSystem(), location
     try:
         filesystem, root = fs.FileSystem.from_uri(location)

@@ -248,7 +248,7 @@ SHARED: Settings = {
 
 _HEADER: Settings = {
     "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
-    "resources": (_RESOURCES, None, "what each trial may occupy; says nothing about the numbers"),
+    "resources": (_RESOURCES, None, "what each trial may occupy; not part of what is asked"),
 }
 _TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
 

@@ -124,3 +124,15 @@ def test_reports_are_told(store: Store):
     assert stage is not None
     stages.on_trial_result("a", {"epoch": 2})
     assert heard == [Progressed(stage.key, 2)]
+
+
+def test_a_result_whose_parent_is_lost_is_not_done(store: Store):
+    """A row needs its whole path, so the parent is run again; the child's result then counts once more."""
+    plan = plan_of(store, trial("random"))
+    root, child = plan.stages.values()
+    for stage in (root, child):
+        store.publish(stage, {}, {"metrics": {}})
+    store.remove("stages", root.key, "result.json")
+    assert list(plan_of(store, trial("random")).to_run) == [root.key, child.key]
+    store.publish(root, {}, {"metrics": {}})
+    assert plan_of(store, trial("random")).to_run == {}

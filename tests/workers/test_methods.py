@@ -147,6 +147,7 @@ def test_levels_of_a_fixed_fraction_share_their_prefix():
         ("imp", {"retrain_epochs": 1, "retrain_lr": 0.1}, {}, "retrain_lr"),
         ("imp", {"retrain_epochs": 4, "phase_fraction": 0.2}, {}, "phase_fraction"),
         ("bimp", {"pretrain_epochs": 6}, {}, "pretrain_epochs"),
+        ("bimp", {"pretrain_epochs": 1}, {}, "pretrain_epochs"),
         ("gmp", {"pruning_interval": 4}, {}, "pruning_interval"),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from tests.cases import SETTINGS
 from workers import data, methods, models
 from workers.methods import METHODS
 from workers.spec import (
@@ -78,9 +79,9 @@ def test_stages_survive_json_and_pickle(stage: PruneStage):
     assert again.key == stage.key == pickle.loads(pickle.dumps(stage)).key
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "bimp"])
+@pytest.mark.parametrize("name", METHODS)
 def test_trials_of_every_method_survive_json(name: str):
-    choice = methods.method_class(name)().choice(name)
+    choice = methods.method_class(name)(**SETTINGS[name]).choice(name)
     trial = TrialSpec(DENSE.dataset, DENSE.model, choice, 3, 0.5, TrainSpec(milestones=(1, 2)))
     assert decode_trial(json.loads(json.dumps(encode(trial)))) == trial
 

@@ -39,7 +39,8 @@ def test_reading_writes_nothing(store: Store, tmp_path):
 def test_the_first_result_stands_and_takes_the_checkpoint_with_it(store: Store):
     store.write(b"half way", "stages", STAGE.key, "checkpoint.safetensors")
     store.publish(STAGE, {"network.safetensors": b"same"}, {"metrics": {"test_accuracy": 0.5}})
-    store.publish(STAGE, {"network.safetensors": b"same"}, {"metrics": {"test_accuracy": 0.6}})
+    store.publish(STAGE, {"network.safetensors": b"other"}, {"metrics": {"test_accuracy": 0.6}})
+    assert store.read_published(STAGE.key, "network.safetensors") == b"same"
     assert store.result(STAGE.key)["metrics"] == {"test_accuracy": 0.5}
     assert store.read("stages", STAGE.key, "checkpoint.safetensors") is None
     assert not [name for name in store.names("stages", STAGE.key) if name.endswith(".tmp")]

@@ -37,6 +37,13 @@ class BIMP(Method):
                 f"{max(rest, 0)} for {self.phases} retraining phase(s); at most {trial.train.epochs - self.phases} fit",
             )
 
+        if trial.train.warmup_epochs >= self.pretrain_epochs:
+            raise SpecError(
+                "pretrain_epochs",
+                f"{self.pretrain_epochs} epochs are no longer than the warm-up of {trial.train.warmup_epochs} "
+                "(train.warmup_epochs); pretrain longer, or warm up less",
+            )
+
     def stage(self, trial: TrialSpec) -> Stage:
         """Dense training on a linear schedule, then the phases."""
         train = replace(

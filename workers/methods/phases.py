@@ -18,7 +18,7 @@ def level(fraction: float, phase: int) -> float:
 
 
 def levels(sparsity: float, phases: int) -> list[float]:
-    """Cumulative sparsity after each of `phases` equal phases that end at `sparsity` (methods.md, IMP)."""
+    """Cumulative sparsity after each of `phases` equal phases that end at `sparsity` (docs/methods.md, IMP)."""
     steps = [round(1.0 - (1.0 - sparsity) ** (i / phases), DIGITS) for i in range(1, phases)]
     return [*steps, sparsity]
 
