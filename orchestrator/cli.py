@@ -2,42 +2,82 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from orchestrator import show
+from orchestrator import catalogue, show
 from orchestrator.driver import Options, known, recall, require, run_sweep
 from orchestrator.plan import as_json, estimate, make_plan
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from workers.errors import UserError
-from workers.store import Store
+from workers.store import Damaged, Store
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes beside 0, all done: some trials failed or are missing; the request was wrong; interrupted."""
 
+PIPE_WIDTH = 120
+"""A pipe has no width of its own; rich would take 80."""
+
+FORMATS = ("table", "csv", "markdown", "latex", "json")
+
 app = typer.Typer(
     help="Large sweeps over neural-network pruning methods: which way of making a network sparse is best?",
+    epilog="With --debug, any command shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-"""A pipe has no width of its own; rich would take 80."""
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
-SweepFile = Annotated[Path, typer.Argument(help="A sweep file, .yaml or .py.", show_default=False)]
-SweepName = Annotated[str, typer.Argument(help="A sweep's name, or its file.", show_default=False)]
+
+def _sweep_names(context: typer.Context) -> list[str]:
+    """For the shell's completion: the sweeps of the store that the line names so far."""
+    try:
+        return known(Store(context.params.get("store") or "results"))
+    except (UserError, OSError):
+        return []
+
+
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, .yaml or .py.", show_default=False)]
 StoreOption = Annotated[
-    str, typer.Option("--store", envvar="PRUNESWEEP_STORE", help="Folder or URL that holds all stages and tables.")
+    str,
+    typer.Option("--store", metavar="PLACE", envvar="PRUNESWEEP_STORE", help="Folder or URL of all stages and tables."),
 ]
-DataOption = Annotated[Path, typer.Option("--data-dir", envvar="PRUNESWEEP_DATA", help="Folder that holds datasets.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda.")]
-AddressOption = Annotated[str | None, typer.Option(help="An existing Ray cluster; without it one is started here.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
+DataOption = Annotated[
+    Path, typer.Option("--data-dir", metavar="FOLDER", envvar="PRUNESWEEP_DATA", help="Folder of the datasets.")
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help="auto (a GPU where trials get one), cpu, cuda or cuda:N.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"prunesweep {package_version('prunesweep')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options that are no verb's own."""
 
 
 @app.command()
@@ -66,13 +106,15 @@ def run(
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="A sweep's name.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A sweep's name.", show_default=False, autocompletion=_sweep_names)
+    ],
     store: StoreOption = "results",
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
     address: AddressOption = None,
 ) -> None:
-    """Run again what is missing or failed of a sweep, by its name: the trials that were last submitted under it."""
+    """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
     opened = Store(store)
     _run(require(name, opened), opened, Options(address, str(data_dir), device))
 
@@ -92,11 +134,18 @@ def _run(sweep: Sweep, store: Store, options: Options) -> None:
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(help="A sweep's name or file; all sweeps without it.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A sweep's name or file; without it a line for each sweep of the store.",
+            autocompletion=_sweep_names,
+        ),
+    ] = None,
     store: StoreOption = "results",
     as_json_: JsonOption = False,
 ) -> None:
-    """Show how far a sweep is, and why what failed has failed. Needs the store only."""
+    """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
     opened = Store(store)
     sweeps = [_sweep(name, opened)] if name else [require(each, opened) for each in known(opened)]
     plans = [make_plan(sweep, opened) for sweep in sweeps]
@@ -104,27 +153,45 @@ def status(
         print(show.status_json(plans, opened))
         return
     for each in plans:
-        show.status(console, each, opened)
+        show.status(console, each)
+        if name:
+            show.troubles(console, each, opened)
     if not plans:
-        console.print(f"{opened.location} holds no sweep yet; run one with: prunesweep run FILE")
+        show.say(console, "no sweep has been run in this store yet; run one with: prunesweep run FILE")
 
 
 @app.command()
 def results(
-    names: Annotated[list[str], typer.Argument(help="Sweeps by name, or folders with results.", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help="Sweeps by name, or folders with results.",
+            show_default=False,
+            autocompletion=_sweep_names,
+        ),
+    ],
     store: StoreOption = "results",
-    metric: Annotated[str, typer.Option(help="The column to compare.")] = "test_accuracy",
-    by: Annotated[list[str] | None, typer.Option(help="Columns that make the rows; may be repeated.")] = None,
-    where: Annotated[list[str] | None, typer.Option(help='Conditions such as "target_sparsity>=0.9".')] = None,
-    format: Annotated[str, typer.Option(help="table, csv, markdown, latex or json.")] = "table",
-    as_json_: JsonOption = False,
+    metric: Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")] = "test_accuracy",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS
+        ),
+    ] = "table",
+    as_json_: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")] = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
     opened = Store(store)
-    folders = [opened.url(name) if recall(name, opened) else name for name in names]
-    for name, folder in zip(names, folders, strict=True):
-        if name == folder and not Path(name).exists() and "://" not in name:
-            require(name, opened)
+    folders = [_folder(name, opened) for name in names]
     show.comparison(console, folders, metric, by or None, where or [], "json" if as_json_ else format)
 
 
@@ -132,8 +199,8 @@ def results(
 def validate(sweep: SweepFile) -> None:
     """Check a sweep file; says what is wrong and where, or how many trials it makes."""
     read = read_sweep(sweep)
-    merged = f" ({read.duplicates} equal ones merged)" if read.duplicates else ""
-    console.print(f"{sweep}: valid, {len(read.trials)} trials{merged}")
+    merged = f"; {show.counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
+    print(f"{sweep}: valid, {show.counted(len(read.trials), 'trial')}{merged}")
 
 
 @app.command()
@@ -144,20 +211,25 @@ def schema() -> None:
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, models or datasets.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="methods, models or datasets.", autocompletion=lambda: list(catalogue.KINDS)
+        ),
+    ],
     as_json_: JsonOption = False,
 ) -> None:
     """List methods with their hyperparameters, models or datasets."""
-    rows = show.catalogue(what)
+    rows = catalogue.catalogue(kind)
     if as_json_:
         print(show.as_json(rows))
     else:
-        show.listing(console, what, rows)
+        print("\n".join(catalogue.lines(kind, rows, console.width)))
 
 
 @app.command()
 def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
-    """Check this machine: packages, devices, store, datasets. Exit code 1 when something would stop a sweep."""
+    """Check this machine: packages, devices, store, datasets. Exit code 1 when something would stop every sweep."""
     from orchestrator import doctor as checks
 
     found = checks.examine(store, data_dir)
@@ -165,7 +237,7 @@ def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), 
         print(show.as_json([check.__dict__ for check in found]))
     else:
         show.checks(console, found)
-    if not all(check.good for check in found):
+    if any(check.state == "no" for check in found):
         raise typer.Exit(FAILED)
 
 
@@ -176,14 +248,31 @@ def _sweep(name: str, store: Store) -> Sweep:
     return require(name, store)
 
 
+def _folder(name: str, store: Store) -> str:
+    """Of a sweep's results by its name, else the place itself; a `UserError` when there is neither."""
+    if recall(name, store) is None and (Path(name).exists() or "://" in name):
+        return name
+    return store.url(require(name, store).name)
+
+
 def main() -> None:
-    """The command `prunesweep`; `--debug` anywhere shows the traceback of a wrong request."""
+    """The command `prunesweep`; `--debug` anywhere shows the traceback of an error that is not a bug of ours."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app()
-    except UserError as error:
+    except (UserError, Damaged, OSError) as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(WRONG)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Python would complain at its exit about a reader such as `head` that has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

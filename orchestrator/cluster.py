@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import floor
@@ -11,6 +12,8 @@ import ray
 
 from orchestrator.sweep import Resources
 from workers.errors import UserError
+
+KNOCK_SECONDS = 5.0
 
 OBJECT_STORE = 128 * 2**20
 """Stages talk through the store, not through Ray's shared memory."""
@@ -29,13 +32,21 @@ def cluster(address: str | None) -> Iterator[None]:
         )
     else:
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` when nothing listens at `host:port`: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
 def slots(resources: Resources) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SWEEP = "sweep.json"
 
+DEVICES = r"auto|cpu|cuda(:\d+)?"
+
 
 @dataclass(frozen=True)
 class Options:
@@ -30,6 +33,10 @@ class Options:
     address: str | None = None
     data_folder: str = "data"
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(DEVICES, self.device):
+            raise UserError(f'--device: "{self.device}" is not allowed: auto, cpu, cuda or cuda:N')
 
 
 def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:
@@ -125,6 +132,6 @@ def require(name: str, store: Store) -> Sweep:
     sweep = recall(name, store)
     if sweep is None:
         names = known(store)
-        there = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "it knows no sweep yet"
-        raise UserError(f'the store {store.location} has no sweep "{name}": {there}. Run one with: prunesweep run FILE')
+        there = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "run one with: prunesweep run FILE"
+        raise UserError(f'the store {store.location} has no sweep "{name}": {there}')
     return sweep

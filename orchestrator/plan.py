@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,8 +15,11 @@ from statistics import mean
 
 from orchestrator.sweep import Sweep
 from workers.methods import create
-from workers.spec import PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
+from workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
 from workers.store import RESULT, State, Store
+
+Kind = tuple[Choice, Choice, bool]
+"""Stages of one kind cost alike per epoch: dataset and model with their options, and whether it is a pruning stage."""
 
 HISTORY = 60
 """So many finished stages are read to estimate time and disk."""
@@ -31,20 +34,37 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How much is asked for; `epochs_unshared` is what it would cost to train trial by trial."""
+
+    trials: int
+    stages: int
+    epochs_unshared: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Counts:
-    """The figures of a plan. `retry`: trials that failed or were interrupted; `blocked`: those behind a failed one."""
+    """The figures of a plan.
+
+    Trials are `done`, `failed`, `unfinished` (begun: running now, or interrupted), `blocked` behind a failed one, or
+    `new`. `per_seed` is None where seeds differ in what they ask for.
+    """
 
     trials: int
     duplicates: int
+    seeds: int
     done: int
     new: int
-    retry: int
+    failed: int
+    unfinished: int
     blocked: int
     stages: int
     stages_to_run: int
     epochs_unshared: int
     epochs: int
     epochs_to_run: int
+    per_seed: Size | None
 
 
 @dataclass(frozen=True)
@@ -95,16 +115,33 @@ class Plan:
         return Counts(
             trials=len(self.sweep.trials),
             duplicates=self.sweep.duplicates,
+            seeds=len(self.sizes),
             done=states["done"],
             new=states["new"],
-            retry=states["failed"] + states["started"],
+            failed=states["failed"],
+            unfinished=states["started"],
             blocked=states["blocked"],
             stages=len(self.stages),
             stages_to_run=len(self.to_run),
             epochs_unshared=sum(_total_epochs(self.stages[key]) for key in self.last.values()),
             epochs=sum(stage.epochs for stage in self.stages.values()),
             epochs_to_run=sum(stage.epochs for stage in self.to_run.values()),
+            per_seed=next(iter(self.sizes.values())) if len(set(self.sizes.values())) == 1 else None,
         )
+
+    @cached_property
+    def sizes(self) -> dict[int, Size]:
+        """What each seed asks for."""
+        trials: dict[int, list[TrialSpec]] = {}
+        for trial in self.sweep.trials:
+            trials.setdefault(trial.seed, []).append(trial)
+        return {seed: self._size(of_seed) for seed, of_seed in trials.items()}
+
+    def _size(self, trials: list[TrialSpec]) -> Size:
+        paths = [path(self.stages[self.last[trial.key]]) for trial in trials]
+        epochs = {stage.key: stage.epochs for stages in paths for stage in stages}
+        unshared = sum(_total_epochs(stages[-1]) for stages in paths)
+        return Size(len(trials), len(epochs), unshared, sum(epochs.values()))
 
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:
@@ -116,15 +153,24 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         last[trial.key] = stage.key
         for each in path(stage):
             stages.setdefault(each.key, each)
-    return Plan(sweep, stages, last, store.states(stages))
+    return Plan(sweep, stages, last, _whole(stages, store.states(stages)))
+
+
+def _whole(stages: Mapping[str, Stage], states: Mapping[str, State]) -> dict[str, State]:
+    """A result counts only with those that it stands on: a row needs its whole path, and a lost parent is run again."""
+    whole: dict[str, State] = {}
+    for key, stage in stages.items():
+        orphaned = stage.parent is not None and whole[stage.parent.key] is not State.DONE
+        whole[key] = State.STARTED if orphaned and states[key] is State.DONE else states[key]
+    return whole
 
 
 def estimate(plan: Plan, store: Store) -> Estimate | None:
     """Time and disk of what is to run, from stages in the store that are like it; None where there are too few.
 
-    Like means the same dataset and model, pruned or not; what is not alike is scaled by nothing and not guessed.
+    Like means the same dataset and model with their options, pruned or not; what is not alike is not guessed from.
     """
-    seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    seen: dict[Kind, list[tuple[float, float]]] = {}
     for stage, seconds, size in _history(plan, store):
         seen.setdefault(_kind(stage), []).append((seconds / stage.epochs, size))
     if not plan.to_run or any(_kind(stage) not in seen for stage in plan.to_run.values()):
@@ -144,9 +190,8 @@ def _total_epochs(stage: Stage) -> int:
     return stage.start_epoch + stage.epochs
 
 
-def _kind(stage: Stage) -> tuple[str, ...]:
-    """Stages of one kind cost alike per epoch."""
-    return (str(stage.root.dataset), str(stage.root.model), "prune" if isinstance(stage, PruneStage) else "train")
+def _kind(stage: Stage) -> Kind:
+    return stage.root.dataset, stage.root.model, isinstance(stage, PruneStage)
 
 
 def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:

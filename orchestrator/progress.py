@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import cached_property
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.events import Blocked, Event, Failed, Finished, Progressed, Started, Tick
+from orchestrator.labels import labels
 from orchestrator.plan import Plan
 from workers.spec import label
 
@@ -23,7 +25,7 @@ class Progress:
     """Counts of stages and epochs, the rate, and the time left."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
-        self.stages = plan.to_run
+        self.plan, self.stages = plan, plan.to_run
         self.total = sum(stage.epochs for stage in self.stages.values())
         self.done, self.epochs_finished = 0, 0
         self.running: dict[str, int] = {}
@@ -58,7 +60,8 @@ class Progress:
             case Failed(key, cause, message):
                 self.running.pop(key, None)
                 self.causes[key] = cause
-                self.console.print(f"failed: {label(self.stages[key])}: {message}", style="red", soft_wrap=True)
+                said = f"failed: {self._labels[key]}: {message}"
+                self.console.print(said, style="red", markup=False, soft_wrap=True)
             case Blocked(key):
                 self.blocked_keys.add(key)
             case Tick():
@@ -70,6 +73,10 @@ class Progress:
             self.console.print(self.line(), highlight=False, soft_wrap=True)
 
     # --- what it says
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        return labels(self.plan.stages, self.stages)
 
     @property
     def epochs(self) -> int:

@@ -1,39 +1,34 @@
-"""What the verbs print: plans, states, outcomes, lists."""
+"""What the verbs print: plans, states, outcomes, checks."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from orchestrator.plan import Estimate, Plan
+from orchestrator.driver import recall
+from orchestrator.plan import Counts, Estimate, Plan
 from orchestrator.progress import duration, grouped, size
-from workers.data import DATASETS
-from workers.errors import UserError, unknown
-from workers.methods import METHODS, method_class
-from workers.models import MODELS
-from workers.spec import label
-from workers.store import Attempt, State, Store
+from orchestrator.status import HINTS, Failure, Unfinished, failures, unfinished
+from orchestrator.sweep import Resources
+from workers.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Check
 
 LOG_LINES_SHOWN = 3
+STAGES_SHOWN = 5
+"""So many stages are shown of each cause of failure, and of those that are unfinished."""
 
-HINTS = {
-    "diverged": "lower train.lr, or add warm-up epochs",
-    "out of memory": "lower train.batch_size, or give each trial a larger share in `resources`",
-    "worker died": "often the machine ran out of memory: lower the number of trials at once with `resources`",
-    "bad request": "the sweep asks for something that this network or dataset cannot do",
-    "error": "the traceback is in the store, in the stage's attempts/ folder",
-}
+COLOURS = {"done": "green", "new": "cyan", "unfinished": "yellow", "failed": "red", "blocked": "red"}
+MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "no": "[red]no[/]"}
 
 
 def as_json(value: Any) -> str:
@@ -41,32 +36,69 @@ def as_json(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `1,234 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def say(console: Console, text: str) -> None:
+    """A line with rich's markup, never broken: a terminal wraps by itself, and a pipe is read by programs."""
+    console.print(text, soft_wrap=True)
+
+
+# --- plan
+
+
 def plan(console: Console, plan: Plan, forecast: Estimate | None) -> None:
     """The figures of a plan, in a few lines."""
     counts = plan.counts
-    merged = f", {counts.duplicates} equal ones merged" if counts.duplicates else ""
-    console.print(f"[bold]{plan.sweep.name}[/]: {counts.trials} trials in {counts.stages} stages{merged}")
-    states = f"[green]+ {counts.new} new[/]  = {counts.done} done  [yellow]~ {counts.retry} to retry[/]"
-    console.print(
-        f"  trials    {states}" + (f"  [red]! {counts.blocked} blocked by a failed one[/]" * bool(counts.blocked))
-    )
-    saved = counts.epochs_unshared / max(counts.epochs, 1)
-    console.print(
-        f"  epochs    {counts.epochs:,} instead of {counts.epochs_unshared:,} without sharing ({saved:.1f}x less); "
-        f"{counts.epochs_to_run:,} to train in {counts.stages_to_run} stages"
-    )
-    if plan.to_run:
-        console.print(f"  estimate  {_forecast(plan, forecast)}")
+    merged = f"; {counted(counts.duplicates, 'equal trial')} merged" if counts.duplicates else ""
+    say(console, f"[bold]{plan.sweep.name}[/]: {asked(counts)} in {counted(counts.stages, 'stage')}{merged}")
+    say(console, f"  trials    {_states(counts)}")
+    say(console, f"  epochs    {_epochs(counts)}")
+    if not plan.to_run:
+        say(console, "  to train  nothing")
+        return
+    epochs, stages = counted(counts.epochs_to_run, "epoch"), counted(counts.stages_to_run, "stage")
+    say(console, f"  to train  {epochs} in {stages}")
+    say(console, f"  estimate  {_forecast(plan, forecast)}")
+
+
+def asked(counts: Counts) -> str:
+    """`108 trials (54 with each of 2 seeds)`."""
+    each = f" ({counts.per_seed.trials:,} with each of {counts.seeds} seeds)" if counts.per_seed else ""
+    return counted(counts.trials, "trial") + (each if counts.seeds > 1 else "")
+
+
+def _states(counts: Counts) -> str:
+    numbers = {state: getattr(counts, state) for state in COLOURS}
+    return ", ".join(f"[{COLOURS[state]}]{number:,} {state}[/]" for state, number in numbers.items() if number)
+
+
+def _epochs(counts: Counts) -> str:
+    if counts.epochs == counts.epochs_unshared:
+        return f"{counts.epochs:,}; no two trials share a stage"
+    less = f"({counts.epochs_unshared / counts.epochs:.1f}x less)"
+    text = f"{counts.epochs:,} instead of {counts.epochs_unshared:,} without sharing {less}"
+    if counts.per_seed and counts.seeds > 1:
+        text += f"; {counts.per_seed.epochs:,} instead of {counts.per_seed.epochs_unshared:,} a seed"
+    return text
 
 
 def _forecast(plan: Plan, forecast: Estimate | None) -> str:
     if forecast is None:
         return "unknown: the store has no finished stages like these yet"
-    here = max(1, int((os.cpu_count() or 1) / plan.sweep.resources.cpus))
-    return (
-        f"{duration(forecast.seconds)} of work, {duration(forecast.seconds / here)} on {here} slots here; "
-        f"{size(forecast.bytes)} of disk"
-    )
+    at_once = min(_at_once(plan.sweep.resources), len(plan.to_run))
+    here = f", {duration(forecast.seconds / at_once)} with {at_once} at a time on this machine" if at_once > 1 else ""
+    return f"{duration(forecast.seconds)} of work{here}; {size(forecast.bytes)} of disk"
+
+
+def _at_once(resources: Resources) -> int:
+    """How many stages this machine runs side by side; 0 where a GPU is asked for, which only the cluster can count."""
+    return 0 if resources.gpus else int((os.cpu_count() or 1) / resources.cpus)
+
+
+# --- results
 
 
 def outcome(console: Console, plan: Plan, store: Store) -> None:
@@ -75,9 +107,9 @@ def outcome(console: Console, plan: Plan, store: Store) -> None:
     if plan.counts.done:
         comparison(console, [folder], "test_accuracy", None, [], "table")
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
-        console.print(f"{plan.counts.done} of {plan.counts.trials} trials done; tables in {folder}: {files}")
-    if plan.to_run:
-        failures(console, plan, store)
+        done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
+        say(console, f"{done}; tables in {escape(folder)}: {files}")
+    troubles(console, plan, store)
 
 
 def comparison(
@@ -94,114 +126,102 @@ def comparison(
         console.print(rendered)
 
 
-def status(console: Console, plan: Plan, store: Store) -> None:
-    """How far a sweep is, and its failures."""
-    counts = plan.counts
-    started = [key for key, state in plan.states.items() if state is State.STARTED]
-    parts = [
-        f"{counts.done} done",
-        f"{counts.new} new",
-        f"{counts.retry} failed or unfinished",
-        f"{counts.blocked} blocked",
-    ]
-    console.print(f"[bold]{plan.sweep.name}[/]: {counts.trials} trials: {', '.join(parts)}")
-    for key in started:
-        since = "".join(f", since {attempt.started_at[:19]} UTC" for attempt in store.attempts(key)[-1:])
-        console.print(f"  begun     {label(plan.stages[key])}{since}")
-    failures(console, plan, store)
+# --- status
 
 
-def failures(console: Console, plan: Plan, store: Store) -> None:
-    """Failed stages grouped by cause, each with its last lines, a hint, and how many stages wait for it."""
-    failed = _failed(plan, store)
-    if failed:
-        console.print(f"failed: {grouped(attempt.cause or '' for attempt in failed.values())}")
-    for key, attempt in failed.items():
-        waiting = sum(culprit == key for culprit in plan.blocked.values())
-        blocks = f"; blocks {waiting} stages" if waiting else ""
-        console.print(f"  [red]{attempt.cause}[/]  {key}  {label(plan.stages[key])}{blocks}")
-        for line in [*attempt.log[-LOG_LINES_SHOWN:], attempt.message or ""]:
-            console.print(f"      {escape(line)}", style="dim")
-        console.print(f"      hint: {HINTS.get(attempt.cause or '', HINTS['error'])}", style="dim")
+def status(console: Console, plan: Plan) -> None:
+    """How far a sweep is, in a line."""
+    say(console, f"[bold]{plan.sweep.name}[/]: {counted(plan.counts.trials, 'trial')}: {_states(plan.counts)}")
+
+
+def troubles(console: Console, plan: Plan, store: Store) -> None:
+    """What is unfinished, what failed and why, and how to go on; nothing when all is done."""
+    for line in (*_unfinished_lines(unfinished(plan, store)), *_failure_lines(failures(plan, store))):
+        say(console, line)
     if plan.to_run:
-        console.print(f"run again what is missing with: prunesweep resume {plan.sweep.name}")
+        say(console, f"run what is missing with: {escape(_command(plan, store))}")
+
+
+def _unfinished_lines(found: list[Unfinished]) -> Iterator[str]:
+    if found:
+        yield f"[yellow]unfinished[/]: {counted(len(found), 'stage')}, running now or interrupted"
+    for each in found[:STAGES_SHOWN]:
+        kept = "no checkpoint yet" if each.checkpoint is None else f"checkpoint of epoch {each.checkpoint}"
+        yield f"    {each.stage}  {escape(each.label)}; {_began(each)}{kept} of {each.epochs}"
+    yield from _more(len(found))
+
+
+def _began(stage: Unfinished) -> str:
+    if stage.began_at is None:
+        return ""
+    ago = datetime.now(UTC) - datetime.fromisoformat(stage.began_at)
+    when = f"{stage.began_at[:19].replace('T', ' ')} UTC"
+    return f"began {duration(max(ago.total_seconds(), 0))} ago ({when}) on {escape(stage.host or 'an unknown host')}, "
+
+
+def _failure_lines(found: list[Failure]) -> Iterator[str]:
+    """By cause, each with what to do about it; of each stage its last lines, once where they are the same."""
+    if found:
+        yield f"[red]failed[/]: {grouped(each.cause for each in found)}"
+    for cause in dict.fromkeys(each.cause for each in found):
+        same = [each for each in found if each.cause == cause]
+        yield f"  [red]{escape(cause)}[/]: {HINTS.get(cause, HINTS['error'])}"
+        for said, group in groupby(same[:STAGES_SHOWN], _last_lines):
+            for each in group:
+                blocks = f"; blocks {counted(each.blocks, 'stage')}" if each.blocks else ""
+                yield f"    {each.stage}  {escape(each.label)}{blocks}"
+            yield from (f"        [dim]{escape(line)}[/]" for line in said)
+        yield from _more(len(same))
+
+
+def _last_lines(failure: Failure) -> list[str]:
+    said = [*failure.attempt.log[-LOG_LINES_SHOWN:], failure.attempt.message or ""]
+    return [line for text in said for line in text.splitlines()]
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > STAGES_SHOWN:
+        yield f"    and {count - STAGES_SHOWN:,} more; `status --json` lists all"
+
+
+def _command(plan: Plan, store: Store) -> str:
+    """What to type to run the rest of a sweep; by its file where the store does not know it by name."""
+    sweep, usual = plan.sweep, Store(os.environ.get("PRUNESWEEP_STORE", "results"))
+    verb = f"resume {sweep.name}" if recall(sweep.name, store) else f"run {sweep.path}"
+    return f"prunesweep {verb}" + ("" if store.location == usual.location else f" --store {store.location}")
 
 
 def status_json(plans: Sequence[Plan], store: Store) -> str:
-    """Counts and failures of sweeps, for programs."""
-    return as_json(
-        [
-            {
-                "sweep": plan.sweep.name,
-                **asdict(plan.counts),
-                "failures": [
-                    {"stage": key, "label": label(plan.stages[key]), **asdict(attempt)}
-                    for key, attempt in _failed(plan, store).items()
-                ],
-                "blocked_stages": plan.blocked,
-            }
-            for plan in plans
-        ]
-    )
+    """Counts, failures and unfinished stages of sweeps, for programs."""
+    return as_json([_status_record(plan, store) for plan in plans])
 
 
-def _failed(plan: Plan, store: Store) -> dict[str, Attempt]:
-    return {key: store.attempts(key)[-1] for key, state in plan.states.items() if state is State.FAILED}
-
-
-def catalogue(what: str) -> list[dict[str, Any]]:
-    """Methods, models or datasets, as `list` shows them."""
-    if what == "methods":
-        return [_method(name) for name in METHODS]
-    registries = {"models": MODELS, "datasets": DATASETS}
-    if what not in registries:
-        raise UserError(unknown("list", what, [*registries, "methods"]))
-    return [{"name": name, "options": dict(entry.options)} for name, entry in registries[what].items()]
-
-
-def _method(name: str) -> dict[str, Any]:
-    found = method_class(name)
-    summary = (found.__doc__ or "").splitlines()[0]
-    parameters = [
+def _status_record(plan: Plan, store: Store) -> dict[str, Any]:
+    failed = [
         {
-            "name": p.name,
-            "type": _type_name(p.type),
-            "default": "required" if p.default is MISSING else p.default,
-            "help": p.help,
+            "stage": each.stage,
+            "label": each.label,
+            "blocks": each.blocks,
+            "hint": HINTS.get(each.cause, HINTS["error"]),
+            **asdict(each.attempt),
         }
-        for p in found.hyperparameters()
+        for each in failures(plan, store)
     ]
-    return {"name": name, "summary": summary, "hyperparameters": parameters}
+    begun = [asdict(each) for each in unfinished(plan, store)]
+    return {
+        "sweep": plan.sweep.name,
+        **asdict(plan.counts),
+        "failures": failed,
+        "unfinished_stages": begun,
+        "blocked_stages": plan.blocked,
+    }
 
 
-def _type_name(annotation: Any) -> str:
-    names = [getattr(a, "__name__", str(a)) for a in get_args(annotation) or (annotation,) if a is not type(None)]
-    return " | ".join(names)
-
-
-def listing(console: Console, what: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A list for people."""
-    if what != "methods":
-        for row in rows:
-            options = ", ".join(f"{name}: {value}" for name, value in row["options"].items())
-            console.print(f"{row['name']}" + (f"  ({options})" if options else ""))
-        return
-    for row in rows:
-        console.print(f"[bold]{row['name']}[/]  {row['summary']}")
-        table = Table.grid(padding=(0, 2))
-        for p in row["hyperparameters"]:
-            table.add_row("   ", p["name"], p["type"], f"default {p['default']}", p["help"])
-        console.print(table)
+# --- doctor
 
 
 def checks(console: Console, found: Sequence[Check]) -> None:
     """A line for each check of `doctor`."""
-    table = Table.grid(padding=(0, 2))
+    column = max(len(check.name) for check in found) + 2
     for check in found:
-        table.add_row("[green]ok[/]" if check.good else "[red]no[/]", check.name, escape(check.found))
-    console.print(table)
-
-
-def existing(folder: str) -> bool:
-    """Whether a path on this machine, or any URL, may hold results."""
-    return "://" in folder or Path(folder).exists()
+        say(console, f"{MARKS[check.state]}  {check.name.ljust(column)}{escape(check.found)}")

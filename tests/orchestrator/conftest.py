@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,6 +33,12 @@ trials:
 """
 """Seven trials a seed on seven stages: one dense, four one-shot, a second phase, one GMP; the first phase is also
 one of the one-shot trials. About two seconds of work."""
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
 
 
 class Cli:
@@ -64,6 +72,18 @@ class Cli:
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in err
         return out + err
+
+    def ask(self, *arguments: str) -> Answer:
+        """Run to the end, whatever comes of it."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=60)
+        return Answer(process.returncode, out, err)
+
+    def json(self, *arguments: str) -> Any:
+        """What `--json` prints on stdout, with nothing on stderr."""
+        answer = self.ask(*arguments, "--json")
+        assert (answer.code, answer.err) == (0, "")
+        return json.loads(answer.out)
 
     def results(self) -> int:
         """How many stages of the store have a result."""

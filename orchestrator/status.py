@@ -1,0 +1,70 @@
+"""What of a sweep has failed, and what has begun and is not finished: as values, for `status` and the end of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from orchestrator.labels import labels
+from orchestrator.plan import Plan
+from workers.store import Attempt, State, Store
+
+HINTS = {
+    "diverged": "lower train.lr, or add warm-up epochs",
+    "out of memory": "lower train.batch_size, or give each trial a larger share in `resources`",
+    "worker died": "often the machine ran out of memory: lower the number of trials at once with `resources`",
+    "bad request": "the sweep asks for something that this network or dataset cannot do",
+    "error": "the traceback is in the store, in the stage's attempts/ folder",
+}
+"""Cause of a failure -> what to do about it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A stage whose last attempt failed; `blocks` stages wait for it."""
+
+    stage: str
+    label: str
+    blocks: int
+    attempt: Attempt
+
+    @property
+    def cause(self) -> str:
+        """Why, in a word or two: a key of `HINTS`."""
+        return self.attempt.cause or "error"
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A stage that has begun and has neither a result nor a failure: it runs now, or was interrupted.
+
+    `began_at` and `host` are None where no attempt is noted, `checkpoint` (epochs) where there is no checkpoint.
+    """
+
+    stage: str
+    label: str
+    began_at: str | None
+    host: str | None
+    checkpoint: int | None
+    epochs: int
+
+
+def failures(plan: Plan, store: Store) -> list[Failure]:
+    """The failed stages, those first that block the most others."""
+    keys = [key for key, state in plan.states.items() if state is State.FAILED]
+    blocks, names = Counter(plan.blocked.values()), labels(plan.stages, keys)
+    keys.sort(key=lambda key: -blocks[key])
+    return [Failure(key, names[key], blocks[key], store.attempts(key)[-1]) for key in keys]
+
+
+def unfinished(plan: Plan, store: Store) -> list[Unfinished]:
+    """The stages that have begun, in the plan's order."""
+    keys = [key for key, state in plan.states.items() if state is State.STARTED]
+    names = labels(plan.stages, keys)
+    return [_unfinished(key, names[key], plan.stages[key].epochs, store) for key in keys]
+
+
+def _unfinished(key: str, name: str, epochs: int, store: Store) -> Unfinished:
+    last = next(reversed(store.attempts(key)), None)
+    began_at, host = (last.started_at, last.host) if last else (None, None)
+    return Unfinished(key, name, began_at, host, store.checkpointed_epochs(key), epochs)

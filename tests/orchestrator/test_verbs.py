@@ -1,0 +1,151 @@
+"""The verbs that need no results: plan, validate, list, doctor; help, completion, and a reader that goes away."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import FORMATS
+from orchestrator.driver import remember
+from orchestrator.sweep import read_sweep
+from tests.orchestrator.conftest import COMMAND, Cli
+from workers.store import Store
+
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+HEAD = "dataset: digits\nmodel: resnet8\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["pln"], "Did you mean 'plan'?"), (["plan", "--sotre", "x"], "--store"), (["validate"], "Missing argument")],
+)
+def test_an_unknown_verb_or_option_is_a_usage_error(arguments: list[str], said: str, cli: Cli):
+    code, out, err = cli.ask(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_debug_shows_the_traceback_of_an_error(cli: Cli):
+    code, _, err = cli.ask("plan", "none.yaml", "--debug")
+    assert code == 2
+    assert err.startswith("Traceback")
+    assert err.splitlines()[-1] == "error: none.yaml: no such file"
+
+
+# --- plan and validate
+
+
+def test_a_plan_shows_what_sharing_saves(cli: Cli):
+    lines = cli("plan", str(SWEEPS / "paper_schedules.yaml")).splitlines()
+    assert lines == [
+        "paper_schedules: 108 trials (54 with each of 2 seeds) in 110 stages",
+        "  trials    108 new",
+        "  epochs    792 instead of 10,332 without sharing (13.0x less); 396 instead of 5,166 a seed",
+        "  to train  792 epochs in 110 stages",
+        "  estimate  unknown: the store has no finished stages like these yet",
+    ]
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_a_plan_answers_at_once(cli: Cli):
+    """By processor time, which others on this machine do not change."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cli("plan", str(SWEEPS / "quickstart.yaml"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+def test_equal_trials_are_one_and_both_say_so(cli: Cli):
+    block = "{method: gmp, sparsity: [0.8, 0.9]}"
+    sweep = cli.write(HEAD + f"trials: [{block}, {{method: gmp, sparsity: 0.9}}, {{method: gmp, sparsity: 0.8}}]\n")
+    plan = cli("plan", sweep).splitlines()
+    assert plan[0] == "sweep: 2 trials in 2 stages; 2 equal trials merged"
+    assert plan[2] == "  epochs    40; no two trials share a stage"
+    assert cli("validate", sweep) == "sweep.yaml: valid, 2 trials; 2 equal trials merged\n"
+    assert cli("validate", cli.write(HEAD + "trials: [{method: dense}]\n")) == "sweep.yaml: valid, 1 trial\n"
+
+
+# --- list and doctor
+
+
+def test_list_names_everything_there_is(cli: Cli):
+    methods = cli("list", "methods")
+    assert "\nimp: Iterative magnitude pruning (Han et al. 2015" in methods
+    assert "  pruning_interval  epochs between prunes: a whole number of at least 1; default 2\n" in methods
+    models = cli("list", "models")
+    assert {"lenet300", "resnet8", "resnet50", "vit_b_16"} <= set(re.split(r"[,\s]+", models))
+    assert len(models.splitlines()) < 25
+    assert max(map(len, (methods + models).splitlines())) <= 120
+    datasets = cli("list", "datasets")
+    assert "  cifar10, cifar100\n" in datasets
+    assert "    shape: default [3, 32, 32]\n" in datasets
+
+
+def test_list_for_programs(cli: Cli):
+    methods = {row["name"]: row for row in cli.json("list", "methods")}
+    settings = {each["name"]: each for each in methods["bimp"]["settings"]}
+    assert (settings["pretrain_epochs"]["required"], settings["phases"]["default"]) == (True, 1)
+    assert methods["dense"]["settings"] == []
+    assert {"name": "resnet8", "options": {"depth": 8, "width": 16}}.items() <= dict(
+        next(row for row in cli.json("list", "models") if row["name"] == "resnet8")
+    ).items()
+
+
+def test_doctor_looks_and_leaves_nothing_behind(cli: Cli):
+    checks = {check["name"]: check for check in cli.json("doctor")}
+    assert {"python", "torch", "ray", "devices", "store", "disk", "digits"} <= set(checks)
+    assert checks["cifar10"]["state"] == "absent", "no fault: exit code 0"
+    assert "fetch it with" in checks["cifar10"]["found"]
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_doctor_says_no_to_what_would_stop_a_sweep(cli: Cli):
+    """A torch that does not load, and a store that cannot be."""
+    cli.write("raise OSError('libcudart.so.13: cannot open shared object file')\n", "torch.py")
+    command = [COMMAND, "doctor", "--store", "torch.py/store"]
+    env = {**os.environ, "PYTHONPATH": str(cli.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=cli.folder, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("no")]
+    assert wrong[0].split(None, 2)[1:] == ["devices", "torch does not work here: OSError: libcudart.so.13: cannot open "
+                                           "shared object file"]  # fmt: skip
+    assert "is not writable" in wrong[1]
+
+
+def test_version_help_and_completion(cli: Cli):
+    assert re.fullmatch(r"prunesweep \d+\.\d+\.\d+\n", cli("--version"))
+    help_ = cli("--help")
+    assert all(verb in help_ for verb in ("plan", "run", "resume", "status", "results", "doctor"))
+    assert "--debug" in help_
+    assert "prunesweep" in cli("--show-completion")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("prunesweep list ", ["methods", "models", "datasets"]),
+        ("prunesweep status ki", ["killed"]),
+        ("prunesweep results good --format ", list(FORMATS)),
+    ],
+)
+def test_the_shell_completes_values(line: str, expected: list[str], cli: Cli):
+    sweep = cli.folder / cli.write(HEAD + "trials: [{method: dense}]\n", "killed.yaml")
+    remember(read_sweep(sweep), Store(cli.folder / "results"))
+    env = {**os.environ, "_PRUNESWEEP_COMPLETE": "complete_bash", "COMP_WORDS": line}
+    env["COMP_CWORD"] = str(len(line.split(" ")) - 1)
+    done = subprocess.run([COMMAND], cwd=cli.folder, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == expected
+
+
+@pytest.mark.parametrize("arguments", [["list", "models"], ["schema"], ["--version"]])
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str], cli: Cli):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen([COMMAND, *arguments], cwd=cli.folder, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert process.communicate()[1] == ""

@@ -1,0 +1,300 @@
+"""The documents say what is: their commands run, their outputs are real, their tables are up to date.
+
+`python -m tests.test_docs` writes the tables that are made from the code again, and the outputs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from inspect import getdoc
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.cli import app
+from orchestrator.columns import CURVES, LAYERS, TRIALS
+from orchestrator.sweepfile.settings import describe, train_settings
+from orchestrator.sweepfile.validation import SWEEP, block_model
+from tests.orchestrator.conftest import COMMAND
+from workers.data import DATASETS
+from workers.methods import METHODS, method_class
+from workers.methods.base import Hyperparameter
+from workers.models import MODELS
+from workers.models.torchvision_names import TORCHVISION
+from workers.registry import Entry
+
+ROOT = Path(__file__).parent.parent
+FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]
+DOCUMENTS = [*FOLLOWED, ROOT / "docs/methods.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+SKIPPED = {
+    "make demo": "the whole quickstart, for which CI has a run of its own",
+    "make test": "this test is part of it",
+}
+"""Commands of the followed documents that are not run here, and why."""
+
+AROUND = "dataset: digits\nmodel: resnet8\ntrain: {epochs: 20}\ntrials:\n"
+"""What the examples that are a piece of a sweep file are a piece of."""
+
+
+# --- following
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; `follows` is the one directly above it, with nothing in between."""
+
+    language: str
+    text: str
+    line: int
+    follows: Block | None = None
+
+    @property
+    def file(self) -> str | None:
+        """The file that the block's first line says it is."""
+        named = re.match(r"# ([\w-]+\.(?:yaml|py))\n", self.text)
+        return named and named[1]
+
+    @property
+    def commands(self) -> list[str]:
+        return self.text.splitlines() if self.language == "bash" else []
+
+
+def blocks(text: str) -> list[Block]:
+    found: list[Block] = []
+    end = 0
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        above = found[-1] if found and not text[end : match.start()].strip() else None
+        found.append(Block(match[1], match[2], text.count("\n", 0, match.start()) + 1, above))
+        end = match.end()
+    return found
+
+
+class Reader:
+    """Does what a document says, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.printed = ""
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PRUNESWEEP_")}
+        self.environment["PATH"] = f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"
+
+    def follow(self, document: Path) -> None:
+        for block in blocks(document.read_text()):
+            place = f"{document.name}:{block.line}"
+            if block.language == "text":
+                self.compare(block, place)
+            elif block.file:
+                (self.folder / block.file).write_text(block.text)
+            elif block.language == "yaml":
+                self.check(block, place)
+            elif block.language == "toml":
+                self.install(block)
+            elif block.language == "python":
+                (self.folder / "block.py").write_text(block.text)
+                self.run("python block.py", place)
+            for command in block.commands:
+                if command not in SKIPPED:
+                    self.run(command, place)
+
+    def run(self, command: str, place: str, code: int = 0) -> None:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=180
+        )
+        self.printed = done.stdout + done.stderr
+        assert done.returncode == code, f"{place}: {command}: exit code {done.returncode}\n{self.printed}"
+
+    def check(self, block: Block, place: str) -> None:
+        """A whole sweep file, or some blocks of one."""
+        whole = block.text.startswith(("#", "dataset:"))
+        (self.folder / "block.yaml").write_text(block.text if whole else AROUND + block.text)
+        self.run("PYTHONPATH=. prunesweep validate block.yaml", place)
+
+    def compare(self, block: Block, place: str) -> None:
+        """Below commands stands what the last one printed, below a sweep file what is wrong with it."""
+        if block.follows is not None:
+            if block.follows.language == "yaml":
+                self.run(f"prunesweep validate {block.follows.file}", place, code=2)
+            assert _stripped(self.printed) == _stripped(block.text), f"{place}: not what is printed:\n{self.printed}"
+
+    def install(self, block: Block) -> None:
+        """As pip would leave a package with these entry points behind."""
+        folder = self.folder / "mine-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1\n")
+        points = re.sub(r'\[project\.entry-points\."(.*)"\]', r"[\1]", block.text).replace('"', "")
+        (folder / "entry_points.txt").write_text(points)
+
+
+def _stripped(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def test_the_documents_can_be_followed(tmp_path: Path):
+    """README first: the others ask about the sweep that it runs. The one test here that starts Ray, once."""
+    reader = Reader(tmp_path)
+    for document in FOLLOWED:
+        reader.follow(document)
+    columns = pq.read_schema(tmp_path / "results/budgets/trials.parquet").names
+    hyperparameters = {h.name for name in ("dense", "imp", "gmp") for h in method_class(name).hyperparameters()}
+    settings = {h.name for h in train_settings()} - {"epochs"} | {"dataset_options", "model_options"}
+    assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/results.md names other columns"
+
+
+def test_what_is_skipped_is_there():
+    commands = {
+        command for document in FOLLOWED for block in blocks(document.read_text()) for command in block.commands
+    }
+    assert SKIPPED.keys() <= commands
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_names_in_the_documents_exist(document: Path):
+    """Verbs, make targets, files and links; and no command hides in a block of another kind."""
+    text = document.read_text()
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"[`\n]prunesweep ([a-z]+)", text)) <= verbs
+    assert set(re.findall(r"[`\n]make ([\w-]+)", text)) <= targets
+    files = re.findall(r"`((?:workers|orchestrator|sweeps|tests|docs|benchmarks)/[\w./-]*)`", text)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(((?!http)[^)]+)\)", text)]
+    missing = [name for name in files if not (ROOT / name).exists()]
+    missing += [link for link in links if link and not (document.parent / link).exists()]
+    assert missing == []
+    assert {block.language for block in blocks(text)} <= {"bash", "yaml", "python", "toml", "text"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_to_headings_lead_somewhere(document: Path):
+    for file, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", document.read_text()):
+        target = document.parent / file if file else document
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- tables made from the code
+
+
+def tables() -> dict[str, str]:
+    """Every table that a document has from the code, by its name."""
+    return {
+        "train": _settings("key", train_settings()),
+        "datasets": _entries(DATASETS),
+        "models": _entries({**{n: e for n, e in MODELS.items() if n not in TORCHVISION}, _TORCHVISION: Entry("")}),
+        "methods": "\n\n".join(_method(name) for name in METHODS),
+        "trials": _columns(TRIALS),
+        "curves": _columns(CURVES),
+        "layers": _columns(LAYERS),
+    }
+
+
+_TORCHVISION = f"{TORCHVISION[0]}` ... `{TORCHVISION[-1]}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
+    return "\n".join(re.sub(" +", " ", f"| {' | '.join(line)} |") for line in lines)
+
+
+def _settings(key: str, settings: Iterable[Hyperparameter]) -> str:
+    rows = [(f"`{s.name}`", describe(s.type, s.limits), _default(s.default), s.help) for s in settings]
+    return _table((key, "allowed", "default", "meaning"), rows)
+
+
+def _default(value: Any) -> str:
+    if value is MISSING:
+        return "required"
+    return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _entries(registry: Mapping[str, Entry]) -> str:
+    options = {name: [f"`{o}`: `{_yaml(v)}`" for o, v in entry.options.items()] for name, entry in registry.items()}
+    return _table(("name", "options and their defaults"), [(f"`{n}`", ", ".join(o)) for n, o in options.items()])
+
+
+def _yaml(value: Any) -> str:
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def _method(name: str) -> str:
+    cls = method_class(name)
+    found = cls.hyperparameters()
+    card = f"### `{name}`\n\n```text\n{getdoc(cls)}\n```"
+    return f"{card}\n\n{_settings('hyperparameter', found)}" if found else f"{card}\n\nNo hyperparameters."
+
+
+def _columns(schema: pa.Schema) -> str:
+    rows = []
+    for field in schema:
+        said = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        rows.append((f"`{field.name}`", str(field.type), said["unit"], said["better"], said["description"]))
+    return _table(("column", "type", "unit", "better", "meaning"), rows)
+
+
+_MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def with_tables(text: str) -> str:
+    made = tables()
+    return _MARKED.sub(lambda match: f"{match[1]}\n{made[match[2]]}\n\n{match[3]}", text)
+
+
+def test_every_table_from_the_code_is_up_to_date():
+    for document in DOCUMENTS:
+        text = document.read_text()
+        assert text == with_tables(text), f"{document.name} is out of date: run python -m tests.test_docs"
+    marked = [match[2] for document in DOCUMENTS for match in _MARKED.finditer(document.read_text())]
+    assert sorted(marked) == sorted(tables())
+
+
+def test_every_column_and_hyperparameter_is_explained():
+    results, methods = ((ROOT / "docs" / name).read_text() for name in ("results.md", "methods.md"))
+    for schema in (TRIALS, CURVES, LAYERS):
+        for field in schema:
+            assert f"`{field.name}`" in results
+            assert field.metadata[b"description"].decode().replace("|", r"\|") in results
+    for name in METHODS:
+        for h in method_class(name).hyperparameters():
+            assert f"`{h.name}`" in methods
+            assert h.help in methods
+            assert _default(h.default) in methods
+
+
+def test_every_key_of_a_sweep_file_is_explained():
+    sweeps = (ROOT / "docs/sweeps.md").read_text()
+    common = set.intersection(*({f.alias for f in block_model(n).model_fields.values()} for n in ("imp", "random")))
+    common -= {h.name for h in method_class("imp").hyperparameters()}
+    keys = {field.alias for field in SWEEP.model_fields.values()} | common
+    explained = {
+        key for line in re.findall(r"^\| (`.*?) \|", sweeps, re.MULTILINE) for key in re.findall(r"`(\w+)`", line)
+    }
+    assert keys <= explained
+
+
+def with_outputs(text: str, folder: Path) -> str:
+    """The outputs that stand below commands and sweep files; these commands are quick."""
+    reader = Reader(folder)
+    for block in blocks(text):
+        if block.file:
+            (folder / block.file).write_text(block.text)
+        if block.language == "text" and block.follows is not None:
+            wrong = block.follows.language == "yaml"
+            for command in [f"prunesweep validate {block.follows.file}"] if wrong else block.follows.commands:
+                reader.run(command, "", code=2 if wrong else 0)
+            printed = "\n".join(_stripped(reader.printed))
+            text = text.replace(f"```text\n{block.text}```", f"```text\n{printed}\n```", 1)
+    return text
+
+
+if __name__ == "__main__":
+    for path in DOCUMENTS:
+        with TemporaryDirectory() as made:
+            path.write_text(with_outputs(with_tables(path.read_text()), Path(made)))
