@@ -259,6 +259,9 @@ def main() -> None:
     """The command `prunesweep`; `--debug` anywhere shows the traceback of an error that is not a bug of ours."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    # A user's own `module:name` lies in the folder where the command is run, as with `python -m`; Ray's workers look
+    # there by themselves.
+    sys.path.append(str(Path.cwd()))
     try:
         app()
     except (UserError, Damaged, OSError) as error:

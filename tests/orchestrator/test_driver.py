@@ -120,7 +120,8 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
-    assert load_results(cli.folder / "results/small").attempts.max() == 2
+    tries = [len(list(path.iterdir())) for path in (cli.folder / "results/stages").glob("*/attempts")]
+    assert sorted(set(tries)) == [1, 2], "the stage that was killed, often a dense one, was begun twice"
 
 
 def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(cli: Cli):
