@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.events import Event
 from orchestrator.plan import Plan, make_plan
@@ -107,11 +108,20 @@ def remember(sweep: Sweep, store: Store) -> None:
 
 
 def recall(name: str, store: Store) -> Sweep | None:
-    """The sweep that was last run under a name, None when there is none."""
+    """The sweep that was last run under a name, None when there is none; raises `UserError` when it is damaged."""
     saved = store.read(name, SWEEP)
     if saved is None:
         return None
-    record = json.loads(saved)
+    try:
+        return _sweep(json.loads(saved))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{store.path(name, SWEEP)} is damaged, or of another version of prunesweep ({error}); "
+            "remove it and run the sweep's file again"
+        ) from error
+
+
+def _sweep(record: Mapping[str, Any]) -> Sweep:
     return Sweep(
         name=record["name"],
         trials=tuple(decode_trial(trial) for trial in record["trials"]),

@@ -37,9 +37,17 @@ BAD = """\
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A store with a sweep of which some stages failed, one of which all is done, and one that was killed midway."""
     cli = Cli(tmp_path_factory.mktemp("ran"))
-    cli.write(GOOD % 2 + BAD, "mixed.yaml")
-    (cli.folder / "printed").write_text(cli("run", "mixed.yaml", code=1))
+    process = cli.start("run", cli.write(GOOD % 2 + BAD, "mixed.yaml"))
+    _leave_unfinished(cli)
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 1, out + err
+    (cli.folder / "printed").write_text(out)
     cli("run", cli.write(GOOD % 2, "good.yaml"))
+    return cli
+
+
+def _leave_unfinished(cli: Cli) -> None:
+    """A sweep as a killed driver leaves it: one stage with a checkpoint, and one just begun."""
     text = "train: {epochs: 9}\nseeds: 2\ntrials: [{method: dense}]\n"
     sweep = read_sweep(cli.folder / cli.write(HEAD + text, "killed.yaml"))
     store = Store(cli.folder / "results")
@@ -49,7 +57,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     list(islice(stage, 4))
     stage.close()
     store.begin(second)
-    return cli
 
 
 # --- wrong requests
@@ -83,7 +90,6 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "an empty store": (["status", "x", "--store", "none"], ['has no sweep "x": run one with: prunesweep run FILE']),
     "metric": (["results", "good", "--metric", "test_acuracy"], ["unknown metric", 'did you mean "test_accuracy"?']),
     "column": (["results", "good", "--by", "methd"], ['unknown column "methd"', 'did you mean "method"?']),
-    "condition": (["results", "good", "--where", "sparsty>0.5"], ['unknown column "sparsty"']),
     "format": (["results", "good", "--format", "tex"], ['unknown format "tex"', 'did you mean "latex"?']),
     "kind": (["list", "methosd"], ['unknown kind "methosd": allowed are datasets, methods, models', '"methods"?']),
     "device": (["run", "good.yaml", "--device", "gpu"], ['--device: "gpu" is not allowed: auto, cpu, cuda or cuda:N']),
@@ -162,8 +168,8 @@ def test_a_plan_on_a_store_with_history_forecasts_time_and_disk(ran: Cli):
     done = [json.loads(path.read_text()) for path in (ran.folder / "results/stages").glob("*/result.json")]
     plan = ran.json("plan", ran.write(GOOD % 4, "more.yaml"))
     assert (plan["done"], plan["new"], plan["stages_to_run"]) == (4, 4, len(done))
-    assert plan["estimate"]["seconds"] == pytest.approx(sum(each["elapsed_seconds"] for each in done), rel=0.5)
-    assert plan["estimate"]["bytes"] == pytest.approx(sum(each["bytes"] for each in done), rel=0.05)
+    assert plan["estimate"]["seconds"] == pytest.approx(sum(each["elapsed_seconds"] for each in done), rel=0.01)
+    assert plan["estimate"]["bytes"] == pytest.approx(sum(each["bytes"] for each in done), rel=0.01)
     printed = ran("plan", "more.yaml")
     assert "  trials    4 done, 4 new\n" in printed
     assert re.search(
@@ -239,14 +245,13 @@ def test_the_way_on_names_the_file_and_the_store_where_it_must(ran: Cli):
 # --- results
 
 
-def test_results_in_every_format(ran: Cli, tmp_path: Path):
+def test_results_in_every_format(ran: Cli):
     with ThreadPoolExecutor(3) as pool:
         found = dict(zip(FORMATS, pool.map(lambda f: ran("results", "good", "--format", f), FORMATS), strict=True))
     frame = pd.read_csv(ran.folder / Path(ran.write(found["csv"], "good.csv")))
     assert frame["target_sparsity"].tolist() == [0.5, 0.9]
     assert frame["n"].tolist() == [2, 2]
     assert [row["mean"] for row in json.loads(found["json"])] == pytest.approx(frame["mean"].tolist())
-    assert ran.json("results", "good") == json.loads(found["json"])
     percent = f"{100 * frame['mean'][1]:.1f}"
     assert all(percent in found[name] for name in ("table", "markdown", "latex"))
     assert found["markdown"].count("| imp | ALLR |") == 1

@@ -184,3 +184,12 @@ def test_equal_stages_are_shared_between_sweeps(undisturbed: Path):
     cli("run", other)
     cli.sweep()
     assert len(load_results(undisturbed / "results/other")) == 7
+
+
+def test_a_damaged_record_of_a_sweep_is_named(cli: Cli):
+    record = cli.folder / "results" / "small" / "sweep.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"name": "small"')
+    error = cli("status", "small", code=2)
+    assert str(record) in error
+    assert "remove it" in error

@@ -30,13 +30,13 @@ class BIMP(Method):
     def check(self, trial: TrialSpec) -> None:
         """The budget leaves at least one epoch of retraining a phase."""
         rest = trial.train.epochs - self.pretrain_epochs
+        shown = f"{self.phases} retraining phase{'s' * (self.phases > 1)}"
         if rest < self.phases:
             raise SpecError(
                 "pretrain_epochs",
                 f"{self.pretrain_epochs} of a budget of {trial.train.epochs} epochs (train.epochs) leaves "
-                f"{max(rest, 0)} for {self.phases} retraining phase(s); at most {trial.train.epochs - self.phases} fit",
+                f"{max(rest, 0)} for {shown}; at most {trial.train.epochs - self.phases} fit",
             )
-
         if trial.train.warmup_epochs >= self.pretrain_epochs:
             raise SpecError(
                 "pretrain_epochs",
