@@ -67,7 +67,6 @@ class ReadyStages(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """A stage to run, None while none is ready, and `FINISHED` when none can become ready any more."""
-        self.tell(Tick())
         if not self.ready:
             return None if self.running else Searcher.FINISHED
         key = heapq.heappop(self.ready)[2]
@@ -108,11 +107,15 @@ class ReadyStages(Searcher):
             yield from self._descendants(child)
 
 
-class Starts(Callback):
-    """Tells when a stage really starts: Tune takes a few more from the searcher than there are slots."""
+class Reporter(Callback):
+    """Tells that time passes, and when a stage really starts: Tune takes more of them than there are slots."""
 
     def __init__(self, stages: ReadyStages) -> None:
         self.stages = stages
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Tune's loop turns, several times a second."""
+        self.stages.tell(Tick())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker has the stage now."""
@@ -183,7 +186,7 @@ def execute(
                 storage_path=folder,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Starts(stages)],
+                callbacks=[Reporter(stages)],
                 verbose=0,
             ),
         ).fit()

@@ -97,14 +97,19 @@ class Cli:
             time.sleep(0.02)
 
 
-def workers(pid: int) -> Sequence[int]:
-    """Ray's worker processes that a command started and that have work."""
+def descendants(pid: int, program: str) -> Sequence[int]:
+    """Processes that a command started, at any depth, whose command line begins with a program of that name.
+
+    Ray names its busy workers `ray::ResourceTrainable...`.
+    """
     table = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in table.splitlines()]
     family = {pid}
     for _ in range(4):
         family |= {int(p) for p, parent, _ in rows if int(parent) in family}
-    return [int(p) for p, _, args in rows if int(p) in family and args.startswith("ray::Resource")]
+    return [
+        int(p) for p, _, args in rows if int(p) in family and args.split()[0].rpartition("/")[2].startswith(program)
+    ]
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import load_results
 from orchestrator.results import load_curves, load_layers
-from tests.orchestrator.conftest import Cli, workers
+from tests.orchestrator.conftest import Cli, descendants
 
 VARYING = [
     *("train_images_per_second", "train_seconds", "peak_memory_bytes", "attempts", "finished_at", "commit", "sweep"),
@@ -115,7 +115,7 @@ def test_a_killed_driver_loses_nothing(stop: int, cli: Cli, undisturbed: Path):
 def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 1, process)
-    victim = workers(process.pid)[0]
+    victim = descendants(process.pid, "ray::Resource")[0]
     os.kill(victim, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
@@ -127,7 +127,7 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
 def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(cli: Cli):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 5, process)
-    busy = workers(process.pid)
+    busy = descendants(process.pid, "ray::Resource")
     assert busy
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
