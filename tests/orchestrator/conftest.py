@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -110,13 +109,6 @@ def descendants(pid: int, program: str) -> Sequence[int]:
     return [
         int(p) for p, _, args in rows if int(p) in family and args.split()[0].rpartition("/")[2].startswith(program)
     ]
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    """End a command and all that it started."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
 
 
 @pytest.fixture
