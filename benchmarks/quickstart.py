@@ -77,7 +77,7 @@ def plain_trial(config: dict) -> None:
 
     run(20, dense(train, 20))
     weights = list(prunable(model).values())
-    masks = magnitude_masks(weights, config["sparsity"])
+    masks = magnitude_masks(weights, config["sparsity"]).views
     pruned = Pruned(norm_drop(weights, masks), config["sparsity"])
     with torch.no_grad():
         for weight, mask in zip(weights, masks, strict=True):

@@ -19,7 +19,7 @@ from orchestrator.columns import CURVES, LAYERS, trials_schema
 from orchestrator.events import Event, Finished, Tick
 from orchestrator.plan import Plan
 from workers.methods import method_class
-from workers.spec import Choice, Stage, TrainSpec, TrialSpec, path
+from workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 from workers.store import CURVE, State, Store
 
 WRITE_SHARE = 0.02
@@ -163,7 +163,7 @@ def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[s
 
 def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     """What the trial asked for. A method that sparsifies while training has no retraining."""
-    phases, last = len(stages) - 1, stages[-1]
+    phases, last = sum(isinstance(stage, PruneStage) and stage.epochs > 0 for stage in stages), stages[-1]
     return {
         "trial": trial.key,
         "sweep": sweep,

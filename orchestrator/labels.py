@@ -40,6 +40,7 @@ def _settings(stage: Stage) -> dict[str, Any]:
         **{name: value for choice in choices.values() for name, value in choice.options},
         **{f"train.{field.name}": getattr(root.train, field.name) for field in fields(root.train)},
         **({"retrain_lr": retrain.lr, "retrain_warmup": retrain.warmup} if retrain else {}),
+        **({"allocation": stage.allocation} if isinstance(stage, PruneStage) else {}),
         "phase": len(path(stage)) - 1,
     }
 

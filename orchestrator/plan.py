@@ -18,7 +18,7 @@ from workers.methods import create
 from workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
 from workers.store import RESULT, State, Store
 
-Kind = tuple[Choice, Choice, bool]
+Kind = tuple[Choice, Choice, bool, bool]
 """Stages of one kind cost alike per epoch: dataset and model with their options, and whether it is a pruning stage."""
 
 HISTORY = 60
@@ -168,15 +168,16 @@ def _whole(stages: Mapping[str, Stage], states: Mapping[str, State]) -> dict[str
 def estimate(plan: Plan, store: Store) -> Estimate | None:
     """Time and disk of what is to run, from stages in the store that are like it; None where there are too few.
 
-    Like means the same dataset and model with their options, pruned or not; what is not alike is not guessed from.
+    Like means the same dataset and model with their options, pruned or not, trained or not; what is not alike is not
+    guessed from.
     """
     seen: dict[Kind, list[tuple[float, float]]] = {}
     for stage, seconds, size in _history(plan, store):
-        seen.setdefault(_kind(stage), []).append((seconds / stage.epochs, size))
+        seen.setdefault(_kind(stage), []).append((seconds / max(stage.epochs, 1), size))
     if not plan.to_run or any(_kind(stage) not in seen for stage in plan.to_run.values()):
         return None if plan.to_run else Estimate(0.0, 0)
     means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
-    seconds = sum(means[_kind(stage)][0] * stage.epochs for stage in plan.to_run.values())
+    seconds = sum(means[_kind(stage)][0] * max(stage.epochs, 1) for stage in plan.to_run.values())
     return Estimate(seconds, round(sum(means[_kind(stage)][1] for stage in plan.to_run.values())))
 
 
@@ -191,7 +192,7 @@ def _total_epochs(stage: Stage) -> int:
 
 
 def _kind(stage: Stage) -> Kind:
-    return stage.root.dataset, stage.root.model, isinstance(stage, PruneStage)
+    return stage.root.dataset, stage.root.model, isinstance(stage, PruneStage), stage.epochs > 0
 
 
 def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:

@@ -9,14 +9,25 @@ TINY = data.choose("synthetic", {"shape": (1, 8, 8), "classes": 4, "images": 200
 RESNET = models.choose("cifar_resnet", {"depth": 8, "width": 4})
 TRAIN = TrainSpec(epochs=6, batch_size=32, lr=0.05, warmup_epochs=1)
 
+TAYLOR = "taylor:Taylor"
+"""A method that is in no registry: the documented example of one's own."""
+
 SETTINGS: dict[str, dict[str, object]] = {
     "dense": {},
     "imp": {"retrain_epochs": 3, "phases": 2},
     "bimp": {"pretrain_epochs": 3},
     "random": {"retrain_epochs": 2},
     "gmp": {"pruning_interval": 1},
+    "gsm": {"momentum": 0.95},
+    "dpf": {"pruning_interval": 1, "mask_interval": 4},
+    "dnw": {},
+    "lc": {"penalty": 1e-3, "penalty_growth": 1.5},
+    "str": {"s_initial": -3.0},
+    "dst": {"penalty": 1e-3},
+    "cs": {"s_initial": 0.1, "beta_final": 50.0, "penalty": 1e-3},
+    TAYLOR: {"when": 0.5},
 }
-"""For every method of the registry, settings that exercise it on `TRAIN`."""
+"""For every method of the registry, and one that is not in it, settings that exercise it on `TRAIN`."""
 
 
 def trial(method: str, sparsity: float = 0.75, *, train: TrainSpec = TRAIN, seed: int = 0) -> TrialSpec:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from workers.methods import METHODS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -90,6 +92,7 @@ def module_level_imports(path: Path) -> Iterator[str]:
         "workers.spec",
         "workers.store",
         "workers.methods",
+        *(f"workers.methods.{name}" for name in METHODS),
         "workers.models",
         "workers.data",
         "orchestrator.sweep",

@@ -33,8 +33,8 @@ def pack(key: str, progress: Progress, model: nn.Module, method: Method, optimiz
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
         **_prefixed("model", model.state_dict()),
-        **_prefixed("momentum", momentum(model, optimizer)),
-        **_prefixed("method", method.state()),
+        **_prefixed("momentum", momentum(_parameters(model, method), optimizer)),
+        **_prefixed("method", {**method.state(), **method.parameters()}),
     }
     return save(tensors, {"key": key, "progress": json.dumps(asdict(progress))})
 
@@ -46,20 +46,23 @@ def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: O
         raise ValueError(f"this checkpoint belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
     model.load_state_dict(_under("model", tensors))
-    load_momentum(model, optimizer, _under("momentum", tensors))
-    method.load_state(_under("method", tensors))
+    load_momentum(_parameters(model, method), optimizer, _under("momentum", tensors))
+    state = _under("method", tensors)
+    for name, parameter in method.parameters().items():
+        parameter.data.copy_(state[name])
+    method.load_state(state)
     return Progress(**json.loads(metadata["progress"]))
 
 
-def momentum(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+def momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's momentum by parameter name."""
-    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in model.named_parameters()}
+    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in parameters.items()}
     return {name: buffer for name, buffer in buffers.items() if buffer is not None}
 
 
-def load_momentum(model: nn.Module, optimizer: Optimizer, buffers: Mapping[str, Tensor]) -> None:
+def load_momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, buffers: Mapping[str, Tensor]) -> None:
     """Set the optimizer's momentum, in each parameter's own layout."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if name in buffers:
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(buffers[name])
 
@@ -73,6 +76,11 @@ def unpack_tensors(data: bytes) -> dict[str, Tensor]:
     """The tensors of `pack_tensors`."""
     tensors: dict[str, Tensor] = load(data)
     return tensors
+
+
+def _parameters(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
+    """All that the optimizer trains; the method's names cannot be the model's, which have no colon."""
+    return {**dict(model.named_parameters()), **{f"method:{name}": p for name, p in method.parameters().items()}}
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

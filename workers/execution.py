@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from workers import checkpoint, data, measure, methods, models, schedules, selection, training
 from workers.checkpoint import Progress
 from workers.data.base import Dataset, Split, evaluation_batches, iterations, train_batches
 from workers.errors import Diverged
+from workers.flat import Flat
 from workers.host import Where, describe_device
 from workers.methods.base import Method
 from workers.seeding import derive
@@ -57,9 +58,8 @@ class Execution:
         self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device)
         self.iterations = iterations(self.dataset, self.train.batch_size)
         self.model = self._new_model()
-        self.method = methods.create(stage.method) if isinstance(stage, TrainStage) else Method()
-        self.method.attach(self.model, stage.sparsity, stage.epochs, self.iterations)
-        self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.train)
+        self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
+        self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
         self.progress = Progress()
         if not self._continue():
@@ -85,6 +85,10 @@ class Execution:
         model = models.build(root.model, self.dataset.shape, self.dataset.classes)
         return model.to(self.device, self.dtype).to(memory_format=torch.channels_last)
 
+    def _attached(self, method: Method) -> Method:
+        method.attach(self.model, self.stage.sparsity, self.stage.epochs, self.iterations)
+        return method
+
     def _continue(self) -> bool:
         saved = self.store.read("stages", self.stage.key, CHECKPOINT)
         if saved is None:
@@ -105,10 +109,11 @@ class Execution:
             raise FileNotFoundError(f"the parent stage {stage.parent.key} ({label(stage.parent)}) has no result")
         self._load_parent(stage.parent)
         weights = list(self.method.weights.values())
-        masks = self._masks(stage, weights)
+        masks = self._masks(stage, weights).views
         norm_drop = selection.norm_drop(weights, masks)
         self.method.hold(masks)
-        self._recalibrate()
+        if norm_drop > 0.0:  # a network that was sparse enough stays as it is
+            self._recalibrate()
         before, after = parent["metrics"]["test_accuracy"], self._evaluate(self.dataset.test).accuracy
         instability = (before - after) / before if before else None
         return {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
@@ -119,15 +124,17 @@ class Execution:
         self.model.load_state_dict(checkpoint.unpack_tensors(network))
         if isinstance(parent, PruneStage):
             buffers = self.store.read_published(parent.key, MOMENTUM)
-            checkpoint.load_momentum(self.model, self.optimizer, checkpoint.unpack_tensors(buffers))
+            parameters = dict(self.model.named_parameters())
+            checkpoint.load_momentum(parameters, self.optimizer, checkpoint.unpack_tensors(buffers))
 
-    def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> list[Tensor]:
+    def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> Flat:
         if stage.criterion == "magnitude":
-            return selection.magnitude_masks(weights, stage.sparsity)
-        return selection.random_masks(weights, stage.sparsity, derive(stage.root.seed, "prune", stage.start_epoch))
+            return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
+        seed = derive(stage.root.seed, "prune", stage.start_epoch)
+        return selection.random_masks(weights, stage.sparsity, seed, stage.allocation)
 
     def _schedule(self) -> schedules.Schedule:
-        if not isinstance(self.stage, PruneStage):
+        if not isinstance(self.stage, PruneStage) or self.stage.retrain is None:
             return schedules.dense(self.train, self.iterations)
         before = self.stage.parent.sparsity
         fraction = (self.stage.sparsity - before) / (1.0 - before)
@@ -167,6 +174,7 @@ class Execution:
         pruned = self.method.after_epoch(self.progress.epoch)
         if self.progress.epoch == self.stage.epochs:
             pruned = self.method.finalize() or pruned
+            self.method = self._attached(Method())  # the network is plain from here on
         if pruned:
             self._recalibrate()
 
@@ -202,8 +210,12 @@ class Execution:
             "validation_loss": validation.loss,
             "validation_accuracy": validation.accuracy,
             "learning_rate": lr,
-            "sparsity": selection.sparsity(self.method.weights.values()),
+            "sparsity": self._sparsity(),
         }
+
+    def _sparsity(self) -> float:
+        with self.method.view():
+            return selection.sparsity(self.method.weights.values())
 
     def _clock(self) -> float:
         if self.device.type == "cuda":
@@ -215,7 +227,8 @@ class Execution:
     def _publish(self) -> None:
         files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: _parquet(self.progress.curve)}
         if isinstance(self.stage, PruneStage):
-            files[MOMENTUM] = checkpoint.pack_tensors(checkpoint.momentum(self.model, self.optimizer))
+            momentum = checkpoint.momentum(dict(self.model.named_parameters()), self.optimizer)
+            files[MOMENTUM] = checkpoint.pack_tensors(momentum)
         self.store.publish(self.stage, files, self._result(files))
 
     def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:

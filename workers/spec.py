@@ -135,13 +135,15 @@ class TrainStage:
 class PruneStage:
     """One phase of iterative pruning: prune the parent's network to `sparsity` of all prunable weights, then retrain.
 
-    `sparsity` is cumulative. Data, model, seed, batch size and optimizer are those of the root.
+    `sparsity` is cumulative; without `retrain` the stage ends with the prune. Data, model, seed, batch size and
+    optimizer are those of the root.
     """
 
     parent: TrainStage | PruneStage
     sparsity: float
-    retrain: RetrainSpec
+    retrain: RetrainSpec | None = None
     criterion: str = "magnitude"
+    allocation: str = "global"
 
     @cached_property
     def key(self) -> str:
@@ -156,7 +158,7 @@ class PruneStage:
     @property
     def epochs(self) -> int:
         """The length of this stage."""
-        return self.retrain.epochs
+        return self.retrain.epochs if self.retrain else 0
 
     @cached_property
     def start_epoch(self) -> int:
@@ -179,8 +181,11 @@ def label(stage: Stage) -> str:
     if isinstance(stage, TrainStage):
         target = f" {stage.sparsity:g}" if stage.sparsity else ""
         return f"train {root.method}{target} {root.model} {root.dataset} {epochs} seed {root.seed}"
-    kind = "prune" if stage.criterion == "magnitude" else f"prune ({stage.criterion})"
-    return f"{kind} {stage.sparsity:g} retrain {epochs} {stage.retrain.schedule} seed {root.seed}"
+    usual = {"criterion": "magnitude", "allocation": "global"}
+    unusual = ", ".join(value for name in usual if (value := getattr(stage, name)) != usual[name])
+    kind = f"prune ({unusual})" if unusual else "prune"
+    how = f"retrain {epochs} {stage.retrain.schedule}" if stage.retrain else f"{root.method} {root.model}"
+    return f"{kind} {stage.sparsity:g} {how} seed {root.seed}"
 
 
 def encode(value: Any) -> Any:
@@ -203,8 +208,8 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
     """The stage that `encode` made this from."""
     if "parent" not in data:
         return TrainStage(**_decoded(data))
-    retrain = RetrainSpec(**data["retrain"])
-    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, data["criterion"])
+    retrain = RetrainSpec(**data["retrain"]) if data["retrain"] else None
+    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, data["criterion"], data["allocation"])
 
 
 def freeze(value: Any) -> Any:

@@ -30,10 +30,10 @@ class Score:
     top5: float | None = None
 
 
-def make_optimizer(model: nn.Module, train: TrainSpec) -> Optimizer:
+def make_optimizer(model: nn.Module, method: Method, train: TrainSpec) -> Optimizer:
     """SGD over all parameters, the method's own included; the learning rate is set at every iteration."""
     return SGD(
-        model.parameters(),
+        [*model.parameters(), *method.parameters().values()],
         lr=train.lr,
         momentum=train.momentum,
         nesterov=train.nesterov and train.momentum > 0,
@@ -49,15 +49,17 @@ def train_epoch(
 
         for inputs, targets in batches:
             with method.view():
-                loss = criterion(model(inputs), targets) + method.penalty()
+                loss = criterion(model(inputs), targets) + method.regularization()
                 loss.backward()
             method.adjust_gradients()
             optimizer.step()
-            method.after_step(iteration)
+            method.iteration += 1
+            method.after_step()
 
     Sums stay on the device until the epoch ends: nothing in the loop waits for it.
     """
     model.train()
+    method.iteration = iteration
     losses, hits, images = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
@@ -65,10 +67,11 @@ def train_epoch(
         with method.view():
             outputs = model(inputs)
             loss = functional.cross_entropy(outputs, targets)
-            torch.autograd.backward(loss + method.penalty())
+            torch.autograd.backward(loss + method.regularization())
         method.adjust_gradients()
         optimizer.step()
-        method.after_step(k)
+        method.iteration += 1
+        method.after_step()
         optimizer.zero_grad()
         losses.append(loss.detach() * len(targets))
         hits.append((outputs.detach().argmax(1) == targets).sum())

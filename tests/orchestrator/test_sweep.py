@@ -236,7 +236,8 @@ WRONG_BLOCKS = [
     (
         "method: gmp, sparsity: 0.5, pruning_intervall: 2",
         'unknown key of method gmp "pruning_intervall": allowed are '
-        'dataset, exclude, method, model, pruning_interval, sparsity, train, zip; did you mean "pruning_interval"?',
+        "allocation, dataset, exclude, method, model, pruning_interval, recover, sparsity, train, zip; "
+        'did you mean "pruning_interval"?',
     ),
     (
         "method: gmp, sparsity: 0.5, pruning_interval: [2, 11]",
@@ -496,7 +497,10 @@ WRONG_TRIALS = [
         "0.2 is not allowed: with phase_fraction the trial ends at 0.36",
     ),
     ("trial('gmp', 0.5, pruning_interval=(1, 2))", "trials()[1].pruning_interval: a list is not allowed"),
-    ("trial('gmp', 0.5, interval=1)", 'unknown hyperparameter of method gmp "interval": allowed are pruning_interval'),
+    (
+        "trial('gmp', 0.5, interval=1)",
+        'unknown hyperparameter of method gmp "interval": allowed are allocation, pruning_interval, recover',
+    ),
     ("trial('gnp', 0.5)", 'trials()[1].method: unknown method "gnp"'),
     ("trial(dataset='digit')", 'unknown dataset "digit"'),
     ("trial(seed=-1)", "trials()[1].seed: -1 is not allowed"),

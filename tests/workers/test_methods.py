@@ -1,95 +1,19 @@
-"""The contract that every method of the registry keeps."""
+"""What particular methods do: phases, levels, schedules, and settings that do not fit."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.cases import SETTINGS, TRAIN, last_stage, trial
+from tests.cases import TRAIN, last_stage, trial
+from tests.contract import network, numbers, run
 from workers import checkpoint, methods
 from workers.errors import SpecError
-from workers.host import Where
-from workers.methods import METHODS
-from workers.run import run_stage
-from workers.spec import PruneStage, Stage, TrialSpec, path
+from workers.spec import PruneStage, TrialSpec, path
 from workers.store import CURVE, MOMENTUM, NETWORK, Store
-
-TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
-
-
-def run(stage: Stage, store: Store, *, checkpoint_seconds: float = 1e9) -> None:
-    for each in path(stage):
-        list(run_stage(each, store, Where(checkpoint_seconds=checkpoint_seconds)))
-
-
-def numbers(stage: Stage, store: Store) -> dict[str, object]:
-    """Everything in a result that must not depend on how it was reached; checksums of network and curve included."""
-    result = store.result(stage.key)
-    assert result is not None
-    return {name: value for name, value in result.items() if name not in TIMINGS}
-
-
-def network(stage: Stage, store: Store) -> dict[str, torch.Tensor]:
-    return checkpoint.unpack_tensors(store.read_published(stage.key, NETWORK))
-
-
-def test_every_method_has_a_case():
-    assert SETTINGS.keys() == METHODS.keys()
-
-
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("name", METHODS)
-def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
-    stage = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
-    unbroken = Store(tmp_path / "unbroken")
-    run(stage, unbroken)
-    for stop in range(1, stage.epochs):
-        broken = Store(tmp_path / f"broken{stop}")
-        for ancestor in path(stage)[:-1]:
-            run(ancestor, broken)
-        stepped = run_stage(stage, broken, Where(checkpoint_seconds=0))
-        for _ in range(stop):
-            next(stepped)
-        del stepped
-        assert broken.result(stage.key) is None
-        run(stage, broken, checkpoint_seconds=0)
-        assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
-
-
-@pytest.mark.parametrize("name", [name for name in METHODS if methods.method_class(name).takes_sparsity])
-@pytest.mark.parametrize("sparsity", [0.5, 0.9, 0.99])
-def test_reaches_its_sparsity_exactly(name: str, sparsity: float, store: Store):
-    stage = last_stage(trial(name, sparsity))
-    run(stage, store)
-    metrics = store.result(stage.key)["metrics"]
-    dense = last_stage(trial("dense"))
-    run(dense, store)
-    n = sum(layer["weights"] for layer in store.result(dense.key)["layers"])
-    assert metrics["reached_sparsity"] == pytest.approx(round(sparsity * n) / n, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_ends_as_a_plain_network_with_the_dense_keys(name: str, store: Store):
-    stage, dense = last_stage(trial(name)), last_stage(trial("dense"))
-    run(stage, store)
-    run(dense, store)
-    assert network(stage, store).keys() == network(dense, store).keys()
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_never_zeroes_biases_or_normalisation(name: str, store: Store):
-    stage = last_stage(trial(name, 0.99))
-    run(stage, store)
-    weights = {layer["name"] for layer in store.result(stage.key)["layers"]}
-    others = {
-        key: t for key, t in network(stage, store).items() if key not in weights and "bn" in key and "weight" in key
-    }
-    assert others
-    assert all(torch.count_nonzero(tensor) == tensor.numel() for tensor in others.values())
 
 
 def test_momentum_of_pruned_weights_stays_zero(store: Store):
@@ -166,31 +90,3 @@ def test_gmp_prunes_at_the_ends_of_its_intervals_to_the_cubic(store: Store):
     curve = pq.read_table(io.BytesIO(store.read_published(stage.key, CURVE))).to_pydict()
     expected = [0.8 * (1 - (1 - t / 5) ** 3) for t in (1, 2, 3, 4, 5, 5)]
     assert curve["sparsity"] == pytest.approx(expected, abs=1e-3)
-
-
-GOLDEN: dict[str, list[float]] = {
-    "dense": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996],
-    "imp": [
-        1.4872201653,
-        1.330103946535,
-        1.155493428727,
-        1.020593852996,
-        1.029787364015,
-        1.11951614557,
-        1.058432008554,
-    ],
-    "bimp": [1.4872201653, 1.330893941287, 1.191270422342, 1.289869340521],
-    "random": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996, 1.394889759422, 1.356502771713],
-    "gmp": [1.4872201653, 1.355330526923, 1.284095248614, 1.19257832951],
-}
-"""Training losses in float64 of a trial's epochs, pruning phases included, as the code gave them in version 0.1.0."""
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_golden_loss_curves(name: str, store: Store):
-    """A change that moves one says so in its commit and in the changelog: `changes results`."""
-    stage = last_stage(trial(name, train=replace(TRAIN, epochs=4, precision="float64")))
-    run(stage, store)
-    tables = [pq.read_table(io.BytesIO(store.read_published(s.key, CURVE))) for s in path(stage)]
-    losses = [loss for table in tables for loss in table.column("train_loss").to_pylist() if loss is not None]
-    assert losses == pytest.approx(GOLDEN[name], rel=1e-7)

@@ -33,7 +33,7 @@ def test_golden_keys():
     assert TrialSpec(DENSE.dataset, DENSE.model, Choice("dense")).key == GOLDEN["trial"]
 
 
-GOLDEN = {"dense": "61697feaf4953a639f9e", "pruned": "b81a9806d862e75d8083", "trial": "fa6629bb6ab52556697f"}
+GOLDEN = {"dense": "61697feaf4953a639f9e", "pruned": "0669f8c98147ce2587ce", "trial": "fa6629bb6ab52556697f"}
 
 
 def test_equal_numbers_make_equal_keys():

@@ -13,6 +13,13 @@ METHODS: dict[str, Entry] = {
     "bimp": Entry("workers.methods.bimp:BIMP"),
     "random": Entry("workers.methods.random:RandomPruning"),
     "gmp": Entry("workers.methods.gmp:GMP"),
+    "gsm": Entry("workers.methods.gsm:GSM"),
+    "dpf": Entry("workers.methods.dpf:DPF"),
+    "dnw": Entry("workers.methods.dnw:DNW"),
+    "lc": Entry("workers.methods.lc:LC"),
+    "str": Entry("workers.methods.str:STR"),
+    "dst": Entry("workers.methods.dst:DST"),
+    "cs": Entry("workers.methods.cs:CS"),
 }
 
 

@@ -6,7 +6,7 @@ files, so they stay free of torch at import: tensors bring their own operations,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module, Parameter
     from torch.optim import Optimizer
+
+
+ALLOCATION = "how many weights each layer keeps: ranked over all layers, the same fraction, by ERK, or by LAMP's scores"
+"""What the hyperparameter `allocation` means (`workers.allocation`)."""
 
 
 def hyperparameter(help: str, default: Any = MISSING, **limits: float) -> Any:
@@ -48,23 +52,27 @@ class Method:
         method.optimizer = ...                                   once it does
         for each batch:
             with method.view():                                  the weights that the forward and backward pass see
-                loss = criterion(model(inputs), targets) + method.penalty()
+                loss = criterion(model(inputs), targets) + method.regularization()
                 loss.backward()
             method.adjust_gradients()
             optimizer.step()
-            method.after_step(iteration)
+            method.iteration += 1
+            method.after_step()
         method.after_epoch(epoch)                                true when it pruned
-        method.finalize()                                        true when it pruned; a plain network from here on
+        method.finalize()                                        true when it changed the function that was trained
 
-    `self.weights` are the prunable weights by name; `self.masks`, where set, are held: masked weights, their gradients
-    and their momentum stay zero.
+    After `finalize` the method is done and the network plain. `self.weights` are the prunable weights by name,
+    `self.iteration` counts the optimizer's steps since the stage began. `self.masks`, where set, are held: masked
+    weights, their gradients and their momentum stay zero. A weight that does not train (`requires_grad` off) has no
+    gradient, and is pruned like the others.
     """
 
     card: ClassVar[str] = ""
     takes_sparsity: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self.masks: list[Tensor] | None = None
+        self.masks: Sequence[Tensor] | None = None
+        self.iteration = 0
 
     # --- its place in a trial; no torch here
 
@@ -102,12 +110,16 @@ class Method:
         self.weights: dict[str, Parameter] = prunable(model)
         self.optimizer: Optimizer | None = None
 
+    def parameters(self) -> dict[str, Parameter]:
+        """What the method learns beside the model, by name; the optimizer treats it like the model's parameters."""
+        return {}
+
     def view(self) -> AbstractContextManager[None]:
         """Inside it the model computes with the method's sparse weights; for evaluation too."""
         return nullcontext()
 
-    def penalty(self) -> Tensor | float:
-        """A term added to the loss."""
+    def regularization(self) -> Tensor | float:
+        """A term added to the loss that is minimised; reported losses are without it."""
         return 0.0
 
     def adjust_gradients(self) -> None:
@@ -117,18 +129,22 @@ class Method:
 
             apply_masks([weight.grad for weight in self.weights.values()], self.masks)
 
-    def after_step(self, iteration: int) -> None:
-        """After the optimizer's step; `iteration` counts from the stage's start."""
+    def after_step(self) -> None:
+        """After the optimizer's step; `self.iteration` steps have been taken."""
 
     def after_epoch(self, epoch: int) -> bool:
         """After the stage's epoch `epoch`, counted from 1; true when weights were pruned."""
         return False
 
     def finalize(self) -> bool:
-        """Leave a plain network whose pruned weights are exactly zero; true when this changed the network."""
+        """Leave a plain network whose pruned weights are exactly zero.
+
+        True when it computes something else than the network in `view` did: batch-norm statistics are then
+        re-estimated.
+        """
         return False
 
-    def hold(self, masks: list[Tensor]) -> None:
+    def hold(self, masks: Sequence[Tensor]) -> None:
         """Zero what the masks prune, momentum included, and keep it zero from here on."""
         from workers.selection import apply_masks
 
@@ -139,11 +155,11 @@ class Method:
             apply_masks([state[w].get("momentum_buffer") for w in self.weights.values()], masks)
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must keep beside model and optimizer."""
+        """What a checkpoint must keep beside model, optimizer and `parameters`."""
         masks = self.masks or []
         return {f"mask.{name}": mask for name, mask in zip(self.weights, masks, strict=bool(masks))}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Continue from `state()`; called after `attach`."""
-        if state:
-            self.masks = [state[f"mask.{name}"].to(w.device) for name, w in self.weights.items()]
+        if f"mask.{next(iter(self.weights))}" in state:
+            self.masks = [w.detach().clone().copy_(state[f"mask.{name}"]) for name, w in self.weights.items()]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from workers.allocation import Allocation
 from workers.errors import SpecError
 from workers.methods import phases
-from workers.methods.base import Method, hyperparameter
+from workers.methods.base import ALLOCATION, Method, hyperparameter
 from workers.methods.dense import Dense
 from workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 
@@ -26,6 +27,7 @@ class BIMP(Method):
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
     phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1)
+    allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
     def check(self, trial: TrialSpec) -> None:
         """The budget leaves at least one epoch of retraining a phase."""
@@ -58,4 +60,4 @@ class BIMP(Method):
         root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train)
         epochs = phases.split(trial.train.epochs - self.pretrain_epochs, self.phases)
         retrains = [RetrainSpec(length, self.retrain_schedule) for length in epochs]
-        return phases.chain(root, phases.levels(trial.sparsity, self.phases), retrains, "magnitude")
+        return phases.chain(root, phases.levels(trial.sparsity, self.phases), retrains, allocation=self.allocation)

@@ -2,43 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from workers.errors import SpecError
-from workers.methods.base import Method, hyperparameter
-from workers.schedules import cubic_sparsity
+from workers.allocation import Allocation
+from workers.methods import gradual
+from workers.methods.base import ALLOCATION, Method, hyperparameter
 from workers.spec import TrialSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(kw_only=True)
 class GMP(Method):
     """Gradual magnitude pruning (Zhu & Gupta 2017, section 3).
 
-    With interval I epochs there are S = floor(T / I) - 1 prunes, at the ends of epochs I, 2I, ... S*I, to
-    s_t = s (1 - (1 - t/S)^3), globally by magnitude. Masks only grow; momentum of pruned weights is zeroed and stays
-    zero. The original prunes layer by layer and counts steps instead of epochs.
+    With interval I epochs there are S = floor(T / I) - 1 prunes, at the ends of epochs I, 2I, ... S I, to
+    s_t = s (1 - (1 - t/S)^3). Momentum of pruned weights is zeroed and stays zero. Masks only grow; with `recover`
+    pruned weights are set aside as they are, and each prune chooses among all.
 
-    Cost per step: one multiplication of the gradients with the mask, and one global selection per prune.
+    Values: the original prunes every 100 to 1,000 steps; Zimmer et al. tune the interval in epochs.
+    The authors' code prunes layer by layer, counts steps, and keeps masked weights stored, as `recover` does. That of
+    Zimmer et al. rounds the weights to prune at every prune anew; here exactly n - round(s_t n) stay.
+
+    Cost per step: one multiplication of the gradients with the mask, and one selection per prune.
     """
 
     pruning_interval: int = hyperparameter("epochs between prunes", 2, ge=1)
+    recover: bool = hyperparameter("let each prune choose among all weights, those pruned before included", False)
+    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.aside: Sequence[Tensor] | None = None
 
     def check(self, trial: TrialSpec) -> None:
         """At least one prune fits before the last interval."""
-        if 2 * self.pruning_interval > trial.train.epochs:
-            raise SpecError(
-                "pruning_interval",
-                f"an interval of {self.pruning_interval} epochs does not fit twice into the {trial.train.epochs} "
-                f"epochs of training; at most {trial.train.epochs // 2} does",
-            )
+        gradual.check_interval(self.pruning_interval, trial)
 
     def after_epoch(self, epoch: int) -> bool:
-        """Prune at the ends of epochs I, 2I, ... S*I."""
+        """Prune at the ends of epochs I, 2I, ... S I."""
+        step, rest = divmod(epoch, self.pruning_interval)
+        if rest or step > gradual.prunes(self.epochs, self.pruning_interval):
+            return False
+        self._prune(gradual.sparsity_after(epoch, self.sparsity, self.epochs, self.pruning_interval))
+        return True
+
+    def _prune(self, sparsity: float) -> None:
         from workers.selection import magnitude_masks
 
-        prunes = self.epochs // self.pruning_interval - 1
-        step, rest = divmod(epoch, self.pruning_interval)
-        if rest or step > prunes:
-            return False
-        self.hold(magnitude_masks(list(self.weights.values()), cubic_sparsity(self.sparsity, step, prunes)))
-        return True
+        weights = [weight.detach() for weight in self.weights.values()]
+        for weight, stored in zip(weights, self.aside or [], strict=self.aside is not None):
+            weight.add_(stored)
+        masks = magnitude_masks(weights, sparsity, self.allocation).views
+        if self.recover:
+            self.aside = [weight * (1 - mask) for weight, mask in zip(weights, masks, strict=True)]
+        self.hold(masks)
+
+    def state(self) -> dict[str, Tensor]:
+        """The mask, and what is set aside."""
+        stored = {f"aside.{n}": t for n, t in zip(self.weights, self.aside or [], strict=self.aside is not None)}
+        return {**super().state(), **stored}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Both again."""
+        super().load_state(state)
+        if self.recover and self.masks is not None:
+            self.aside = [state[f"aside.{name}"].to(w.device) for name, w in self.weights.items()]

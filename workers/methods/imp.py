@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from workers.allocation import Allocation
 from workers.errors import SpecError
 from workers.methods import phases
-from workers.methods.base import Method, hyperparameter
+from workers.methods.base import ALLOCATION, Method, hyperparameter
 from workers.methods.dense import Dense
 from workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 
@@ -43,6 +44,7 @@ class IMP(Method):
     phase_fraction: float | None = hyperparameter(
         "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
     )
+    allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
     def check(self, trial: TrialSpec) -> None:
         """Budgets, schedule and phases fit together and to the dense schedule."""
@@ -76,7 +78,7 @@ class IMP(Method):
             RetrainSpec(epochs, self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
             for epochs in self._epochs()
         ]
-        return phases.chain(root, sparsities, retrains, self.criterion)
+        return phases.chain(root, sparsities, retrains, criterion=self.criterion, allocation=self.allocation)
 
     def _epochs(self) -> list[int]:
         if self.phase_epochs is not None:

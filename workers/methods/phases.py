@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workers.errors import SpecError
 from workers.schedules import RETRAINING, TUNABLE
-from workers.spec import PruneStage, RetrainSpec, Stage, TrainStage
+from workers.spec import PruneStage, RetrainSpec, Stage, TrainStage, TrialSpec
 
 DIGITS = 10
 """Sparsities are rounded to this many decimals, so that equal levels reached by different formulas are one stage."""
@@ -29,12 +29,29 @@ def split(total: int, phases: int) -> list[int]:
     return [share] * (phases - 1) + [share + rest]
 
 
-def chain(root: TrainStage, sparsities: Sequence[float], retrains: Sequence[RetrainSpec], criterion: str) -> Stage:
+def chain(
+    root: TrainStage,
+    sparsities: Sequence[float],
+    retrains: Sequence[RetrainSpec],
+    *,
+    criterion: str = "magnitude",
+    allocation: str = "global",
+) -> Stage:
     """The last stage of a path of prune-and-retrain phases that starts from `root`."""
     stage: Stage = root
     for sparsity, retrain in zip(sparsities, retrains, strict=True):
-        stage = PruneStage(stage, sparsity, retrain, criterion)
+        stage = PruneStage(stage, sparsity, retrain, criterion, allocation)
     return stage
+
+
+def sparsified(trial: TrialSpec) -> Stage:
+    """A training with a method that finds a sparsity of its own, then a prune by magnitude of what the target lacks.
+
+    The target is no part of the training, so that all targets share it. A network that is sparser stays as it is.
+    """
+    return PruneStage(
+        TrainStage(trial.dataset, trial.model, trial.method, trial.seed, 0.0, trial.train), trial.sparsity
+    )
 
 
 def check_schedule(schedule: str, lr: float | None, warmup: float | None) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workers.errors import SpecError
 from workers.methods.imp import IMP
+from workers.spec import TrialSpec
 
 
 @dataclass(kw_only=True)
@@ -18,3 +20,9 @@ class RandomPruning(IMP):
     """
 
     criterion: ClassVar[str] = "random"
+
+    def check(self, trial: TrialSpec) -> None:
+        """As for IMP; LAMP's scores are magnitudes, which play no part here."""
+        super().check(trial)
+        if self.allocation == "lamp":
+            raise SpecError("allocation", "lamp ranks by magnitude; random pruning takes global, uniform or erk")

@@ -1,0 +1,93 @@
+"""What the tests of the methods' contract need: trials of any method, and a small network with every awkward layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workers import checkpoint
+from workers.host import Where
+from workers.methods.base import Method
+from workers.run import run_stage
+from workers.spec import Stage, TrainSpec, path
+from workers.store import NETWORK, Store
+from workers.training import Score, make_optimizer, train_epoch
+
+TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
+ITERATIONS = 6
+
+
+def run(stage: Stage, store: Store, *, checkpoint_seconds: float = 1e9) -> None:
+    for each in path(stage):
+        list(run_stage(each, store, Where(checkpoint_seconds=checkpoint_seconds)))
+
+
+def numbers(stage: Stage, store: Store) -> dict[str, object]:
+    """Everything in a result that must not depend on how it was reached; checksums of network and curve included."""
+    result = store.result(stage.key)
+    assert result is not None
+    return {name: value for name, value in result.items() if name not in TIMINGS}
+
+
+def network(stage: Stage, store: Store) -> dict[str, Tensor]:
+    return checkpoint.unpack_tensors(store.read_published(stage.key, NETWORK))
+
+
+class Awkward(nn.Module):
+    """Convolutions (grouped, and one whose weight two layers share), a frozen layer, a layer of one weight, biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.Conv2d(4, 4, 3, groups=2, padding=1, bias=False)
+        self.twin = nn.Conv2d(4, 4, 3, groups=2, padding=1, bias=False)
+        self.twin.weight = self.grouped.weight
+        self.frozen = nn.Linear(4, 4)
+        self.frozen.requires_grad_(False)
+        self.last = nn.Linear(4, 3)
+        self.one = nn.Linear(1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.norm(self.first(images)).relu()
+        hidden = self.twin(self.grouped(hidden).relu()).relu().mean((2, 3))
+        logits = self.last(self.frozen(hidden))
+        return logits + self.one(logits.mean(1, keepdim=True))
+
+
+def batches(count: int = ITERATIONS, dtype: torch.dtype = torch.float32) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        targets = torch.randint(3, (16,), generator=generator)
+        noise = torch.randn((16, 1, 6, 6), generator=generator, dtype=dtype)
+        yield noise + targets[:, None, None, None].to(dtype), targets
+
+
+class Training:
+    """A method on a network, without datasets, stages and stores."""
+
+    def __init__(self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4) -> None:
+        self.method, self.model, self.epochs = method, model, epochs
+        train = TrainSpec(epochs=epochs, lr=0.05)
+        method.attach(model, sparsity, epochs, ITERATIONS)
+        self.optimizer = method.optimizer = make_optimizer(model, method, train)
+
+    def epoch(self, number: int, **options: Any) -> Score:
+        score = train_epoch(
+            self.model, self.method, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
+        )
+        self.method.after_epoch(number)
+        return score
+
+    def run(self) -> list[float]:
+        return [self.epoch(number).loss for number in range(1, self.epochs + 1)]
+
+
+def prune_in_advance(method: Method, sparsity: float) -> None:
+    """What a stage does before it retrains, for the methods that prune a trained network."""
+    from workers.selection import magnitude_masks
+
+    method.hold(magnitude_masks(list(method.weights.values()), sparsity).views)

@@ -1,0 +1,231 @@
+"""The contract that every method keeps: those of the registry, and a user's own, named `module:Name`."""
+
+from __future__ import annotations
+
+import io
+from copy import deepcopy
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
+from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, run
+from workers import methods
+from workers.errors import UserError
+from workers.host import Where
+from workers.methods import METHODS
+from workers.methods.base import Method
+from workers.run import run_stage
+from workers.selection import kept, prunable
+from workers.spec import PruneStage, Stage, TrainStage, path
+from workers.store import CURVE, Store
+
+NAMES = [*METHODS, TAYLOR]
+SPARSE = [name for name in NAMES if methods.method_class(name).takes_sparsity]
+
+
+def method_of(name: str) -> Method:
+    """As the last stage of a trial has it: retraining holds a mask, which is all that IMP does while it trains."""
+    stage = last_stage(trial(name))
+    retrains = isinstance(stage, PruneStage) and stage.retrain is not None
+    return Method() if retrains else methods.method_class(name)(**SETTINGS[name])
+
+
+def trained_with(name: str, model: nn.Module, sparsity: float = 0.75) -> Training:
+    training = Training(method_of(name), model, sparsity)
+    if type(training.method) is Method and name != "dense":
+        prune_in_advance(training.method, sparsity)
+    return training
+
+
+def test_every_method_has_a_case():
+    assert SETTINGS.keys() == {*NAMES}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
+    last = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
+    unbroken = Store(tmp_path / "unbroken")
+    run(last, unbroken)
+    own = [stage for stage in path(last) if name == "dense" or stage.parent or stage.root.method.name == name]
+    assert any(stage.epochs > 1 for stage in own)
+    for stage in own:
+        for stop in range(1, stage.epochs):
+            broken = Store(tmp_path / f"broken{stage.key}{stop}")
+            resumed_after(stop, stage, broken)
+            assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
+
+
+def resumed_after(stop: int, stage: Stage, store: Store) -> None:
+    for ancestor in path(stage)[:-1]:
+        run(ancestor, store)
+    stepped = run_stage(stage, store, Where(checkpoint_seconds=0))
+    for _ in range(stop):
+        next(stepped)
+    del stepped
+    assert store.result(stage.key) is None
+    run(stage, store, checkpoint_seconds=0)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+@pytest.mark.parametrize("sparsity", [0.05, 0.5, 0.9, 0.99])
+def test_reaches_its_sparsity_exactly_or_reports_that_it_is_sparser(name: str, sparsity: float, store: Store):
+    stage = last_stage(trial(name, sparsity))
+    run(stage, store)
+    result = store.result(stage.key)
+    n = sum(layer["weights"] for layer in result["layers"])
+    zeros = sum(int((network(stage, store)[layer["name"]] == 0).sum()) for layer in result["layers"])
+    assert result["metrics"]["reached_sparsity"] == zeros / n
+    learned = isinstance(stage, PruneStage) and stage.retrain is None
+    before = store.result(stage.parent.key)["metrics"]["reached_sparsity"] if learned else 0.0
+    assert zeros == max(n - kept(n, sparsity), round(before * n))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ends_as_a_plain_network_with_the_dense_keys(name: str, store: Store):
+    stage, dense = last_stage(trial(name)), last_stage(trial("dense"))
+    run(stage, store)
+    run(dense, store)
+    assert network(stage, store).keys() == network(dense, store).keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plain_network_computes_what_the_trained_one_did(name: str):
+    """Exactly, where `finalize` says so; where it prunes, what it keeps are weights of the trained network."""
+    model = Awkward()
+    training = trained_with(name, model)
+    training.run()
+    (inputs, _), weights = next(batches(1)), list(training.method.weights.values())
+    model.eval()
+    with torch.no_grad(), training.method.view():
+        before, seen = model(inputs), [weight.detach().clone() for weight in weights]
+    stored = [weight.detach().clone() for weight in weights]
+    changed = training.method.finalize()
+    assert changed or torch.equal(model(inputs), before)
+    for weight, *known in zip(weights, seen, stored, strict=True):
+        assert all(any(bool(k[i] == weight[i]) for k in known) for i in map(tuple, weight.nonzero().tolist()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_never_touches_biases_and_normalisation(name: str):
+    """Neither their values nor their gradients, at any point; only the optimizer does."""
+    model = Awkward()
+    training = trained_with(name, model)
+    method, others = training.method, {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    others = {n: p for n, p in others.items() if all(p is not weight for weight in method.weights.values())}
+    training.epoch(1)
+    inputs, targets = next(batches(1))
+    with method.view():
+        torch.autograd.backward(nn.functional.cross_entropy(model(inputs), targets) + method.regularization())
+    before = snapshot(others)
+    assert len(before) > len(others), "gradients as well"
+    method.adjust_gradients()
+    method.after_step()
+    method.after_epoch(2)
+    method.finalize()
+    for name_, value in snapshot(others).items():
+        assert torch.equal(value, before[name_]), name_
+
+
+def snapshot(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+    values = {name: p.detach().clone() for name, p in parameters.items()}
+    return {**values, **{f"{name}.grad": p.grad.clone() for name, p in parameters.items() if p.grad is not None}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_works_with_frozen_shared_and_tiny_layers(name: str):
+    torch.manual_seed(0)
+    model = Awkward()
+    frozen = model.frozen.weight.detach().clone()
+    training = trained_with(name, model)
+    losses = training.run()
+    training.method.finalize()
+    assert losses[-1] < losses[0] < 3.0
+    survivors = model.frozen.weight != 0
+    assert torch.equal(model.frozen.weight[survivors], frozen[survivors])
+    assert not model.frozen.weight.requires_grad
+    assert model.frozen.weight.grad is None
+    assert model.twin.weight is model.grouped.weight
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_works_under_bf16_autocast(name: str):
+    torch.manual_seed(0)
+    model = Awkward().to(memory_format=torch.channels_last)
+    training = trained_with(name, model)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        losses = training.run()
+        training.method.finalize()
+    assert losses[-1] < losses[0] < 3.0
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_without_prunable_weights_is_a_clear_error(name: str):
+    with pytest.raises(UserError, match="BatchNorm2d has no prunable weights"):
+        method_of(name).attach(nn.BatchNorm2d(3), 0.5, 4, 6)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_memory_layout_does_not_change_the_numbers(name: str):
+    """In float64, where the order of sums in a convolution is all that a layout changes."""
+    torch.manual_seed(0)
+    model = Awkward().double()
+    for each in (rows := deepcopy(model)), (channels := model.to(memory_format=torch.channels_last)):
+        training = trained_with(name, each)
+        for number in range(1, 5):
+            training.epoch(number, dtype=torch.float64)
+        training.method.finalize()
+    for ours, theirs in zip(prunable(rows).values(), prunable(channels).values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_loss_curves(name: str, store: Store):
+    """A change that moves one says so in its commit and in the changelog: `changes results`."""
+    stage = last_stage(trial(name, train=replace(TRAIN, epochs=4, precision="float64")))
+    run(stage, store)
+    assert losses_of(stage, store) == pytest.approx(GOLDEN[name], rel=1e-7)
+
+
+def losses_of(stage: Stage, store: Store) -> list[float]:
+    tables = [pq.read_table(io.BytesIO(store.read_published(s.key, CURVE))) for s in path(stage)]
+    return [loss for table in tables for loss in table.column("train_loss").to_pylist() if loss is not None]
+
+
+def test_targets_of_a_method_that_learns_its_sparsity_share_one_training():
+    for name in ("str", "dst", "cs"):
+        first, second = (last_stage(trial(name, sparsity)) for sparsity in (0.5, 0.9))
+        assert first != second
+        assert first.parent == second.parent
+        assert isinstance(first.parent, TrainStage)
+
+
+GOLDEN: dict[str, list[float]] = {
+    "dense": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996],
+    "imp": [
+        1.4872201653,
+        1.330103946535,
+        1.155493428727,
+        1.020593852996,
+        1.029787364015,
+        1.11951614557,
+        1.058432008554,
+    ],
+    "bimp": [1.4872201653, 1.330893941287, 1.191270422342, 1.289869340521],
+    "random": [1.4872201653, 1.330103946535, 1.155493428727, 1.020593852996, 1.394889759422, 1.356502771713],
+    "gmp": [1.4872201653, 1.355330526923, 1.284095248614, 1.19257832951],
+    "gsm": [1.487055587719, 1.368427339134, 1.214550703538, 1.077116595886],
+    "dpf": [1.4872201653, 1.361257667602, 1.278196231687, 1.167611891364],
+    "dnw": [1.432293034156, 1.268457523549, 1.073743894872, 0.980956031743],
+    "lc": [1.487218072514, 1.329903020139, 1.15507905664, 1.019024599443],
+    "str": [1.452996850553, 1.330009659687, 1.175034067828, 1.075673911448],
+    "dst": [1.482658833866, 1.325042197412, 1.117923441116, 0.975446065351],
+    "cs": [1.487463985986, 1.321174009855, 1.015727942865, 0.783537231143],
+    "taylor:Taylor": [1.4872201653, 1.330103946535, 1.19855040445, 1.088857793772],
+}
+"""Training losses in float64 of a trial's epochs, pruning phases included, as the code gave them in version 0.1.0."""

@@ -1,0 +1,57 @@
+"""How many weights each layer keeps at a sparsity of the whole network. Light to import: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Allocation = Literal["global", "uniform", "erk", "lamp"]
+"""`global` ranks all weights together, `uniform` keeps the same fraction of every layer, `erk` (Erdos-Renyi kernel;
+Evci et al. 2020, section 3) a fraction proportional to the sum of a layer's dimensions over their product, `lamp` (Lee
+et al. 2021, section 2) ranks w^2 / sum of the squares of its layer's weights that are no smaller than w."""
+
+
+def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list[int]:
+    """Weights to keep in each layer, `total` in all: `uniform` or `erk`.
+
+    No layer keeps more weights than it has that are not zero, so that what is pruned stays pruned; where a layer is
+    full the others share what is left. Fractions are rounded by the largest remainders, ties to the first layer.
+    """
+    nonzero = [int(w.detach().count_nonzero()) for w in weights]
+    room = nonzero if sum(nonzero) >= total else [w.numel() for w in weights]
+    shares = [float(w.numel() if allocation == "uniform" else sum(w.shape)) for w in weights]
+    return apportion(shares, room, total)
+
+
+def apportion(shares: Sequence[float], room: Sequence[int], total: int) -> list[int]:
+    """Whole numbers in proportion to `shares`, each at most its `room`, that add up to `total`."""
+    full: set[int] = set()
+    while True:
+        rest = total - sum(room[i] for i in full)
+        scale = rest / (sum(share for i, share in enumerate(shares) if i not in full) or 1.0)
+        quotas = [room[i] if i in full else scale * share for i, share in enumerate(shares)]
+        over = {i for i, quota in enumerate(quotas) if i not in full and quota >= room[i]}
+        if not over:
+            break
+        full |= over
+    counts = [int(quota) for quota in quotas]
+    by_remainder = sorted(range(len(shares)), key=lambda i: counts[i] - quotas[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def lamp_scores(weights: Sequence[Tensor]) -> list[Tensor]:
+    """LAMP's scores in float64; equal magnitudes of a layer get falling scores in row-major order."""
+    return [_lamp(w.detach().double().square().flatten()).view(w.shape) for w in weights]
+
+
+def _lamp(squares: Tensor) -> Tensor:
+    import torch
+
+    ordered, index = squares.sort(descending=True, stable=True)
+    ranked = torch.where(ordered > 0, ordered / ordered.cumsum(0), 0.0)
+    return torch.empty_like(squares).index_copy_(0, index, ranked)

@@ -1,0 +1,102 @@
+"""Continuous sparsification."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.methods import phases
+from workers.methods.base import Method, hyperparameter
+from workers.spec import Stage, TrialSpec
+
+if TYPE_CHECKING:
+    from torch.nn import Module, Parameter
+
+
+@dataclass(kw_only=True)
+class CS(Method):
+    """Continuous sparsification (Savarese et al. 2020, section 3).
+
+    w_eff = c w sigmoid(beta m), with a learned m per weight, initially `s_initial`, c = 1 / sigmoid(s_initial) and
+    beta = beta_final^(k / N) at iteration k of N. The loss gains `penalty` sum(sigmoid(beta m)). The final weights are
+    w_eff where m > 0; where they are less sparse than the target, the smallest are pruned; where they are more, they
+    stay.
+
+    Values: s_initial -0.3 to 0.3, beta_final 200, penalty 1e-8 (ResNets on CIFAR-10 and ImageNet).
+    The authors' code raises beta once an epoch, does not decay m, and rescales a final mask of ones by c; in that of
+    Zimmer et al. weight decay acts twice, here once.
+
+    Cost per step: one pass over weights and m before the forward pass, one over both and their gradients after the
+    backward pass; the optimizer has twice the parameters. All targets share one training.
+    """
+
+    s_initial: float = hyperparameter("initial value of m", 0.0)
+    beta_final: float = hyperparameter("inverse temperature at the end of training", 200.0, ge=1)
+    penalty: float = hyperparameter("factor of sum(sigmoid(beta m)) in the loss", 1e-8, ge=0)
+
+    def stage(self, trial: TrialSpec) -> Stage:
+        """One training for all targets, then a prune of what is missing."""
+        return phases.sparsified(trial)
+
+    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
+        """With an m for every weight that trains, and a buffer for the sparse weights."""
+        import torch
+
+        from workers.flat import Flat
+
+        super().attach(model, sparsity, epochs, iterations)
+        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
+        self.sparse, self.logits, self.gradients = (Flat.like(self.training) for _ in range(3))
+        self.m = torch.nn.Parameter(self.logits.whole.fill_(self.s_initial))
+
+    def parameters(self) -> dict[str, Parameter]:
+        """All m, [weights]."""
+        return {"m": self.m}
+
+    def view(self) -> AbstractContextManager[None]:
+        """The weights by their soft masks."""
+        from workers.swap import swapped
+
+        self._refresh()
+        return swapped(self.training, self.sparse.views)
+
+    def adjust_gradients(self) -> None:
+        """From the gradient at w_eff to those of w and m, the penalty's included."""
+        import torch
+
+        from workers.flat import blocks
+
+        beta, scale = self._beta(), self._scale()
+        for weight, logits, out in zip(self.training, self.logits.views, self.gradients.views, strict=True):
+            assert weight.grad is not None
+            for w, gradient, m, gradient_m, soft in blocks(weight, weight.grad, logits, out, scratch=1):
+                torch.mul(m, beta, out=soft).sigmoid_()
+                torch.mul(gradient, w, out=gradient_m).mul_(scale).add_(self.penalty).mul_(beta)
+                gradient.mul_(soft).mul_(scale)
+                gradient_m.mul_(soft).mul_(soft.neg_().add_(1.0))
+        self.m.grad = self.gradients.whole
+
+    def finalize(self) -> bool:
+        """Keep w_eff where m > 0."""
+        import torch
+
+        self._refresh()
+        self.sparse.whole.mul_(self.m.detach() > 0)
+        torch._foreach_copy_([weight.detach() for weight in self.training], self.sparse.views)
+        return True
+
+    def _refresh(self) -> None:
+        import torch
+
+        torch.mul(self.m.detach(), self._beta(), out=self.sparse.whole).sigmoid_().mul_(self._scale())
+        torch._foreach_mul_(self.sparse.views, [weight.detach() for weight in self.training])
+
+    def _beta(self) -> float:
+        beta: float = self.beta_final ** (self.iteration / (self.epochs * self.iterations))
+        return beta
+
+    def _scale(self) -> float:
+        from math import exp
+
+        return 1.0 + exp(-self.s_initial)

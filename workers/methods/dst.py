@@ -1,0 +1,137 @@
+"""Dynamic sparse training."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.methods import phases
+from workers.methods.base import Method, hyperparameter
+from workers.spec import Stage, TrialSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module, Parameter
+
+STARVED = 0.01
+"""A layer that keeps at most this fraction has its thresholds reset."""
+
+
+@dataclass(kw_only=True)
+class DST(Method):
+    """Dynamic sparse training (Liu et al. 2020, section 3).
+
+    w_eff = w step(|w| - t), with one learned t per output neuron or filter, initially 0. The backward pass takes for
+    step'(x) 2 - 4|x| up to |x| = 0.4, 0.4 up to |x| = 1, and 0 beyond. The loss gains `penalty` sum(exp(-t)). A layer
+    that keeps at most 1 % of its weights has its t reset to 0. The final weights are w_eff; where they are less sparse
+    than the target, the smallest are pruned; where they are more, they stay.
+
+    Values: penalty 1e-6 to 1e-4 for networks on CIFAR and ImageNet; the sum is over all output neurons and filters.
+    The code of Zimmer et al. adds weight decay to the loss as well as to the optimizer; here it acts once.
+
+    Cost per step: one pass over the weights before the forward pass, one over weights and gradients after the backward
+    pass. All targets share one training.
+    """
+
+    penalty: float = hyperparameter("factor of sum(exp(-t)) in the loss", ge=0)
+
+    def stage(self, trial: TrialSpec) -> Stage:
+        """One training for all targets, then a prune of what is missing."""
+        return phases.sparsified(trial)
+
+    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
+        """With thresholds for every layer that trains, and a buffer for the sparse weights."""
+        import torch
+
+        from workers.flat import Flat
+
+        super().attach(model, sparsity, epochs, iterations)
+        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
+        self.threshold = torch.nn.Parameter(torch.cat([weight.new_zeros(len(weight)) for weight in self.training]))
+        self.sparse = Flat.like(self.training)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The thresholds, [output neurons and filters of all layers]."""
+        return {"threshold": self.threshold}
+
+    def view(self) -> AbstractContextManager[None]:
+        """The weights above their thresholds."""
+        from workers.swap import swapped
+
+        self._refresh()
+        return swapped(self.training, self.sparse.views)
+
+    def regularization(self) -> Tensor:
+        """What draws the thresholds up."""
+        return self.penalty * self.threshold.neg().exp().sum()
+
+    def adjust_gradients(self) -> None:
+        """From the gradient at w_eff to those of w and t, which the regularization has given its own part already."""
+        assert self.threshold.grad is not None
+        layers = zip(self.training, self._thresholds(), self._split(self.threshold.grad), strict=True)
+        for weight, threshold, gradient in layers:
+            gradient -= _chain(weight, threshold)
+
+    def finalize(self) -> bool:
+        """The weights above their thresholds become the weights: the same function."""
+        import torch
+
+        self._refresh()
+        torch._foreach_copy_([weight.detach() for weight in self.training], self.sparse.views)
+        return False
+
+    def _refresh(self) -> None:
+        layers = list(zip(self.training, self._thresholds(), self.sparse.views, strict=True))
+        kept = [_step(*layer) for layer in layers]
+        for layer, count in zip(layers, kept, strict=True):
+            weight, threshold, _ = layer
+            if count <= STARVED * weight.numel():
+                threshold.zero_()
+                _step(*layer)
+
+    def _thresholds(self) -> list[Tensor]:
+        return self._split(self.threshold.detach())
+
+    def _split(self, whole: Tensor) -> list[Tensor]:
+        """By layer, [output neurons or filters]."""
+        import torch
+
+        return list(torch.split(whole, [len(weight) for weight in self.training]))
+
+
+def _step(weight: Tensor, threshold: Tensor, sparse: Tensor) -> Tensor:
+    """Leave w_eff of a layer in `sparse`; returns how many weights are above their threshold."""
+    import torch
+
+    from workers.flat import blocks
+
+    kept = threshold.new_zeros(())
+    for w, out, t in blocks(weight, sparse, threshold[:, None]):
+        torch.abs(w, out=out).sub_(t)
+        torch.gt(out, 0.0, out=out)
+        kept += out.sum()
+        out.mul_(w)
+    return kept
+
+
+def _chain(weight: Parameter, threshold: Tensor) -> Tensor:
+    """Turn the gradient of w_eff into that of w; returns minus the gradient of the thresholds."""
+    import torch
+
+    from workers.flat import blocks
+
+    assert weight.grad is not None
+    sums, lowest = [], -2.0 - 2.0 * torch.finfo(weight.dtype).eps
+    for w, gradient, t, size, x, line, slope in blocks(weight, weight.grad, threshold[:, None], scratch=4):
+        torch.abs(w, out=size)
+        torch.sub(size, t, out=x)
+        torch.abs(x, out=line).mul_(-4.0).add_(2.0)
+        torch.clamp_min(line, 0.4, out=slope)
+        # Past |x| = 1 the line falls below -2, and the slope is 0.
+        torch.ops.aten.threshold_backward.grad_input(slope, line, lowest, grad_input=slope)
+        slope.mul_(gradient)
+        sums.append(torch.linalg.vecdot(slope, w))
+        torch.gt(x, 0.0, out=x)
+        gradient.mul_(x).addcmul_(slope, size)
+    return torch.cat(sums)

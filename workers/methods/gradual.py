@@ -1,0 +1,28 @@
+"""The gradual schedule of sparsity that GMP and DPF share (Zhu & Gupta 2017, section 3)."""
+
+from __future__ import annotations
+
+from workers.errors import SpecError
+from workers.schedules import cubic_sparsity
+from workers.spec import TrialSpec
+
+
+def check_interval(interval: int, trial: TrialSpec) -> None:
+    """Raise `SpecError` unless at least one prune fits before the last interval."""
+    if 2 * interval > trial.train.epochs:
+        raise SpecError(
+            "pruning_interval",
+            f"an interval of {interval} epochs does not fit twice into the {trial.train.epochs} "
+            f"epochs of training; at most {trial.train.epochs // 2} does",
+        )
+
+
+def prunes(epochs: int, interval: int) -> int:
+    """How often sparsity grows: S = floor(T / I) - 1 times, at the ends of epochs I, 2I, ... S I."""
+    return epochs // interval - 1
+
+
+def sparsity_after(epoch: int, final: float, epochs: int, interval: int) -> float:
+    """The sparsity asked for once `epoch` epochs are over."""
+    steps = prunes(epochs, interval)
+    return cubic_sparsity(final, min(epoch // interval, steps), steps)

@@ -1,0 +1,39 @@
+"""A model that computes with other values than those its parameters hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from workers.flat import Flat
+
+
+@contextmanager
+def swapped(weights: Sequence[Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+    """Inside it the weights are these values, in the same layout; what a backward pass finds is the gradient there.
+
+    No value is copied, and autograd is not involved: gradients of the values land in the weights' `grad`, as a
+    straight-through estimator has them.
+    """
+    own = [weight.data for weight in weights]
+    _assign(weights, values)
+    try:
+        yield
+    finally:
+        _assign(weights, own)
+
+
+def masked(weights: Sequence[Parameter], masks: Sequence[Tensor], sparse: Flat) -> AbstractContextManager[None]:
+    """Inside it the weights are their product with the masks, which is left in `sparse`."""
+    for weight, mask, out in zip(weights, masks, sparse.views, strict=True):
+        torch.mul(weight.detach(), mask, out=out)
+    return swapped(weights, sparse.views)
+
+
+def _assign(weights: Sequence[Parameter], values: Sequence[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.data = value
