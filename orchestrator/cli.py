@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
@@ -62,6 +63,32 @@ AddressOption = Annotated[
     typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
+ResultNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME",
+        help="Sweeps by name, or folders with results.",
+        show_default=False,
+        autocompletion=_sweep_names,
+    ),
+]
+MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
+]
+BestByOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
+]
+ToleranceOption = Annotated[
+    float,
+    typer.Option(metavar="T", min=0, help="How far a setting may be from the sparsity it competes at, with --best-by."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -162,25 +189,13 @@ def status(
 
 @app.command()
 def results(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="NAME",
-            help="Sweeps by name, or folders with results.",
-            show_default=False,
-            autocompletion=_sweep_names,
-        ),
-    ],
+    names: ResultNames,
     store: StoreOption = "results",
-    metric: Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")] = "test_accuracy",
-    by: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
-    ] = None,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
-    ] = None,
+    metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
     format: Annotated[
         str,
         typer.Option(
@@ -190,9 +205,28 @@ def results(
     as_json_: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")] = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
-    opened = Store(store)
-    folders = [_folder(name, opened) for name in names]
-    show.comparison(console, folders, metric, by or None, where or [], "json" if as_json_ else format)
+    question = show.Question(metric, by or [], where or [], best_by, tolerance)
+    show.comparison(console, _folders(names, store), question, "json" if as_json_ else format)
+
+
+@app.command()
+def plot(
+    names: ResultNames,
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png here.", show_default=False),
+    ] = None,
+) -> None:
+    """Draw what `results` compares: the metric over sparsity, a line for each row, and the dense control."""
+    question = show.Question(metric, by or [], where or [], best_by, tolerance)
+    file = output or Path(f"{'-'.join(Path(name).name for name in names)}.png")
+    show.plot(console, _folders(names, store), question, file)
 
 
 @app.command()
@@ -246,6 +280,11 @@ def _sweep(name: str, store: Store) -> Sweep:
     if recall(name, store) is None and Path(name).suffix in {".yaml", ".yml", ".py"}:
         return read_sweep(Path(name))
     return require(name, store)
+
+
+def _folders(names: Sequence[str], store: str) -> list[str]:
+    opened = Store(store)
+    return [_folder(name, opened) for name in names]
 
 
 def _folder(name: str, store: Store) -> str:

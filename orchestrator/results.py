@@ -40,8 +40,8 @@ _CONDITION = re.compile(r"\s*([^<>=!]*?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 class Cell:
     """A mean over `n` seeds in the metric's own unit; `std` is None for one seed.
 
-    `best` and `near` are among the cells of the same dataset, model, sparsity and total epochs. `near` is within one
-    standard deviation of the best: the means differ by at most the best cell's `std`.
+    `best` and `near` are among the cells that it competes with: of the same dataset, model, sparsity and total epochs.
+    `near` is within one standard deviation of the best: the means differ by at most the best cell's `std`.
     """
 
     settings: Mapping[str, Any]
@@ -104,10 +104,12 @@ def summarise(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFra
     return groups.agg(["mean", "std", "count"]).reset_index()
 
 
-def cells(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Cell]:
-    """The mean of every group of trials that agree in these settings, in the frame's order, with the best marked."""
+def cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
+    """The mean of every group of trials that agree in these settings, in the frame's order.
+
+    The best is marked among those that agree in the settings `competing`, some of the names.
+    """
     means, arenas = [], defaultdict(list)
-    competing = [name for name in (*SUBJECT, *AXES) if name in names]
     for row in summarise(frame, metric, names).to_dict("records"):
         settings = {name: plain(row[name]) for name in names}
         means.append(Cell(settings, float(row["mean"]), plain(row["std"]), int(row["count"])))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from workers.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Check
+    from orchestrator.tables import Table
 
 LOG_LINES_SHOWN = 3
 STAGES_SHOWN = 5
@@ -101,29 +103,61 @@ def _at_once(resources: Resources) -> int:
 # --- results
 
 
+@dataclass(frozen=True)
+class Question:
+    """What is compared: `metric`, of the trials that meet all conditions `where`, a row for each value of `by`.
+
+    With `best_by` only the best settings by that column, as `orchestrator.select_best` chooses them.
+    """
+
+    metric: str = "test_accuracy"
+    by: Sequence[str] = ()
+    where: Sequence[str] = ()
+    best_by: str | None = None
+    tolerance: float = 0.02
+
+
 def outcome(console: Console, plan: Plan, store: Store) -> None:
     """After a run: the comparison, where the tables are, and what is missing."""
     folder = store.url(plan.sweep.name)
     if plan.counts.done:
-        comparison(console, [folder], "test_accuracy", None, [], "table")
+        comparison(console, [folder], Question(), "table")
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
         say(console, f"{done}; tables in {escape(folder)}: {files}")
     troubles(console, plan, store)
 
 
-def comparison(
-    console: Console, folders: Sequence[str], metric: str, by: Sequence[str] | None, where: Sequence[str], format: str
-) -> None:
-    """The table of means over seeds, in one of the formats of `orchestrator.tables`."""
-    from orchestrator import results, tables
+def comparison(console: Console, folders: Sequence[str], question: Question, format: str) -> None:
+    """The table of means over seeds, in one of the formats of `orchestrator.rendering`."""
+    from orchestrator import rendering
 
-    frame = results.where(results.load_results(*folders), where)
-    rendered = tables.render(tables.comparison(frame, metric, by), format)
+    rendered = rendering.render(_compared(folders, question), format)
     if isinstance(rendered, str):
         print(rendered)
     else:
         console.print(rendered)
+
+
+def plot(console: Console, folders: Sequence[str], question: Question, file: Path) -> None:
+    """Draw the comparison into a file, and say where it is and what the table's notes say."""
+    from orchestrator import plots
+
+    plots.check_suffix(file)
+    table = _compared(folders, question)
+    plots.save(plots.figure(table), file)
+    say(console, f"wrote {escape(str(file))}")
+    for note in table.notes:
+        say(console, escape(note))
+
+
+def _compared(folders: Sequence[str], question: Question) -> Table:
+    from orchestrator import results, tables
+
+    frame = results.where(results.load_results(*folders), question.where)
+    if question.best_by is None:
+        return tables.comparison(frame, question.metric, question.by)
+    return tables.comparison_of_best(frame, question.metric, question.by, question.best_by, question.tolerance)
 
 
 # --- status

@@ -1,31 +1,22 @@
-"""Which method is best, at which sparsity, for which training budget: the comparison as a value, then as text."""
+"""Which method is best, at which sparsity, for which training budget: the comparison as a value."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby, product, zip_longest
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table as Grid
-from rich.text import Text
 
 from orchestrator import results
+from orchestrator.best import ASKED, REACHED, TARGET, Selection, choose
 from orchestrator.columns import IDENTITY, MEASUREMENTS, Scale, scale
-from orchestrator.results import AXES, SUBJECT, Cell, Key, spelled
-from workers.errors import UserError, unknown
+from orchestrator.results import AXES, SUBJECT, Cell, Key
+from workers.errors import UserError
 
 ROWS = ("method", "retrain_schedule")
-FORMS: Mapping[str, str] = {"target_sparsity": "sparsity {}", "total_epochs": "{} epochs"}
-PIPE_WIDTH = 120
-LATEX = str.maketrans(
-    {char: f"\\{char}" for char in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-)
+SHOWN_DIFFERENCE = 0.0005
+"""A sparsity reached is shown where it is off its target by half of the last digit shown, or more."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,8 @@ class Table:
     """A comparison. `cells` are by row and column, keys under `row_names` and `column_names`; one may be missing.
 
     `controls` have no target sparsity: the dense networks. `budgets` says how total epochs are written, `scale` how
-    the metric is.
+    the metric is. Where settings were chosen, `best_by` is the column that decided, and `choices` names for each row
+    which settings of its cells are to be shown.
     """
 
     title: str
@@ -47,6 +39,8 @@ class Table:
     budgets: Mapping[int, str]
     scale: Scale
     notes: tuple[str, ...]
+    best_by: str | None = None
+    choices: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
 
 
 def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[str] | None = None) -> Table:
@@ -60,8 +54,71 @@ def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[
     """
     trials = results.with_metric(frame, metric)
     names, axes = _names(trials, metric, by)
-    means = results.cells(trials, metric, [*names, *axes])
-    controls = [cell for cell in means if "target_sparsity" in axes and cell.settings["target_sparsity"] is None]
+    return _table(trials, metric, names, axes)
+
+
+def comparison_of_best(
+    frame: pd.DataFrame,
+    metric: str = "test_accuracy",
+    by: Sequence[str] | None = None,
+    best_by: str = "validation_accuracy",
+    tolerance: float = 0.02,
+) -> Table:
+    """Means over seeds of the settings that `orchestrator.select_best` chooses, the best of every sparsity marked.
+
+    Rows are `by` (default: method), after dataset and model if there are several, each with its best setting at every
+    target sparsity; budgets are settings too, and compete unless `by` names `total_epochs`. The settings of a cell are
+    those in which the candidates of any row differ, and the sparsities asked for and reached. Raises `UserError` as
+    `comparison` and `select_best` do.
+    """
+    names = list(dict.fromkeys([*_several(frame), *(by or ["method"])]))
+    if TARGET in names:
+        raise UserError(f"{TARGET} makes the columns where settings are chosen; leave it out of the rows")
+    selection = choose(frame, best_by, tolerance, names)
+    trials = results.with_metric(selection.trials, metric)
+    axes = [TARGET] if trials[TARGET].notna().any() else []
+    chosen = dict.fromkeys(["total_epochs", *(name for each in selection.varied.values() for name in each), ASKED])
+    if metric != REACHED:
+        reached = trials.groupby([*names, *axes], dropna=False)[REACHED].transform("mean")
+        trials, chosen[REACHED] = trials.assign(**{REACHED: reached}), None
+    extra = [name for name in chosen if name not in (metric, *names)]
+    table = _table(trials, metric, names, axes, extra)
+    notes = (*table.notes, *_unlike_budgets(trials, names), *selection.notes)
+    return replace(table, notes=notes, best_by=best_by, choices=_choices(table, selection))
+
+
+def _unlike_budgets(trials: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    epochs = trials["total_epochs"][trials[TARGET].notna()]
+    if "total_epochs" not in names and epochs.nunique() > 1:
+        equal = "equal ones compete with --by method --by total_epochs"
+        yield f"budgets differ, {epochs.min():g} to {epochs.max():g} epochs in all; {equal}"
+
+
+def _choices(table: Table, selection: Selection) -> dict[Key, tuple[str, ...]]:
+    rows: dict[Key, list[Cell]] = defaultdict(list)
+    for (row, _), cell in table.cells.items():
+        rows[row].append(cell)
+    return {
+        row: (
+            *(name for name in selection.varied[row] if name != table.metric),
+            *(name for name in (ASKED, REACHED) if any(_off_target(cell, name) for cell in found)),
+        )
+        for row, found in rows.items()
+    }
+
+
+def _off_target(cell: Cell, name: str) -> bool:
+    there = cell.settings.get(name)
+    return there is not None and abs(there - cell.settings.get(TARGET, there)) >= SHOWN_DIFFERENCE
+
+
+def _table(
+    trials: pd.DataFrame, metric: str, names: Sequence[str], axes: Sequence[str], extra: Sequence[str] = ()
+) -> Table:
+    """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
+    competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
+    means = results.cells(trials, metric, [*names, *axes, *extra], competing)
+    controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     sparse = [cell for cell in means if cell not in controls]
     row_names, column_names = _layout(sparse, names, axes)
     placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
@@ -95,7 +152,9 @@ def _several(trials: pd.DataFrame) -> list[str]:
     return [name for name in SUBJECT if trials[name].nunique(dropna=False) > 1]
 
 
-def _layout(found: Sequence[Cell], names: list[str], axes: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _layout(
+    found: Sequence[Cell], names: Sequence[str], axes: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of rows and columns: budgets in the header, or with the rows where the header would make many gaps."""
     wide = (tuple(names), tuple(axes))
     if len(axes) < 2 or 3 * len(found) >= 2 * _size(found, *wide):
@@ -111,189 +170,17 @@ def _size(found: Sequence[Cell], row_names: Key, column_names: Key) -> int:
 
 def _title(trials: pd.DataFrame, metric: str) -> str:
     subject = ", ".join(str(trials[name].iloc[0]) for name in SUBJECT if name not in _several(trials))
-    what = " in ".join(filter(None, [_words(metric), scale(metric).name]))
+    what = " in ".join(filter(None, [words(metric), scale(metric).name]))
     return f"{subject}{': ' if subject else ''}{what}, mean ± standard deviation (seeds)"
 
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]) -> Iterator[str]:
-    if any("+" in label for label in labels.values()):
+    if "total_epochs" in names and any("+" in label for label in labels.values()):
         yield "epochs a+b: pretraining + retraining"
     if results.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
 
 
-def render(table: Table, format: str = "table") -> RenderableType:
-    """As `table` (for a rich console, as wide as it is), or a string: `csv`, `markdown`, `latex` or `json`.
-
-    CSV and JSON have a record for each cell, in the metric's own unit; the others are for people.
-    """
-    formats: dict[str, Callable[[Table], RenderableType]] = {
-        "table": Terminal,
-        "csv": lambda table: pd.DataFrame(_records(table)).to_csv(index=False).rstrip("\n"),
-        "markdown": _markdown,
-        "latex": _latex,
-        "json": lambda table: json.dumps(_records(table), indent=1),
-    }
-    if format not in formats:
-        raise UserError(unknown("format", format, formats))
-    return formats[format](table)
-
-
-@dataclass(frozen=True)
-class Terminal:
-    """A table on a rich console: several grids below each other when one would be too wide. Marks need no colour."""
-
-    table: Table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # A pipe has no width; rich takes it for 80 characters.
-        width = options.max_width if console.is_terminal else max(PIPE_WIDTH, options.max_width)
-        above = [Text(self.table.title, style="bold"), *map(Text, _controls(self.table)), Text()]
-        grids = [part for across in _fitting(self.table, width) for part in (_grid(self.table, across), Text())]
-        below = map(Text, _footer(self.table, "**", "*"))
-        yield from console.render(Group(*above, *grids, *below), options.update(width=width))
-
-
-def _grid(table: Table, across: Sequence[Key]) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, header_style="")
-    for name in table.row_names:
-        grid.add_column("\n".join(f"{word} " for word in name.split("_")), vertical="bottom", no_wrap=True)
-    text_width, cell_width = _text_width(table), _cell_width(table)
-    for key, before in zip(across, [(), *across], strict=False):
-        heads = _column_labels(table, key)
-        shown = ["", *heads[1:]] if len(heads) > 1 and key[:1] == before[:1] else heads
-        grid.add_column("\n".join(shown), min_width=cell_width, vertical="bottom", no_wrap=True)
-    for starts_block, labels, row in _lines(table, across):
-        if starts_block:
-            grid.add_section()
-        grid.add_row(*(Text(f"{label} ") for label in labels), *(_styled(table, cell, text_width) for cell in row))
-    return grid
-
-
-def _styled(table: Table, cell: Cell | None, width: int) -> Text:
-    if cell is None:
-        return Text("-")
-    return Text(_emphasised(cell, _text(table, cell).rjust(width), "{}**", "{}*"), style="bold" if cell.best else "")
-
-
-def _fitting(table: Table, width: int) -> list[list[Key]]:
-    """The columns in pieces that fit the width, each with whole sparsities if that is possible."""
-    labels = zip(*(labels for _, labels, _ in _lines(table, ())), strict=True)
-    heads = [[*name.split("_"), *column] for name, column in zip(table.row_names, labels, strict=False)]
-    room = (width - sum(2 + max(map(len, head)) for head in heads) + 1) // (1 + _cell_width(table))
-    groups = [list(group) for _, group in groupby(table.columns, key=lambda key: key[:1])]
-    if max(map(len, groups), default=0) > room:
-        groups = [[column] for column in table.columns]
-    pieces: list[list[Key]] = []
-    for group in groups:
-        if pieces and len(pieces[-1]) + len(group) <= room:
-            pieces[-1] += group
-        else:
-            pieces.append(group)
-    return pieces
-
-
-def _text_width(table: Table) -> int:
-    return max(len(_text(table, cell)) for cell in table.cells.values())
-
-
-def _cell_width(table: Table) -> int:
-    return max(_text_width(table) + 2, *(len(line) for key in table.columns for line in _column_labels(table, key)))
-
-
-def _markdown(table: Table) -> str:
-    heads = [*map(_words, table.row_names), *(", ".join(_column_labels(table, key)) for key in table.columns)]
-    lines = [heads, ["---"] * len(table.row_names) + ["---:"] * len(table.columns)]
-    for _, labels, across in _lines(table, table.columns):
-        lines.append([*labels, *(_emphasised(cell, _text(table, cell), "**{}**", r"{}\*") for cell in across)])
-    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([table.title, *_controls(table), grid, *_footer(table, "**bold**", r"\*")])
-
-
-def _latex(table: Table) -> str:
-    labels = [_column_labels(table, key) for key in table.columns]
-    names, width = [_words(name) for name in table.row_names], len(table.row_names) + len(labels)
-    lines = [f"% {table.title}; needs \\usepackage{{booktabs}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(names)}{'r' * len(labels)}}}", r"\toprule"]
-    if len(table.column_names) > 1:
-        lines += _latex_groups(len(names), [first for first, *_ in labels])
-    lines += [_latex_line([*names, *(label[-1] for label in labels)]), r"\midrule"]
-    for control in _controls(table):
-        lines += [rf"\multicolumn{{{width}}}{{l}}{{{control.translate(LATEX)}}} \\", r"\midrule"]
-    for starts_block, row, across in _lines(table, table.columns):
-        lines += [r"\addlinespace"] * starts_block
-        lines.append(_latex_line([*row, *(_text(table, cell) for cell in across)], [None] * len(row) + across))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in _footer(table, "bold", "*"))])
-
-
-def _latex_groups(column: int, firsts: Sequence[str]) -> list[str]:
-    """The upper of two header lines, and a rule below each group; `column` are to their left."""
-    heads, rules = [""] * column, []
-    for label, group in groupby(firsts):
-        size = len(list(group))
-        heads.append(rf"\multicolumn{{{size}}}{{c}}{{{label.translate(LATEX)}}}")
-        rules.append(rf"\cmidrule(lr){{{column + 1}-{column + size}}}")
-        column += size
-    return [" & ".join(heads) + r" \\", " ".join(rules)]
-
-
-def _latex_line(texts: Sequence[str], cells: Sequence[Cell | None] = ()) -> str:
-    escaped = [text.translate(LATEX) for text in texts]
-    pairs = zip_longest(cells, escaped)
-    return " & ".join(_emphasised(cell, text, r"\textbf{{{}}}", "{}*") for cell, text in pairs) + r" \\"
-
-
-def _lines(table: Table, across: Sequence[Key]) -> Iterator[tuple[bool, list[str], list[Cell | None]]]:
-    """Of each row: whether a block of other rivals starts, its labels without those of the row above, its cells."""
-    before: Key = ()
-    for row in table.rows:
-        same = next((i for i, (new, old) in enumerate(zip(row, before, strict=False)) if new != old), 0)
-        starts_block = bool(before) and {*table.row_names[: same + 1]} <= {*SUBJECT, *AXES}
-        labels = [_label(table, name, value) for name, value in zip(table.row_names, row, strict=True)]
-        yield starts_block, [""] * same + labels[same:], [table.cells.get((row, key)) for key in across]
-        before = row
-
-
-def _column_labels(table: Table, key: Key) -> list[str]:
-    labels = [FORMS[n].format(_label(table, n, value)) for n, value in zip(table.column_names, key, strict=True)]
-    return labels or [_words(table.metric)]
-
-
-def _label(table: Table, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if name == "target_sparsity":
-        return f"{100 * value:.6g}%"
-    if name == "total_epochs":
-        return table.budgets[value]
-    return f"{value:g}" if isinstance(value, float) else spelled(value)
-
-
-def _controls(table: Table) -> Iterator[str]:
-    """`dense, 20 epochs: 96.64 ± 0.12 (3)`."""
-    for cell in table.controls:
-        given = [(name, value) for name, value in cell.settings.items() if value is not None]
-        said = [v if isinstance(v, str) else FORMS.get(n, f"{_words(n)} {{}}").format(v) for n, v in given]
-        yield f"{', '.join(said)}: {_text(table, cell)}"
-
-
-def _footer(table: Table, best: str, near: str) -> list[str]:
-    legend = f"{best}: best at its sparsity and budget; {near}: within one standard deviation of the best"
-    return [*([legend] if any(cell.best for cell in table.cells.values()) else []), *table.notes]
-
-
-def _text(table: Table, cell: Cell | None) -> str:
-    return table.scale.text(cell.mean, cell.std, cell.n) if cell else "-"
-
-
-def _emphasised(cell: Cell | None, text: str, best: str, near: str) -> str:
-    return best.format(text) if cell and cell.best else near.format(text) if cell and cell.near else text
-
-
-def _words(name: str) -> str:
+def words(name: str) -> str:
+    """A column's name as people write it."""
     return name.replace("_", " ")
-
-
-def _records(table: Table) -> list[dict[str, Any]]:
-    found = [table.cells[key] for key in product(table.rows, table.columns) if key in table.cells]
-    return [{"metric": table.metric, **c.settings, **c.statistics} for c in (*table.controls, *found)]

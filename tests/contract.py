@@ -37,7 +37,7 @@ def network(stage: Stage, store: Store) -> dict[str, Tensor]:
 
 
 class Awkward(nn.Module):
-    """Convolutions (grouped, and one whose weight two layers share), a frozen layer, a layer of one weight, biases."""
+    """Convolutions, grouped and sharing a weight; a layer that is frozen, one of one weight, one that is not used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +50,7 @@ class Awkward(nn.Module):
         self.frozen.requires_grad_(False)
         self.last = nn.Linear(4, 3)
         self.one = nn.Linear(1, 1)
+        self.unused = nn.Linear(3, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.norm(self.first(images)).relu()

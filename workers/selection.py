@@ -223,7 +223,7 @@ def sparsity(weights: Iterable[Tensor]) -> float:
 
 
 def norm_drop(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> float:
-    """||W - W_pruned|| / ||W|| over all weights, summed in float64."""
+    """||W - W_pruned|| / ||W|| over all weights, summed in float64; 0 where W is 0."""
     whole = torch.stack([w.detach().double().square().sum() for w in weights]).sum()
     lost = torch.stack([(w.detach() * (1 - m)).double().square().sum() for w, m in zip(weights, masks, strict=True)])
-    return float((lost.sum() / whole).sqrt())
+    return float((lost.sum() / whole).sqrt()) if float(whole) else 0.0

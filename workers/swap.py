@@ -1,4 +1,4 @@
-"""A model that computes with other values than those its parameters hold."""
+"""A model that computes with other values than those its parameters hold, and the gradients that it then leaves."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def masked(weights: Sequence[Parameter], masks: Sequence[Tensor], sparse: Flat) 
     for weight, mask, out in zip(weights, masks, sparse.views, strict=True):
         torch.mul(weight.detach(), mask, out=out)
     return swapped(weights, sparse.views)
+
+
+def gradients(weights: Sequence[Parameter]) -> list[Tensor]:
+    """Of each weight; zeros, which are nowhere stored, for a weight that the loss does not depend on."""
+    return [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
 
 
 def _assign(weights: Sequence[Parameter], values: Sequence[Tensor]) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import load_results
 from orchestrator.columns import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
 from orchestrator.results import budgets, in_order, load_curves, load_layers, separating, summarise, where
+from tests.orchestrator.frames import write
 from workers.errors import UserError
 
 DESIGN = """trial sweep dataset model method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs phases
@@ -60,15 +60,9 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema = SCHEMA, name: str = "trials") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")
-    return folder
-
-
 @pytest.fixture
 def frame(tmp_path: Path) -> pd.DataFrame:
-    return load_results(write(tmp_path / "s", ROWS))
+    return load_results(write(tmp_path / "s", ROWS, SCHEMA))
 
 
 # --- columns
@@ -110,7 +104,7 @@ def test_what_is_written_with_the_schema_comes_back(frame: pd.DataFrame) -> None
 
 
 def test_a_file_a_folder_and_a_url_are_the_same_place(tmp_path: Path) -> None:
-    folder = write(tmp_path / "s", ROWS)
+    folder = write(tmp_path / "s", ROWS, SCHEMA)
     for place in (str(folder), f"{folder}/", folder / "trials.parquet", folder.as_uri()):
         assert load_results(place).trial.tolist() == ["a", "b", "c"]
     kept = (folder / "trials.parquet").rename(tmp_path / "kept.parquet")
@@ -118,7 +112,7 @@ def test_a_file_a_folder_and_a_url_are_the_same_place(tmp_path: Path) -> None:
 
 
 def test_several_sweeps_follow_each_other_and_a_shared_trial_comes_once(tmp_path: Path) -> None:
-    first = write(tmp_path / "first", ROWS[:2])
+    first = write(tmp_path / "first", ROWS[:2], SCHEMA)
     shared = [{**row, "sweep": "second", "pruning_interval": 2} for row in ROWS[1:]]
     second = write(tmp_path / "second", shared, trials_schema({"pruning_interval": pa.int64()}))
     both = load_results(first, second)

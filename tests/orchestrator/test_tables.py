@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -12,37 +11,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from orchestrator.tables import Table, comparison, render
+from orchestrator.rendering import render
+from orchestrator.tables import Table, comparison, comparison_of_best
+from tests.orchestrator.frames import dense, imp, judged, trials
 from workers.errors import UserError
 
-SETTINGS: dict[str, Any] = {
-    "sweep": "s",
-    "dataset": "digits",
-    "model": "resnet8",
-    "method": "imp",
-    "target_sparsity": 0.9,
-    "retrain_schedule": None,
-    "pretrain_epochs": 20,
-    "retrain_epochs": 0,
-    "phases": None,
-}
 SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
-
-
-def trials(values: Iterable[float | None], metric: str = "test_accuracy", **settings: Any) -> list[dict[str, Any]]:
-    """A row for each value, seeds 0, 1, ..."""
-    cell = {**SETTINGS, **settings}
-    cell["total_epochs"] = cell["pretrain_epochs"] + cell["retrain_epochs"]
-    return [{**cell, "trial": f"{cell}{seed}", "seed": seed, metric: value} for seed, value in enumerate(values)]
-
-
-def imp(values: Iterable[float | None], schedule: str, epochs: int = 1, sparsity: float = 0.9, **more: Any) -> Any:
-    retraining = {"retrain_schedule": schedule, "retrain_epochs": epochs, "target_sparsity": sparsity, "phases": 1}
-    return trials(values, **{**retraining, **more})
-
-
-def dense(values: Iterable[float], **more: Any) -> Any:
-    return trials(values, method="dense", target_sparsity=None, **more)
 
 
 def shown(table: Table, width: int = 120, terminal: bool = False) -> str:
@@ -382,3 +356,176 @@ def test_latex_sets_blocks_of_rivals_apart() -> None:
 )
 def test_each_unit_is_written_as_people_write_it(metric: str, values: list[float], text: str) -> None:
     assert f"| {text} |" in str(render(comparison(pd.DataFrame(imp(values, "FT", metric=metric)), metric), "markdown"))
+
+
+# --- the best settings
+
+
+def learned(lr: float, validation: float, test: list[float], asked: float, reached: float) -> list[dict[str, Any]]:
+    return judged([validation] * 2, test, reached, method="str", lr=lr, target_sparsity=asked)
+
+
+def gmp(lr: float, interval: int, validation: float, test: list[float], sparsity: float) -> list[dict[str, Any]]:
+    settings = {"method": "gmp", "lr": lr, "pruning_interval": interval, "target_sparsity": sparsity}
+    return judged([validation] * 2, test, **settings)
+
+
+TUNED = pd.DataFrame(
+    [
+        *judged([0.97, 0.97], [0.96, 0.98], method="dense", target_sparsity=None, lr=0.1),
+        *gmp(0.1, 2, 0.80, [0.99, 0.99], 0.9),  # best on test data
+        *gmp(0.1, 4, 0.90, [0.90, 0.92], 0.9),
+        *gmp(0.2, 4, 0.85, [0.80, 0.82], 0.9),
+        *gmp(0.1, 2, 0.70, [0.60, 0.62], 0.95),
+        *gmp(0.2, 2, 0.75, [0.70, 0.72], 0.95),
+        *learned(0.1, 0.80, [0.91, 0.93], 0.9, 0.906),
+        *learned(0.1, 0.70, [0.50, 0.52], 0.95, 0.95),
+        *learned(0.2, 0.80, [0.71, 0.73], 0.9, 0.96),
+        *learned(0.3, 0.99, [0.99, 0.99], 0.9, 0.85),  # 0.05 from any target
+    ]
+)
+
+
+def test_the_best_settings_in_the_terminal() -> None:
+    assert shown(comparison_of_best(TUNED)) == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "dense, 20 epochs, lr 0.1: 97.0 ± 1.4 (2)",
+            "",
+            "method  sparsity 90%     sparsity 95%",
+            "─────────────────────────────────────────",
+            "gmp     91.0 ± 1.4 (2)*  71.0 ± 1.4 (2)*",
+            "str     92.0 ± 1.4 (2)** 72.0 ± 1.4 (2)**",
+            "",
+            "**: best at its sparsity; *: within one standard deviation of the best",
+            "str: 1 of 4 settings left out, not within 0.02 of a target",
+            "",
+            "settings with the best mean validation accuracy",
+            "",
+            "method  setting           90%    95%",
+            "──────────────────────────────────────",
+            "gmp     lr                0.1    0.2",
+            "        pruning interval  4      2",
+            "str     lr                0.1    0.2",
+            "        asked sparsity    90%    90%",
+            "        reached sparsity  90.6%  96.0%",
+        ]
+    )
+
+
+def test_the_best_settings_in_markdown() -> None:
+    text = str(render(comparison_of_best(TUNED), "markdown"))
+    assert text.splitlines()[-9:] == [
+        "settings with the best mean validation accuracy",
+        "",
+        "| method | setting | 90% | 95% |",
+        "| --- | --- | ---: | ---: |",
+        "| gmp | lr | 0.1 | 0.2 |",
+        "|  | pruning interval | 4 | 2 |",
+        "| str | lr | 0.1 | 0.2 |",
+        "|  | asked sparsity | 90% | 90% |",
+        "|  | reached sparsity | 90.6% | 96.0% |",
+    ]
+    assert "| str | **92.0 ± 1.4 (2)** | **72.0 ± 1.4 (2)** |" in text
+
+
+def test_the_best_settings_in_latex() -> None:
+    assert str(render(comparison_of_best(TUNED), "latex")).splitlines()[-14:] == [
+        "% str: 1 of 4 settings left out, not within 0.02 of a target",
+        "",
+        "% settings with the best mean validation accuracy",
+        r"\begin{tabular}{llrr}",
+        r"\toprule",
+        r"method & setting & 90\% & 95\% \\",
+        r"\midrule",
+        r"gmp & lr & 0.1 & 0.2 \\",
+        r" & pruning interval & 4 & 2 \\",
+        r"str & lr & 0.1 & 0.2 \\",
+        r" & asked sparsity & 90\% & 90\% \\",
+        r" & reached sparsity & 90.6\% & 96.0\% \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_records_of_the_best_carry_their_settings() -> None:
+    assert str(render(comparison_of_best(TUNED[TUNED.target_sparsity != 0.95]), "csv")) == "\n".join(
+        [
+            "metric,method,target_sparsity,total_epochs,lr,pruning_interval,asked_sparsity,reached_sparsity,"
+            "mean,std,n,best,near",
+            f"test_accuracy,dense,,20,0.1,,,0,0.97,{TUNED.test_accuracy[:2].std()},2,False,False",
+            f"test_accuracy,gmp,0.9,20,0.1,4,0.9,0.9,0.91,{TUNED.test_accuracy[4:6].std()},2,False,True",
+            f"test_accuracy,str,0.9,20,0.1,,0.9,0.906,0.92,{TUNED.test_accuracy[12:14].std()},2,True,False",
+        ]
+    )
+    records = json.loads(str(render(comparison_of_best(TUNED), "json")))
+    assert records[-1] == {
+        "metric": "test_accuracy",
+        "method": "str",
+        "target_sparsity": 0.95,
+        "total_epochs": 20,
+        "lr": 0.2,
+        "pruning_interval": None,
+        "asked_sparsity": 0.9,
+        "reached_sparsity": pytest.approx(0.96),
+        "mean": pytest.approx(0.72),
+        "std": pytest.approx(0.0141421, rel=1e-4),
+        "n": 2,
+        "best": True,
+        "near": False,
+    }
+
+
+def test_another_column_may_choose_and_another_be_reported() -> None:
+    lossy = TUNED.assign(train_loss=1 - TUNED.test_accuracy)
+    table = comparison_of_best(lossy, "validation_accuracy", best_by="train_loss", tolerance=0.05)
+    assert {row[0]: cell.mean for (row, column), cell in table.cells.items() if column == (0.9,)} == {
+        "gmp": pytest.approx(0.80),
+        "str": pytest.approx(0.99),
+    }
+    assert table.notes == ()
+    reached = comparison_of_best(TUNED, "reached_sparsity")
+    assert reached.cells[("str",), (0.95,)].mean == pytest.approx(0.96)
+
+
+def test_budgets_compete_unless_they_make_rows() -> None:
+    rows = {"method": "imp", "phases": 1}
+    short, long = (
+        judged([0.7 + epochs / 10] * 2, [0.5 + epochs / 10] * 2, retrain_epochs=epochs, **rows) for epochs in (1, 2)
+    )
+    frame = pd.DataFrame([*short, *long, *judged([0.6] * 2, [0.65] * 2, method="gmp")])
+    both = comparison_of_best(frame)
+    assert marks(both) == {("imp",): "best", ("gmp",): ""}
+    note = "budgets differ, 20 to 22 epochs in all; equal ones compete with --by method --by total_epochs"
+    assert both.notes == (note,)
+    assert both.choices == {("imp",): ("retrain_epochs",), ("gmp",): ()}
+    apart = comparison_of_best(frame, by=["method", "total_epochs"])
+    assert {row: cell.mean for (row, _), cell in apart.cells.items()} == {
+        ("imp", 21): pytest.approx(0.6),
+        ("imp", 22): pytest.approx(0.7),
+        ("gmp", 20): pytest.approx(0.65),
+    }
+    assert set(marks(apart).values()) == {""}
+    assert apart.notes == ("epochs a+b: pretraining + retraining",)
+
+
+def test_ten_methods_at_five_sparsities_fit_120_columns() -> None:
+    methods = [f"method{i}" for i in range(10)]
+    grid = product(methods, (0.7, 0.8, 0.9, 0.95, 0.98), (0.05, 0.1), (1e-4, 5e-4))
+    rows = [
+        judged([0.8 - lr] * 3, [0.875, 0.885, 0.89], method=m, target_sparsity=s, lr=lr, weight_decay=decay)
+        for m, s, lr, decay in grid
+    ]
+    lines = shown(comparison_of_best(pd.DataFrame([row for same in rows for row in same]))).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert len(lines) <= 40
+
+
+def test_only_dense_networks_have_a_best_too() -> None:
+    table = comparison_of_best(TUNED[TUNED.method == "dense"])
+    assert (table.rows, table.columns) == ((("dense",),), ((),))
+
+
+def test_the_sparsity_cannot_be_a_row_of_the_best() -> None:
+    with pytest.raises(UserError, match="target_sparsity makes the columns"):
+        comparison_of_best(TUNED, by=["target_sparsity"])

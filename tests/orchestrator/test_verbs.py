@@ -1,4 +1,6 @@
-"""The verbs that need no results: plan, validate, list, doctor; help, completion, and a reader that goes away."""
+"""The verbs that need no run: plan, validate, list, doctor, and on made-up trials results and plot; help, completion,
+and a reader that goes away.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ import resource
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from orchestrator.cli import FORMATS
+from orchestrator.columns import trials_schema
 from orchestrator.driver import remember
 from orchestrator.sweep import read_sweep
 from tests.orchestrator.conftest import COMMAND, Cli
+from tests.orchestrator.frames import judged, write
 from workers.store import Store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -68,6 +73,65 @@ def test_equal_trials_are_one_and_both_say_so(cli: Cli):
     assert plan[2] == "  epochs    40; no two trials share a stage"
     assert cli("validate", sweep) == "sweep.yaml: valid, 2 trials; 2 equal trials merged\n"
     assert cli("validate", cli.write(HEAD + "trials: [{method: dense}]\n")) == "sweep.yaml: valid, 1 trial\n"
+
+
+# --- results and plot
+
+
+@pytest.fixture
+def tuned(cli: Cli) -> str:
+    """A folder of trials: interval 4 is best on validation data, 2 on test data; a setting at 70 % reaches 75 %."""
+    cells = [(2, 0.9, 0.9, 0.80, 0.95), (4, 0.9, 0.9, 0.85, 0.90), (4, 0.7, 0.75, 0.99, 0.99)]
+    rows = [
+        row
+        for interval, target, reached, validation, test in cells
+        for row in judged([validation] * 2, [test] * 2, reached, pruning_interval=interval, target_sparsity=target)
+    ]
+    rows += judged([0.9], [0.97], method="dense", target_sparsity=None)
+    write(cli.folder / "tuned", rows, trials_schema({"pruning_interval": pa.int64()}))
+    return "tuned"
+
+
+def test_results_of_the_best_settings(cli: Cli, tuned: str):
+    lines = cli("results", tuned, "--best-by", "validation_accuracy").splitlines()
+    assert [line.split() for line in lines if line.startswith("imp ")] == [
+        ["imp", *["90.00", "±", "0.00", "(2)"]],
+        ["imp", "pruning", "interval", "4"],
+    ]
+    missed = "imp: 1 of 3 settings left out, not within 0.02 of a target; none at 70%, the nearest reached 75.0%"
+    assert missed in lines
+    wide = cli.json("results", tuned, "--best-by", "validation_accuracy", "--tolerance", "0.05")
+    assert {row["target_sparsity"]: row["mean"] for row in wide} == {None: 0.97, 0.7: 0.99, 0.9: 0.9}
+    assert wide[1]["reached_sparsity"] == 0.75
+    on_test = cli("results", tuned, "--best-by", "test_accuracy", "--where", "target_sparsity=0.9")
+    assert "caution: settings were chosen by test_accuracy, on test data" in on_test
+
+
+def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
+    assert cli("plot", tuned, "--where", "target_sparsity=0.9").splitlines()[0] == "wrote tuned.png"
+    assert (cli.folder / "tuned.png").read_bytes().startswith(b"\x89PNG")
+    printed = cli("plot", tuned, "--best-by", "validation_accuracy", "--metric", "train_loss", code=2)
+    assert printed == "error: nothing to compare: none of 3 finished trials has train_loss\n"
+    printed = cli("plot", tuned, "--best-by", "validation_accuracy", "--output", "best.svg").splitlines()
+    assert printed[0] == "wrote best.svg"
+    assert printed[1].startswith("imp: 1 of 3 settings left out"), "what the table would say below it"
+    assert "settings with the best mean validation accuracy" in (cli.folder / "best.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plot", "tuned", "--output", "a.jpg"], "error: a.jpg: a figure's file ends in .png, .svg, .pdf\n"),
+        (["plot", "tuned", "--best-by", "lr"], 'error: unknown column "lr": allowed are'),
+        (["results", "tuned", "--best-by", "seed"], "error: cannot choose by seed: neither more nor less of it is"),
+        (["results", "tuned", "--best-by", "validation_accuracy", "--tolerance", "-1"], "--tolerance"),
+    ],
+)
+def test_what_is_wrong_with_a_choice_or_a_plot(arguments: list[str], said: str, cli: Cli, tuned: str):
+    code, out, err = cli.ask(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert [path.name for path in cli.folder.iterdir()] == ["tuned"]
 
 
 # --- list and doctor

@@ -197,6 +197,17 @@ def losses_of(stage: Stage, store: Store) -> list[float]:
     return [loss for table in tables for loss in table.column("train_loss").to_pylist() if loss is not None]
 
 
+def test_a_network_that_loses_all_its_weights_has_a_result(store: Store):
+    """A threshold of 0.95 is above every weight."""
+    asked = trial("str", 0.9)
+    all_gone = replace(asked, method=methods.method_class("str")(s_initial=3.0).choice("str"))
+    stage = last_stage(all_gone)
+    run(stage, store)
+    metrics = store.result(stage.key)["metrics"]
+    assert (metrics["reached_sparsity"], metrics["relative_norm_drop"]) == (1.0, 0.0)
+    assert metrics["theoretical_speedup"] is None
+
+
 def test_targets_of_a_method_that_learns_its_sparsity_share_one_training():
     for name in ("str", "dst", "cs"):
         first, second = (last_stage(trial(name, sparsity)) for sparsity in (0.5, 0.9))

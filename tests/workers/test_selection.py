@@ -154,6 +154,7 @@ def test_random_pruning_draws_from_the_living_by_seed():
 
 def test_norm_drop_by_hand():
     assert norm_drop([torch.tensor([3.0, 4.0])], [torch.tensor([1.0, 0.0])]) == pytest.approx(0.8)
+    assert norm_drop([torch.zeros(2)], [torch.ones(2)]) == 0.0
 
 
 def test_prunable_weights_are_those_of_conv_and_linear_and_shared_ones_count_once():

@@ -66,11 +66,12 @@ class CS(Method):
         import torch
 
         from workers.flat import blocks
+        from workers.swap import gradients
 
         beta, scale = self._beta(), self._scale()
-        for weight, logits, out in zip(self.training, self.logits.views, self.gradients.views, strict=True):
-            assert weight.grad is not None
-            for w, gradient, m, gradient_m, soft in blocks(weight, weight.grad, logits, out, scratch=1):
+        layers = zip(self.training, gradients(self.training), self.logits.views, self.gradients.views, strict=True)
+        for layer in layers:
+            for w, gradient, m, gradient_m, soft in blocks(*layer, scratch=1):
                 torch.mul(m, beta, out=soft).sigmoid_()
                 torch.mul(gradient, w, out=gradient_m).mul_(scale).add_(self.penalty).mul_(beta)
                 gradient.mul_(soft).mul_(scale)

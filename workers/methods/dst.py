@@ -68,10 +68,12 @@ class DST(Method):
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and t, which the regularization has given its own part already."""
+        from workers.swap import gradients
+
         assert self.threshold.grad is not None
-        layers = zip(self.training, self._thresholds(), self._split(self.threshold.grad), strict=True)
-        for weight, threshold, gradient in layers:
-            gradient -= _chain(weight, threshold)
+        layers = zip(self.training, gradients(self.training), self._thresholds(), strict=True)
+        for part, layer in zip(self._split(self.threshold.grad), layers, strict=True):
+            part -= _chain(*layer)
 
     def finalize(self) -> bool:
         """The weights above their thresholds become the weights: the same function."""
@@ -82,13 +84,14 @@ class DST(Method):
         return False
 
     def _refresh(self) -> None:
+        import torch
+
         layers = list(zip(self.training, self._thresholds(), self.sparse.views, strict=True))
-        kept = [_step(*layer) for layer in layers]
-        for layer, count in zip(layers, kept, strict=True):
-            weight, threshold, _ = layer
+        kept: list[float] = torch.stack([_step(*layer) for layer in layers]).tolist()
+        for (weight, threshold, sparse), count in zip(layers, kept, strict=True):
             if count <= STARVED * weight.numel():
                 threshold.zero_()
-                _step(*layer)
+                _step(weight, threshold, sparse)
 
     def _thresholds(self) -> list[Tensor]:
         return self._split(self.threshold.detach())
@@ -115,15 +118,14 @@ def _step(weight: Tensor, threshold: Tensor, sparse: Tensor) -> Tensor:
     return kept
 
 
-def _chain(weight: Parameter, threshold: Tensor) -> Tensor:
-    """Turn the gradient of w_eff into that of w; returns minus the gradient of the thresholds."""
+def _chain(weight: Tensor, found: Tensor, threshold: Tensor) -> Tensor:
+    """Turn the gradient of w_eff, `found`, into that of w; returns minus the gradient of the thresholds."""
     import torch
 
     from workers.flat import blocks
 
-    assert weight.grad is not None
     sums, lowest = [], -2.0 - 2.0 * torch.finfo(weight.dtype).eps
-    for w, gradient, t, size, x, line, slope in blocks(weight, weight.grad, threshold[:, None], scratch=4):
+    for w, gradient, t, size, x, line, slope in blocks(weight, found, threshold[:, None], scratch=4):
         torch.abs(w, out=size)
         torch.sub(size, t, out=x)
         torch.abs(x, out=line).mul_(-4.0).add_(2.0)

@@ -48,10 +48,11 @@ class GSM(Method):
     def adjust_gradients(self) -> None:
         """Only the k most salient weights keep their gradient."""
         from workers.selection import apply_masks, largest
+        from workers.swap import gradients
 
-        gradients = [weight.grad for weight in self.training if weight.grad is not None]
-        largest(self.training, self.k, self.active, times=gradients)
-        apply_masks(gradients, self.active.views)
+        found = gradients(self.training)
+        largest(self.training, self.k, self.active, times=found)
+        apply_masks(found, self.active.views)
 
     def finalize(self) -> bool:
         """Prune by magnitude to the target."""

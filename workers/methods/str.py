@@ -64,11 +64,11 @@ class STR(Method):
         import torch
 
         from workers.flat import blocks
+        from workers.swap import gradients
 
         sums = torch.zeros_like(self.threshold)
-        for weight, sparse, total in zip(self.training, self.sparse.views, sums, strict=True):
-            assert weight.grad is not None
-            for gradient, w, sign in blocks(weight.grad, sparse, scratch=1):
+        for whole, sparse, total in zip(gradients(self.training), self.sparse.views, sums, strict=True):
+            for gradient, w, sign in blocks(whole, sparse, scratch=1):
                 torch.sign(w, out=sign)
                 total += gradient.mul_(sign).sum()
                 gradient.mul_(sign)

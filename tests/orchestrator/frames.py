@@ -1,0 +1,58 @@
+"""Rows of `trials.parquet`, made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SETTINGS: dict[str, Any] = {
+    "sweep": "s",
+    "dataset": "digits",
+    "model": "resnet8",
+    "method": "imp",
+    "target_sparsity": 0.9,
+    "retrain_schedule": None,
+    "pretrain_epochs": 20,
+    "retrain_epochs": 0,
+    "phases": None,
+}
+
+
+def trials(values: Iterable[float | None], metric: str = "test_accuracy", **settings: Any) -> list[dict[str, Any]]:
+    """A row for each value, seeds 0, 1, ..."""
+    cell = {**SETTINGS, **settings}
+    cell["total_epochs"] = cell["pretrain_epochs"] + cell["retrain_epochs"]
+    return [{**cell, "trial": f"{cell}{seed}", "seed": seed, metric: value} for seed, value in enumerate(values)]
+
+
+def imp(values: Iterable[float | None], schedule: str, epochs: int = 1, sparsity: float = 0.9, **more: Any) -> Any:
+    retraining = {"retrain_schedule": schedule, "retrain_epochs": epochs, "target_sparsity": sparsity, "phases": 1}
+    return trials(values, **{**retraining, **more})
+
+
+def dense(values: Iterable[float], **more: Any) -> Any:
+    return trials(values, method="dense", target_sparsity=None, **more)
+
+
+def judged(
+    validation: Sequence[float | None],
+    test: Sequence[float],
+    reached: Sequence[float] | float | None = None,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Trials to choose among; they reach their target unless it is said what they reach, together or each."""
+    rows = trials(test, **more)
+    target = rows[0]["target_sparsity"]
+    each = reached if isinstance(reached, Sequence) else [(target or 0.0) if reached is None else reached] * len(rows)
+    pairs = zip(rows, validation, each, strict=True)
+    return [{**row, "validation_accuracy": value, "reached_sparsity": sparsity} for row, value, sparsity in pairs]
+
+
+def write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, name: str = "trials") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")
+    return folder
