@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -22,17 +23,17 @@ def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list
     """
     nonzero = [int(w.detach().count_nonzero()) for w in weights]
     room = nonzero if sum(nonzero) >= total else [w.numel() for w in weights]
-    shares = [float(w.numel() if allocation == "uniform" else sum(w.shape)) for w in weights]
+    shares = [w.numel() if allocation == "uniform" else sum(w.shape) for w in weights]
     return apportion(shares, room, total)
 
 
-def apportion(shares: Sequence[float], room: Sequence[int], total: int) -> list[int]:
+def apportion(shares: Sequence[int], room: Sequence[int], total: int) -> list[int]:
     """Whole numbers in proportion to `shares`, each at most its `room`, that add up to `total`."""
     full: set[int] = set()
     while True:
         rest = total - sum(room[i] for i in full)
-        scale = rest / (sum(share for i, share in enumerate(shares) if i not in full) or 1.0)
-        quotas = [room[i] if i in full else scale * share for i, share in enumerate(shares)]
+        scale = Fraction(rest, sum(share for i, share in enumerate(shares) if i not in full) or 1)
+        quotas = [Fraction(room[i]) if i in full else scale * share for i, share in enumerate(shares)]
         over = {i for i, quota in enumerate(quotas) if i not in full and quota >= room[i]}
         if not over:
             break

@@ -80,7 +80,10 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Found:
-    """How many scores are above a bracket, and those within it with their places in the buffer; NaN count as within."""
+    """How many scores are above a bracket, and those within it with their places in the buffer; NaN count as within.
+
+    The lower end is outside: it may be the zeros of what is pruned already, most of the weights.
+    """
 
     above: int
     values: Tensor
@@ -119,7 +122,7 @@ def _scan(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Foun
 
 def _scan_device(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Found:
     scores = torch.cat([part.sample(1) for part in parts])
-    places = (~((scores < low) | (scores > high))).nonzero().flatten()
+    places = (~((scores <= low) | (scores > high))).nonzero().flatten()
     torch.gt(scores, high, out=masks.whole)
     return _Found(int(masks.whole.count_nonzero()), scores[places], places)
 
@@ -136,7 +139,7 @@ def _scan_cpu(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _
             m = len(a[i : i + BLOCK])
             score = a[i : i + m] if b is None else np.multiply(a[i : i + m], b[i : i + m], out=scratch[:m])
             score = np.abs(score, out=scratch[:m])
-            outside, more = np.less(score, low, out=inside[:m]), np.greater(score, high, out=over[:m])
+            outside, more = np.less_equal(score, low, out=inside[:m]), np.greater(score, high, out=over[:m])
             out[start : start + m] = more
             above += int(np.count_nonzero(more))
             near = np.flatnonzero(np.equal(outside, more, out=outside))

@@ -464,9 +464,9 @@ def test_erk_fills_a_small_layer_and_gives_the_rest_to_the_others():
 
 
 def test_erk_counts_the_kernel_of_a_convolution():
-    """Shares are 1 + 2 + 3 + 3 = 9 and 2 + 2 = 4; of the 13 kept that is 9 of 18 and 4 of 4."""
-    weights = [torch.ones(1, 2, 3, 3), torch.ones(2, 2)]
-    assert [int(mask.sum()) for mask in magnitude_masks(weights, 9 / 22, "erk").views] == [9, 4]
+    """Shares are 1 + 2 + 3 + 3 = 9 and 2 + 4 = 6 of the 10 that are kept."""
+    weights = [torch.ones(1, 2, 3, 3), torch.ones(2, 4)]
+    assert [int(mask.sum()) for mask in magnitude_masks(weights, 16 / 26, "erk").views] == [6, 4]
 
 
 @pytest.mark.parametrize("allocation", ["uniform", "erk"])

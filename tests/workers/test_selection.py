@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from workers.allocation import apportion
 from workers.errors import UserError
 from workers.flat import Flat, blocks, memory
 from workers.selection import (
@@ -141,6 +142,11 @@ def test_every_allocation_keeps_the_same_number_and_leaves_pruned_what_is_pruned
         assert sum(int(mask.sum()) for mask in masks) == kept(n, sparsity)
         assert all(bool((mask[weight == 0] == 0).all()) for mask, weight in zip(masks, weights, strict=True))
         apply_masks(weights, masks)
+
+
+def test_ties_of_remainders_go_to_the_first_layer():
+    """Quotas 511 2/3, 2046 2/3 and 2046 2/3."""
+    assert apportion([576, 2304, 2304], [576, 2304, 2304], 4605) == [512, 2047, 2046]
 
 
 def test_random_pruning_draws_from_the_living_by_seed():

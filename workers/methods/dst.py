@@ -133,7 +133,7 @@ def _chain(weight: Tensor, found: Tensor, threshold: Tensor) -> Tensor:
         # Past |x| = 1 the line falls below -2, and the slope is 0.
         torch.ops.aten.threshold_backward.grad_input(slope, line, lowest, grad_input=slope)
         slope.mul_(gradient)
-        sums.append(torch.linalg.vecdot(slope, w))
+        sums.append(torch.mul(slope, w, out=line).sum(1))
         torch.gt(x, 0.0, out=x)
         gradient.mul_(x).addcmul_(slope, size)
     return torch.cat(sums)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 from workers.methods import phases
@@ -88,7 +89,9 @@ class STR(Method):
 
         from workers.flat import blocks
 
-        least = self.threshold.detach().sigmoid().tolist()
+        least: list[float] = self.threshold.detach().sigmoid().tolist()
+        if any(map(isnan, least)):
+            raise FloatingPointError("the thresholds have become NaN")
         for weight, sparse, threshold in zip(self.training, self.sparse.views, least, strict=True):
             for w, out in blocks(weight, sparse):
                 torch.ops.aten.softshrink.out(w, threshold, out=out)
