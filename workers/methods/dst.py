@@ -124,16 +124,18 @@ def _chain(weight: Tensor, found: Tensor, threshold: Tensor) -> Tensor:
 
     from workers.flat import blocks
 
-    sums, lowest = [], -2.0 - 2.0 * torch.finfo(weight.dtype).eps
-    for w, gradient, t, size, x, line, slope in blocks(weight, found, threshold[:, None], scratch=4):
+    sums, half = [], weight.new_tensor(0.5)
+    past_one = 1.0 + torch.finfo(weight.dtype).eps
+    for w, gradient, t, size, x, slope in blocks(weight, found, threshold[:, None], scratch=3):
         torch.abs(w, out=size)
         torch.sub(size, t, out=x)
-        torch.abs(x, out=line).mul_(-4.0).add_(2.0)
-        torch.clamp_min(line, 0.4, out=slope)
-        # Past |x| = 1 the line falls below -2, and the slope is 0.
-        torch.ops.aten.threshold_backward.grad_input(slope, line, lowest, grad_input=slope)
+        # A quarter of step'(x), multiplied by the gradient of w_eff.
+        torch.abs(x, out=slope)
+        torch.sub(half, slope, out=slope)
+        torch.ops.aten.threshold.out(slope, 0.1, 0.1, out=slope)
+        torch.ops.aten.hardtanh_backward.grad_input(slope, x, -past_one, past_one, grad_input=slope)
         slope.mul_(gradient)
-        sums.append(torch.mul(slope, w, out=line).sum(1))
-        torch.gt(x, 0.0, out=x)
-        gradient.mul_(x).addcmul_(slope, size)
-    return torch.cat(sums)
+        torch.ops.aten.threshold_backward.grad_input(gradient, x, 0.0, grad_input=gradient)
+        gradient.addcmul_(slope, size, value=4.0)
+        sums.append(torch.mul(slope, w, out=x).sum(1))
+    return torch.cat(sums).mul_(4.0)
