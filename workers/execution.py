@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -17,7 +17,7 @@ from torch import nn
 
 from workers import checkpoint, data, measure, methods, models, schedules, selection, training
 from workers.checkpoint import Progress
-from workers.data.base import Dataset, Split, evaluation_batches, iterations, train_batches
+from workers.data.base import Dataset, SplitName
 from workers.errors import Diverged
 from workers.flat import Flat
 from workers.host import Where, describe_device
@@ -55,8 +55,8 @@ class Execution:
         torch.set_num_threads(where.threads)
         self.peak_memory = measure.PeakMemory(self.device)
         self.dtype = DTYPES[self.train.precision]
-        self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device)
-        self.iterations = iterations(self.dataset, self.train.batch_size)
+        self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device, where.loaders)
+        self.iterations = self.dataset.iterations(self.train.batch_size)
         self.model = self._new_model()
         self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
         self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
@@ -100,7 +100,7 @@ class Execution:
     def _begin(self) -> None:
         if isinstance(self.stage, PruneStage):
             self.progress.pruned = self._prune(self.stage)
-            self.progress.curve.append(self._curve_row(0, self._evaluate(self.dataset.validation)))
+            self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
 
     def _prune(self, stage: PruneStage) -> dict[str, float | None]:
         """Load the parent's network, prune it, and measure what is left before retraining."""
@@ -114,7 +114,7 @@ class Execution:
         self.method.hold(masks)
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is
             self._recalibrate()
-        before, after = parent["metrics"]["test_accuracy"], self._evaluate(self.dataset.test).accuracy
+        before, after = parent["metrics"]["test_accuracy"], self._evaluate("test").accuracy
         instability = (before - after) / before if before else None
         return {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
 
@@ -148,9 +148,9 @@ class Execution:
         score = self._train_epoch(lr, first)
         progress.epoch += 1
         _require_finite("training", score, progress.epoch)
-        progress.images += len(self.dataset.train.targets)
+        progress.images += self.dataset.count("train")
         self._sparsify()
-        validation = self._evaluate(self.dataset.validation)
+        validation = self._evaluate("validation")
         _require_finite("validation", validation, progress.epoch)
         progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
         progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
@@ -187,7 +187,7 @@ class Execution:
 
     def _train_batches(self, seed: int, epoch: int) -> Batches:
         size, augment = self.train.batch_size, self.train.augment
-        return train_batches(self.dataset, seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
+        return self.dataset.train_batches(seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
 
     def _recalibrate(self) -> None:
         """On batches of a stream of its own: the order of the training data must not change."""
@@ -196,8 +196,8 @@ class Execution:
             batches = self._train_batches(seed, epoch)
             training.recalibrate(self.model, self.method, batches)
 
-    def _evaluate(self, split: Split) -> Score:
-        batches = evaluation_batches(self.dataset, split, batch_size=EVALUATION_BATCH, dtype=self.dtype)
+    def _evaluate(self, split: SplitName) -> Score:
+        batches = self.dataset.evaluation_batches(split, batch_size=EVALUATION_BATCH, dtype=self.dtype)
         return training.evaluate(self.model, self.method, batches)
 
     def _curve_row(
@@ -252,7 +252,7 @@ class Execution:
         }
 
     def _scores(self) -> dict[str, float | None]:
-        scores = {name: self._evaluate(getattr(self.dataset, name)) for name in ("train", "validation", "test")}
+        scores = {name: self._evaluate(name) for name in get_args(SplitName)}
         metrics = {f"{name}_{kind}": getattr(s, kind) for name, s in scores.items() for kind in ("accuracy", "loss")}
         return {**metrics, "test_accuracy_top5": scores["test"].top5}
 

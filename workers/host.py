@@ -17,12 +17,14 @@ class Where:
     """Where and how a stage runs: all that does not change its numbers.
 
     A checkpoint is written at the first epoch end after `checkpoint_seconds` of work, so that its cost is bounded and
-    a killed process loses that long or one epoch, whichever is longer.
+    a killed process loses that long or one epoch, whichever is longer. `loaders` processes decode the images of
+    datasets that do not fit in memory; with 0 the training process does so itself.
     """
 
     data_folder: str = "data"
     device: str = "auto"
     threads: int = 1
+    loaders: int = 0
     checkpoint_seconds: float = 1.0
     provenance: Mapping[str, str | None] = field(default_factory=dict)
 

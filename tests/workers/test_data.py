@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy, pad
 from torchvision import datasets
 
 from workers import data, models
-from workers.data import base, cifar
-from workers.data.base import Dataset, Split, evaluation_batches, train_batches
+from workers.data import cifar, memory
+from workers.data.memory import InMemory, Split
 from workers.errors import UserError
 from workers.registry import load
 
@@ -34,19 +34,19 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def dataset(name: str, **options: object) -> Dataset:
+def dataset(name: str, **options: object) -> InMemory:
     return data.load(data.choose(name, options), "unused")
 
 
-def numbered(count: int = 10, *, padding: int = 0, flip: bool = False) -> Dataset:
+def numbered(count: int = 10, *, padding: int = 0, flip: bool = False) -> InMemory:
     """Images [2, 3, 4] whose pixels all differ; the target is the image's number. Not normalised."""
     images = (torch.arange(count * 24) % 251).to(torch.uint8).view(count, 2, 3, 4)
     split = Split(images, torch.arange(count))
-    return Dataset("numbered", split, split, split, count, torch.zeros(2), torch.ones(2), padding, flip)
+    return InMemory("numbered", split, split, split, count, torch.zeros(2), torch.ones(2), padding, flip)
 
 
-def epoch_of(given: Dataset, *, seed: int = 0, epoch: int = 0, batch_size: int = 4, augment: bool = False) -> Split:
-    batches = train_batches(given, seed=seed, epoch=epoch, batch_size=batch_size, augment=augment)
+def epoch_of(given: InMemory, *, seed: int = 0, epoch: int = 0, batch_size: int = 4, augment: bool = False) -> Split:
+    batches = given.train_batches(seed=seed, epoch=epoch, batch_size=batch_size, augment=augment)
     images, targets = zip(*batches, strict=True)
     return Split(torch.cat(images), torch.cat(targets))
 
@@ -81,7 +81,7 @@ def test_training_images_have_mean_zero_and_deviation_one(name: str) -> None:
 
 def test_channel_statistics_by_hand() -> None:
     images = torch.tensor([[[[1, 3]], [[0, 255]]], [[[5, 7]], [[255, 0]]]], dtype=torch.uint8)
-    mean, std = base.channel_statistics(images)
+    mean, std = memory.channel_statistics(images)
     assert mean.tolist() == [4.0, 127.5]
     assert std.tolist() == pytest.approx([5**0.5, 127.5])
 
@@ -93,16 +93,16 @@ def test_a_dataset_is_loaded_once() -> None:
 
 def test_validation_is_a_tenth_drawn_by_a_fixed_seed() -> None:
     images, targets = torch.zeros(20, 1, 1, 1, dtype=torch.uint8), torch.arange(20)
-    train, validation = base.split_validation(images, targets)
+    train, validation = memory.split_validation(images, targets)
     assert validation.targets.tolist() == [1, 18]
     assert train.targets.tolist() == [0, *range(2, 18), 19]
 
 
 def test_every_image_comes_once_with_its_target_and_the_last_batch_is_smaller() -> None:
-    sizes = [len(t) for _, t in train_batches(numbered(), seed=0, epoch=0, batch_size=4, augment=False)]
+    sizes = [len(t) for _, t in numbered().train_batches(seed=0, epoch=0, batch_size=4, augment=False)]
     assert sizes == [4, 4, 2]
-    assert base.iterations(numbered(), 4) == 3
-    assert base.iterations(numbered(), 5) == 2
+    assert numbered().iterations(4) == 3
+    assert numbered().iterations(5) == 2
     assert sorted(order(0, 0)) == list(range(10))
     seen = epoch_of(numbered())
     assert torch.equal(seen.images, numbered().train.images[seen.targets].float())
@@ -156,7 +156,7 @@ def test_augmented_images_are_all_crops_and_flips_equally_often(padding: int, fl
 
 def test_batches_are_normalised_by_channel() -> None:
     given = replace(numbered(), mean=torch.tensor([4.0, 2.0]), std=torch.tensor([2.0, 8.0]))
-    images, _ = next(evaluation_batches(given, given.test, batch_size=3))
+    images, _ = next(given.evaluation_batches("test", batch_size=3))
     assert images[0, 0, 2].tolist() == [2.0, 2.5, 3.0, 3.5]
     assert images[0, 1, 0].tolist() == [1.25, 1.375, 1.5, 1.625]
 
@@ -164,23 +164,22 @@ def test_batches_are_normalised_by_channel() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_round_the_exact_image_once(dtype: torch.dtype) -> None:
     given = replace(numbered(), mean=torch.tensor([125.3, 113.9]), std=torch.tensor([63.0, 66.7]))
-    exact, _ = next(train_batches(given, seed=0, epoch=0, batch_size=4, augment=False))
-    images, _ = next(train_batches(given, seed=0, epoch=0, batch_size=4, augment=False, dtype=dtype))
+    exact, _ = next(given.train_batches(seed=0, epoch=0, batch_size=4, augment=False))
+    images, _ = next(given.train_batches(seed=0, epoch=0, batch_size=4, augment=False, dtype=dtype))
     assert images.dtype == dtype
     assert torch.equal(images, exact.to(dtype))
 
 
 @pytest.mark.parametrize("augment", [True, False])
-def test_memory_layout_is_as_asked(augment: bool) -> None:
+def test_memory_layout_is_channels_last(augment: bool) -> None:
     given = numbered(padding=1, flip=True)
-    for channels_last, layout in ((True, torch.channels_last), (False, torch.contiguous_format)):
-        batches = train_batches(given, seed=0, epoch=0, batch_size=4, augment=augment, channels_last=channels_last)
-        assert all(images.is_contiguous(memory_format=layout) for images, _ in batches)
+    batches = given.train_batches(seed=0, epoch=0, batch_size=4, augment=augment)
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
 
 
 def test_evaluation_goes_through_a_split_in_order() -> None:
     given = numbered(padding=1, flip=True)
-    images, targets = zip(*evaluation_batches(given, given.test, batch_size=4), strict=True)
+    images, targets = zip(*given.evaluation_batches("test", batch_size=4), strict=True)
     assert torch.cat(targets).tolist() == list(range(10))
     assert torch.equal(torch.cat(images), numbered().test.images.float())
     assert torch.equal(given.test.images, numbered().test.images)
@@ -277,11 +276,11 @@ def test_synthetic_classes_can_be_learned_in_spite_of_augmentation() -> None:
     model = models.build(models.choose("resnet8", {}), given.shape, given.classes)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     for epoch in range(4):
-        for images, targets in train_batches(given, seed=0, epoch=epoch, batch_size=64, augment=True):
+        for images, targets in given.train_batches(seed=0, epoch=epoch, batch_size=64, augment=True):
             optimizer.zero_grad()
             cross_entropy(model(images), targets).backward()
             optimizer.step()
-    images, targets = next(evaluation_batches(given, given.test, batch_size=200))
+    images, targets = next(given.evaluation_batches("test", batch_size=200))
     assert (model.eval()(images).argmax(1) == targets).float().mean() > 0.7
 
 

@@ -22,7 +22,6 @@ from torch.nn import functional
 
 from tests.cases import RESNET, TINY, TRAIN
 from workers import checkpoint, data, methods, models
-from workers.data.base import evaluation_batches, train_batches
 from workers.host import Where
 from workers.run import run_stage
 from workers.seeding import derive
@@ -87,14 +86,8 @@ class Reference:
     # Training.
 
     def batches(self, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        return train_batches(
-            self.dataset,
-            seed=seed,
-            epoch=self.epochs_over,
-            batch_size=32,
-            augment=True,
-            dtype=torch.float64,
-            channels_last=False,
+        return self.dataset.train_batches(
+            seed=seed, epoch=self.epochs_over, batch_size=32, augment=True, dtype=torch.float64
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -134,8 +127,7 @@ class Reference:
     @torch.no_grad()
     def validation_loss(self) -> float:
         self.model.eval()
-        split = self.dataset.validation
-        batches = evaluation_batches(self.dataset, split, batch_size=256, dtype=torch.float64, channels_last=False)
+        batches = self.dataset.evaluation_batches("validation", batch_size=256, dtype=torch.float64)
         [(inputs, targets)] = batches
         return functional.cross_entropy(self.forward(inputs), targets).item()
 

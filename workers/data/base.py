@@ -1,170 +1,83 @@
-"""Datasets in memory, and batches out of them.
-
-Images stay uint8 until they are needed, so that CIFAR-10 takes 184 MB and may live on the accelerator. A batch costs a
-few multi-image operations and no loop over images.
-"""
+"""What a dataset is: three splits, and batches out of them on one device."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from math import prod
+from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+SplitName = Literal["train", "validation", "test"]
 
 SPLIT_SEED = 0
 """Draws the validation images of every dataset. Never a trial's seed: all trials are judged on the same images."""
 
-CHUNK_VALUES = 2**20
-"""Batches are prepared together up to this many values: tiny images are bound by the number of operations, while
-large ones would fall out of the cache."""
 
+class Dataset(ABC):
+    """A classification dataset; the order of its images and their augmentation are functions of (seed, epoch) alone.
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images (uint8 [N, C, H, W]) and their classes (int64 [N])."""
-
-    images: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def to(self, device: torch.device | str) -> Split:
-        """The same on another device."""
-        return Split(self.images.to(device), self.targets.to(device))
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A classification dataset in memory.
-
-    `mean` and `std` [C] are in units of the uint8 images. Augmentation is a random crop out of the image with `padding`
-    zeros around it and, with `flip`, a mirror image every other time.
+    `shape` is (channels, height, width) of the images that a network sees.
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
     classes: int
-    mean: Tensor
-    std: Tensor
-    padding: int = 0
-    flip: bool = False
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
 
-    def to(self, device: torch.device | str) -> Dataset:
-        """The same on another device; batches are made where the dataset is."""
-        splits = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
-        return replace(self, **splits, mean=self.mean.to(device), std=self.std.to(device))
+    @abstractmethod
+    def count(self, split: SplitName) -> int:
+        """How many images a split has."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str, processes: int = 0) -> Dataset:
+        """The same with batches on another device; a dataset that decodes files does so in `processes` of its own."""
+
+    @abstractmethod
+    def train_batches(
+        self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
+    ) -> Batches:
+        """One epoch of (images [B, C, H, W], targets int64 [B]), normalised, in channels-last layout, on the device.
+
+        Order and augmentation are functions of (seed, epoch) alone, on every device and for any number of processes; a
+        negative epoch gives a stream of its own. Without `augment` the order is the same. The last batch may be
+        smaller. Images are normalised in float32 and then rounded to `dtype`.
+        """
+
+    @abstractmethod
+    def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
+        """A split in its own order, as `train_batches` but never augmented."""
+
+    def iterations(self, batch_size: int) -> int:
+        """Batches per epoch; the last one may be smaller."""
+        return -(-self.count("train") // batch_size)
 
 
-def split_validation(
-    images: Tensor, targets: Tensor, *, fraction: float = 0.1, seed: int = SPLIT_SEED
-) -> tuple[Split, Split]:
-    """Training and validation split; `fraction` of the images, rounded, go to validation, in their own order."""
+def split_indices(count: int, *, fraction: float = 0.1, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:
+    """Indices of the images to train on, and of those to validate on: `fraction` of them, rounded. Both ascend."""
     # numpy promises that this stream never changes, torch does not.
-    order = np.random.RandomState(seed).permutation(len(targets))
-    count = round(fraction * len(targets))
-    validation, train = (torch.from_numpy(np.sort(part)) for part in np.split(order, [count]))
-    return Split(images[train], targets[train]), Split(images[validation], targets[validation])
+    order = np.random.RandomState(seed).permutation(count)
+    validation, train = (torch.from_numpy(np.sort(part)) for part in np.split(order, [round(fraction * count)]))
+    return train, validation
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [C] of uint8 images [N, C, H, W]."""
-    # Counted by value, every sum is of integers and exact: the number of threads cannot change a bit of the result.
-    channels = images.transpose(0, 1).flatten(1)
-    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
-    values = torch.arange(256, dtype=torch.float64)
-    mean = counts @ values / counts.sum(1)
-    variance = counts @ values.square() / counts.sum(1) - mean.square()
-    return mean.float(), variance.sqrt().float()
-
-
-def iterations(dataset: Dataset, batch_size: int) -> int:
-    """Batches per epoch; the last one may be smaller."""
-    return -(-len(dataset.train) // batch_size)
-
-
-def train_batches(
-    dataset: Dataset,
-    *,
-    seed: int,
-    epoch: int,
-    batch_size: int,
-    augment: bool,
-    dtype: torch.dtype = torch.float32,
-    channels_last: bool = True,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (images [B, C, H, W], targets [B]), normalised, on the dataset's device.
-
-    Order and augmentation are functions of (seed, epoch) alone, on every device; a negative epoch gives a stream of its
-    own. Without `augment` the order is the same.
-    """
-    images, targets = dataset.train.images, dataset.train.targets
-    generator = _generator(seed, epoch)
-    order = torch.randperm(len(targets), generator=generator).to(images.device)
-    crops = torch.randint(2 * dataset.padding + 1, (2, len(targets)), generator=generator).to(images.device)
-    flips = (torch.rand(len(targets), generator=generator) < 0.5).to(images.device)
-    for part in _chunks(len(targets), batch_size, prod(dataset.shape)):
-        chunk = images.index_select(0, order[part])
-        if augment and dataset.padding:
-            chunk = _cropped(chunk, crops[:, part], dataset.padding)
-        if augment and dataset.flip:
-            chunk = torch.where(flips[part, None, None, None], chunk.flip(3), chunk)
-        chunk = _normalised(chunk, dataset, dtype, channels_last)
-        yield from _batches(chunk, targets[order[part]], batch_size)
-
-
-def evaluation_batches(
-    dataset: Dataset,
-    split: Split,
-    *,
-    batch_size: int,
-    dtype: torch.dtype = torch.float32,
-    channels_last: bool = True,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One of the dataset's splits in its own order as (images, targets), normalised and never augmented."""
-    for part in _chunks(len(split), batch_size, prod(dataset.shape)):
-        chunk = _normalised(split.images[part], dataset, dtype, channels_last)
-        yield from _batches(chunk, split.targets[part], batch_size)
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """A hash, since neighbouring seeds must not share neighbouring epochs (seed + epoch would)."""
     digest = hashlib.sha256(f"{seed} {epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
-def _chunks(count: int, batch_size: int, values: int) -> Iterator[slice]:
-    """Slices of whole batches that are prepared together; `values` is the size of one image."""
-    step = batch_size * max(1, CHUNK_VALUES // (batch_size * values))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+def normalised(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 images [B, C, H, W] less `mean` [C] over `std` [C], channels-last.
 
-
-def _batches(images: Tensor, targets: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(images, batch_size), torch.split(targets, batch_size), strict=True)
-
-
-def _cropped(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
-    """Each image cut out of its padded self at its own `offsets` [2, B], each in 0 .. 2 padding."""
-    height, width = images.shape[2:]
-    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]
-
-
-def _normalised(images: Tensor, dataset: Dataset, dtype: torch.dtype, channels_last: bool) -> Tensor:
-    """In float32 first: a half-precision mean would shift every image."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    values = images.to(torch.float32, memory_format=layout)
-    return values.sub_(dataset.mean[:, None, None]).div_(dataset.std[:, None, None]).to(dtype)
+    In float32 first: a half-precision mean would shift every image.
+    """
+    values = images.to(torch.float32, memory_format=torch.channels_last)
+    return values.sub_(mean[:, None, None]).div_(std[:, None, None]).to(dtype)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workers.data.base import Dataset, Split, channel_statistics, split_validation
+from workers.data.memory import InMemory, Split, channel_statistics, split_validation
 
 TEST_IMAGES = 397
 
 
-def digits(folder: str) -> Dataset:
+def digits(folder: str) -> InMemory:
     """1,797 images of 8x8 with values 0 to 16; `folder` is not used, scikit-learn brings the images.
 
     The last 397 are the test set. Neighbours in the file come from the same hand, so a random split would test on
@@ -24,7 +24,7 @@ def digits(folder: str) -> Dataset:
     train, validation = split_validation(every[:-TEST_IMAGES], classes[:-TEST_IMAGES])
     test = Split(every[-TEST_IMAGES:], classes[-TEST_IMAGES:])
     mean, std = channel_statistics(train.images)
-    return Dataset("digits", train, validation, test, 10, mean, std, padding=1)
+    return InMemory("digits", train, validation, test, 10, mean, std, padding=1)
 
 
 def _file() -> Path:

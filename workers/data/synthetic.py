@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workers.data.base import Dataset, Split, channel_statistics, split_validation
+from workers.data.memory import InMemory, Split, channel_statistics, split_validation
 from workers.errors import UserError
 
 SEED = 20231
@@ -19,7 +19,7 @@ def synthetic(
     classes: int = 10,
     images: int = 5000,
     test_images: int = 1000,
-) -> Dataset:
+) -> InMemory:
     """Images that show their class's coarse pattern under a little noise; the same ones every time.
 
     `shape` is (channels, height, width); `images` are training and validation together. Augmented as CIFAR is, with
@@ -32,7 +32,7 @@ def synthetic(
     test = _images(patterns, test_images, generator)
     train, validation = split_validation(known.images, known.targets)
     mean, std = channel_statistics(train.images)
-    return Dataset("synthetic", train, validation, test, classes, mean, std, padding=shape[1] // 8, flip=True)
+    return InMemory("synthetic", train, validation, test, classes, mean, std, padding=shape[1] // 8, flip=True)
 
 
 def _patterns(shape: tuple[int, ...], classes: int, generator: torch.Generator) -> Tensor:
