@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workers import models
 from workers.host import describe_device
@@ -37,8 +37,10 @@ from workers.methods import METHODS, method_class
 from workers.methods.base import Method
 from workers.methods.dpf import DPF
 from workers.methods.gmp import GMP
+from workers.precision import set_backends
 from workers.selection import magnitude_masks
 from workers.spec import TrainSpec
+from workers.training import Network as Computed
 from workers.training import make_optimizer, train_epoch
 
 SPARSITY, LR, GOAL = 0.9, 0.01, 0.97
@@ -98,24 +100,6 @@ class Setting:
         return f"{shown}, {layout}, load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs"
 
 
-class Autocast(nn.Module):
-    """A model that computes in bf16.
-
-    Around the forward pass alone: a context around the epoch would compute with the bf16 copies of the weights that it
-    caches in its first iteration, and would reach into the methods' arithmetic.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits in float32."""
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            logits: Tensor = self.model(x)
-        return logits.float()
-
-
 class Trainer:
     """A method late in the training of a network of its own."""
 
@@ -123,11 +107,12 @@ class Trainer:
         self.name, self.network, self.setting = name, NETWORKS[key], setting
         self.batch = setting.batch or self.network.batch[setting.device.type == "cuda"]
         torch.manual_seed(0)
-        model = setting.place(models.build(models.choose(key, {}), self.network.shape, self.network.classes))
-        self.model = Autocast(model) if setting.precision == "bf16" else model
+        self.model = setting.place(models.build(models.choose(key, {}), self.network.shape, self.network.classes))
+        train = TrainSpec(lr=LR, batch_size=self.batch, precision=setting.precision)
+        self.computed = Computed(self.model, train, setting.device)
         self.method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
         self.method.attach(self.model, SPARSITY, self.network.epochs, self.network.images // self.batch)
-        self.optimizer = self.method.optimizer = make_optimizer(self.model, self.method, TrainSpec(lr=LR))
+        self.optimizer = self.method.optimizer = make_optimizer(self.model, self.method, train)
         self.weights = list(self.method.weights.values())
         self.late = self.network.epochs * 7 // 8 * self.method.iterations // 16 * 16
 
@@ -159,7 +144,7 @@ class Trainer:
         return 0
 
     def train(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-        score = train_epoch(self.model, self.method, self.optimizer, batches, lambda k: LR, self.late)
+        score = train_epoch(self.computed, self.method, self.optimizer, batches, lambda k: LR, self.late)
         assert math.isfinite(score.loss), f"{self.name} diverged"
 
     def seconds(self, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
@@ -399,6 +384,7 @@ def draw_seconds(ax: Any, results: Sequence[Work]) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Measure, print each table as it is ready, write what was asked for."""
+    set_backends(given.precision)
     setting = Setting(torch.device(given.device), given.precision, given.channels_last, given.batch)
     throughput: list[Throughput] = []
     work: list[Work] = []
@@ -426,7 +412,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: 128 for ResNet-56; for ResNet-50 4, on a GPU 256")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch; the hooks take one")
-    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
+    parser.add_argument("--precision", choices=["float32", "tf32", "bfloat16"], default="float32")
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--output", type=Path, help="a folder for methods.md, methods.svg and methods.png")
     run(parser.parse_args())

@@ -44,7 +44,10 @@ def lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
         return
     for summary, group in groupby(rows, key=lambda row: row["summary"]):
         yield from textwrap.wrap(summary, width)
-        yield from _group_lines(list(group), width)
+        for _, alike in groupby(group, key=lambda row: tuple(row["options"])):
+            yield from _group_lines(list(alike), width)
+    if kind == "models":
+        yield from textwrap.wrap(_summary("workers.models.timm_models"), width)
 
 
 def _method(name: str) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def _method_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
 
 
 def _group_lines(group: list[dict[str, Any]], width: int) -> Iterator[str]:
-    """The names that share a summary, then their options, whose defaults may differ by the name."""
+    """Names that have the same options, then these, whose defaults may differ by the name."""
     names = ", ".join(row["name"] for row in group)
     yield from textwrap.wrap(names, width, initial_indent="  ", subsequent_indent="  ")
     for option, value in group[0]["options"].items():

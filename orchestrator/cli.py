@@ -13,10 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator import catalogue, show
+from orchestrator import catalogue, datasets, show
 from orchestrator.driver import Options, known, recall, require, run_sweep
 from orchestrator.plan import as_json, estimate, make_plan
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
+from workers.data import DATASETS
 from workers.errors import UserError
 from workers.store import Damaged, Store
 
@@ -57,6 +58,10 @@ DataOption = Annotated[
 ]
 DeviceOption = Annotated[
     str, typer.Option(metavar="DEVICE", help="auto (a GPU where trials get one), cpu, cuda or cuda:N.")
+]
+LoadersOption = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="Processes that decode images, for each trial; a CPU each."),
 ]
 AddressOption = Annotated[
     str | None,
@@ -125,10 +130,11 @@ def run(
     store: StoreOption = "results",
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
+    loaders: LoadersOption = 0,
     address: AddressOption = None,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
-    _run(read_sweep(sweep), Store(store), Options(address, str(data_dir), device))
+    _run(read_sweep(sweep), Store(store), Options(address, str(data_dir), device, loaders))
 
 
 @app.command()
@@ -139,11 +145,12 @@ def resume(
     store: StoreOption = "results",
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
+    loaders: LoadersOption = 0,
     address: AddressOption = None,
 ) -> None:
     """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
     opened = Store(store)
-    _run(require(name, opened), opened, Options(address, str(data_dir), device))
+    _run(require(name, opened), opened, Options(address, str(data_dir), device, loaders))
 
 
 def _run(sweep: Sweep, store: Store, options: Options) -> None:
@@ -273,6 +280,31 @@ def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), 
         show.checks(console, found)
     if any(check.state == "no" for check in found):
         raise typer.Exit(FAILED)
+
+
+data_app = typer.Typer(help="Fetch and check datasets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DatasetName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="A dataset's name.", show_default=False, autocompletion=lambda: list(DATASETS)),
+]
+
+
+@data_app.command()
+def fetch(name: DatasetName, data_dir: DataOption = Path("data")) -> None:
+    """Download a dataset, or what is missing or damaged of it."""
+    print(datasets.fetch(name, str(data_dir)))
+
+
+@data_app.command()
+def check(name: DatasetName, data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
+    """Show a dataset's images, and whether its files are whole. Exit code 2 when they are not."""
+    found = datasets.check(name, str(data_dir))
+    if as_json_:
+        print(show.as_json(found))
+    else:
+        print("\n".join(datasets.lines(found)))
 
 
 def _sweep(name: str, store: Store) -> Sweep:

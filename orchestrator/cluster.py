@@ -49,22 +49,24 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
-def slots(resources: Resources) -> int:
+def request(resources: Resources, loaders: int) -> dict[str, float]:
+    """What Ray is asked for: each process that decodes images occupies a core, beside those of the training."""
+    return {"cpu": resources.cpus + loaders, "gpu": resources.gpus}
+
+
+def slots(resources: Resources, loaders: int = 0) -> int:
     """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    fits = [_fit(node, resources) for node in nodes]
+    wanted = {name.upper(): amount for name, amount in request(resources, loaders).items() if amount}
+    fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
     if not any(fits):
         there = "; ".join(sorted({_describe(node) for node in nodes}))
+        more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
         raise UserError(
-            f"resources: no node can hold a trial with cpus: {resources.cpus:g}, gpus: {resources.gpus:g}; "
-            f"the cluster has {there}. Lower `resources` in the sweep file"
+            f"resources: no node can hold a trial with cpus: {resources.cpus:g}, gpus: {resources.gpus:g}{more}; "
+            f"the cluster has {there}. Lower `resources` in the sweep file{remedy}"
         )
     return sum(fits)
-
-
-def _fit(node: dict[str, float], resources: Resources) -> int:
-    wanted = {"CPU": resources.cpus, "GPU": resources.gpus}
-    return min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items() if amount)
 
 
 def _describe(node: dict[str, float]) -> str:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from orchestrator import datasets
 from orchestrator.progress import size
 from orchestrator.provenance import PACKAGES
 from workers import data
@@ -92,7 +93,7 @@ def _datasets(folder: Path) -> Iterator[Check]:
     """Present or not; absent is no fault, a sweep may not need it."""
     for name in data.DATASETS:
         try:
-            data.load(data.choose(name, {}), str(folder))
+            datasets.present(name, str(folder))
         except UserError as error:
             yield Check(name, "absent", str(error))
         except BROKEN as error:

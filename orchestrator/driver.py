@@ -34,6 +34,7 @@ class Options:
     address: str | None = None
     data_folder: str = "data"
     device: str = "auto"
+    loaders: int = 0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -67,12 +68,13 @@ def _execute(plan: Plan, store: Store, options: Options, console: Console, colle
     where = Where(
         data_folder=str(Path(options.data_folder).absolute()),
         device=options.device,
+        loaders=options.loaders,
         provenance={"commit": provenance(Path.cwd()).commit},
     )
     with cluster.cluster(options.address):
         from orchestrator import tune
 
-        slots = cluster.slots(plan.sweep.resources)
+        slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:
 
             def tell(event: Event) -> None:

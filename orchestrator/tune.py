@@ -22,6 +22,7 @@ from ray.tune import Callback, Trainable, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from orchestrator.cluster import request
 from orchestrator.events import Blocked, Failed, Finished, Listener, Progressed, Started, Tick
 from orchestrator.plan import Plan
 from orchestrator.sweep import Resources
@@ -174,7 +175,7 @@ def execute(
     Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
     """
     where = _at_home(where, plan.sweep.resources)
-    worker = tune.with_resources(trainable, _request(plan.sweep.resources))
+    worker = tune.with_resources(trainable, request(plan.sweep.resources, where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
     stages = ReadyStages(plan, store, where, tell)
     with _environment(settings), _quiet(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
@@ -197,10 +198,6 @@ def _at_home(where: Where, resources: Resources) -> Where:
     auto = "cuda" if resources.gpus else "cpu"
     device = auto if where.device == "auto" else where.device
     return replace(where, threads=max(1, int(resources.cpus)), device=device)
-
-
-def _request(resources: Resources) -> dict[str, float]:
-    return {"cpu": resources.cpus, "gpu": resources.gpus}
 
 
 def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:

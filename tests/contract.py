@@ -14,7 +14,7 @@ from workers.methods.base import Method
 from workers.run import run_stage
 from workers.spec import Stage, TrainSpec, path
 from workers.store import NETWORK, Store
-from workers.training import Score, make_optimizer, train_epoch
+from workers.training import Network, Score, make_optimizer, train_epoch
 
 TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
 ITERATIONS = 6
@@ -23,6 +23,18 @@ ITERATIONS = 6
 def run(stage: Stage, store: Store, *, checkpoint_seconds: float = 1e9) -> None:
     for each in path(stage):
         list(run_stage(each, store, Where(checkpoint_seconds=checkpoint_seconds)))
+
+
+def resumed_after(stop: int, stage: Stage, store: Store) -> None:
+    """Leave the stage after that many epochs, and begin again from what is in the store."""
+    for ancestor in path(stage)[:-1]:
+        run(ancestor, store)
+    stepped = run_stage(stage, store, Where(checkpoint_seconds=0))
+    for _ in range(stop):
+        next(stepped)
+    del stepped
+    assert store.result(stage.key) is None
+    run(stage, store, checkpoint_seconds=0)
 
 
 def numbers(stage: Stage, store: Store) -> dict[str, object]:
@@ -70,15 +82,18 @@ def batches(count: int = ITERATIONS, dtype: torch.dtype = torch.float32) -> Iter
 class Training:
     """A method on a network, without datasets, stages and stores."""
 
-    def __init__(self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4) -> None:
-        self.method, self.model, self.epochs = method, model, epochs
-        train = TrainSpec(epochs=epochs, lr=0.05)
+    def __init__(
+        self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4, precision: str = "float32"
+    ) -> None:
+        self.method, self.epochs = method, epochs
+        train = TrainSpec(epochs=epochs, lr=0.05, precision=precision)
+        self.network = Network(model, train, torch.device("cpu"))
         method.attach(model, sparsity, epochs, ITERATIONS)
         self.optimizer = method.optimizer = make_optimizer(model, method, train)
 
     def epoch(self, number: int, **options: Any) -> Score:
         score = train_epoch(
-            self.model, self.method, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
+            self.network, self.method, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
         )
         self.method.after_epoch(number)
         return score

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from inspect import getdoc
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,12 +29,18 @@ from workers.data import DATASETS
 from workers.methods import METHODS, method_class
 from workers.methods.base import Hyperparameter
 from workers.models import MODELS
-from workers.models.torchvision_names import TORCHVISION
 from workers.registry import Entry
 
 ROOT = Path(__file__).parent.parent
 FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]
-UNFOLLOWED = ("docs/methods.md", "docs/digits_methods.md", "CONTRIBUTING.md", "CHANGELOG.md")
+UNFOLLOWED = (
+    "docs/methods.md",
+    "docs/models.md",
+    "docs/data.md",
+    "docs/digits_methods.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+)
 DOCUMENTS = [*FOLLOWED, *(ROOT / name for name in UNFOLLOWED)]
 
 SKIPPED = {
@@ -162,6 +169,7 @@ def test_names_in_the_documents_exist(document: Path):
     """Verbs, make targets, files and links; and no command hides in a block of another kind."""
     text = document.read_text()
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    verbs |= {str(group.name) for group in app.registered_groups}
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"[`\n]prunesweep ([a-z]+)", text)) <= verbs
     assert set(re.findall(r"[`\n]make ([\w-]+)", text)) <= targets
@@ -189,15 +197,12 @@ def tables() -> dict[str, str]:
     return {
         "train": _settings("key", train_settings()),
         "datasets": _entries(DATASETS),
-        "models": _entries({**{n: e for n, e in MODELS.items() if n not in TORCHVISION}, _TORCHVISION: Entry("")}),
+        "models": _models(),
         "methods": "\n\n".join(_method(name) for name in METHODS),
         "trials": _columns(TRIALS),
         "curves": _columns(CURVES),
         "layers": _columns(LAYERS),
     }
-
-
-_TORCHVISION = f"{TORCHVISION[0]}` ... `{TORCHVISION[-1]}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -219,6 +224,19 @@ def _default(value: Any) -> str:
 def _entries(registry: Mapping[str, Entry]) -> str:
     options = {name: [f"`{o}`: `{_yaml(v)}`" for o, v in entry.options.items()] for name, entry in registry.items()}
     return _table(("name", "options and their defaults"), [(f"`{n}`", ", ".join(o)) for n, o in options.items()])
+
+
+def _models() -> str:
+    """Names that have the same options in one row; of torchvision's many others the first and the last."""
+    groups = groupby(MODELS.items(), key=lambda item: (item[1].target.partition(":")[0], tuple(item[1].options)))
+    return _table(("names", "options and their defaults"), [_alike(dict(group)) for _, group in groups])
+
+
+def _alike(entries: Mapping[str, Entry]) -> tuple[str, str]:
+    names = [f"`{name}`" for name in entries]
+    values = {o: {e.options[o] for e in entries.values()} for o in next(iter(entries.values())).options}
+    options = [f"`{o}`: `{_yaml(*v)}`" if len(v) == 1 else f"`{o}`: by the name" for o, v in values.items()]
+    return f"{names[0]} ... {names[-1]}" if len(names) > 20 else ", ".join(names), ", ".join(options)
 
 
 def _yaml(value: Any) -> str:

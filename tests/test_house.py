@@ -39,10 +39,13 @@ def test_workers_need_only_the_packages_that_they_promise():
     allowed = {
         "torch",
         "torchvision",
+        "torchcodec",
+        "PIL",
         "numpy",
         "pyarrow",
         "safetensors",
         "sklearn",
+        "timm",
         "workers",
         *sys.stdlib_module_names,
     }

@@ -15,22 +15,19 @@ import pyarrow.parquet
 import torch
 from torch import nn
 
-from workers import checkpoint, data, measure, methods, models, schedules, selection, training
+from workers import checkpoint, data, measure, methods, models, precision, schedules, selection, training
 from workers.checkpoint import Progress
 from workers.data.base import Dataset, SplitName
 from workers.errors import Diverged
 from workers.flat import Flat
-from workers.host import Where, describe_device
+from workers.host import Where, describe_device, keep_freed_memory
 from workers.methods.base import Method
 from workers.seeding import derive
 from workers.spec import PruneStage, Stage, TrainStage, label
 from workers.store import CHECKPOINT, CURVE, MOMENTUM, NETWORK, Store, now
-from workers.training import Batches, Score
+from workers.training import Batches, Network, Score
 
 log = logging.getLogger("prunesweep")
-
-EVALUATION_BATCH = 256
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 CURVE_SCHEMA = pa.schema(
     [
@@ -52,12 +49,15 @@ class Execution:
         self.stage, self.store, self.where = stage, store, where
         self.train = stage.root.train
         self.device = where.torch_device
+        keep_freed_memory()
         torch.set_num_threads(where.threads)
+        precision.set_backends(self.train.precision)
         self.peak_memory = measure.PeakMemory(self.device)
-        self.dtype = DTYPES[self.train.precision]
+        self.dtype = precision.storage(self.train.precision)
         self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device, where.loaders)
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.model = self._new_model()
+        self.network = Network(self.model, self.train, self.device)
         self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
         self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
@@ -165,7 +165,7 @@ class Execution:
         torch.manual_seed(derive(seed, "epoch", epoch))
         start = self._clock()
         batches = self._train_batches(seed, epoch)
-        score = training.train_epoch(self.model, self.method, self.optimizer, batches, lr, first)
+        score = training.train_epoch(self.network, self.method, self.optimizer, batches, lr, first)
         self.progress.train_seconds += self._clock() - start
         return score
 
@@ -194,11 +194,12 @@ class Execution:
         if self.train.recalibrate:
             seed, epoch = derive(self.stage.root.seed, "recalibration"), self.stage.start_epoch + self.progress.epoch
             batches = self._train_batches(seed, epoch)
-            training.recalibrate(self.model, self.method, batches)
+            training.recalibrate(self.network, self.method, batches)
 
     def _evaluate(self, split: SplitName) -> Score:
-        batches = self.dataset.evaluation_batches(split, batch_size=EVALUATION_BATCH, dtype=self.dtype)
-        return training.evaluate(self.model, self.method, batches)
+        size = self.train.evaluation_batch_size
+        batches = self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype)
+        return training.evaluate(self.network, self.method, batches)
 
     def _curve_row(
         self, epoch: int, validation: Score, score: Score | None = None, lr: float | None = None

@@ -88,10 +88,11 @@ def main() -> int:
     parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: data)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--loaders", type=int, default=0, help="processes that decode image files (default: 0, none)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
-    where = Where(data_folder=options.data_dir, device=options.device, threads=options.threads)
+    where = Where(options.data_dir, options.device, options.threads, options.loaders)
     try:
         stage = decode_stage(json.loads(options.spec.read_text()))
         for each in path(stage):

@@ -47,7 +47,9 @@ class TrainSpec:
     """How a network is trained; retraining inherits batch size, optimizer and precision from it.
 
     Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs) and `gamma` (factor)
-    belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`).
+    belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`). `precision` is
+    one of `workers.precision.PRECISIONS`. `clip_norm` bounds the norm of all gradients together. `compile` and
+    `evaluation_batch_size` are here because they move the last bits.
     """
 
     epochs: int = 20
@@ -65,6 +67,10 @@ class TrainSpec:
     augment: bool = True
     recalibrate: bool = True
     precision: str = "float32"
+    compile: bool = False
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    evaluation_batch_size: int = 256
 
 
 @dataclass(frozen=True)

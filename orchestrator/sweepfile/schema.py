@@ -17,6 +17,9 @@ from workers.registry import Entry
 FOREIGN = {"type": "string", "pattern": r"^[\w.]+:\w+$"}
 """`module:name`, a third party's."""
 
+MODEL = {"type": "string", "pattern": r"^([\w.]+:\w+|wrn\d+x\d+)$"}
+"""A model that no registry lists: one of these, or a WideResNet of any size."""
+
 
 class _Generator(GenerateJsonSchema):
     """Without titles that repeat the key and defaults that say nothing; a value or an axis is `anyOf`."""
@@ -48,8 +51,8 @@ def sweep_schema() -> dict[str, Any]:
         "allOf": [_if_method(method, names[model]) for method, model in blocks.items()],
     }
     choices = {
-        "dataset": _choices(DATASETS),
-        "model": _choices(MODELS),
+        "dataset": _choices(DATASETS, FOREIGN),
+        "model": _choices(MODELS, MODEL),
         "method": {"anyOf": [{"enum": sorted(METHODS)}, FOREIGN]},
     }
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": {**definitions, **choices}}
@@ -65,9 +68,9 @@ def _if_method(method: str, definition: str) -> dict[str, Any]:
     }
 
 
-def _choices(registry: Mapping[str, Entry]) -> dict[str, Any]:
-    """A name, or a mapping with a name and that entry's options."""
-    foreign = {"type": "object", "required": ["name"], "properties": {"name": FOREIGN}}
+def _choices(registry: Mapping[str, Entry], unlisted: Mapping[str, Any]) -> dict[str, Any]:
+    """A name, or a mapping with a name and that entry's options; of an `unlisted` one the options are not known."""
+    others = {"type": "object", "required": ["name"], "properties": {"name": unlisted}}
     mappings = [
         {
             "type": "object",
@@ -77,7 +80,7 @@ def _choices(registry: Mapping[str, Entry]) -> dict[str, Any]:
         }
         for options, names in _by_options(registry).items()
     ]
-    return {"anyOf": [{"enum": sorted(registry)}, FOREIGN, *mappings, foreign]}
+    return {"anyOf": [{"enum": sorted(registry)}, unlisted, *mappings, others]}
 
 
 def _by_options(registry: Mapping[str, Entry]) -> dict[tuple[tuple[str, Any], ...], list[str]]:

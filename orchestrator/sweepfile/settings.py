@@ -35,13 +35,17 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "weight_decay": ("weight decay, on all parameters", {"ge": 0}),
     "augment": ("training augmentation", {}),
     "recalibrate": ("re-estimate batch-norm statistics after each hard prune", {}),
-    "precision": ("floating-point type of weights and arithmetic", {}),
+    "precision": ("arithmetic: with tf32 and bfloat16 weights are kept in float32", {}),
+    "compile": ("torch.compile for the training, with CUDA graphs on a GPU", {}),
+    "label_smoothing": ("share of each target that is spread over all classes", {"ge": 0, "lt": 1}),
+    "clip_norm": ("largest norm of all gradients together", {"gt": 0}),
+    "evaluation_batch_size": ("images per batch of an evaluation", {"ge": 1}),
 }
 """Help and limits of the fields of `TrainSpec`."""
 
 NAMES: dict[str, Any] = {
     "schedule": Literal.__getitem__(tuple(DENSE)),
-    "precision": Literal["float32", "float64"],
+    "precision": Literal["float32", "tf32", "bfloat16", "float64"],
 }
 """The fields of `TrainSpec` that are one of a few names."""
 

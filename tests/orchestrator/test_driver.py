@@ -170,9 +170,10 @@ trials:
 
 def test_resources_that_no_node_has(cli: Cli):
     sweep = cli.write(cli.folder.joinpath(cli.sweep()).read_text() + "resources: {cpus: 1000, gpus: 0.25}\n")
-    error = cli("run", sweep, code=2)
-    assert "no node can hold a trial with cpus: 1000, gpus: 0.25" in error
+    error = cli("run", sweep, "--loaders", "2", code=2)
+    assert "no node can hold a trial with cpus: 1000, gpus: 0.25 and --loaders 2; the cluster has" in error
     assert "CPUs and 0 GPUs" in error
+    assert "Lower `resources` in the sweep file or --loaders" in error
 
 
 def test_equal_stages_are_shared_between_sweeps(undisturbed: Path):

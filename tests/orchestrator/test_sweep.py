@@ -296,7 +296,10 @@ WRONG_BLOCKS = [
     ("method: dense, train: {lr: .inf}", "trials[0].train.lr: inf is not allowed"),
     ("method: dense, train: {momentum: 1}", "trials[0].train.momentum: 1 is not allowed: a number in [0, 1)"),
     ("method: dense, train: {weight_decay: -1}", "trials[0].train.weight_decay: -1 is not allowed"),
-    ("method: dense, train: {precision: float16}", 'precision: "float16" is not allowed: one of float32, float64'),
+    (
+        "method: dense, train: {precision: float16}",
+        'precision: "float16" is not allowed: one of float32, tf32, bfloat16, float64',
+    ),
     ("method: dense, train: {nesterov: 1}", "trials[0].train.nesterov: 1 is not allowed: true or false"),
     ("method: dense, train: {epoch: 5}", 'unknown key of train "epoch": allowed are augment,'),
     ("method: dense, train: 5", "trials[0].train: 5 is not allowed: a mapping of settings"),

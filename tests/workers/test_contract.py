@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
-from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, run
+from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, resumed_after, run
 from workers import methods
 from workers.errors import UserError
-from workers.host import Where
 from workers.methods import METHODS
 from workers.methods.base import Method
-from workers.run import run_stage
 from workers.selection import kept, prunable
 from workers.spec import PruneStage, Stage, TrainStage, path
 from workers.store import CURVE, Store
@@ -34,8 +32,8 @@ def method_of(name: str) -> Method:
     return Method() if retrains else methods.method_class(name)(**SETTINGS[name])
 
 
-def trained_with(name: str, model: nn.Module, sparsity: float = 0.75) -> Training:
-    training = Training(method_of(name), model, sparsity)
+def trained_with(name: str, model: nn.Module, sparsity: float = 0.75, **settings: str) -> Training:
+    training = Training(method_of(name), model, sparsity, **settings)
     if type(training.method) is Method and name != "dense":
         prune_in_advance(training.method, sparsity)
     return training
@@ -45,7 +43,7 @@ def test_every_method_has_a_case():
     assert SETTINGS.keys() == {*NAMES}
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
 @pytest.mark.parametrize("name", NAMES)
 def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
     last = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
@@ -58,17 +56,6 @@ def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: 
             broken = Store(tmp_path / f"broken{stage.key}{stop}")
             resumed_after(stop, stage, broken)
             assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
-
-
-def resumed_after(stop: int, stage: Stage, store: Store) -> None:
-    for ancestor in path(stage)[:-1]:
-        run(ancestor, store)
-    stepped = run_stage(stage, store, Where(checkpoint_seconds=0))
-    for _ in range(stop):
-        next(stepped)
-    del stepped
-    assert store.result(stage.key) is None
-    run(stage, store, checkpoint_seconds=0)
 
 
 @pytest.mark.parametrize("name", SPARSE)
@@ -156,10 +143,9 @@ def test_works_with_frozen_shared_and_tiny_layers(name: str):
 def test_works_under_bf16_autocast(name: str):
     torch.manual_seed(0)
     model = Awkward().to(memory_format=torch.channels_last)
-    training = trained_with(name, model)
-    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        losses = training.run()
-        training.method.finalize()
+    training = trained_with(name, model, precision="bfloat16")
+    losses = training.run()
+    training.method.finalize()
     assert losses[-1] < losses[0] < 3.0
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 

@@ -1,27 +1,29 @@
 from __future__ import annotations
 
-import hashlib
 import inspect
-import pickle
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from torchvision import datasets
+from torchvision.transforms.functional import rotate
 
+from tests.cases import last_stage, trial
 from workers import data, models
-from workers.data import cifar, memory
+from workers.data import augmentation, memory
+from workers.data.base import epoch_generator
 from workers.data.memory import InMemory, Split
 from workers.errors import UserError
+from workers.host import Where
 from workers.registry import load
+from workers.run import run_stage
+from workers.store import Store
 
-Source = type[datasets.CIFAR10]
 GENERATED = ["digits", "synthetic"]
 
 
@@ -154,6 +156,70 @@ def test_augmented_images_are_all_crops_and_flips_equally_often(padding: int, fl
     assert (counts - expected).abs().max() < 5 * expected**0.5
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 3), (3, 5, 1)])
+def test_chosen_images_are_mirrored_whatever_their_size(shape: tuple[int, ...]) -> None:
+    images = torch.randint(256, (6, *shape), dtype=torch.uint8)
+    expected = torch.stack([images[0], images[1].flip(1), images[2], images[3], images[4].flip(1), images[5]])
+    augmentation.flip(images, torch.tensor([4, 1]))
+    assert torch.equal(images, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 9, 14)])
+def test_rotated_images_are_pils(shape: tuple[int, int, int]) -> None:
+    images = torch.randint(1, 256, (200, *shape[1:], shape[0]), dtype=torch.uint8)
+    degrees = torch.empty(200).uniform_(-60, 60)
+    degrees[:3] = torch.tensor([0.0, 45.0, -15.0])
+    rotated = augmentation.rotated(images, augmentation.turns(degrees, *shape[1:]))
+    for image, angle, found in zip(images, degrees.tolist(), rotated, strict=True):
+        expected = rotate(Image.fromarray(image.squeeze(2).numpy()), angle)
+        assert np.array_equal(np.asarray(expected), found.squeeze(2).numpy())
+
+
+def test_rotation_is_drawn_and_applied_last() -> None:
+    images = torch.randint(256, (90, 3, 8, 8), dtype=torch.uint8)
+    split = Split(images, torch.arange(90))
+    plain = InMemory("p", split, split, split, 90, torch.zeros(3), torch.ones(3), padding=1, flip=True)
+    before = epoch_of(plain, seed=1, epoch=2, augment=True)
+    after = epoch_of(replace(plain, rotation=15.0), seed=1, epoch=2, augment=True)
+    generator = epoch_generator(1, 2)
+    torch.randperm(90, generator=generator)
+    torch.randint(3, (2, 90), generator=generator)
+    torch.rand(90, generator=generator)
+    degrees = torch.empty(90).uniform_(-15.0, 15.0, generator=generator)
+    pixels = before.images.permute(0, 2, 3, 1).byte()
+    expected = augmentation.rotated(pixels.contiguous(), augmentation.turns(degrees, 8, 8))
+    assert torch.equal(after.targets, before.targets)
+    assert torch.equal(after.images, expected.permute(0, 3, 1, 2).float())
+
+
+def test_angles_are_uniform_in_both_directions() -> None:
+    """Told by where the pixel right of the centre comes from: values are the column, and the row."""
+    place = torch.stack(torch.meshgrid(torch.arange(101), torch.arange(101), indexing="xy")).byte()
+    split = Split(place.expand(1000, 2, 101, 101), torch.arange(1000))
+    given = InMemory("p", split, split, split, 1000, torch.zeros(2), torch.ones(2), rotation=15.0)
+    across, down = (epoch_of(given, augment=True).images[:, :, 50, 90] - 50).unbind(1)
+    degrees = torch.rad2deg(torch.atan2(down, across))
+    assert degrees.abs().max() == pytest.approx(15, abs=1)
+    assert degrees.mean() == pytest.approx(0, abs=5 * 8.66 / 1000**0.5)
+    assert degrees.std() == pytest.approx(15 / 3**0.5, rel=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_batches_on_a_gpu_are_those_of_the_cpu(dtype: torch.dtype) -> None:
+    images = torch.randint(256, (1000, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.arange(1000))
+    mean, std = torch.tensor([125.3, 123.0, 113.9]), torch.tensor([63.0, 62.1, 66.7])
+    given = InMemory("given", split, split, split, 1000, mean, std, padding=4, flip=True, rotation=15.0)
+    here, there = (
+        each.train_batches(seed=1, epoch=2, batch_size=128, augment=True, dtype=dtype)
+        for each in (given, given.to("cuda"))
+    )
+    for (expected, numbers), (found, targets) in zip(here, there, strict=True):
+        assert torch.equal(found.cpu(), expected)
+        assert torch.equal(targets.cpu(), numbers)
+
+
 def test_batches_are_normalised_by_channel() -> None:
     given = replace(numbered(), mean=torch.tensor([4.0, 2.0]), std=torch.tensor([2.0, 8.0]))
     images, _ = next(given.evaluation_batches("test", batch_size=3))
@@ -203,63 +269,6 @@ def test_digits_are_scikit_learns_with_the_last_397_held_out() -> None:
     assert sorted(known) == sorted(images[:1400].astype(int).tolist())
 
 
-def write_cifar(folder: Path, source: Source, label: str, images: int) -> Source:
-    """Files as CIFAR has them, only smaller, and torchvision's class with the checksums of these.
-
-    Every value of image i of a training file is i in red, 100 + i in green and 200 + i in blue; its label is i.
-    """
-    rows = np.repeat(np.add.outer(np.arange(images), [0, 100, 200]), 1024, axis=1).astype(np.uint8)
-    batch = {"data": rows, label: list(range(images))}
-    sums = {name: _write(folder / source.base_folder / name, batch) for name, _ in source.train_list + source.test_list}
-    meta = _write(folder / source.base_folder / source.meta["filename"], {source.meta["key"]: ["a"] * images})
-    files = {
-        "train_list": [(name, sums[name]) for name, _ in source.train_list],
-        "test_list": [(name, sums[name]) for name, _ in source.test_list],
-        "meta": {**source.meta, "md5": meta},
-    }
-    return type(source.__name__, (source,), files)
-
-
-def _write(path: Path, content: object) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(content, protocol=2))
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("source", "label", "training"), [(datasets.CIFAR10, "labels", 50), (datasets.CIFAR100, "fine_labels", 10)]
-)
-def test_cifar_is_read_from_its_files(tmp_path: Path, source: Source, label: str, training: int) -> None:
-    small = write_cifar(tmp_path, source, label, 10)
-    given = cifar.read("cifar", small, str(tmp_path), 10, (0.5, 0.4, 0.2), (0.1, 0.2, 0.3))
-    assert (len(given.train), len(given.validation), len(given.test)) == (0.9 * training, 0.1 * training, 10)
-    assert (given.shape, given.padding, given.flip) == ((3, 32, 32), 4, True)
-    assert given.mean.tolist() == pytest.approx([127.5, 102, 51])
-    assert given.std.tolist() == pytest.approx([25.5, 51, 76.5])
-    for split in (given.train, given.validation, given.test):
-        colours = split.targets[:, None] + torch.tensor([0, 100, 200])
-        assert (split.images == colours[:, :, None, None]).all()
-        assert (split.images.dtype, split.targets.dtype) == (torch.uint8, torch.int64)
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_absent_cifar_says_how_to_fetch_it(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError) as caught:
-        data.load(data.choose(name, {}), str(tmp_path))
-    command = f"import torchvision; torchvision.datasets.{name.upper()}('{tmp_path}', download=True)"
-    assert str(caught.value).startswith(f"dataset {name} is absent or damaged in folder {tmp_path};")
-    assert str(caught.value).endswith(f'python -c "{command}"')
-    compile(command, "command", "exec")
-
-
-def test_damaged_cifar_is_refused(tmp_path: Path) -> None:
-    small = write_cifar(tmp_path, datasets.CIFAR10, "labels", 10)
-    file = tmp_path / "cifar-10-batches-py" / "data_batch_3"
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match="cifar10 is absent or damaged"):
-        cifar.read("cifar10", small, str(tmp_path), 10, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
-
-
 def test_synthetic_images_are_as_asked_and_always_the_same() -> None:
     options = {"shape": [1, 12, 16], "classes": 3, "images": 200, "test_images": 30}
     given = dataset("synthetic", **options)
@@ -267,6 +276,17 @@ def test_synthetic_images_are_as_asked_and_always_the_same() -> None:
     assert (len(given.train), len(given.validation), len(given.test)) == (180, 20, 30)
     again = load(data.DATASETS["synthetic"].target)("elsewhere", **{**options, "shape": (1, 12, 16)})
     assert torch.equal(given.train.images, again.train.images)
+
+
+def test_a_dataset_of_ones_own_trains(store: Store) -> None:
+    """The documented example, which is in no registry, in channels-first layout as its author wrote it."""
+    choice = data.choose("shapes_dataset:shapes", {"images": 400})
+    assert dict(choice.settings) == {"images": 400}
+    given = data.load(choice, "unused")
+    assert (given.shape, given.classes, given.count("train"), given.count("test")) == ((1, 16, 16), 2, 288, 80)
+    stage = last_stage(replace(trial("gmp"), dataset=choice))
+    progress = list(run_stage(stage, store, Where()))[-1]
+    assert progress.curve[-1]["validation_accuracy"] > 0.8
 
 
 @pytest.mark.usefixtures("_one_thread")

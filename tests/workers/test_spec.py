@@ -33,7 +33,7 @@ def test_golden_keys():
     assert TrialSpec(DENSE.dataset, DENSE.model, Choice("dense")).key == GOLDEN["trial"]
 
 
-GOLDEN = {"dense": "61697feaf4953a639f9e", "pruned": "0669f8c98147ce2587ce", "trial": "fa6629bb6ab52556697f"}
+GOLDEN = {"dense": "068090d86607b85b230b", "pruned": "aa2ea06ee7c090f654d9", "trial": "8ab612b31b1a9e76253b"}
 
 
 def test_equal_numbers_make_equal_keys():

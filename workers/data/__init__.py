@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 from workers import registry
 from workers.registry import Entry
@@ -15,8 +16,17 @@ if TYPE_CHECKING:
 
 DATASETS: dict[str, Entry] = {
     "digits": Entry("workers.data.digits:digits"),
-    "cifar10": Entry("workers.data.cifar:cifar10"),
-    "cifar100": Entry("workers.data.cifar:cifar100"),
+    "mnist": Entry("workers.data.vision:mnist"),
+    "fashion_mnist": Entry("workers.data.vision:fashion_mnist"),
+    "cifar10": Entry("workers.data.vision:cifar10"),
+    "cifar100": Entry("workers.data.vision:cifar100"),
+    "svhn": Entry("workers.data.vision:svhn"),
+    "stl10": Entry("workers.data.vision:stl10"),
+    "image_folder": Entry("workers.data.folder:image_folder", {"path": ".", "size": 224, "crop": "resized"}),
+    "tiny_imagenet": Entry(
+        "workers.data.folder:tiny_imagenet", {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"}
+    ),
+    "imagenet": Entry("workers.data.folder:imagenet", {"path": "imagenet", "size": 224}),
     "synthetic": Entry(
         "workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},
@@ -32,6 +42,17 @@ def choose(name: str, options: Mapping[str, Any]) -> Choice:
 # A worker process runs many stages, nearly always of one dataset; two bounds the memory that old ones hold.
 @lru_cache(maxsize=2)
 def load(choice: Choice, folder: str) -> Dataset:
-    """The dataset, in memory; files are looked for in `folder`. The result is shared: do not write to it."""
+    """The dataset; files are looked for in `folder`. The result is shared: do not write to it."""
     dataset: Dataset = registry.build("dataset", DATASETS, choice, folder)
     return dataset
+
+
+def function(dataset: str, name: Literal["check", "present", "fetch"]) -> Callable[[str, str], Any] | None:
+    """A function of that name in the module where a dataset lives, called with the dataset's name and a folder.
+
+    Each is optional, and raises `UserError` with a remedy. `check` returns the dataset's files, every one of them
+    whole; `present` looks as closely as seconds allow; `fetch` makes the files whole.
+    """
+    module = import_module(registry.find("dataset", DATASETS, dataset).target.partition(":")[0])
+    found: Callable[[str, str], Any] | None = getattr(module, name, None)
+    return found

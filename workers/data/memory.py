@@ -9,24 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from workers.data.augmentation import cropped, flip, rotated, turns
 from workers.data.base import SPLIT_SEED, Batches, Dataset, SplitName, epoch_generator, normalised, split_indices
 
 CHUNK_VALUES = 2**20
 """Batches are prepared together up to this many values: tiny images are bound by the number of operations, while
 large ones would fall out of the cache."""
 
+DEVICE_CHUNK_VALUES = 2**24
+"""The same on an accelerator, where starting an operation costs more than the operation."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (uint8 [N, C, H, W]) and their classes (int64 [N])."""
+    """Images (uint8 [N, C, H, W], kept channels-last) and their classes (int64 [N])."""
 
     images: Tensor
     targets: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", self.images.contiguous(memory_format=torch.channels_last))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -36,12 +43,25 @@ class Split:
         return Split(self.images.to(device), self.targets.to(device))
 
 
+class Draws(NamedTuple):
+    """What was drawn for the images of an epoch, along the last axis.
+
+    On the dataset's device, but for the flips: how many there are must be known without waiting for the device.
+    """
+
+    order: Tensor
+    crops: Tensor
+    flips: Tensor
+    turns: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class InMemory(Dataset):
     """A dataset in memory.
 
     `mean` and `std` [C] are in units of the uint8 images. Augmentation is a random crop out of the image with `padding`
-    zeros around it and, with `flip`, a mirror image every other time.
+    zeros around it, then, with `flip`, a mirror image every other time, then a rotation by up to `rotation` degrees
+    either way.
     """
 
     name: str
@@ -53,6 +73,7 @@ class InMemory(Dataset):
     std: Tensor
     padding: int = 0
     flip: bool = False
+    rotation: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -73,26 +94,46 @@ class InMemory(Dataset):
         self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
     ) -> Batches:
         """One epoch; see `Dataset.train_batches`."""
-        images, targets = self.train.images, self.train.targets
-        generator = epoch_generator(seed, epoch)
-        order = torch.randperm(len(targets), generator=generator).to(images.device)
-        crops = torch.randint(2 * self.padding + 1, (2, len(targets)), generator=generator).to(images.device)
-        flips = (torch.rand(len(targets), generator=generator) < 0.5).to(images.device)
-        for part in _chunks(len(targets), batch_size, prod(self.shape)):
-            chunk = images.index_select(0, order[part])
-            if augment and self.padding:
-                chunk = _cropped(chunk, crops[:, part], self.padding)
-            if augment and self.flip:
-                chunk = torch.where(flips[part, None, None, None], chunk.flip(3), chunk)
-            chunk = normalised(chunk, self.mean, self.std, dtype)
-            yield from _batches(chunk, targets[order[part]], batch_size)
+        pixels, targets = self.train.images.permute(0, 2, 3, 1), self.train.targets
+        draws = self._draws(seed, epoch)
+        for part in _chunks(len(targets), batch_size, self.shape, pixels.device):
+            drawn = Draws(*(each[..., part] for each in draws))
+            chunk = pixels.index_select(0, drawn.order)
+            if augment:
+                chunk = self._augmented(chunk, drawn)
+            chunk = normalised(chunk.permute(0, 3, 1, 2), self.mean, self.std, dtype)
+            yield from _batches(chunk, targets.index_select(0, drawn.order), batch_size)
 
     def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
         """One split in its own order; see `Dataset.evaluation_batches`."""
         whole = self._split(split)
-        for part in _chunks(len(whole), batch_size, prod(self.shape)):
+        for part in _chunks(len(whole), batch_size, self.shape, whole.images.device):
             chunk = normalised(whole.images[part], self.mean, self.std, dtype)
             yield from _batches(chunk, whole.targets[part], batch_size)
+
+    def _draws(self, seed: int, epoch: int) -> Draws:
+        """Of the whole epoch."""
+        count, (_, height, width) = len(self.train), self.shape
+        generator = epoch_generator(seed, epoch)
+        order = torch.randperm(count, generator=generator)
+        crops = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
+        flips = torch.rand(count, generator=generator) < 0.5
+        turned = torch.empty(0)
+        if self.rotation:
+            degrees = torch.empty(count).uniform_(-self.rotation, self.rotation, generator=generator)
+            turned = turns(degrees, height, width)
+        device = self.train.images.device
+        return Draws(order.to(device), crops.to(device), flips, turned.to(device))
+
+    def _augmented(self, images: Tensor, drawn: Draws) -> Tensor:
+        """New images, or these ones changed."""
+        if self.padding:
+            images = cropped(images, drawn.crops, self.padding)
+        if self.flip:
+            flip(images, drawn.flips.nonzero().squeeze(1).to(images.device, non_blocking=True))
+        if self.rotation:
+            images = rotated(images, drawn.turns)
+        return images
 
     def _split(self, name: SplitName) -> Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
@@ -117,18 +158,12 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), variance.sqrt().float()
 
 
-def _chunks(count: int, batch_size: int, values: int) -> Iterator[slice]:
-    """Slices of whole batches that are prepared together; `values` is the size of one image."""
-    step = batch_size * max(1, CHUNK_VALUES // (batch_size * values))
+def _chunks(count: int, batch_size: int, shape: tuple[int, int, int], device: torch.device) -> Iterator[slice]:
+    """Slices of whole batches that are prepared together."""
+    values = CHUNK_VALUES if device.type == "cpu" else DEVICE_CHUNK_VALUES
+    step = batch_size * max(1, values // (batch_size * prod(shape)))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
 def _batches(images: Tensor, targets: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(torch.split(images, batch_size), torch.split(targets, batch_size), strict=True)
-
-
-def _cropped(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
-    """Each image cut out of its padded self at its own `offsets` [2, B], each in 0 .. 2 padding."""
-    height, width = images.shape[2:]
-    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(len(images), device=images.device), :, offsets[0], offsets[1]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from workers import registry
 from workers.errors import UserError
-from workers.models.depth import blocks_per_group, check_width
-from workers.models.torchvision_names import TORCHVISION
+from workers.models.options import check_cifar_resnet, check_form, check_wide_resnet
+from workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
 from workers.registry import Entry
 from workers.spec import Choice
 
@@ -16,35 +17,73 @@ if TYPE_CHECKING:
     from torch import nn
 
 CIFAR_RESNET = "workers.models.resnet:CifarResNet"
+WIDE_RESNET = "workers.models.wide_resnet:WideResNet"
+
+
+def _wide(depth: int, width: int) -> Entry:
+    return Entry(WIDE_RESNET, {"depth": depth, "width": width, "dropout": 0.0})
+
 
 MODELS: dict[str, Entry] = {
     "lenet300": Entry("workers.models.lenet:lenet300"),
+    "lenet5": Entry("workers.models.lenet:lenet5"),
     "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}),
-    # resnet8, resnet14, ... resnet110, but not resnet50: that name, like resnet18, 34, 101 and 152, is torchvision's
-    # and means the ImageNet network. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
+    # resnet8, resnet14, ... resnet110, but not resnet50: that name, like resnet18, 34, 101 and 152, is torchvision's,
+    # on small images too. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
     **{f"resnet{n}": Entry(CIFAR_RESNET, {"depth": n, "width": 16}) for n in range(8, 111, 6) if n != 50},
-    **{name: Entry(f"workers.models.vision:{name}") for name in TORCHVISION},
+    "wide_resnet": _wide(28, 10),
+    # Those of the paper's tables, to complete and to suggest; `_known` reads the others.
+    **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
+    **{name: Entry(f"workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
+    **{name: Entry(f"workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
+    **{name: Entry(f"workers.models.vision:{name}") for name in TORCHVISION if name not in RESNETS + VGGS},
 }
+
+NAMED = {CIFAR_RESNET: ("cifar_resnet", ("depth",)), WIDE_RESNET: ("wide_resnet", ("depth", "width"))}
+"""The name under which a network has any size, and the options that its other names say."""
 
 
 def choose(name: str, options: Mapping[str, Any]) -> Choice:
     """A model by name with its options complete; raises `UserError` on what it does not have."""
-    choice = registry.choose("model", MODELS, name, options)
-    if name in MODELS and MODELS[name].target == CIFAR_RESNET:
-        _check_resnet(choice)
+    known = _known(name)
+    choice = registry.choose("model", known, name, options)
+    if name in known:
+        _check(name, known[name], choice.settings)
     return choice
 
 
 def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The model with random weights, for images of `shape` (channels, height, width)."""
-    model: nn.Module = registry.build("model", MODELS, choice, shape, classes)
+    model: nn.Module = registry.build("model", _known(choice.name), choice, shape, classes)
     return model
 
 
-def _check_resnet(choice: Choice) -> None:
-    depth, width = (cast(int, choice.settings[option]) for option in ("depth", "width"))
-    preset = MODELS[choice.name].options["depth"]
-    if choice.name != "cifar_resnet" and depth != preset:
-        raise UserError(f"depth: {choice.name} has depth {preset}; for another take cifar_resnet with depth {depth}")
-    blocks_per_group(depth)
-    check_width(width)
+def _known(name: str) -> Mapping[str, Entry]:
+    """The registry, and in it this name when the name itself says what it is: `wrn22x4`, `timm:NAME`."""
+    if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
+        return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
+    if name.startswith("timm:"):
+        return {**MODELS, name: Entry(f"workers.models.timm_models:{name.removeprefix('timm:')}")}
+    return MODELS
+
+
+def _check(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
+    """Raise `UserError` when options of the right type have values that cannot be."""
+    _check_name(name, entry, given)
+    if entry.target == CIFAR_RESNET:
+        check_cifar_resnet(**given)
+    elif entry.target == WIDE_RESNET:
+        check_wide_resnet(**given)
+    elif name.startswith("timm:"):
+        registry.load(entry.target)  # asks timm for the name now, which the nodes would else do one by one
+    for part in {"stem", "head"} & given.keys():
+        check_form(part, given[part])
+
+
+def _check_name(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
+    """A network whose name says its size has no other."""
+    general, options = NAMED.get(entry.target, (name, ()))
+    for option in options:
+        value, said = given[option], entry.options[option]
+        if name != general and value != said:
+            raise UserError(f"{option}: {name} has {option} {said}; for another take {general} with {option} {value}")

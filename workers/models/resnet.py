@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workers.models.depth import blocks_per_group, check_width
+from workers.models.options import blocks_per_group, check_cifar_resnet
 
 
 class Block(nn.Module):
@@ -43,8 +43,8 @@ class CifarResNet(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], classes: int, *, depth: int = 20, width: int = 16) -> None:
         super().__init__()
+        check_cifar_resnet(depth=depth, width=width)
         blocks = blocks_per_group(depth)
-        check_width(width)
         self.conv1 = conv3x3(shape[0], width)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = group(width, width, blocks, stride=1)

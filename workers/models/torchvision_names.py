@@ -82,3 +82,6 @@ TORCHVISION = (
     "wide_resnet101_2",
     "wide_resnet50_2",
 )
+
+RESNETS = tuple(name for name in TORCHVISION if name.startswith(("resnet", "resnext", "wide_resnet")))
+VGGS = tuple(name for name in TORCHVISION if name.startswith("vgg"))

@@ -4,30 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torchvision
 from torch import nn
 
 from workers.errors import UserError
-from workers.models.torchvision_names import TORCHVISION
-
-# With auxiliary heads these return tuples while training, and they warn unless told how to initialise.
-_SETTINGS = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
+from workers.models.fit import fitted
+from workers.models.options import check_form, is_cifar
+from workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from workers.models.vgg import CifarVGG
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A torchvision model with random weights; `UserError` unless images have three channels."""
+    """A torchvision model with random weights; `UserError` on images that are not in colour or of a wrong size."""
     if shape[0] != 3:
         raise UserError(
             f"model {name} takes images with 3 channels, the dataset's have {shape[0]}; "
-            "take cifar_resnet or lenet300, or a dataset in colour"
+            "take a ResNet or a LeNet, or a dataset in colour"
         )
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **_SETTINGS.get(name, {}))
+    return fitted(name, shape, partial(_plain, name, shape, classes))
+
+
+def resnet(name: str, shape: tuple[int, int, int], classes: int, *, stem: str = "auto") -> nn.Module:
+    """A ResNet, ResNeXt or Wide ResNet with random weights, for any number of channels.
+
+    The CIFAR form starts with a 3x3 convolution of stride 1 and has no max-pooling: 32x32 pixels are not down to 8x8
+    before the first block. It is what is compared on CIFAR as ResNet-18, with 11,173,962 parameters.
+    """
+    check_form("stem", stem)
+    model = _plain(name, shape, classes)
+    if is_cifar(stem, shape):
+        model.conv1, model.maxpool = _first(nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)), nn.Identity()
+    elif shape[0] != 3:
+        model.conv1 = _first(nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False))
     return model
 
 
-def __getattr__(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
+def vgg(name: str, shape: tuple[int, int, int], classes: int, *, head: str = "auto") -> nn.Module:
+    """A VGG with random weights. Its CIFAR form has one linear layer in the place of three, and any channels."""
+    check_form("head", head)
+    if not is_cifar(head, shape):
+        return build(name, shape, classes)
+    depth, _, norm = name.removeprefix("vgg").partition("_")
+    return fitted(name, shape, partial(CifarVGG, shape, classes, int(depth), norm == "bn"))
+
+
+def _plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **_settings(name, shape))
+    return model
+
+
+def _settings(name: str, shape: tuple[int, int, int]) -> dict[str, Any]:
+    if name in ("googlenet", "inception_v3"):
+        # With auxiliary heads these return tuples while training, and they warn unless told how to initialise.
+        return {"aux_logits": False, "init_weights": True}
+    return {"image_size": shape[1]} if name.startswith("vit_") else {}
+
+
+def _first(conv: nn.Conv2d) -> nn.Conv2d:
+    """With the initialisation that torchvision gives the others."""
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def __getattr__(name: str) -> Callable[..., nn.Module]:
     """Every name is a builder, as the registry's `module:name` wants it, without eighty functions."""
     if name not in TORCHVISION:
         raise AttributeError(f"torchvision has no model {name}")
-    return partial(build, name)
+    return partial(resnet if name in RESNETS else vgg if name in VGGS else build, name)

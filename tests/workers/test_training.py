@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from tests.cases import TRAIN, last_stage, trial
+from tests.contract import network, numbers, resumed_after, run
+from workers import precision, training
+from workers.methods.base import Method
+from workers.spec import TrainSpec
+from workers.store import Store
+
+LR = 0.1
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).double()
+
+
+def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 8, 3, 2, 2, generator=generator, dtype=torch.float64)
+    return [(batch, torch.randint(4, (8,), generator=generator)) for batch in images]
+
+
+def trained(**settings: object) -> tuple[nn.Module, training.Score]:
+    train = TrainSpec(lr=LR, batch_size=8, precision="float64", **settings)  # type: ignore[arg-type]
+    model, method = linear(), Method()
+    method.attach(model, 0.0, 1, 3)
+    method.optimizer = optimizer = training.make_optimizer(model, method, train)
+    computed = training.Network(model, train, torch.device("cpu"))
+    return model, training.train_epoch(computed, method, optimizer, batches(), lambda k: LR, 0)
+
+
+def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Module, float]:
+    """Plain SGD with Nesterov momentum; the loss on targets as distributions; clipping as torch defines it."""
+    model, losses = linear(), []
+    momentum = [torch.zeros_like(p) for p in model.parameters()]
+    for images, targets in batches():
+        wanted = (1 - smoothing) * torch.eye(4, dtype=torch.float64)[targets] + smoothing / 4
+        loss = -(wanted * model(images).log_softmax(1)).sum(1).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        for p, g, m in zip(model.parameters(), gradients, momentum, strict=True):
+            g = g * min(1.0, clip / (norm + 1e-6)) + 5e-4 * p.detach()
+            m.mul_(0.9).add_(g)
+            p.data -= LR * (g + 0.9 * m)
+        losses.append(float(loss.detach()))
+    return model, sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [({}, {}), ({"label_smoothing": 0.2}, {"smoothing": 0.2}), ({"clip_norm": 0.3}, {"clip": 0.3})],
+)
+def test_an_epoch_by_hand(settings: dict[str, float], same: dict[str, float]):
+    model, score = trained(**settings)
+    expected, loss = by_hand(**same)
+    assert score.loss == pytest.approx(loss, rel=1e-12)
+    for p, q in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=0)
+
+
+def test_evaluation_is_of_the_loss_without_smoothing():
+    model, method, train = linear(), Method(), TrainSpec(label_smoothing=0.5, precision="float64")
+    method.attach(model, 0.0, 1, 3)
+    score = training.evaluate(training.Network(model, train, torch.device("cpu")), method, batches(1))
+    [(images, targets)] = batches(1)
+    assert score.loss == pytest.approx(cross_entropy(model(images), targets).item(), rel=1e-12)
+
+
+def test_tf32_is_what_was_asked_for_and_nothing_else():
+    for name in (*precision.PRECISIONS, "tf32", "float32"):
+        precision.set_backends(name)
+        flags = (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+        assert flags == (name == "tf32", name == "tf32")
+        assert torch.backends.cudnn.deterministic
+
+
+def test_bfloat16_multiplies_in_it_and_stores_float32(tmp_path: Path):
+    """Other numbers than float32's, as good ones, in the same types."""
+    stores = {name: Store(tmp_path / name) for name in ("float32", "bfloat16")}
+    stages = {name: last_stage(trial("dense", train=replace(TRAIN, epochs=4, precision=name))) for name in stores}
+    for name, store in stores.items():
+        run(stages[name], store)
+    exact, rounded = (network(stages[name], stores[name]) for name in stores)
+    assert {name: t.dtype for name, t in exact.items()} == {name: t.dtype for name, t in rounded.items()}
+    assert not torch.equal(exact["fc.weight"], rounded["fc.weight"])
+    losses = [stores[name].result(stages[name].key)["metrics"]["test_loss"] for name in stores]  # type: ignore[index]
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+def test_compiled_training_is_close_to_eager_and_resumes_bit_for_bit(tmp_path: Path):
+    """The last batch of an epoch is smaller here, and DPF computes with other weights than it keeps."""
+    train = replace(TRAIN, precision="float64")
+    eager, compiled = (last_stage(trial("dpf", train=replace(train, compile=on))) for on in (False, True))
+    stores = [Store(tmp_path / name) for name in ("eager", "compiled", "resumed")]
+    run(eager, stores[0])
+    run(compiled, stores[1])
+    resumed_after(2, compiled, stores[2])
+    assert numbers(compiled, stores[1]) == numbers(compiled, stores[2])
+    for name, tensor in network(eager, stores[0]).items():
+        torch.testing.assert_close(network(compiled, stores[1])[name], tensor, rtol=1e-9, atol=1e-12)

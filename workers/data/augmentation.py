@@ -1,0 +1,62 @@
+"""Crops, mirror images and rotations of many images at once, each as drawn for it.
+
+Images are uint8 [B, H, W, C] in one piece of memory, so that a row of a crop, or a pixel, is copied as a whole.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FRACTION_BITS = 16
+"""Of a rotated pixel's coordinates. Integers, so that every device finds the same pixel."""
+
+
+def cropped(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
+    """Each image cut out of itself with `padding` zeros around it, at its own `offsets` (down, right) [2, B]."""
+    count, height, width, channels = images.shape
+    sides = (padding * channels, padding * channels, padding, padding)
+    padded = F.pad(images.view(count, height, width * channels), sides)
+    stride = width + 2 * padding
+    # Overlapping rows: one begins at every pixel.
+    rows = padded.as_strided((padded.numel() // channels - width + 1, width * channels), (channels, 1))
+    first = (torch.arange(count, device=images.device) * (height + 2 * padding) + offsets[0]) * stride + offsets[1]
+    every = first[:, None] + torch.arange(height, device=images.device) * stride
+    return rows.index_select(0, every.flatten()).view(images.shape)
+
+
+def flip(images: Tensor, chosen: Tensor) -> None:
+    """Turn the images at the indices `chosen` [M] into their mirror images (left to right), in place."""
+    mirrored = images.index_select(0, chosen).flip(2)
+    # They are copied element by element: the larger, the sooner.
+    element = torch.int64 if images[0].numel() % 8 == 0 else torch.uint8
+    images.flatten(1).view(element)[chosen] = mirrored.flatten(1).view(element)
+
+
+def turns(degrees: Tensor, height: int, width: int) -> Tensor:
+    """What `rotated` needs for counter-clockwise angles [N]: int32 [5, N].
+
+    The matrix of PIL's `Image.rotate`: cosine, sine, -sine, and where the first pixel's column and row come from.
+    """
+    angles = torch.deg2rad(-degrees.double())
+    cos, sin = angles.cos(), angles.sin()
+    column = (1 - cos) * (width / 2) - sin * (height / 2) + (cos + sin) / 2
+    row = (1 - cos) * (height / 2) + sin * (width / 2) + (cos - sin) / 2
+    coordinates = torch.stack([cos, sin, -sin, column, row])
+    return coordinates.mul(2**FRACTION_BITS).add(0.5).floor().int()
+
+
+def rotated(images: Tensor, turns: Tensor) -> Tensor:
+    """Each image turned about its centre: the nearest pixel, and 0 beyond the border, as PIL does it."""
+    count, height, width, channels = images.shape
+    cos, sin, minus_sin, column, row = turns[:, :, None, None]
+    y = torch.arange(height, dtype=torch.int32, device=images.device)[:, None]
+    x = torch.arange(width, dtype=torch.int32, device=images.device)
+    columns = ((column + sin * y) + cos * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, width)
+    rows = ((row + cos * y) + minus_sin * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, height)
+    pixels = F.pad(images, (0, 0, 1, 1, 1, 1)).view(-1, channels)
+    stride = width + 2
+    first = torch.arange(count, dtype=torch.int32, device=images.device) * (stride * (height + 2)) + stride + 1
+    every = rows.mul_(stride).add_(columns).add_(first[:, None, None])
+    return pixels.index_select(0, every.flatten()).view(images.shape)

@@ -1,0 +1,64 @@
+"""Decoded images in a file that all processes of a node map into their memory: its pages are there once for all."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+FOLDER = ".decoded"
+"""Below the folder of the datasets; it may be removed at any time."""
+
+Pixels = npt.NDArray[np.uint8]
+
+log = logging.getLogger("prunesweep")
+
+
+def decoded(folder: Path, name: str, shape: tuple[int, ...], fill: Callable[[Pixels], None]) -> Pixels:
+    """The array that `fill` writes: made once under its name, by one process while others wait, and mapped by all.
+
+    Where it cannot be kept, each process fills an array of its own. Writing to the array changes no file.
+    """
+    place = folder / FOLDER / f"{name}.npy"
+    try:
+        with _locked(place.with_suffix(".lock")):
+            if not place.exists():
+                _make(place, shape, fill)
+        # Copy on write, since torch warns of memory that is not writable.
+        pixels: Pixels = np.load(place, mmap_mode="c")
+    except OSError as error:
+        log.info("decoded images cannot be kept (%s): every process decodes them for itself", error)
+        pixels = np.empty(shape, np.uint8)
+        fill(pixels)
+    return pixels
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among the processes that ask for this file; the system lets go when one of them is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(place: Path, shape: tuple[int, ...], fill: Callable[[Pixels], None]) -> None:
+    """Whole or not at all: a process that is killed leaves a part under another name, which the next one overwrites."""
+    part = place.with_suffix(".part")
+    try:
+        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        with part.open("r+b") as file:
+            # Else a full disk would kill the process in the middle.
+            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+        fill(pixels)
+        pixels.flush()
+        part.rename(place)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

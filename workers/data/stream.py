@@ -1,0 +1,245 @@
+"""Datasets that stay in their files and stream through the training, decoded anew in every epoch.
+
+The training process decides what is read in which order and how each image is cropped; loading processes read, decode,
+crop and resize, and know nothing else. What comes back is uint8 and goes to the device as it is, where it is mirrored
+and normalised. Images come in parts of a batch, so that what waits in memory is small however large the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from math import prod
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from random import Random
+from threading import Thread
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from workers.data.augmentation import flip
+from workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
+from workers.data.images import centred, random_box, read, resized
+from workers.errors import UserError
+
+PART_VALUES = 2**22
+"""A part of a batch has up to so many values: containers often have 64 MB of shared memory in all."""
+
+PREFETCH = 2
+"""Parts that wait for each loading process."""
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, in [0, 1]; usual for other photographs, too."""
+
+
+class Files:
+    """Image files below a folder, with their classes (int64 [N])."""
+
+    def __init__(self, folder: Path, names: list[str], targets: list[int] | Tensor) -> None:
+        self.folder = folder
+        # As text, ImageNet's names would take four times the memory in every trial.
+        self.names: npt.NDArray[np.bytes_] = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+        self.targets = torch.as_tensor(targets, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def path(self, index: int) -> str:
+        """The file of an image."""
+        return os.path.join(self.folder, os.fsdecode(self.names[index]))  # noqa: PTH118 (a Path costs as much as a crop)
+
+    def paths(self) -> Iterator[str]:
+        """All files, in order."""
+        return (self.path(index) for index in range(len(self)))
+
+    def subset(self, indices: Tensor) -> Files:
+        """The images with these numbers."""
+        chosen = Files(self.folder, [], self.targets[indices])
+        chosen.names = self.names[indices.numpy()]
+        return chosen
+
+
+class Part(NamedTuple):
+    """Part of a batch, as a loading process is told of it; `draws` seed the random crops, None takes the centre."""
+
+    paths: list[str]
+    draws: list[str | None]
+
+
+@dataclass(frozen=True)
+class Decoder(torch.utils.data.Dataset[Tensor | UserError]):
+    """Files to pixels, in a loading process."""
+
+    size: int
+
+    def __getitem__(self, part: Part) -> Tensor | UserError:
+        """uint8 [B, H, W, 3]; an error is returned, since the DataLoader would bury its message in a traceback."""
+        pixels = torch.empty(len(part.paths), self.size, self.size, 3, dtype=torch.uint8)
+        try:
+            for index, (path, draw) in enumerate(zip(part.paths, part.draws, strict=True)):
+                pixels[index] = self._image(path, draw).permute(1, 2, 0)
+        except UserError as error:
+            return error
+        return pixels
+
+    def _image(self, path: str, draw: str | None) -> Tensor:
+        image = read(path)
+        if draw is None:
+            return centred(image, round(self.size * 256 / 224), self.size)
+        _, height, width = image.shape
+        return resized(image, random_box(height, width, Random(draw)), self.size)
+
+
+class Plan:
+    """What is to be decoded next; a DataLoader takes a sampler once, so it is this one whose content changes."""
+
+    parts: Iterable[Part] = ()
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.parts)
+
+
+class Loaders:
+    """Processes that decode, kept from epoch to epoch and from stage to stage; with none, the caller's does so."""
+
+    def __init__(self, decoder: Decoder, processes: int, pinned: bool) -> None:
+        self.plan = Plan()
+        self.turn = 0
+        self.loader = DataLoader(
+            decoder,
+            batch_size=None,
+            sampler=self.plan,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            prefetch_factor=PREFETCH if processes else None,
+            multiprocessing_context=_forkserver() if processes else None,
+            worker_init_fn=_end_with_parent if processes else None,
+            pin_memory=pinned,
+            generator=torch.Generator(),  # of its own: the number of processes must not move the model's
+        )
+
+    def decoded(self, parts: Iterable[Part]) -> Iterator[Tensor]:
+        """The parts' pixels, in order; a new call ends those before it. Raises `UserError` on a damaged file."""
+        self.plan.parts, self.turn = parts, self.turn + 1
+        turn = self.turn
+        for pixels in self.loader:
+            if isinstance(pixels, UserError):
+                raise pixels
+            yield pixels
+            assert turn == self.turn, "the loading processes have begun something else"
+
+
+def _forkserver() -> BaseContext:
+    """Forked from a process that has imported what they need: forking this one would copy locks that its threads hold.
+
+    That is the danger with CUDA and in a Ray worker; and starting from nothing would cost each of them seconds and
+    hundreds of megabytes.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
+    return context
+
+
+def _end_with_parent(_: int) -> None:
+    """End when the training process is killed: the DataLoader watches the direct parent, and that is the server."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed(Dataset):
+    """A dataset in files: ImageNet's recipe at size x size pixels.
+
+    Training images are a random part of the picture, stretched, and a mirror image every other time; others have their
+    shorter side made `size` * 256 / 224 long, of which the middle is taken. `mean` and `std` [3] are in units of uint8.
+    """
+
+    name: str
+    train: Files
+    validation: Files
+    test: Files
+    classes: int
+    size: int
+    mean: Tensor = field(default_factory=lambda: 255 * torch.tensor(MEAN))
+    std: Tensor = field(default_factory=lambda: 255 * torch.tensor(STD))
+    device: torch.device = torch.device("cpu")
+    processes: int = 0
+    running: dict[tuple[int, bool], Loaders] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return 3, self.size, self.size
+
+    def count(self, split: SplitName) -> int:
+        """How many images a split has."""
+        return len(self._files(split))
+
+    def to(self, device: torch.device | str, processes: int = 0) -> Streamed:
+        """Batches on `device`, decoded by so many processes; they start when needed and end with the dataset."""
+        mean, std = self.mean.to(device), self.std.to(device)
+        return replace(self, mean=mean, std=std, device=torch.device(device), processes=processes)
+
+    def train_batches(
+        self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
+    ) -> Batches:
+        """One epoch; see `Dataset.train_batches`."""
+        generator = epoch_generator(seed, epoch)
+        order = torch.randperm(len(self.train), generator=generator)
+        flips = torch.rand(len(self.train), generator=generator) < 0.5
+        prefix = f"{seed} {epoch}" if augment else None
+        for start, pixels, targets in self._batches(self.train, order, batch_size, prefix):
+            if augment:
+                chosen = flips[start : start + batch_size].nonzero().squeeze(1)
+                flip(pixels, chosen.to(self.device, non_blocking=True))
+            yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
+
+    def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
+        """One split in its own order; see `Dataset.evaluation_batches`."""
+        files = self._files(split)
+        for _, pixels, targets in self._batches(files, torch.arange(len(files)), batch_size, None):
+            yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
+
+    def _batches(
+        self, files: Files, order: Tensor, batch_size: int, prefix: str | None
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Where in the order each batch begins, its pixels [B, H, W, C] and its targets, on the device."""
+        targets = files.targets[order].to(self.device)
+        decoded = self._loaders().decoded(self._parts(files, order, batch_size, prefix))
+        for start in range(0, len(order), batch_size):
+            size = min(batch_size, len(order) - start)
+            parts = [next(decoded).to(self.device, non_blocking=True) for _ in range(-(-size // self._part_size()))]
+            yield start, torch.cat(parts), targets[start : start + batch_size]
+
+    def _parts(self, files: Files, order: Tensor, batch_size: int, prefix: str | None) -> Iterator[Part]:
+        for batch in torch.split(order, batch_size):
+            for images in torch.split(batch, self._part_size()):
+                numbers = images.tolist()
+                draws = [prefix and f"{prefix} {number}" for number in numbers]
+                yield Part([files.path(number) for number in numbers], draws)
+
+    def _part_size(self) -> int:
+        return max(1, PART_VALUES // prod(self.shape))
+
+    def _loaders(self) -> Loaders:
+        """Shared by all copies of this dataset: the stages of a process use the same loading processes."""
+        kind = (self.processes, self.device.type == "cuda")
+        if kind not in self.running:
+            self.running[kind] = Loaders(Decoder(self.size), *kind)
+        return self.running[kind]
+
+    def _files(self, split: SplitName) -> Files:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
