@@ -37,6 +37,7 @@ UNFOLLOWED = (
     "docs/methods.md",
     "docs/models.md",
     "docs/data.md",
+    "docs/performance.md",
     "docs/digits_methods.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
