@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orchestrator import catalogue, datasets, show
+from orchestrator import catalogue, datasets, garbage, show
 from orchestrator.driver import Options, known, recall, require, run_sweep
+from orchestrator.labels import counted
 from orchestrator.plan import as_json, estimate, make_plan
+from orchestrator.progress import size
+from orchestrator.stopping import TooManyFailures
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from workers.data import DATASETS
 from workers.errors import UserError
@@ -37,7 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+on_terminal = sys.stdout is not None and sys.stdout.isatty()
+console = Console(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
 
 
 def _sweep_names(context: typer.Context) -> list[str]:
@@ -63,6 +68,13 @@ LoadersOption = Annotated[
     int,
     typer.Option(metavar="N", min=0, help="Processes that decode images, for each trial; a CPU each."),
 ]
+MaxFailuresOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures", metavar="N", min=0, help="Stop when more stages than this fail.", show_default=False
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
 AddressOption = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
@@ -132,9 +144,11 @@ def run(
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
     address: AddressOption = None,
+    max_failures: MaxFailuresOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
-    _run(read_sweep(sweep), Store(store), Options(address, str(data_dir), device, loaders))
+    _run(read_sweep(sweep), Store(store), Options(address, str(data_dir), device, loaders, max_failures), force)
 
 
 @app.command()
@@ -147,20 +161,32 @@ def resume(
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
     address: AddressOption = None,
+    max_failures: MaxFailuresOption = None,
+    force: ForceOption = False,
 ) -> None:
     """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
     opened = Store(store)
-    _run(require(name, opened), opened, Options(address, str(data_dir), device, loaders))
+    _run(require(name, opened), opened, Options(address, str(data_dir), device, loaders, max_failures), force)
 
 
-def _run(sweep: Sweep, store: Store, options: Options) -> None:
+def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
     before = make_plan(sweep, store)
-    show.plan(console, before, estimate(before, store))
+    forecast = estimate(before, store)
+    show.plan(console, before, forecast)
+    if forecast and not forecast.fits and not force:
+        raise UserError(
+            f"the sweep needs about {size(forecast.bytes)}, {store.location} has {size(forecast.free_bytes or 0)} "
+            "free: make room (`prunesweep gc` may), choose another --store, or run with --force"
+        )
     try:
         after = run_sweep(sweep, store, options, console)
     except KeyboardInterrupt:
         console.print("interrupted: what is finished is kept; the same command continues from there")
         raise typer.Exit(INTERRUPTED) from None
+    except TooManyFailures as stopped:
+        show.outcome(console, make_plan(sweep, store), store)
+        console.print(f"{stopped}; what is finished is kept, and the same command continues from there")
+        raise typer.Exit(FAILED) from None
     show.outcome(console, after, store)
     if after.to_run:
         raise typer.Exit(FAILED)
@@ -181,7 +207,7 @@ def status(
 ) -> None:
     """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
     opened = Store(store)
-    sweeps = [_sweep(name, opened)] if name else [require(each, opened) for each in known(opened)]
+    sweeps = [_sweep(name, opened)] if name else list(_remembered(opened))
     plans = [make_plan(sweep, opened) for sweep in sweeps]
     if as_json_:
         print(show.status_json(plans, opened))
@@ -240,8 +266,8 @@ def plot(
 def validate(sweep: SweepFile) -> None:
     """Check a sweep file; says what is wrong and where, or how many trials it makes."""
     read = read_sweep(sweep)
-    merged = f"; {show.counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
-    print(f"{sweep}: valid, {show.counted(len(read.trials), 'trial')}{merged}")
+    merged = f"; {counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
+    print(f"{sweep}: valid, {counted(len(read.trials), 'trial')}{merged}")
 
 
 @app.command()
@@ -266,6 +292,24 @@ def list_(
         print(show.as_json(rows))
     else:
         print("\n".join(catalogue.lines(kind, rows, console.width)))
+
+
+@app.command()
+def gc(
+    store: StoreOption = "results",
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Remove without asking.")] = False,
+) -> None:
+    """Show what nothing in the store needs any more, and remove it after asking."""
+    opened = Store(store)
+    found = garbage.find(opened)
+    show.garbage(console, found)
+    if dry_run or not found.kinds:
+        return
+    if not yes and not sys.stdin.isatty():
+        show.say(console, "nothing is removed: there is nobody to ask; --yes removes it")
+    elif yes or typer.confirm("remove all of this?"):
+        show.say(console, f"removed {size(garbage.remove(found, opened))}")
 
 
 @app.command()
@@ -307,6 +351,15 @@ def check(name: DatasetName, data_dir: DataOption = Path("data"), as_json_: Json
         print("\n".join(datasets.lines(found)))
 
 
+def _remembered(store: Store) -> Iterator[Sweep]:
+    """All sweeps of the store; one whose record is damaged is said."""
+    for name in known(store):
+        try:
+            yield require(name, store)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
 def _sweep(name: str, store: Store) -> Sweep:
     """By name if the store remembers it, else by file."""
     if recall(name, store) is None and Path(name).suffix in {".yaml", ".yml", ".py"}:
@@ -328,12 +381,14 @@ def _folder(name: str, store: Store) -> str:
 
 def main() -> None:
     """The command `prunesweep`; `--debug` anywhere shows the traceback of an error that is not a bug of ours."""
+    _open_streams()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     # A user's own `module:name` lies in the folder where the command is run, as with `python -m`; Ray's workers look
     # there by themselves.
     sys.path.append(str(Path.cwd()))
     try:
+        _check_text(sys.argv)
         app()
     except (UserError, Damaged, OSError) as error:
         if debug:
@@ -344,9 +399,29 @@ def main() -> None:
         _flush()
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise `UserError` unless all are text: neither stores nor tables hold anything else."""
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UserError(f"{argument!a} is not text in UTF-8; give files, stores and sweeps other names")
+
+
+def _open_streams() -> None:
+    """Python has no stream where the caller closed it, and stops at characters that the terminal does not know."""
+    nowhere = os.devnull
+    sys.stdout = sys.stdout or open(nowhere, "w")  # noqa: PTH123, SIM115 (for as long as the process lives)
+    sys.stderr = sys.stderr or open(nowhere, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _flush() -> None:
-    """Python would complain at its exit about a reader such as `head` that has gone."""
+    """Python would complain at its exit about a reader such as `head` that has gone, or a disk that is full."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+            sys.exit(WRONG)

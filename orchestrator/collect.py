@@ -1,6 +1,7 @@
 """Store -> `trials.parquet`, `curves.parquet` and `layers.parquet` of a sweep: one writer, atomic, incremental.
 
 The tables are a function of the sweep and the store alone: rows in the sweep's order, one for every finished trial.
+What turns out to be damaged is set aside; its trials have no rows until it is computed again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -20,7 +22,7 @@ from orchestrator.events import Event, Finished, Tick
 from orchestrator.plan import Plan
 from workers.methods import method_class
 from workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
-from workers.store import CURVE, State, Store
+from workers.store import CURVE, Damaged, State, Store
 
 WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the driver's time."""
@@ -38,13 +40,17 @@ TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name !
 
 
 class Collector:
-    """Gathers the rows of finished trials, and writes the tables now and then."""
+    """Gathers the rows of finished trials, and writes the tables now and then.
+
+    `damaged` are the paths of what was found missing or damaged, and is set aside.
+    """
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
         self.results: dict[str, dict[str, Any]] = {}
         self.curves: dict[str, pa.Table] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.damaged: list[str] = []
         self.stale = True
         self.next_write = 0.0
         for key in plan.trials_of:
@@ -55,7 +61,12 @@ class Collector:
         """Take up the trials whose last stage is `key` and has its result now."""
         for trial in self.plan.trials_of.get(key, ()):
             stages = path(self.plan.stages[key])
-            self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, [self._result(s) for s in stages])
+            try:
+                results = [self._result(stage) for stage in stages]
+            except Damaged as error:
+                self.damaged += self.store.set_aside(error.key)
+                continue
+            self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, results)
             self.stale = True
 
     def hear(self, event: Event) -> None:
@@ -67,15 +78,16 @@ class Collector:
                 self.write_if_due()
 
     def write_if_due(self) -> None:
-        """Write the tables unless that would take more than its share of the time."""
+        """Write the tables unless that would take more than its share of the time; a full disk may have room later."""
         if self.stale and time.monotonic() >= self.next_write:
             start = time.monotonic()
-            self.write()
+            with suppress(OSError):
+                self.write()
             self.next_write = time.monotonic() + (time.monotonic() - start) / WRITE_SHARE
 
     def write(self) -> None:
         """Write the three tables."""
-        trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows]
+        trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows and self._has_curves(trial)]
         schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
         self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], schema))
         self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
@@ -85,9 +97,19 @@ class Collector:
     def _result(self, stage: Stage) -> dict[str, Any]:
         if stage.key not in self.results:
             result = self.store.result(stage.key)
-            assert result is not None, f"{stage.key} has a finished child but no result"
+            if result is None:
+                raise Damaged(stage.key, f"{stage.key} has a finished child but no result")
             self.results[stage.key] = result
         return self.results[stage.key]
+
+    def _has_curves(self, trial: TrialSpec) -> bool:
+        try:
+            for stage in path(self.plan.stages[self.plan.last[trial.key]]):
+                self._curve(stage)
+        except Damaged as error:
+            self.damaged += self.store.set_aside(error.key)
+            return False
+        return True
 
     def _curves(self, trial: TrialSpec) -> Iterable[pa.Table]:
         for stage in path(self.plan.stages[self.plan.last[trial.key]]):
@@ -110,7 +132,7 @@ class Collector:
 
     def _save(self, name: str, table: pa.Table) -> None:
         sink = io.BytesIO()
-        pq.write_table(table, sink)
+        pq.write_table(table, sink, write_page_checksum=True)
         self.store.write(sink.getvalue(), self.plan.sweep.name, f"{name}.parquet")
 
 

@@ -6,16 +6,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.events import Event
 from orchestrator.plan import Plan, make_plan
 from orchestrator.provenance import provenance
+from orchestrator.stopping import Stopping
 from orchestrator.sweep import Resources, Sweep
 from workers.errors import UserError, nearest
+from workers.seal import intact, sealed_json
 from workers.spec import decode_trial, encode
-from workers.store import Store
+from workers.store import State, Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.collect import Collector
 
 SWEEP = "sweep.json"
+
+ROUNDS = 3
+"""A stage that turns out to be damaged while others are computed is itself computed in the next round."""
 
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
@@ -35,6 +41,7 @@ class Options:
     data_folder: str = "data"
     device: str = "auto"
     loaders: int = 0
+    max_failures: int | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -44,23 +51,50 @@ class Options:
 def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:
     """Run what the store lacks of a sweep and write its tables; returns the plan as it stands afterwards.
 
-    `KeyboardInterrupt` passes through, with the tables of what is finished written.
+    `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
     from orchestrator.collect import Collector
 
     plan = make_plan(sweep, store)
     store.require_writable()
     remember(sweep, store)
-    collector = Collector(plan, store)
+    stopping = Stopping(partial(console.print, style="yellow", soft_wrap=True), options.max_failures)
+    with stopping.heeding_signals():
+        for _ in range(ROUNDS):
+            collector = Collector(plan, store)
+            try:
+                if plan.to_run:
+                    _execute(plan, store, options, console, collector, stopping)
+            finally:
+                _write_tables(collector)
+            before, plan = plan, make_plan(sweep, store)
+            if not _lost(before, plan):
+                break
+            for path in collector.damaged:
+                console.print(f"{path} is missing or damaged; what is left of it is set aside", soft_wrap=True)
+            console.print("computing again what was lost", soft_wrap=True)
+    return plan
+
+
+def _write_tables(collector: Collector) -> None:
     try:
-        if plan.to_run:
-            _execute(plan, store, options, console, collector)
-    finally:
         collector.write()
-    return make_plan(sweep, store)
+    except OSError as error:
+        raise UserError(
+            f"the tables of {collector.plan.sweep.name} cannot be written ({error}): what is finished is kept; "
+            "make room or mend the store, and run the sweep again"
+        ) from error
 
 
-def _execute(plan: Plan, store: Store, options: Options, console: Console, collector: Collector) -> None:
+def _lost(before: Plan, after: Plan) -> bool:
+    """Whether a stage that was done turned out to be damaged, and was set aside."""
+    done = (key for key, state in before.states.items() if state is State.DONE)
+    return any(after.states[key] is not State.DONE for key in done)
+
+
+def _execute(
+    plan: Plan, store: Store, options: Options, console: Console, collector: Collector, stopping: Stopping
+) -> None:
     from orchestrator import cluster
     from orchestrator.progress import Progress
     from workers.host import Where
@@ -74,12 +108,14 @@ def _execute(plan: Plan, store: Store, options: Options, console: Console, colle
     with cluster.cluster(options.address):
         from orchestrator import tune
 
+        stopping.heed_signals()
+
         slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:
 
             def tell(event: Event) -> None:
-                progress.hear(event)
-                collector.hear(event)
+                for hear in (progress.hear, collector.hear, stopping.hear):
+                    hear(event)
 
             tune.execute(plan, store, where, slots, tell)
 
@@ -89,7 +125,11 @@ def remember(sweep: Sweep, store: Store) -> None:
 
     A sweep that shares no trial with the one of that name is another question: `UserError`.
     """
-    before = recall(sweep.name, store)
+    try:
+        before = recall(sweep.name, store)
+    except UserError:  # it is damaged, and this sweep is what it should say
+        before = None
+        store.set_file_aside(sweep.name, SWEEP)
     mine = {trial.key for trial in sweep.trials}
     if before is not None and mine.isdisjoint(trial.key for trial in before.trials):
         raise UserError(
@@ -106,7 +146,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "trials": [encode(trial) for trial in sweep.trials],
         "provenance": asdict(origin),
     }
-    store.write(json.dumps(record).encode(), sweep.name, SWEEP)
+    store.write(sealed_json(record), sweep.name, SWEEP)
 
 
 def recall(name: str, store: Store) -> Sweep | None:
@@ -115,11 +155,11 @@ def recall(name: str, store: Store) -> Sweep | None:
     if saved is None:
         return None
     try:
-        return _sweep(json.loads(saved))
+        return _sweep(json.loads(saved if intact(saved) else b""))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{store.path(name, SWEEP)} is damaged, or of another version of prunesweep ({error}); "
-            "remove it and run the sweep's file again"
+            f"{store.path(name, SWEEP)} is damaged, or of another version of prunesweep; run the sweep's file again, "
+            "which sets it aside"
         ) from error
 
 

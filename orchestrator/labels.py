@@ -47,3 +47,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `1,234 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

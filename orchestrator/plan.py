@@ -8,18 +8,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from statistics import mean
 
 from orchestrator.sweep import Sweep
+from workers.errors import UserError
 from workers.methods import create
 from workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
-from workers.store import RESULT, State, Store
+from workers.store import State, Store
 
 Kind = tuple[Choice, Choice, bool, bool]
 """Stages of one kind cost alike per epoch: dataset and model with their options, and whether it is a pruning stage."""
+
+MAX_STAGES = 200_000
+"""Planning so many takes a minute or two, and with `MAX_TRIALS` trials less than 500 MB."""
 
 HISTORY = 60
 """So many finished stages are read to estimate time and disk."""
@@ -27,10 +32,19 @@ HISTORY = 60
 
 @dataclass(frozen=True)
 class Estimate:
-    """Forecast of what is still to do: seconds of work on one slot, and bytes to store."""
+    """Forecast of what is still to do: seconds of work on one slot, and bytes to store.
+
+    `free_bytes` is what the store's disk has room for, None where that is not known.
+    """
 
     seconds: float
     bytes: int
+    free_bytes: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for it, as far as is known."""
+        return self.free_bytes is None or self.bytes <= self.free_bytes
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,11 @@ class Plan:
         """The stages that lack a result."""
         return {key: stage for key, stage in self.stages.items() if self.states[key] is not State.DONE}
 
+    @property
+    def damaged(self) -> list[str]:
+        """The stages whose result is damaged; they are computed again."""
+        return [key for key, state in self.states.items() if state is State.DAMAGED]
+
     @cached_property
     def blocked(self) -> dict[str, str]:
         """Stages that wait for a failed one: key -> the nearest failed ancestor's key."""
@@ -106,7 +125,8 @@ class Plan:
         key = self.last[trial.key]
         if key in self.blocked:
             return "blocked"
-        return "new" if self.states[key] is State.ABSENT else str(self.states[key])
+        names = {State.ABSENT: "new", State.DAMAGED: "started"}
+        return names.get(self.states[key], str(self.states[key]))
 
     @cached_property
     def counts(self) -> Counts:
@@ -145,7 +165,7 @@ class Plan:
 
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:
-    """Expand a sweep into stages and look up their states."""
+    """Expand a sweep into stages and look up their states; a `UserError` when there are more than `MAX_STAGES`."""
     stages: dict[str, Stage] = {}
     last: dict[str, str] = {}
     for trial in sweep.trials:
@@ -153,6 +173,11 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
         last[trial.key] = stage.key
         for each in path(stage):
             stages.setdefault(each.key, each)
+        if len(stages) > MAX_STAGES:
+            raise UserError(
+                f"{sweep.path}: {len(sweep.trials):,} trials need more than {MAX_STAGES:,} stages: "
+                "take fewer phases, or make several sweeps of it"
+            )
     return Plan(sweep, stages, last, _whole(stages, store.states(stages)))
 
 
@@ -178,12 +203,14 @@ def estimate(plan: Plan, store: Store) -> Estimate | None:
         return None if plan.to_run else Estimate(0.0, 0)
     means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
     seconds = sum(means[_kind(stage)][0] * max(stage.epochs, 1) for stage in plan.to_run.values())
-    return Estimate(seconds, round(sum(means[_kind(stage)][1] for stage in plan.to_run.values())))
+    size = round(sum(means[_kind(stage)][1] for stage in plan.to_run.values()))
+    return Estimate(seconds, size, store.free_bytes())
 
 
 def as_json(plan: Plan, forecast: Estimate | None) -> str:
     """The plan's figures for programs."""
-    figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "estimate": forecast and asdict(forecast)}
+    figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "damaged_stages": plan.damaged}
+    figures["estimate"] = forecast and asdict(forecast)
     return json.dumps(figures, indent=2)
 
 
@@ -202,9 +229,8 @@ def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
     for key in islice(_spread(own, HISTORY), HISTORY):
         yield from _measured(plan.stages[key], store)
     for key in islice(others, HISTORY):
-        spec = store.read("stages", key, "spec.json") if store.read("stages", key, RESULT) else None
-        if spec is not None:
-            yield from _measured(decode_stage(json.loads(spec)), store)
+        with suppress(ValueError, KeyError, TypeError, AttributeError):  # a damaged spec.json forecasts nothing
+            yield from _measured(decode_stage(json.loads(store.read("stages", key, "spec.json") or b"")), store)
 
 
 def _spread(keys: list[str], count: int) -> Iterable[str]:

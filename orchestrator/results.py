@@ -228,10 +228,10 @@ def _file(place: str | Path, name: str) -> str:
 def _read(path: str) -> pa.Table:
     try:
         filesystem, inner = FileSystem.from_uri(path) if "://" in path else (LocalFileSystem(), path)
-        table = pq.read_table(inner, filesystem=filesystem, partitioning=None)
+        table = pq.read_table(inner, filesystem=filesystem, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(
             f"cannot read {path}: {error}; if the file is damaged, `prunesweep run SWEEP` writes it again"
         ) from error

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.driver import recall
+from orchestrator.labels import counted
 from orchestrator.plan import Counts, Estimate, Plan
 from orchestrator.progress import duration, grouped, size
 from orchestrator.status import HINTS, Failure, Unfinished, failures, unfinished
 from orchestrator.sweep import Resources
+from workers.errors import UserError
 from workers.store import Store
 
 if TYPE_CHECKING:
     from orchestrator.doctor import Check
+    from orchestrator.garbage import Garbage
     from orchestrator.tables import Table
 
 LOG_LINES_SHOWN = 3
@@ -36,11 +39,6 @@ MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "no": "[red]no[/]"}
 def as_json(value: Any) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, default=str)
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 trial`, `1,234 trials`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def say(console: Console, text: str) -> None:
@@ -58,12 +56,26 @@ def plan(console: Console, plan: Plan, forecast: Estimate | None) -> None:
     say(console, f"[bold]{plan.sweep.name}[/]: {asked(counts)} in {counted(counts.stages, 'stage')}{merged}")
     say(console, f"  trials    {_states(counts)}")
     say(console, f"  epochs    {_epochs(counts)}")
+    for line in _damaged_lines(plan):
+        say(console, f"  {line}")
     if not plan.to_run:
         say(console, "  to train  nothing")
         return
     epochs, stages = counted(counts.epochs_to_run, "epoch"), counted(counts.stages_to_run, "stage")
     say(console, f"  to train  {epochs} in {stages}")
     say(console, f"  estimate  {_forecast(plan, forecast)}")
+    if forecast is not None and not forecast.fits:
+        say(
+            console,
+            f"  [red]disk[/]      only {size(forecast.free_bytes or 0)} are free: `run` refuses without --force",
+        )
+
+
+def _damaged_lines(plan: Plan) -> Iterator[str]:
+    if plan.damaged:
+        shown = ", ".join(plan.damaged[:STAGES_SHOWN]) + (", ..." if len(plan.damaged) > STAGES_SHOWN else "")
+        what = counted(len(plan.damaged), "stage")
+        yield f"[red]damaged[/]   the result of {what}, to be set aside and computed again: {shown}"
 
 
 def asked(counts: Counts) -> str:
@@ -170,7 +182,8 @@ def status(console: Console, plan: Plan) -> None:
 
 def troubles(console: Console, plan: Plan, store: Store) -> None:
     """What is unfinished, what failed and why, and how to go on; nothing when all is done."""
-    for line in (*_unfinished_lines(unfinished(plan, store)), *_failure_lines(failures(plan, store))):
+    lines = [_damaged_lines(plan), _unfinished_lines(unfinished(plan, store)), _failure_lines(failures(plan, store))]
+    for line in chain(*lines):
         say(console, line)
     if plan.to_run:
         say(console, f"run what is missing with: {escape(_command(plan, store))}")
@@ -221,8 +234,15 @@ def _more(count: int) -> Iterator[str]:
 def _command(plan: Plan, store: Store) -> str:
     """What to type to run the rest of a sweep; by its file where the store does not know it by name."""
     sweep, usual = plan.sweep, Store(os.environ.get("PRUNESWEEP_STORE", "results"))
-    verb = f"resume {sweep.name}" if recall(sweep.name, store) else f"run {sweep.path}"
+    verb = f"resume {sweep.name}" if _is_known(sweep.name, store) else f"run {sweep.path}"
     return f"prunesweep {verb}" + ("" if store.location == usual.location else f" --store {store.location}")
+
+
+def _is_known(name: str, store: Store) -> bool:
+    try:
+        return recall(name, store) is not None
+    except UserError:  # its record is damaged; running its file writes it again
+        return False
 
 
 def status_json(plans: Sequence[Plan], store: Store) -> str:
@@ -248,7 +268,25 @@ def _status_record(plan: Plan, store: Store) -> dict[str, Any]:
         "failures": failed,
         "unfinished_stages": begun,
         "blocked_stages": plan.blocked,
+        "damaged_stages": plan.damaged,
     }
+
+
+# --- gc
+
+
+def garbage(console: Console, found: Garbage) -> None:
+    """What nothing needs, by kind, with sizes; of each kind the largest."""
+    for kind, paths in found.kinds.items():
+        say(console, f"[yellow]{kind}[/]: {len(paths):,}, {size(sum(paths.values()))}")
+        for path in sorted(paths, key=lambda path: -paths[path])[:STAGES_SHOWN]:
+            say(console, f"    {size(paths[path]):>7}  {escape('/'.join(path))}")
+        if len(paths) > STAGES_SHOWN:
+            say(console, f"    and {len(paths) - STAGES_SHOWN:,} more")
+    for name in found.unreadable:
+        say(console, f"the record of {escape(name)} cannot be read: no stage is removed; run that sweep's file again")
+    if not found.kinds:
+        say(console, "nothing to remove")
 
 
 # --- doctor

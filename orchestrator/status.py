@@ -13,6 +13,8 @@ HINTS = {
     "diverged": "lower train.lr, or add warm-up epochs",
     "out of memory": "lower train.batch_size, or give each trial a larger share in `resources`",
     "worker died": "often the machine ran out of memory: lower the number of trials at once with `resources`",
+    "disk full": "free space where the store is, for instance with `prunesweep gc`",
+    "parent damaged": "what is damaged is set aside, and computed again when the sweep is run again",
     "bad request": "the sweep asks for something that this network or dataset cannot do",
     "error": "the traceback is in the store, in the stage's attempts/ folder",
 }
@@ -66,5 +68,5 @@ def unfinished(plan: Plan, store: Store) -> list[Unfinished]:
 
 def _unfinished(key: str, name: str, epochs: int, store: Store) -> Unfinished:
     last = next(reversed(store.attempts(key)), None)
-    began_at, host = (last.started_at, last.host) if last else (None, None)
+    began_at, host = (last.started_at or None, last.host or None) if last else (None, None)
     return Unfinished(key, name, began_at, host, store.checkpointed_epochs(key), epochs)

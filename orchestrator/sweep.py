@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from orchestrator.sweepfile import python
-from orchestrator.sweepfile.cells import Block, Element, cells, keep
-from orchestrator.sweepfile.document import Document, Loc, Problem, Rejected, noting, parse, read_text, shown
+from orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
+from orchestrator.sweepfile.document import Document, Loc, Problem, Rejected, noting, read_text, shown, until_many
 from orchestrator.sweepfile.schema import sweep_schema as sweep_schema
-from orchestrator.sweepfile.trials import budgeted, check_budget_keys, trials_of
-from orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, validate
+from orchestrator.sweepfile.trials import budgeted, trials_of
+from orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, check_count, validate
+from orchestrator.sweepfile.yaml import parse
 from workers.errors import UserError
 from workers.methods import METHODS
 from workers.spec import TrialSpec
@@ -59,13 +60,17 @@ def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
     blocks: list[list[Block]] = []
     with noting(problems):
         top = validate(SWEEP, {"name": document.path.stem, **document.value})
-    for loc, block in _raw_blocks(document):
+    for loc, block in until_many(_raw_blocks(document), problems):
         with noting(problems):
             blocks.append(_by_method(block, loc, {key: top[key] for key in SHARED if key in top}))
-    trials: list[TrialSpec] = []
-    for methods in blocks if not problems else ():
+    grids: list[list[Grid]] = []
+    for methods in until_many(blocks if not problems else (), problems):
         with noting(problems):
-            trials += _expanded(methods, _seeds(top))
+            grids.append([grid(block) for block in methods])
+    trials: list[TrialSpec] = []
+    if not problems:
+        with noting(problems):
+            trials = _expanded(grids, _seeds(top))
     if problems:
         raise document.error(problems)
     return top, trials
@@ -82,7 +87,7 @@ def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> li
     """The block once for each of its methods, checked against each one's hyperparameters."""
     problems: list[Problem] = []
     found: list[Block] = []
-    for method in _methods(block, loc):
+    for method in until_many(_methods(block, loc), problems):
         with noting(problems):
             settings = validate(_model_of(method), block, loc)
             found.append(Block(loc, method, settings, around))
@@ -99,6 +104,9 @@ def _methods(block: dict[str, Any], loc: Loc) -> list[Element]:
         return [Element(given, loc)]
     if not given:
         raise Rejected(Problem(loc, "an empty list is not allowed: give at least one method"))
+    for index, name in enumerate(given):
+        if name in given[:index]:
+            raise Rejected(Problem((*loc, index), f"{shown(name)} is given twice"))
     return [Element(name, (*loc, index)) for index, name in enumerate(given)]
 
 
@@ -116,17 +124,25 @@ def _seeds(top: Mapping[str, Any]) -> list[int]:
     return list(range(given)) if isinstance(given, int) else given
 
 
-def _expanded(methods: list[Block], seeds: list[int]) -> list[TrialSpec]:
-    """The trials of one block of the file."""
-    loc, exclude = methods[0].loc, methods[0].settings.get("exclude", [])
-    for block in methods:
-        check_budget_keys(block)
-    found = [budgeted(cell) for block in methods for cell in cells(block, len(seeds))]
+def _expanded(grids: list[list[Grid]], seeds: list[int]) -> list[TrialSpec]:
+    """The trials of all blocks; raises `Rejected`, before any cell is made where there would be too many."""
+    check_count(sum(each.count for methods in grids for each in methods) * len(seeds))
     problems: list[Problem] = []
     trials: list[TrialSpec] = []
-    for cell in keep(found, exclude, loc):
+    for methods in until_many(grids, problems):
         with noting(problems):
-            trials += trials_of(cell, loc, seeds)
+            for cell in until_many(_kept(methods), problems):
+                with noting(problems):
+                    trials += trials_of(cell, methods[0].block.loc, seeds)
+                check_count(len(trials))
     if problems:
         raise Rejected(*problems)
     return trials
+
+
+def _kept(methods: list[Grid]) -> list[Cell]:
+    """The cells of one block of the file, for all its methods."""
+    block = methods[0].block
+    return keep(
+        [budgeted(cell) for each in methods for cell in each.cells()], block.settings.get("exclude", []), block.loc
+    )

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from workers.methods.base import Method
+from workers.seal import BLANK, FIELD, intact, seal
 from workers.store import read_metadata
+
+
+class Refused(ValueError):
+    """A checkpoint that a stage cannot continue from: it is damaged, or another stage's."""
 
 
 @dataclass
@@ -36,14 +41,16 @@ def pack(key: str, progress: Progress, model: nn.Module, method: Method, optimiz
         **_prefixed("momentum", momentum(_parameters(model, method), optimizer)),
         **_prefixed("method", {**method.state(), **method.parameters()}),
     }
-    return save(tensors, {"key": key, "progress": json.dumps(asdict(progress))})
+    return seal(save(tensors, {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
 
 
 def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: Optimizer) -> Progress:
-    """Continue from a checkpoint of the same key; raises `ValueError` for another's."""
+    """Continue from a checkpoint of the same key; raises `Refused`, before it has changed anything."""
+    if not intact(data):
+        raise Refused("it is damaged")
     metadata = read_metadata(io.BytesIO(data))
     if metadata["key"] != key:
-        raise ValueError(f"this checkpoint belongs to stage {metadata['key']}, not to {key}")
+        raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
     model.load_state_dict(_under("model", tensors))
     load_momentum(_parameters(model, method), optimizer, _under("momentum", tensors))

@@ -24,7 +24,7 @@ from workers.host import Where, describe_device, keep_freed_memory
 from workers.methods.base import Method
 from workers.seeding import derive
 from workers.spec import PruneStage, Stage, TrainStage, label
-from workers.store import CHECKPOINT, CURVE, MOMENTUM, NETWORK, Store, now
+from workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
 from workers.training import Batches, Network, Score
 
 log = logging.getLogger("prunesweep")
@@ -90,11 +90,23 @@ class Execution:
         return method
 
     def _continue(self) -> bool:
-        saved = self.store.read("stages", self.stage.key, CHECKPOINT)
-        if saved is None:
+        """From the newest checkpoint that is whole; false when there is none."""
+        found = [(name, self.store.read("stages", self.stage.key, name)) for name in CHECKPOINTS]
+        for name, saved in found:
+            if saved is not None and self._unpacked(name, saved):
+                log.info("continued from the checkpoint of epoch %d", self.progress.epoch)
+                return True
+        if any(saved is not None for _, saved in found):
+            log.warning("no checkpoint is left: starting again from the beginning")
+        return False
+
+    def _unpacked(self, name: str, saved: bytes) -> bool:
+        try:
+            self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.method, self.optimizer)
+        except checkpoint.Refused as error:
+            aside = self.store.set_file_aside("stages", self.stage.key, name)
+            log.warning("%s is not used: %s; it is set aside as %s", name, error, aside)
             return False
-        self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.method, self.optimizer)
-        log.info("continued from the checkpoint of epoch %d", self.progress.epoch)
         return True
 
     def _begin(self) -> None:
@@ -106,7 +118,7 @@ class Execution:
         """Load the parent's network, prune it, and measure what is left before retraining."""
         parent = self.store.result(stage.parent.key)
         if parent is None:
-            raise FileNotFoundError(f"the parent stage {stage.parent.key} ({label(stage.parent)}) has no result")
+            raise Damaged(stage.parent.key, f"{stage.parent.key} ({label(stage.parent)}) has no result that is whole")
         self._load_parent(stage.parent)
         weights = list(self.method.weights.values())
         masks = self._masks(stage, weights).views
@@ -182,7 +194,10 @@ class Execution:
         if time.perf_counter() - self.last_checkpoint < self.where.checkpoint_seconds:
             return
         packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.method, self.optimizer)
-        self.store.write(packed, "stages", self.stage.key, CHECKPOINT)
+        try:
+            self.store.write_checkpoint(self.stage.key, packed)
+        except OSError as error:  # a checkpoint only saves work
+            log.warning("no checkpoint of epoch %d: %s; going on without", self.progress.epoch, error)
         self.last_checkpoint = time.perf_counter()
 
     def _train_batches(self, seed: int, epoch: int) -> Batches:

@@ -18,9 +18,11 @@ from workers.errors import Diverged, UserError
 from workers.execution import Execution
 from workers.host import Where
 from workers.spec import Stage, decode_stage, label, path
-from workers.store import Attempt, Store
+from workers.store import Attempt, Damaged, Store, is_full
 
 LOG_LINES = 20
+
+log = logging.getLogger("prunesweep")
 
 
 class StageFailed(RuntimeError):
@@ -35,13 +37,31 @@ def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
     """
     if store.done([stage.key]):
         return
-    attempt = store.begin(stage)
+    attempt = None
     with _last_lines() as lines:
         try:
+            _set_aside(stage.key, store)
+            attempt = store.begin(stage)
             yield from Execution(stage, store, where).epochs()
         except Exception as error:
-            store.fail(stage.key, _failure(attempt, error, lines))
+            if isinstance(error, Damaged):
+                _set_aside(error.key, store)
+            if attempt is not None:
+                _note(_failure(attempt, error, lines), stage.key, store)
             raise StageFailed(f"{label(stage)}: {type(error).__name__}: {error}") from error
+
+
+def _set_aside(key: str, store: Store) -> None:
+    for damaged in store.set_aside(key):
+        log.warning("%s is missing or damaged; what is left of it is set aside, and the stage computed again", damaged)
+
+
+def _note(failure: Attempt, key: str, store: Store) -> None:
+    """The failure itself matters more than that it cannot be noted, on a full disk or without the store."""
+    try:
+        store.fail(key, failure)
+    except OSError as error:
+        log.warning("why %s failed could not be noted: %s", key, error)
 
 
 def _failure(attempt: Attempt, error: Exception, lines: deque[str]) -> Attempt:
@@ -62,6 +82,10 @@ def _cause(error: Exception) -> str:
         return "out of memory"
     if isinstance(error, UserError):
         return "bad request"
+    if isinstance(error, Damaged):
+        return "parent damaged"
+    if is_full(error):
+        return "disk full"
     return "error"
 
 
@@ -101,6 +125,9 @@ def main() -> int:
     except (OSError, KeyError, TypeError, ValueError) as error:
         print(f"error: {options.spec}: {error}", file=sys.stderr)
         return 2
+    except StageFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     result = store.result(stage.key)
     assert result is not None
     print(json.dumps(result["metrics"], indent=1))

@@ -154,7 +154,8 @@ class PruneStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        return _digest({"prune": {**encode(self), "parent": self.parent.key}})
+        own = {f.name: encode(getattr(self, f.name)) for f in fields(self) if f.name != "parent"}
+        return _digest({"prune": {**own, "parent": self.parent.key}})
 
     @cached_property
     def root(self) -> TrainStage:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
-from orchestrator.sweepfile.validation import MAX_TRIALS, hyperparameters, loading
+from orchestrator.sweepfile.validation import BUDGET, PHASE, RETRAIN, hyperparameters, loading
 from workers import data, models
 from workers.errors import UserError, nearest, unknown
 from workers.spec import Choice, freeze
@@ -26,6 +26,9 @@ class Element:
     value: Any
     loc: Loc
 
+
+MAX_COMPARED = 5_000_000
+"""This many comparisons of values and cells take a few seconds."""
 
 Axes = dict[str, list[Element]]
 """Setting -> its values; settings of the training are spelled `train.lr`."""
@@ -52,18 +55,36 @@ class Block:
         return [((*loc, index), names) for index, names in enumerate(given)]
 
 
-def cells(block: Block, seeds: int) -> list[Cell]:
-    """All cells of a block, in the order of the file with the last axis fastest; raises `Rejected`."""
-    given = _given(block)
-    groups = _groups(given, block.zips)
-    if (count := prod(map(len, groups)) * seeds) > MAX_TRIALS:
-        raise Rejected(Problem(block.loc, f"{count:,} trials are too many: at most {MAX_TRIALS:,}"))
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a block, before they are made: what all have in common, and the axes, zipped ones as one."""
+
+    block: Block
+    start: Cell
+    axes: list[list[Cell]]
+
+    @property
+    def count(self) -> int:
+        """How many cells there are."""
+        return prod(map(len, self.axes))
+
+    def cells(self) -> list[Cell]:
+        """All cells, in the order of the file with the last axis fastest."""
+        return [_merged(self.start, parts) for parts in product(*self.axes)]
+
+
+def grid(block: Block) -> Grid:
+    """The grid of a block; raises `Rejected`."""
+    for other in (RETRAIN, PHASE):
+        if BUDGET in block.settings and other in block.settings:
+            raise Rejected(Problem((*block.loc, BUDGET), f"give either {BUDGET} or {other}, not both"))
     start = {**_defaults(block), "method": block.method}
-    return [_merged(start, parts) for parts in product(*groups)]
+    return Grid(block, start, _groups(_given(block), block.zips))
 
 
 def keep(found: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> list[Cell]:
     """The cells that no mapping of `exclude` matches; raises `Rejected` when one matches none, or all are dropped."""
+    _check_work(found, exclude, loc)
     dropped: set[int] = set()
     for index, mapping in enumerate(exclude):
         place = (*loc, "exclude", index)
@@ -174,6 +195,14 @@ def _merged(start: Cell, parts: Sequence[Cell]) -> Cell:
 
 
 # --- exclude
+
+
+def _check_work(found: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> None:
+    """Every value of `exclude` is compared with every cell: hours, for a file of a few kilobytes."""
+    values = sum(len(value) if isinstance(value, list) else 1 for mapping in exclude for value in mapping.values())
+    if values * len(found) > MAX_COMPARED:
+        message = f"{values:,} values for {len(found):,} cells are too many; give smaller blocks instead"
+        raise Rejected(Problem((*loc, "exclude"), message))
 
 
 def _wanted(mapping: Mapping[str, Any], found: list[Cell], loc: Loc) -> Iterator[tuple[str, list[Element]]]:

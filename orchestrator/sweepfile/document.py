@@ -1,22 +1,32 @@
-"""Sweep files as text: YAML to plain values, and the line on which each of them stands."""
+"""A sweep file as text and as plain values, and what is wrong with it, at its line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from typing import Any, TypeVar
 
 from workers.errors import UserError, nearest
 
+MAX_BYTES = 200_000
+"""A file of this size takes seconds to read; what is larger is better written in Python, or no sweep."""
+
+MAX_WHOLE = 10**12
+"""No setting counts so far, and sums of settings still fit into 64 bits."""
+
 SHOWN = 5
 """So many problems of one file are shown, a line each."""
+
+MANY = 100
+"""So many problems of one file are looked for."""
+
+T = TypeVar("T")
 
 Loc = tuple[str | int, ...]
 """Where a value stands within a file: `("trials", 0, "sparsity", 2)`."""
@@ -48,23 +58,22 @@ def noting(problems: list[Problem]) -> Iterator[None]:
         problems += rejected.problems
 
 
+def until_many(items: Iterable[T], problems: Sequence[Problem]) -> Iterator[T]:
+    """The items, until so much is wrong with them that nobody would read on; looking up a wrong name takes its time."""
+    return takewhile(lambda _: len(problems) < MANY, items)
+
+
 @dataclass(frozen=True)
 class Document:
-    """A sweep file as plain values; `root` knows where each stands."""
+    """A sweep file as plain values, and the line of each, counted from 1."""
 
     path: Path
     value: dict[str, Any]
-    root: Node
+    lines: Mapping[Loc, int]
 
     def line(self, loc: Loc) -> int:
-        """The line of a value, counted from 1; of the nearest thing around it when the file does not have it."""
-        node, line = self.root, self.root.start_mark.line
-        for part in loc:
-            found = _child(node, part)
-            if found is None:
-                break
-            node, line = found
-        return int(line) + 1
+        """The line of a value; of the nearest thing around it when the file does not have it."""
+        return next(self.lines[loc[:end]] for end in range(len(loc), -1, -1) if loc[:end] in self.lines)
 
     def error(self, problems: Iterable[Problem]) -> UserError:
         """The first few problems in the order of the file, a line each."""
@@ -91,7 +100,9 @@ def shown(value: Any) -> str:
         case None | True | False:
             text = {None: "null", True: "true", False: "false"}[value]
         case str():
-            text = f'"{value}"'
+            text = f'"{value}"' if value.isprintable() else repr(value)
+        case int() if abs(value) > MAX_WHOLE:
+            text = f"a whole number of {value.bit_length()} bits"
         case list() | tuple():
             text = f"[{', '.join(shown(item) for item in value)}]"
         case dict():
@@ -104,106 +115,27 @@ def shown(value: Any) -> str:
 def read_text(path: Path) -> str:
     """The file's text; a `UserError` that names what is there instead when it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        # Asked before it is opened: opening a pipe waits for whoever writes to it.
+        _check_kind(path, path.stat())
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file{_beside(path)}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name one of the sweep files in it: {_sweeps_in(path)}") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not a text file in UTF-8; a sweep is a YAML or a Python file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def parse(path: Path, text: str) -> Document:
-    """A sweep file's values, by YAML 1.2; a `UserError` when it is not YAML or not a mapping."""
-    root = _compose(path, text)
-    if root is None:
-        raise UserError(f"{path}:1: the file is empty; a sweep needs dataset, model and trials")
-    if not isinstance(root, MappingNode):
-        kind, line = "a list" if isinstance(root, SequenceNode) else shown(root.value), root.start_mark.line + 1
-        raise UserError(f"{path}:{line}: {kind} at the top; a sweep is a mapping with dataset, model and trials")
-    problems: list[Problem] = []
-    value = _Values(problems).of(root, ())
-    document = Document(path, value, root)
-    if problems:
-        raise document.error(problems)
-    return document
-
-
-def _compose(path: Path, text: str) -> Node | None:
-    try:
-        root: Node | None = YAML(typ="safe", pure=True).compose(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else text[: getattr(error, "position", 0)].count("\n") + 1
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        context = getattr(error, "context", None)
-        during = f" ({context})" if context else ""
-        raise UserError(f"{path}:{line}: not valid YAML: {reason}{during}") from error
-    return root
-
-
-class _Values:
-    """Nodes to plain values; collects what the nodes cannot say."""
-
-    # YAML 1.2 has neither dates nor merge keys: those of YAML 1.1 are text here.
-    TEXT = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "merge", "value"))
-    CONSTRUCTED = frozenset(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "map", "seq"))
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        self.constructor = YAML(typ="safe", pure=True).constructor
-        self.open: list[Node] = []
-
-    def of(self, node: Node, loc: Loc) -> Any:
-        if node in self.open:
-            return self._reject(loc, "the alias contains itself")
-        if node.tag not in self.TEXT | self.CONSTRUCTED:
-            return self._reject(loc, f"the tag {node.tag} is not allowed: a sweep holds plain values")
-        if isinstance(node, ScalarNode):
-            return self._scalar(node, loc)
-        self.open.append(node)
-        value = self._mapping(node, loc) if isinstance(node, MappingNode) else self._sequence(node, loc)
-        self.open.pop()
-        return value
-
-    def _scalar(self, node: ScalarNode, loc: Loc) -> Any:
-        if node.tag in self.TEXT:
-            return node.value
-        try:
-            return self.constructor.construct_object(node)
-        except ValueError as error:
-            return self._reject(loc, f"{shown(node.value)} is not a value: {error}")
-
-    def _sequence(self, node: Node, loc: Loc) -> list[Any]:
-        return [self.of(item, (*loc, index)) for index, item in enumerate(node.value)]
-
-    def _mapping(self, node: Node, loc: Loc) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        first: dict[str, int] = {}
-        for key, item in node.value:
-            name, line = key.value, key.start_mark.line + 1
-            if not isinstance(key, ScalarNode) or key.tag not in self.TEXT:
-                self._reject(loc, "a key that is not a name; keys are text", line)
-            elif name in first:
-                self._reject((*loc, name), f"given twice, first on line {first[name]}", line)
-            else:
-                first[name] = line
-                values[name] = self.of(item, (*loc, name))
-        return values
-
-    def _reject(self, loc: Loc, message: str, line: int | None = None) -> None:
-        self.problems.append(Problem(loc, message, line))
-
-
-def _child(node: Node, part: str | int) -> tuple[Node, int] | None:
-    if isinstance(node, MappingNode):
-        return next(((item, key.start_mark.line) for key, item in node.value if key.value == part), None)
-    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-        item = node.value[part]
-        return item, item.start_mark.line
-    return None
+def _check_kind(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISDIR(found.st_mode):
+        raise UserError(f"{path}: is a folder; name one of the sweep files in it: {_sweeps_in(path)}")
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: is a pipe or a device; a sweep is a YAML or a Python file")
+    if found.st_size > MAX_BYTES:
+        raise UserError(
+            f"{path}: {found.st_size:,} bytes are too many: at most {MAX_BYTES:,}; "
+            "shorten it with axes, or write the sweep in Python"
+        )
 
 
 def _sweeps(folder: Path) -> Iterator[Path]:

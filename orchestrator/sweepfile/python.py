@@ -13,7 +13,7 @@ from traceback import extract_tb
 from types import FunctionType, ModuleType
 from typing import Any
 
-from orchestrator.sweepfile.cells import Block, Element, cells
+from orchestrator.sweepfile.cells import Block, Element, grid
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
 from orchestrator.sweepfile.trials import trial_of
 from orchestrator.sweepfile.validation import MAX_TRIALS, block_model, header, hyperparameters, known_method, validate
@@ -64,8 +64,8 @@ def _module(path: Path, text: str) -> Iterator[ModuleType]:
         yield module
     except Rejected as rejected:
         raise listed(f"{path}:{p.line}: {p.message}" for p in rejected.problems) from rejected
-    except Exception as error:
-        raise UserError(f"{path}:{_line(error, path)}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise listed([f"{path}:{_line(error, path)}: {type(error).__name__}: {error}"]) from error
     finally:
         del sys.modules[module.__name__]
 
@@ -89,7 +89,7 @@ def _yielded(module: ModuleType) -> Iterator[tuple[int, Any]]:
         raise Rejected(Problem((), "trials() yields no trial", start))
 
 
-def _line(error: Exception, path: Path) -> int:
+def _line(error: BaseException, path: Path) -> int:
     """The last line of this file that took part in raising an error."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
@@ -121,7 +121,7 @@ def _checked(trial: Any, loc: Loc) -> TrialSpec:
     cls = _method(trial, loc)
     settings = validate(block_model(trial.method.name), _block(trial, cls), loc)
     block = Block(loc, Element(trial.method.name, (*loc, "method")), settings, {})
-    cell = cells(block, 1)[0]
+    cell = grid(block).cells()[0]
     for name, each in cell.items():
         if isinstance(each.loc[-1], int):
             raise Rejected(Problem((*loc, name), "a list is not allowed: a TrialSpec has one value for each setting"))

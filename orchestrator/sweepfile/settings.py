@@ -17,8 +17,8 @@ from workers.methods.base import Hyperparameter
 from workers.schedules import DENSE
 from workers.spec import TrainSpec
 
-AXIS, VALUE = "<axis>", "<value>"
-"""Parts of a validation error's location that say which form a setting was taken for; no key is spelled so."""
+AXIS, VALUE = "\0axis", "\0value"
+"""Parts of a validation error's location that say which form a setting was taken for; no key can be spelled so."""
 
 TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "epochs": ("epochs of training", {"ge": 1}),

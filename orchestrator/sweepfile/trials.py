@@ -8,9 +8,9 @@ from dataclasses import MISSING, fields, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestrator.sweepfile.cells import Block, Cell, Element
+from orchestrator.sweepfile.cells import Cell, Element
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from orchestrator.sweepfile.validation import BUDGET, LEVELS, PHASE, RETRAIN, known_method
+from orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
 from workers.errors import SpecError, UserError
 from workers.methods.base import Method
 from workers.schedules import check_dense
@@ -20,7 +20,9 @@ from workers.spec import TrainSpec, TrialSpec
 def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:
     """The trials of one cell of the block at `loc`: one for each of its levels and each seed; raises `Rejected`."""
     with _placed(cell, loc):
-        return [replace(trial, seed=seed) for trial in _levels(cell, seeds[0]) for seed in seeds]
+        levels = list(_levels(cell, seeds[0]))
+        check_count(len(levels) * len(seeds))
+        return [replace(trial, seed=seed) for trial in levels for seed in seeds]
 
 
 def trial_of(cell: Cell, loc: Loc, seed: int) -> TrialSpec:
@@ -40,13 +42,6 @@ def budgeted(cell: Cell) -> Cell:
         return cell
     epochs = int(_share(cell).quantize(Decimal(1), ROUND_HALF_UP))
     return {**cell, RETRAIN: Element(epochs, cell[BUDGET].loc)}
-
-
-def check_budget_keys(block: Block) -> None:
-    """Raise `Rejected` when a block says the length of its retraining twice."""
-    for other in (RETRAIN, PHASE):
-        if BUDGET in block.settings and other in block.settings:
-            raise Rejected(Problem((*block.loc, BUDGET), f"give either {BUDGET} or {other}, not both"))
 
 
 @contextmanager

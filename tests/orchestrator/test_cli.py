@@ -131,17 +131,6 @@ def test_a_wrong_request_leaves_nothing_behind(answers: dict[str, Answer], ran: 
     assert {path.name for path in (ran.folder / "results").iterdir()} == {"stages", "mixed", "good", "killed"}
 
 
-def test_a_damaged_file_of_a_finished_stage_is_named(ran: Cli, tmp_path: Path):
-    copy = Cli(tmp_path)
-    subprocess.run(["cp", "-r", ran.folder / "results", ran.folder / "good.yaml", tmp_path], check=True)
-    curve = sorted((tmp_path / "results/stages").glob("*/curve.parquet"))
-    for path in curve:
-        path.write_bytes(b"")
-    code, _, err = copy.ask("run", "good.yaml")
-    assert code == 2
-    assert re.match(r"error: .*/curve\.parquet is missing or damaged; remove .*/stages/\w+\n$", err)
-
-
 # --- plan and validate
 
 

@@ -124,19 +124,53 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     assert sorted(set(tries)) == [1, 2], "the stage that was killed, often a dense one, was begun twice"
 
 
-def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(cli: Cli):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: Path, number: signal.Signals):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 5, process)
     busy = descendants(process.pid, "ray::Resource")
     assert busy
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
+    assert "finished an epoch" in out
     assert "interrupted" in out
     assert "Traceback" not in out + err
     assert len(load_results(cli.folder / "results/small")) >= 2
     assert not [pid for pid in busy if Path(f"/proc/{pid}").exists()]
     assert "14 of 14" in cli("resume", "small")
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+
+
+def test_asked_twice_it_stops_now_whatever_an_epoch_takes(cli: Cli):
+    """The epochs are of a minute or more; what comes after the second Ctrl-C changes nothing."""
+    slow = "dataset: {name: synthetic, images: 20000}\nmodel: resnet56\ntrain: {epochs: 2}\ntrials: [{method: dense}]\n"
+    process = cli.start("run", cli.write(slow, "slow.yaml"))
+    cli.wait_for(lambda: list((cli.folder / "results/stages").glob("*/attempts/*")), process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None, "it waits for the end of an epoch"
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+    begun = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert time.monotonic() - begun < 15
+    assert "Traceback" not in out + err
+
+
+def test_too_many_failures_stop_a_sweep(cli: Cli):
+    text = """\
+dataset: digits
+model: lenet300
+train: {epochs: 2, batch_size: 64, lr: 1.0e+30}
+seeds: 40
+trials: [{method: dense}]
+"""
+    printed = cli("run", cli.write(text, "wrong.yaml"), "--max-failures", "3", code=1)
+    assert "stopping: more than 3 failed stages (--max-failures)" in printed
+    figures = json.loads(cli("plan", "wrong.yaml", "--json"))
+    assert 4 <= figures["failed"] < 20
 
 
 def test_a_failed_stage_blocks_its_children_and_nothing_else(cli: Cli):
@@ -193,4 +227,4 @@ def test_a_damaged_record_of_a_sweep_is_named(cli: Cli):
     record.write_text('{"name": "small"')
     error = cli("status", "small", code=2)
     assert str(record) in error
-    assert "remove it" in error
+    assert "run the sweep's file again" in error

@@ -220,7 +220,7 @@ WRONG_BLOCKS = [
         "trials[0].sparsity[2]: 1.0 is not allowed: a number in",
     ),
     ("method: gmp, sparsity: -0.1", "trials[0].sparsity: -0.1 is not allowed: a number in [0, 1)"),
-    ("method: gmp, sparsity: .nan", "trials[0].sparsity: nan is not allowed: a number in [0, 1)"),
+    ("method: gmp, sparsity: .nan", "trials[0].sparsity: .nan is not allowed: numbers are finite"),
     ("method: gmp, sparsity: '0.5'", 'trials[0].sparsity: "0.5" is not allowed: a number in [0, 1)'),
     ("method: gmp, sparsity: false", "trials[0].sparsity: false is not allowed: a number in [0, 1)"),
     ("method: gmp, sparsity: []", "trials[0].sparsity: an empty list is not allowed"),
@@ -248,6 +248,12 @@ WRONG_BLOCKS = [
     ("method: [dense, imb]", "trials[0].method[1]: unknown method"),
     ("method: 5", "trials[0].method: 5 is not allowed: the name of a method"),
     ("method: []", "trials[0].method: an empty list is not allowed"),
+    ("method: [dense, dense]", 'trials[0].method[1]: "dense" is given twice'),
+    (
+        "method: imp, sparsity: 0.5, phases: 101, phase_epochs: 1",
+        "trials[0].phases: 101 is not allowed: a whole number in [1, 100]",
+    ),
+    ("method: dense, train: {nesterov: !!bool maybe}", "trials[0].train.nesterov: maybe is not allowed: it is no bool"),
     ("sparsity: 0.5", "trials[0].method: missing: one of bimp,"),
     ("method: 'nowhere:Method'", 'trials[0].method: cannot load "nowhere:Method"'),
     ("method: 'workers.spec:Choice'", '"workers.spec:Choice" is not a method'),
@@ -293,7 +299,7 @@ WRONG_BLOCKS = [
     ("method: dense, train: {epochs: 0}", "trials[0].train.epochs: 0 is not allowed: a whole number of at least 1"),
     ("method: dense, train: {batch_size: 0}", "trials[0].train.batch_size: 0 is not allowed"),
     ("method: dense, train: {lr: [0.1, 0]}", "trials[0].train.lr[1]: 0 is not allowed: a number above 0"),
-    ("method: dense, train: {lr: .inf}", "trials[0].train.lr: inf is not allowed"),
+    ("method: dense, train: {lr: .inf}", "trials[0].train.lr: .inf is not allowed: numbers are finite"),
     ("method: dense, train: {momentum: 1}", "trials[0].train.momentum: 1 is not allowed: a number in [0, 1)"),
     ("method: dense, train: {weight_decay: -1}", "trials[0].train.weight_decay: -1 is not allowed"),
     (
@@ -407,7 +413,7 @@ WRONG_FILES = [
     ),
     *(
         (f"{HEAD}name: {name}\ntrials: [{{method: dense}}]", "x.yaml:3: name: ")
-        for name in (".x", "..", "a/b", "a b", "''", "5", "stages")
+        for name in (".x", "..", "../x", "/x", "a/b", "a b", "''", "5", "stages", "Stages", r'"a\0b"', "a" * 101)
     ),
     (
         f"{HEAD}resources: {{gpus: 1.5}}\ntrials: [{{method: dense}}]",
@@ -531,6 +537,7 @@ WRONG_PYTHON = [
     ("x = 1\n", "x.py:1: no function trials()"),
     ("\nx = (\n", "x.py:2: SyntaxError"),
     ("\nimport nowhere\n", "x.py:2: ModuleNotFoundError"),
+    ("\nimport sys\nsys.exit(3)\n", "x.py:3: SystemExit: 3"),
     ("\ndef trials():\n    return 5\n", "x.py:2: trials() returns 5; it must yield TrialSpecs"),
     ("\ndef trials():\n    yield from ()\n", "x.py:2: trials() yields no trial"),
     (f"{PYTHON}    yield trial()\nname = 'a b'\n", 'x.py:8: name: "a b" is not allowed'),

@@ -30,27 +30,6 @@ def test_divergence_stops_the_stage_with_its_cause(store: Store):
     assert "Traceback" in attempt.traceback
 
 
-def test_a_failure_keeps_the_last_log_lines(store: Store):
-    """The parent's network is damaged after the parent finished: the child says so, and what came before."""
-    stage = last_stage(trial("random"))
-    list(run_stage(stage.parent, store, Where()))
-    store.write(b"", "stages", stage.parent.key, "network.safetensors")
-    with pytest.raises(StageFailed, match="damaged"):
-        list(run_stage(stage, store, Where()))
-    assert store.attempts(stage.key)[-1].cause == "error"
-
-
-def test_a_checkpoint_of_another_stage_is_refused(store: Store):
-    one, other = last_stage(trial("dense", seed=1)), last_stage(trial("dense", seed=2))
-    stepped = run_stage(one, store, Where(checkpoint_seconds=0))
-    next(stepped)
-    next(stepped)
-    del stepped
-    store.write(store.read("stages", one.key, "checkpoint.safetensors"), "stages", other.key, "checkpoint.safetensors")
-    with pytest.raises(StageFailed, match="belongs to stage"):
-        list(run_stage(other, store, Where()))
-
-
 def test_data_order_is_the_same_in_every_process_and_the_network_too(tmp_path):
     """Two processes, two stores, one spec: the same bits. `python -m workers.run` runs the parents first."""
     stage = last_stage(trial("imp"))

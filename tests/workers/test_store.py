@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from tests.cases import last_stage, trial
+from tests.damage import DAMAGE, damaged
 from workers.errors import UserError
-from workers.store import Damaged, State, Store
+from workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 
 STAGE = last_stage(trial("dense"))
 
@@ -36,14 +38,19 @@ def test_reading_writes_nothing(store: Store, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_result_stands_and_takes_the_checkpoint_with_it(store: Store):
-    store.write(b"half way", "stages", STAGE.key, "checkpoint.safetensors")
+def test_the_first_result_stands_and_takes_the_checkpoints_with_it(store: Store, tmp_path):
+    store.write_checkpoint(STAGE.key, b"a third")
+    store.write_checkpoint(STAGE.key, b"half way")
+    assert len(store.names("stages", STAGE.key)) == 2
     store.publish(STAGE, {"network.safetensors": b"same"}, {"metrics": {"test_accuracy": 0.5}})
     store.publish(STAGE, {"network.safetensors": b"other"}, {"metrics": {"test_accuracy": 0.6}})
     assert store.read_published(STAGE.key, "network.safetensors") == b"same"
     assert store.result(STAGE.key)["metrics"] == {"test_accuracy": 0.5}
     assert store.read("stages", STAGE.key, "checkpoint.safetensors") is None
-    assert not [name for name in store.names("stages", STAGE.key) if name.endswith(".tmp")]
+    assert {path.name for path in (tmp_path / "store/stages" / STAGE.key).iterdir()} == {
+        "network.safetensors",
+        "result.json",
+    }
 
 
 def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
@@ -52,6 +59,64 @@ def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
     store.write(b"bad!", "stages", STAGE.key, "network.safetensors")
     with pytest.raises(Damaged, match=STAGE.key):
         store.read_published(STAGE.key, "network.safetensors")
+
+
+def test_the_newest_two_checkpoints_are_kept(store: Store):
+    for content in (b"1", b"2", b"3"):
+        store.write_checkpoint(STAGE.key, content)
+    assert [store.read("stages", STAGE.key, name) for name in CHECKPOINTS] == [b"3", b"2"]
+
+
+def test_setting_aside_renames_what_is_damaged_and_the_result(store: Store):
+    files = {"network.safetensors": b"good", "curve.parquet": b"curve"}
+    store.publish(STAGE, files, {"metrics": {}})
+    assert store.set_aside(STAGE.key) == []
+    store.write(b"bad!", "stages", STAGE.key, "network.safetensors")
+    assert store.set_aside(STAGE.key) == [store.path("stages", STAGE.key, "network.safetensors")]
+    curve, *aside = store.names("stages", STAGE.key)
+    assert curve == "curve.parquet"
+    assert sorted(name.split("-", 2)[2] for name in aside) == ["network.safetensors", "result.json"]
+    assert {store.read("stages", STAGE.key, name) for name in aside} > {b"bad!"}
+    assert store.set_aside(STAGE.key) == []
+    assert state(store) is not State.DONE
+    store.publish(STAGE, files, {"metrics": {}})
+    assert store.read_published(STAGE.key, "network.safetensors") == b"good"
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_any_damage_to_a_result_is_noticed(damage: str, store: Store):
+    store.publish(STAGE, {}, {"metrics": {"test_accuracy": 0.5}})
+    whole = store.read("stages", STAGE.key, RESULT)
+    for bad in damaged(whole, damage):
+        store.write(bad, "stages", STAGE.key, RESULT)
+        assert (state(store), store.result(STAGE.key), store.done([STAGE.key])) == (State.DAMAGED, None, set())
+    store.write(whole, "stages", STAGE.key, RESULT)
+    assert state(store) is State.DONE
+
+
+def test_a_damaged_note_of_an_attempt_still_counts(store: Store):
+    first = store.begin(STAGE)
+    store.fail(STAGE.key, replace(first, cause="error"))
+    name = store.begin(STAGE).name
+    for bad in (b"", b"{", b"[]", b'{"name": "x"}'):
+        store.write(bad, "stages", STAGE.key, "attempts", f"{name}.json")
+        assert [attempt.name for attempt in store.attempts(STAGE.key)] == [name, first.name]
+        assert state(store) is State.FAILED
+
+
+def test_how_far_a_stage_is_does_not_hang_on_one_checkpoint(store: Store):
+    def packed(epoch: int) -> bytes:
+        header = json.dumps({"__metadata__": {"progress": json.dumps({"epoch": epoch})}}).encode()
+        return len(header).to_bytes(8, "little") + header
+
+    assert store.checkpointed_epochs(STAGE.key) is None
+    store.write_checkpoint(STAGE.key, packed(3))
+    for bad in (b"", b"\xff" * 100, packed(4)[:-5], b"\x02" + b"\0" * 7 + b"[]"):
+        store.write_checkpoint(STAGE.key, packed(3))
+        store.write_checkpoint(STAGE.key, bad)
+        assert store.checkpointed_epochs(STAGE.key) == 3
+    store.write_checkpoint(STAGE.key, packed(4))
+    assert store.checkpointed_epochs(STAGE.key) == 4
 
 
 def test_a_metric_that_is_no_number_is_refused(store: Store):

@@ -26,7 +26,7 @@ class BIMP(Method):
 
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
-    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1)
+    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
     def check(self, trial: TrialSpec) -> None:

@@ -40,7 +40,7 @@ class IMP(Method):
     retrain_warmup: float | None = hyperparameter(
         "warm-up of a tunable schedule, a fraction of the phase (default 0.1)", None, ge=0, lt=1
     )
-    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1)
+    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)
     phase_fraction: float | None = hyperparameter(
         "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
     )

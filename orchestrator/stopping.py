@@ -1,0 +1,103 @@
+"""How a run ends before its sweep does: on Ctrl-C, on SIGTERM, and after too many failures."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from orchestrator.events import Event, Failed, Finished, Progressed, Started, Tick
+from orchestrator.labels import counted
+
+GRACE_SECONDS = 25.0
+"""After SIGTERM: spot instances give 30 seconds or more, and so does Slurm before it kills."""
+
+
+class TooManyFailures(Exception):
+    """The run was stopped because more stages failed than `--max-failures` allows."""
+
+
+class Stopping:
+    """Waits, once it is asked to stop, until every running stage has come to the end of an epoch and its checkpoint.
+
+    The first Ctrl-C or SIGTERM asks. After the second, or when the grace of SIGTERM is over, the run stops at once;
+    from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
+    `TooManyFailures`.
+    """
+
+    def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
+        self.say, self.max_failures = say, max_failures
+        self.failures = 0
+        self.running: set[str] = set()
+        self.awaited: set[str] | None = None
+        self.ended = False
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Inside it signals ask this run to stop; for the main thread."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.heed_signals()
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def heed_signals(self) -> None:
+        """From now on, too: Ray puts its own handler of SIGTERM in the place of ours when it starts."""
+        for number in _SIGNALS:
+            signal.signal(number, self._signalled)
+
+    def hear(self, event: Event) -> None:
+        """Take note of what happens; raises when it is time to stop."""
+        match event:
+            case Started(key):
+                self.running.add(key)
+            case Progressed(key, _):
+                self._reached(key)
+            case Finished(key):
+                self._over(key)
+            case Failed(key):
+                self._over(key)
+                self._count_failure()
+            case Tick() if self.awaited is not None and not self.awaited:
+                self._end()
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if self.ended:
+            return
+        if self.awaited is not None or not self.running:
+            self._end()
+        again = "Ctrl-C again stops now"
+        if number == signal.SIGTERM:
+            signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+            again = f"at the latest in {GRACE_SECONDS:.0f} s"
+        self._ask(f"stopping once {counted(len(self.running), 'running stage')} finished an epoch; {again}")
+
+    def _count_failure(self) -> None:
+        self.failures += 1
+        if self.max_failures is not None and self.failures > self.max_failures and self.awaited is None:
+            self._ask(f"stopping: more than {counted(self.max_failures, 'failed stage')} (--max-failures)")
+
+    def _ask(self, message: str) -> None:
+        self.awaited = set(self.running)
+        self.say(message)
+
+    def _reached(self, key: str) -> None:
+        if self.awaited is not None:
+            self.awaited.discard(key)
+
+    def _over(self, key: str) -> None:
+        self.running.discard(key)
+        self._reached(key)
+
+    def _end(self) -> None:
+        self.ended = True
+        if self.max_failures is not None and self.failures > self.max_failures:
+            raise TooManyFailures(f"{counted(self.failures, 'stage')} failed, more than --max-failures allows")
+        raise KeyboardInterrupt
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
