@@ -155,7 +155,7 @@ def recall(name: str, store: Store) -> Sweep | None:
     if saved is None:
         return None
     try:
-        return _sweep(json.loads(saved if intact(saved) else b""))
+        return _sweep(name, json.loads(saved if intact(saved) else b""))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{store.path(name, SWEEP)} is damaged, or of another version of prunesweep; run the sweep's file again, "
@@ -163,9 +163,10 @@ def recall(name: str, store: Store) -> Sweep | None:
         ) from error
 
 
-def _sweep(record: Mapping[str, Any]) -> Sweep:
+def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
+    """Under the name of its folder, whatever the record says: tables are written there."""
     return Sweep(
-        name=record["name"],
+        name=name,
         trials=tuple(decode_trial(trial) for trial in record["trials"]),
         duplicates=record["duplicates"],
         resources=Resources(**record["resources"]),

@@ -84,6 +84,7 @@ def test_what_is_damaged_is_said_and_computed_again(copy: Cli, larger: Cli):
         assert len(list(folder.glob("damaged-*"))) == names
 
 
+@pytest.mark.slow
 def test_with_a_hundredth_of_all_bytes_flipped_the_table_is_the_same_after_mending(copy: Cli, larger: Cli):
     rng = random.Random(0)
     for path in sorted(path for path in (copy.folder / "results").rglob("*") if path.is_file()):
@@ -110,6 +111,7 @@ def test_tables_that_are_damaged_are_named_and_written_again(copy: Cli, larger: 
     pd.testing.assert_frame_equal(table(copy.folder), table(larger.folder), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_in_mid_sweep(cli: Cli):
     """Stages of 200 kB each on 2 MB. What fits is done, the rest says why not; with more room the next run goes on."""
     with small_disk(cli.folder / "results", megabytes=2) as disk:

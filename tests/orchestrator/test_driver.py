@@ -101,7 +101,7 @@ def test_one_more_seed_runs_exactly_the_new_stages(undisturbed: Path):
     cli("run", cli.sweep(2))
 
 
-@pytest.mark.parametrize("stop", [2, 9])
+@pytest.mark.parametrize("stop", [pytest.param(2, marks=pytest.mark.slow), 9])
 def test_a_killed_driver_loses_nothing(stop: int, cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= stop, process)
@@ -112,11 +112,15 @@ def test_a_killed_driver_loses_nothing(stop: int, cli: Cli, undisturbed: Path):
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
+def begun(cli: Cli) -> int:
+    return len(list((cli.folder / "results/stages").glob("*/spec.json")))
+
+
 def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
-    cli.wait_for(lambda: cli.results() >= 1, process)
-    victim = descendants(process.pid, "ray::Resource")[0]
-    os.kill(victim, signal.SIGKILL)
+    cli.wait_for(lambda: cli.results() >= 1 and begun(cli) > cli.results(), process)
+    for victim in descendants(process.pid, "ray::Resource"):
+        os.kill(victim, signal.SIGKILL)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
@@ -124,7 +128,7 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     assert sorted(set(tries)) == [1, 2], "the stage that was killed, often a dense one, was begun twice"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: Path, number: signal.Signals):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 5, process)
