@@ -98,6 +98,7 @@ def test_with_a_hundredth_of_all_bytes_flipped_the_table_is_the_same_after_mendi
     pd.testing.assert_frame_equal(table(copy.folder), table(larger.folder), check_exact=True)
 
 
+@pytest.mark.slow
 def test_tables_that_are_damaged_are_named_and_written_again(copy: Cli, larger: Cli):
     tables = copy.folder / "results/sweep/trials.parquet"
     content = tables.read_bytes()

@@ -97,6 +97,7 @@ def test_bfloat16_multiplies_in_it_and_stores_float32(tmp_path: Path):
     assert losses[1] == pytest.approx(losses[0], rel=0.1)
 
 
+@pytest.mark.slow
 def test_compiled_training_is_close_to_eager_and_resumes_bit_for_bit(tmp_path: Path):
     """The last batch of an epoch is smaller here, and DPF computes with other weights than it keeps."""
     train = replace(TRAIN, precision="float64")
