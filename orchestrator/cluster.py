@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import floor
+from typing import Any
 
 import ray
 
@@ -14,6 +18,12 @@ from orchestrator.sweep import Resources
 from workers.errors import UserError
 
 KNOCK_SECONDS = 5.0
+
+NEEDED = ("raylet", "gcs_server")
+"""Those of Ray's processes without which no stage runs."""
+
+HANG_SECONDS = 10.0
+"""Longer than a turn of Tune's loop, and than it takes to shut down what is left of Ray."""
 
 OBJECT_STORE = 128 * 2**20
 """Stages talk through the store, not through Ray's shared memory."""
@@ -36,10 +46,49 @@ def cluster(address: str | None) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError) as error:
             raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
+    # Of a worker's death Ray prints a paragraph, or 25 lines of a log; a run says it in one, and goes on.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    ended = threading.Event()
+    threading.Thread(target=_watch, args=(ended,), daemon=True).start()
     try:
         yield
     finally:
+        ended.set()
         ray.shutdown()
+
+
+class ClusterLost(RuntimeError):
+    """A process that Ray needs has ended."""
+
+
+def _watch(ended: threading.Event) -> None:
+    """End this process when Ray was killed and `require_alive` is not reached any more.
+
+    Waiting for a GCS that has gone Ray hangs for a minute, in code that no signal and no exception reaches, and then
+    ends the process itself, with words that help nobody.
+    """
+    while not ended.wait(HANG_SECONDS / 2):
+        try:
+            require_alive()
+        except ClusterLost as lost:
+            if not ended.wait(HANG_SECONDS):
+                print(f"error: {lost}; what is finished is kept: run the same command again", file=sys.stderr)
+                sys.stdout.flush()
+                _node().kill_all_processes(check_alive=False, allow_graceful=False)
+                os._exit(1)
+
+
+def require_alive() -> None:
+    """Raise `ClusterLost` when the embedded Ray was killed: Ray itself would wait for it for ever."""
+    node = _node()
+    ended = [name for name, _ in node.dead_processes() if name in NEEDED] if node else []
+    if ended:
+        raise ClusterLost(f"Ray's {' and '.join(ended)} ended unexpectedly")
+
+
+def _node() -> Any:
+    """The embedded Ray; None after it was shut down. Ray has no public name for it."""
+    return ray._private.worker._global_node
 
 
 def _knock(address: str) -> None:
@@ -54,9 +103,20 @@ def request(resources: Resources, loaders: int) -> dict[str, float]:
     return {"cpu": resources.cpus + loaders, "gpu": resources.gpus}
 
 
+def largest_node() -> Resources:
+    """What one trial can have at most: all of the node with the most GPUs, then cores."""
+    nodes = [node["Resources"] for node in _nodes()]
+    gpus, cpus = max((node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes)
+    return Resources(cpus=cpus, gpus=gpus)
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
 def slots(resources: Resources, loaders: int = 0) -> int:
     """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in _nodes()]
     wanted = {name.upper(): amount for name, amount in request(resources, loaders).items() if amount}
     fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
     if not any(fits):

@@ -57,6 +57,14 @@ class Collector:
             if plan.states[key] is State.DONE:
                 self.add(key)
 
+    def catch_up(self) -> None:
+        """Take up what has a result by now and no row: another run's, or one whose end was not heard."""
+        lacking = [key for key, trials in self.plan.trials_of.items() if trials[0].key not in self.rows]
+        done = self.store.done(lacking)
+        for key in lacking:
+            if key in done:
+                self.add(key)
+
     def add(self, key: str) -> None:
         """Take up the trials whose last stage is `key` and has its result now."""
         for trial in self.plan.trials_of.get(key, ()):
@@ -65,6 +73,8 @@ class Collector:
                 results = [self._result(stage) for stage in stages]
             except Damaged as error:
                 self.damaged += self.store.set_aside(error.key)
+                continue
+            except OSError:  # a store that is gone may come back: `catch_up`
                 continue
             self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, results)
             self.stale = True

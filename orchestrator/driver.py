@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from orchestrator.events import Event
+from orchestrator.events import Event, Failed, Listener, Tick
 from orchestrator.plan import Plan, make_plan
 from orchestrator.provenance import provenance
 from orchestrator.stopping import Stopping
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.collect import Collector
+    from workers.host import Where
 
 SWEEP = "sweep.json"
 
 ROUNDS = 3
 """A stage that turns out to be damaged while others are computed is itself computed in the next round."""
+
+RESTARTS = 10
+"""So often in one run a new Ray takes the place of one that was killed."""
 
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
@@ -61,13 +66,14 @@ def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) ->
     stopping = Stopping(partial(console.print, style="yellow", soft_wrap=True), options.max_failures)
     with stopping.heeding_signals():
         for _ in range(ROUNDS):
-            collector = Collector(plan, store)
+            collector, failed = Collector(plan, store), set()
+            before = plan
             try:
-                if plan.to_run:
-                    _execute(plan, store, options, console, collector, stopping)
+                if plan.runnable:
+                    failed = _execute(plan, store, options, console, collector, stopping)
             finally:
                 _write_tables(collector)
-            before, plan = plan, make_plan(sweep, store)
+            plan = plan.refreshed(store, failed)
             if not _lost(before, plan):
                 break
             for path in collector.damaged:
@@ -78,6 +84,7 @@ def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) ->
 
 def _write_tables(collector: Collector) -> None:
     try:
+        collector.catch_up()
         collector.write()
     except OSError as error:
         raise UserError(
@@ -94,30 +101,64 @@ def _lost(before: Plan, after: Plan) -> bool:
 
 def _execute(
     plan: Plan, store: Store, options: Options, console: Console, collector: Collector, stopping: Stopping
-) -> None:
-    from orchestrator import cluster
-    from orchestrator.progress import Progress
+) -> set[str]:
+    """Run a plan to its end, on a new Ray where the embedded one was killed; returns the stages that failed."""
+    from orchestrator.cluster import ClusterLost
+
+    failed: set[str] = set()
+
+    def tell(event: Event) -> None:
+        match event:
+            case Failed(key):
+                failed.add(key)
+        for hear in (collector.hear, stopping.hear):
+            hear(event)
+
+    where = _where(options)
+    for _ in range(RESTARTS):
+        try:
+            _execute_once(plan, store, options, where, console, stopping, tell)
+            return failed
+        except ClusterLost as lost:
+            console.print(f"{lost}: starting Ray again", style="yellow", soft_wrap=True)
+            plan = plan.refreshed(store, failed)
+            if not plan.runnable:
+                return failed
+    raise UserError(f"Ray was killed {RESTARTS} times; what is finished is kept: see what kills it, and run again")
+
+
+def _where(options: Options) -> Where:
     from workers.host import Where
 
-    where = Where(
+    return Where(
         data_folder=str(Path(options.data_folder).absolute()),
         device=options.device,
         loaders=options.loaders,
         provenance={"commit": provenance(Path.cwd()).commit},
+        run=uuid4().hex[:12],
     )
+
+
+def _execute_once(
+    plan: Plan, store: Store, options: Options, where: Where, console: Console, stopping: Stopping, tell: Listener
+) -> None:
+    from orchestrator import cluster
+    from orchestrator.progress import Progress
+
     with cluster.cluster(options.address):
         from orchestrator import tune
 
         stopping.heed_signals()
-
         slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:
 
-            def tell(event: Event) -> None:
-                for hear in (progress.hear, collector.hear, stopping.hear):
-                    hear(event)
+            def heard(event: Event) -> None:
+                if isinstance(event, Tick):
+                    cluster.require_alive()
+                progress.hear(event)
+                tell(event)
 
-            tune.execute(plan, store, where, slots, tell)
+            tune.execute(plan, store, where, slots, heard)
 
 
 def remember(sweep: Sweep, store: Store) -> None:
@@ -177,7 +218,8 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
 
 def known(store: Store) -> list[str]:
     """The names of the sweeps that the store remembers."""
-    return [name for name in store.names() if name != "stages" and store.read(name, SWEEP) is not None]
+    names = (name for name in store.names() if name != "stages" and not name.startswith("."))
+    return [name for name in names if store.read(name, SWEEP) is not None]
 
 
 def require(name: str, store: Store) -> Sweep:

@@ -38,6 +38,29 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Retried:
+    """The stage has failed, and is tried again."""
+
+    key: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another run on the same store computes the stage; it is waited for."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """No stage is begun until the store is there again; None when it is."""
+
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class Blocked:
     """The stage cannot run because `culprit`, which it starts from, failed."""
 
@@ -50,5 +73,5 @@ class Tick:
     """Time has passed; comes several times a second."""
 
 
-Event = Started | Progressed | Finished | Failed | Blocked | Tick
+Event = Started | Progressed | Finished | Failed | Retried | Elsewhere | Waiting | Blocked | Tick
 Listener = Callable[[Event], None]

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.driver import known, require
 from orchestrator.plan import make_plan
 from workers.errors import UserError
-from workers.store import ASIDE, CHECKPOINTS, TEMPORARY, File, Store
+from workers.files import ASIDE, TEMPORARY, File
+from workers.store import CHECKPOINTS, Store
 
 ABANDONED = timedelta(days=1)
 """A temporary file, and a stage without a result, may be in use if they were written more recently."""

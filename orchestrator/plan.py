@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from statistics import mean
@@ -90,11 +90,28 @@ class Plan:
     last: dict[str, str]
     """Trial key -> key of its last stage."""
     states: dict[str, State]
+    given_up: frozenset[str] = frozenset()
+    """Stages that failed in this run already, which does not try them again."""
 
     @cached_property
     def to_run(self) -> dict[str, Stage]:
         """The stages that lack a result."""
         return {key: stage for key, stage in self.stages.items() if self.states[key] is not State.DONE}
+
+    @cached_property
+    def runnable(self) -> dict[str, Stage]:
+        """Of the stages to run those that are not given up, nor start from one that is."""
+        found: dict[str, Stage] = {}
+        for key, stage in self.to_run.items():
+            parent = stage.parent.key if stage.parent else None
+            if key not in self.given_up and (parent is None or parent in found or parent not in self.to_run):
+                found[key] = stage
+        return found
+
+    def refreshed(self, store: Store, given_up: Iterable[str] = ()) -> Plan:
+        """The same plan with the states that the stages have now."""
+        states = _whole(self.stages, store.states(self.stages))
+        return replace(self, states=states, given_up=self.given_up.union(given_up))
 
     @property
     def damaged(self) -> list[str]:

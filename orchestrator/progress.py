@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.events import Blocked, Event, Failed, Finished, Progressed, Started, Tick
+from orchestrator.events import Blocked, Elsewhere, Event, Failed, Finished, Progressed, Retried, Started, Tick, Waiting
 from orchestrator.labels import labels
 from orchestrator.plan import Plan
 from workers.spec import label
@@ -25,12 +25,13 @@ class Progress:
     """Counts of stages and epochs, the rate, and the time left."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
-        self.plan, self.stages = plan, plan.to_run
+        self.plan, self.stages = plan, dict(plan.runnable)
         self.total = sum(stage.epochs for stage in self.stages.values())
         self.done, self.epochs_finished = 0, 0
         self.running: dict[str, int] = {}
         self.causes: dict[str, str] = {}
         self.blocked_keys: set[str] = set()
+        self.elsewhere: set[str] = set()
         self.begun: float | None = None
         self.console = console
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -51,10 +52,14 @@ class Progress:
             case Started(key):
                 self.begun = self.begun or time.monotonic()
                 self.running[key] = 0
+                self.elsewhere.discard(key)
+                self._add(key)
             case Progressed(key, epoch):
                 self.running[key] = epoch
             case Finished(key):
+                self._add(key)
                 self.running.pop(key, None)
+                self.elsewhere.discard(key)
                 self.done += 1
                 self.epochs_finished += self.stages[key].epochs
             case Failed(key, cause, message):
@@ -62,10 +67,26 @@ class Progress:
                 self.causes[key] = cause
                 said = f"failed: {self._labels[key]}: {message}"
                 self.console.print(said, style="red", markup=False, soft_wrap=True)
+            case Retried(key, cause, message):
+                self.running.pop(key, None)
+                said = f"{cause}: {self._labels[key]}: {message}; trying again"
+                self.console.print(said, style="yellow", markup=False, soft_wrap=True)
+            case Elsewhere(key):
+                self.running.pop(key, None)
+                self.elsewhere.add(key)
+            case Waiting(problem):
+                said = f"waiting for the store: {problem}" if problem else "the store is there again"
+                self.console.print(said, style="yellow", markup=False, soft_wrap=True)
             case Blocked(key):
                 self.blocked_keys.add(key)
             case Tick():
                 self._say_line_if_due()
+
+    def _add(self, key: str) -> None:
+        """A stage that was done, was lost, and is computed again."""
+        if key not in self.stages:
+            self.stages[key] = self.plan.stages[key]
+            self.total += self.stages[key].epochs
 
     def _say_line_if_due(self) -> None:
         if not self.console.is_terminal and time.monotonic() >= self.next_line:
@@ -76,7 +97,7 @@ class Progress:
 
     @cached_property
     def _labels(self) -> dict[str, str]:
-        return labels(self.plan.stages, self.stages)
+        return labels(self.plan.stages, self.plan.stages)
 
     @property
     def epochs(self) -> int:
@@ -96,6 +117,7 @@ class Progress:
     def line(self) -> str:
         """The whole state in one line."""
         parts = [f"{self.done}/{len(self.stages)} stages", f"{len(self.running)} running"]
+        parts += [f"{len(self.elsewhere)} in another run"] if self.elsewhere else []
         parts += [f"{len(self.causes)} failed"] if self.causes else []
         parts += [f"{len(self.blocked_keys)} blocked"] if self.blocked_keys else []
         parts += [

@@ -17,8 +17,9 @@ from rich.markup import escape
 from orchestrator.driver import recall
 from orchestrator.labels import counted
 from orchestrator.plan import Counts, Estimate, Plan
+from orchestrator.policies import policy
 from orchestrator.progress import duration, grouped, size
-from orchestrator.status import HINTS, Failure, Unfinished, failures, unfinished
+from orchestrator.status import Failure, Unfinished, failures, unfinished
 from orchestrator.sweep import Resources
 from workers.errors import UserError
 from workers.store import Store
@@ -191,10 +192,10 @@ def troubles(console: Console, plan: Plan, store: Store) -> None:
 
 def _unfinished_lines(found: list[Unfinished]) -> Iterator[str]:
     if found:
-        yield f"[yellow]unfinished[/]: {counted(len(found), 'stage')}, running now or interrupted"
+        yield f"[yellow]unfinished[/]: {grouped(each.state for each in found)}"
     for each in found[:STAGES_SHOWN]:
         kept = "no checkpoint yet" if each.checkpoint is None else f"checkpoint of epoch {each.checkpoint}"
-        yield f"    {each.stage}  {escape(each.label)}; {_began(each)}{kept} of {each.epochs}"
+        yield f"    {each.stage}  {escape(each.label)}; {each.state}; {_began(each)}{kept} of {each.epochs}"
     yield from _more(len(found))
 
 
@@ -212,7 +213,7 @@ def _failure_lines(found: list[Failure]) -> Iterator[str]:
         yield f"[red]failed[/]: {grouped(each.cause for each in found)}"
     for cause in dict.fromkeys(each.cause for each in found):
         same = [each for each in found if each.cause == cause]
-        yield f"  [red]{escape(cause)}[/]: {HINTS.get(cause, HINTS['error'])}"
+        yield f"  [red]{escape(cause)}[/]: {policy(cause).hint}"
         for said, group in groupby(same[:STAGES_SHOWN], _last_lines):
             for each in group:
                 blocks = f"; blocks {counted(each.blocks, 'stage')}" if each.blocks else ""
@@ -256,7 +257,7 @@ def _status_record(plan: Plan, store: Store) -> dict[str, Any]:
             "stage": each.stage,
             "label": each.label,
             "blocks": each.blocks,
-            "hint": HINTS.get(each.cause, HINTS["error"]),
+            "hint": policy(each.cause).hint,
             **asdict(each.attempt),
         }
         for each in failures(plan, store)

@@ -7,18 +7,9 @@ from dataclasses import dataclass
 
 from orchestrator.labels import labels
 from orchestrator.plan import Plan
+from workers.causes import Cause
+from workers.claims import newest, this_machine
 from workers.store import Attempt, State, Store
-
-HINTS = {
-    "diverged": "lower train.lr, or add warm-up epochs",
-    "out of memory": "lower train.batch_size, or give each trial a larger share in `resources`",
-    "worker died": "often the machine ran out of memory: lower the number of trials at once with `resources`",
-    "disk full": "free space where the store is, for instance with `prunesweep gc`",
-    "parent damaged": "what is damaged is set aside, and computed again when the sweep is run again",
-    "bad request": "the sweep asks for something that this network or dataset cannot do",
-    "error": "the traceback is in the store, in the stage's attempts/ folder",
-}
-"""Cause of a failure -> what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +23,21 @@ class Failure:
 
     @property
     def cause(self) -> str:
-        """Why, in a word or two: a key of `HINTS`."""
-        return self.attempt.cause or "error"
+        """Why, in a word or two: a `Cause`."""
+        return self.attempt.cause or Cause.INTERNAL
 
 
 @dataclass(frozen=True)
 class Unfinished:
     """A stage that has begun and has neither a result nor a failure: it runs now, or was interrupted.
 
+    `state` is `running`, `interrupted`, or `claimed` where another machine has it, of which no more is known.
     `began_at` and `host` are None where no attempt is noted, `checkpoint` (epochs) where there is no checkpoint.
     """
 
     stage: str
     label: str
+    state: str
     began_at: str | None
     host: str | None
     checkpoint: int | None
@@ -69,4 +62,11 @@ def unfinished(plan: Plan, store: Store) -> list[Unfinished]:
 def _unfinished(key: str, name: str, epochs: int, store: Store) -> Unfinished:
     last = next(reversed(store.attempts(key)), None)
     began_at, host = (last.started_at or None, last.host or None) if last else (None, None)
-    return Unfinished(key, name, began_at, host, store.checkpointed_epochs(key), epochs)
+    return Unfinished(key, name, _state(key, store), began_at, host, store.checkpointed_epochs(key), epochs)
+
+
+def _state(key: str, store: Store) -> str:
+    _, claim = newest(store, key)
+    if claim is None or claim.orphaned:
+        return "interrupted"
+    return "running" if claim.machine == this_machine() else "claimed"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from orchestrator.events import Event, Failed, Finished, Progressed, Started, Tick
+from orchestrator.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Started, Tick
 from orchestrator.labels import counted
 
 GRACE_SECONDS = 25.0
@@ -57,7 +57,7 @@ class Stopping:
                 self.running.add(key)
             case Progressed(key, _):
                 self._reached(key)
-            case Finished(key):
+            case Finished(key) | Retried(key) | Elsewhere(key):
                 self._over(key)
             case Failed(key):
                 self._over(key)

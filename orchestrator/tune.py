@@ -1,4 +1,4 @@
-"""The one file that knows Ray Tune: a searcher that hands out stages which are ready, a trainable that runs one.
+"""The one file that knows Ray Tune: a searcher that hands out a queue's stages, a trainable that runs one.
 
 The store is the memory of a sweep and Tune only executes: every submission starts a fresh `Tuner.fit` over what the
 store lacks, and nothing is ever restored from Tune's own state.
@@ -6,7 +6,6 @@ store lacks, and nothing is ever restored from Tune's own state.
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
 import os
@@ -15,26 +14,29 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 from ray.tune import Callback, Trainable, TuneConfig, Tuner
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.cluster import request
-from orchestrator.events import Blocked, Failed, Finished, Listener, Progressed, Started, Tick
+from orchestrator.cluster import largest_node, request
+from orchestrator.events import Listener, Started, Tick
 from orchestrator.plan import Plan
+from orchestrator.queue import Ended, StageQueue
 from orchestrator.sweep import Resources
+from workers.causes import Cause
 from workers.host import Where
 from workers.spec import Stage, decode_stage, encode
 from workers.store import Store
 
 REPORT_SECONDS = 1.0
 """A stage reports to the driver about this often: an epoch of a small network is cheaper than a report."""
-
-RETRIES = 2
-"""A worker that dies (killed, node lost) is started again so many times; errors of the stage itself are not retried."""
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -48,47 +50,35 @@ SETTINGS = {
 
 
 class ReadyStages(Searcher):
-    """Hands out stages whose parent is done, those with the longest chain still before them first."""
+    """Hands Tune the stages of a queue; a Tune trial is one try at a stage."""
 
-    def __init__(self, plan: Plan, store: Store, where: Where, tell: Listener) -> None:
+    def __init__(self, queue: StageQueue, where: Where) -> None:
         super().__init__()
-        self.store, self.where, self.tell = store, where, tell
-        self.stages = dict(plan.to_run)
-        self.children: dict[str, list[str]] = {key: [] for key in self.stages}
-        for key, stage in self.stages.items():
-            if stage.parent is not None and stage.parent.key in self.stages:
-                self.children[stage.parent.key].append(key)
-        self.remaining = _chain_lengths(self.stages, self.children)
-        self.order = {key: number for number, key in enumerate(self.stages)}
-        self.ready: list[tuple[int, int, str]] = []
-        self.running: dict[str, str] = {}
-        for key, stage in self.stages.items():
-            if stage.parent is None or stage.parent.key not in self.stages:
-                self._release(key)
+        self.queue, self.where = queue, where
+        self.stages: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Any:
         """A stage to run, None while none is ready, and `FINISHED` when none can become ready any more."""
-        if not self.ready:
-            return None if self.running else Searcher.FINISHED
-        key = heapq.heappop(self.ready)[2]
-        self.running[trial_id] = key
-        return {"task": task(self.stages[key], self.store, self.where)}
+        self.queue.look()
+        key = self.queue.take()
+        if key is None:
+            self.queue.tell(Tick())  # while no stage runs Tune stays here, and its loop does not turn
+            return Searcher.FINISHED if self.queue.over else None
+        self.stages[trial_id] = key
+        return {"task": self._task(key), "share": asdict(self.queue.share(key))}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """A report from a running stage."""
-        self.tell(Progressed(self.running[trial_id], result["epoch"]))
+        self.queue.progressed(self.stages[trial_id], result["epoch"])
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """Release the children if the result is really in the store; else the whole subtree is blocked."""
-        key = self.running.pop(trial_id)
-        if key in self.store.done([key]):
-            self.tell(Finished(key))
-            for child in self.children[key]:
-                self._release(child)
-            return
-        self.tell(Failed(key, *_reason(self.store, key, died=error)))
-        for descendant in self._descendants(key):
-            self.tell(Blocked(descendant, key))
+        """The worker has ended the stage; one that died is explained to `Reporter.on_trial_error` right afterwards."""
+        if not error:
+            said = result or {}
+            self.queue.ended(
+                self.stages.pop(trial_id),
+                Ended(said.get("cause"), said.get("message"), claimed=bool(said.get("claimed"))),
+            )
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store remembers."""
@@ -99,28 +89,73 @@ class ReadyStages(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def _release(self, key: str) -> None:
-        heapq.heappush(self.ready, (-self.remaining[key], self.order[key], key))
+    def _task(self, key: str) -> str:
+        gone = (self.queue.gone[key],) if key in self.queue.gone else ()
+        return task(self.queue.stages[key], self.queue.store, replace(self.where, gone=gone))
 
-    def _descendants(self, key: str) -> Iterator[str]:
-        for child in self.children[key]:
-            yield child
-            yield from self._descendants(child)
+
+class Unhurried(FIFOScheduler):
+    """In the order of the queue, but a stage whose own worker is starting is left alone.
+
+    Tune gives a worker that has become free to the first stage that waits, even where another is being started for it,
+    and ends that one. With short stages, or many slots, no new worker would ever come up after the death of one.
+    """
+
+    def __init__(self, stages: ReadyStages) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.stages = stages
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The first that waits and has no worker; one that has will run by itself."""
+        controller = tune_controller._tune_controller
+        live: dict[str, Trial] = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
+        for name in self.stages.stages:
+            trial = live.get(name)
+            if trial is not None and trial.status == Trial.PENDING:
+                worker = controller._trial_to_actor.get(trial)
+                if worker is None or not controller._actor_manager.is_actor_started(worker):
+                    return trial
+        return None
 
 
 class Reporter(Callback):
-    """Tells that time passes, and when a stage really starts: Tune takes more of them than there are slots."""
+    """Tells that time passes, why a worker died, and when a stage really starts: Tune takes more than it has slots."""
 
     def __init__(self, stages: ReadyStages) -> None:
         self.stages = stages
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's loop turns, several times a second."""
-        self.stages.tell(Tick())
+        self.stages.queue.look()
+        self.stages.queue.tell(Tick())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker has the stage now."""
-        self.stages.tell(Started(self.stages.running[trial.trial_id]))
+        self.stages.queue.tell(Started(self.stages.stages[trial.trial_id]))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """The worker of a stage is gone, or could not be started."""
+        cause, message = why_it_died(_error(trial))
+        self.stages.queue.ended(self.stages.stages.pop(trial.trial_id), Ended(cause, message, died=True))
+
+
+def _error(trial: Trial) -> object:
+    """What Tune has noted; it hands out errors only from the storage, to which it copies them later, or never."""
+    if trial.pickled_error_file:
+        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
+def why_it_died(error: object) -> tuple[Cause, str]:
+    """Ray's reason for the end of a worker, as a cause; by its words where the type says nothing."""
+    words = str(error)
+    if isinstance(error, OutOfMemoryError) or "running low on memory" in words:
+        return Cause.HOST_MEMORY, "Ray ended it because the machine ran out of memory"
+    if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in words:
+        return Cause.NODE_LOST, "the machine that ran it was lost"
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return Cause.KILLED, "its process was killed, or crashed"
+    return Cause.INTERNAL, words
 
 
 class StageTrainable(Trainable):
@@ -139,11 +174,14 @@ class StageTrainable(Trainable):
 
         given = json.loads(new_config["task"])
         self.epoch = 0
-        self.stage = run_stage(decode_stage(given["stage"]), Store(given["store"]), Where(**given["where"]))
+        self.stage = run_stage(
+            decode_stage(given["stage"]), Store(given["store"], exists=True), Where(**given["where"])
+        )
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run on for about a second, or to the end. A stage that fails has left its reason in the store."""
+        """Run on for about a second, or to the end."""
+        from workers.claims import Claimed
         from workers.run import StageFailed
 
         deadline = time.monotonic() + REPORT_SECONDS
@@ -152,8 +190,15 @@ class StageTrainable(Trainable):
                 self.epoch = progress.epoch
                 if time.monotonic() > deadline:
                     return {"epoch": self.epoch, "done": False}
-        except StageFailed:
+        except StageFailed as failure:
             logging.getLogger("prunesweep").exception("stage failed")
+            return {**self._end(), "cause": str(failure.cause), "message": failure.message}
+        except Claimed as claimed:
+            logging.getLogger("prunesweep").info("%s", claimed)
+            return {**self._end(), "claimed": True}
+        return self._end()
+
+    def _end(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "done": True}
 
 
@@ -175,17 +220,16 @@ def execute(
     Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
     """
     where = _at_home(where, plan.sweep.resources)
-    worker = tune.with_resources(trainable, request(plan.sweep.resources, where.loaders))
+    worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    stages = ReadyStages(plan, store, where, tell)
+    stages = ReadyStages(StageQueue(plan, store, tell, largest_node()), where)
     with _environment(settings), _quiet(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
-            tune_config=TuneConfig(search_alg=stages, num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(search_alg=stages, scheduler=Unhurried(stages), num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=plan.sweep.name,
                 storage_path=folder,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[Reporter(stages)],
                 verbose=0,
@@ -200,24 +244,9 @@ def _at_home(where: Where, resources: Resources) -> Where:
     return replace(where, threads=max(1, int(resources.cpus)), device=device)
 
 
-def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:
-    """Epochs from the start of each stage to the end of its longest chain of descendants."""
-    lengths: dict[str, int] = {}
-    for key in reversed(list(stages)):
-        lengths[key] = stages[key].epochs + max((lengths[child] for child in children[key]), default=0)
-    return lengths
-
-
-def _reason(store: Store, key: str, *, died: bool) -> tuple[str, str]:
-    """Why a stage has no result; a worker that died could not say it, so it is noted here."""
-    attempts = store.attempts(key)
-    last = attempts[-1] if attempts else None
-    if last is not None and last.cause is None and died:
-        last = replace(last, cause="worker died", message="killed, out of memory, or its node was lost")
-        store.fail(key, last)
-    if last is None or last.cause is None:
-        return "error", "the worker gave no reason; see the logs of Ray"
-    return last.cause, last.message or ""
+def _resources(config: Mapping[str, Any], loaders: int) -> tune.PlacementGroupFactory:
+    wanted = request(Resources(**config["share"]), loaders)
+    return tune.PlacementGroupFactory([{name.upper(): amount for name, amount in wanted.items()}])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,21 +21,21 @@ TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_
 ITERATIONS = 6
 
 
-def run(stage: Stage, store: Store, *, checkpoint_seconds: float = 1e9) -> None:
+def run(stage: Stage, store: Store, *, checkpoint_share: float = 0.0) -> None:
     for each in path(stage):
-        list(run_stage(each, store, Where(checkpoint_seconds=checkpoint_seconds)))
+        list(run_stage(each, store, Where(checkpoint_share=checkpoint_share)))
 
 
 def resumed_after(stop: int, stage: Stage, store: Store) -> None:
     """Leave the stage after that many epochs, and begin again from what is in the store."""
     for ancestor in path(stage)[:-1]:
         run(ancestor, store)
-    stepped = run_stage(stage, store, Where(checkpoint_seconds=0))
+    stepped = run_stage(stage, store, Where(checkpoint_share=math.inf))
     for _ in range(stop):
         next(stepped)
     del stepped
     assert store.result(stage.key) is None
-    run(stage, store, checkpoint_seconds=0)
+    run(stage, store, checkpoint_share=math.inf)
 
 
 def numbers(stage: Stage, store: Store) -> dict[str, object]:

@@ -27,7 +27,10 @@ class SmallDisk:
                 file.truncate(file.tell() - leave)
 
     def resize(self, megabytes: int) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={megabytes}m", self.folder], check=True)
+        self.remount(f"size={megabytes}m")
+
+    def remount(self, option: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{option}", self.folder], check=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -45,8 +45,9 @@ CURVE_SCHEMA = pa.schema(
 class Execution:
     """One stage in progress: the data, the model, the method, the optimizer, and how far they are."""
 
-    def __init__(self, stage: Stage, store: Store, where: Where) -> None:
-        self.stage, self.store, self.where = stage, store, where
+    def __init__(self, stage: Stage, store: Store, where: Where, require_claim: Callable[[], None]) -> None:
+        """`require_claim` raises when the stage is not this process's any more."""
+        self.stage, self.store, self.where, self.require_claim = stage, store, where, require_claim
         self.train = stage.root.train
         self.device = where.torch_device
         keep_freed_memory()
@@ -61,6 +62,7 @@ class Execution:
         self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
         self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
+        self.checkpoint_cost = 0.0
         self.progress = Progress()
         if not self._continue():
             self._begin()
@@ -71,6 +73,7 @@ class Execution:
         lr = self._schedule()
         while self.progress.epoch < self.stage.epochs:
             self._epoch(lr)
+            self.require_claim()
             if self.progress.epoch < self.stage.epochs:
                 self._checkpoint()
                 yield self.progress
@@ -191,7 +194,8 @@ class Execution:
             self._recalibrate()
 
     def _checkpoint(self) -> None:
-        if time.perf_counter() - self.last_checkpoint < self.where.checkpoint_seconds:
+        begun = time.perf_counter()
+        if self.checkpoint_cost >= self.where.checkpoint_share * (begun - self.last_checkpoint):
             return
         packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.method, self.optimizer)
         try:
@@ -199,6 +203,7 @@ class Execution:
         except OSError as error:  # a checkpoint only saves work
             log.warning("no checkpoint of epoch %d: %s; going on without", self.progress.epoch, error)
         self.last_checkpoint = time.perf_counter()
+        self.checkpoint_cost = self.last_checkpoint - begun
 
     def _train_batches(self, seed: int, epoch: int) -> Batches:
         size, augment = self.train.batch_size, self.train.augment
@@ -245,7 +250,9 @@ class Execution:
         if isinstance(self.stage, PruneStage):
             momentum = checkpoint.momentum(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
-        self.store.publish(self.stage, files, self._result(files))
+        result = self._result(files)
+        self.require_claim()
+        self.store.publish(self.stage, files, result)
 
     def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         layers = measure.layer_costs(self.model, self.dataset.shape)

@@ -21,17 +21,20 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 class Where:
     """Where and how a stage runs: all that does not change its numbers.
 
-    A checkpoint is written at the first epoch end after `checkpoint_seconds` of work, so that its cost is bounded and
-    a killed process loses that long or one epoch, whichever is longer. `loaders` processes decode the images of
-    datasets that do not fit in memory; with 0 the training process does so itself.
+    A checkpoint is written at the end of every epoch; where that would take more than `checkpoint_share` of the time,
+    as often as that allows. `loaders` processes decode the images of datasets that do not fit in memory; with 0 the
+    training process does so itself. `run` names the driver that asks for the stage, and `gone` the owners of claims
+    that it has seen expire (`workers.claims`).
     """
 
     data_folder: str = "data"
     device: str = "auto"
     threads: int = 1
     loaders: int = 0
-    checkpoint_seconds: float = 1.0
+    checkpoint_share: float = 0.05
     provenance: Mapping[str, str | None] = field(default_factory=dict)
+    run: str = ""
+    gone: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> torch.device:

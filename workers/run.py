@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
+from workers.causes import Cause, cause_of
 from workers.checkpoint import Progress
-from workers.errors import Diverged, UserError
+from workers.claims import Claim, Claimed, Holding
 from workers.execution import Execution
 from workers.host import Where
 from workers.spec import Stage, decode_stage, label, path
-from workers.store import Attempt, Damaged, Store, is_full
+from workers.store import Attempt, Damaged, Store
 
 LOG_LINES = 20
 
@@ -26,29 +28,40 @@ log = logging.getLogger("prunesweep")
 
 
 class StageFailed(RuntimeError):
-    """A stage could not be finished; the store's `attempts/` say why."""
+    """A stage could not be finished; the store's `attempts/` say why, too, unless it cannot be written."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause, self.message = cause, message
 
 
 def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
     """Bring a stage to its result in the store; yields its progress after every epoch.
 
-    A stage that is done yields nothing, one with a checkpoint continues from it. Its parent must be done. On failure
-    the reason and the last log lines are left in the store and `StageFailed` is raised.
+    A stage that is done yields nothing, one with a checkpoint continues from it. Its parent must be done. Raises
+    `Claimed` when another process computes it. On failure the reason and the last log lines are left in the store and
+    `StageFailed` is raised.
     """
     if store.done([stage.key]):
         return
-    attempt = None
+    attempt = store.new_attempt(stage.key)
     with _last_lines() as lines:
         try:
-            _set_aside(stage.key, store)
-            attempt = store.begin(stage)
-            yield from Execution(stage, store, where).epochs()
+            with Holding(store, stage.key, Claim.mine(attempt.name, where.run), where.gone) as claim:
+                if store.done([stage.key]):  # by whoever had the claim before
+                    return
+                _set_aside(stage.key, store)
+                store.begin(stage, attempt)
+                yield from Execution(stage, store, where, claim.require).epochs()
+        except Claimed:
+            raise
         except Exception as error:
             if isinstance(error, Damaged):
                 _set_aside(error.key, store)
-            if attempt is not None:
-                _note(_failure(attempt, error, lines), stage.key, store)
-            raise StageFailed(f"{label(stage)}: {type(error).__name__}: {error}") from error
+            cause, message = cause_of(error), f"{type(error).__name__}: {error}"
+            trace = "".join(traceback.format_exception(error))
+            _note(replace(attempt, cause=cause, message=message, traceback=trace, log=tuple(lines)), stage.key, store)
+            raise StageFailed(cause, message) from error
 
 
 def _set_aside(key: str, store: Store) -> None:
@@ -62,31 +75,6 @@ def _note(failure: Attempt, key: str, store: Store) -> None:
         store.fail(key, failure)
     except OSError as error:
         log.warning("why %s failed could not be noted: %s", key, error)
-
-
-def _failure(attempt: Attempt, error: Exception, lines: deque[str]) -> Attempt:
-    return replace(
-        attempt,
-        cause=_cause(error),
-        message=f"{type(error).__name__}: {error}",
-        traceback="".join(traceback.format_exception(error)),
-        log=tuple(lines),
-    )
-
-
-def _cause(error: Exception) -> str:
-    """Failures by what a user can do about them."""
-    if isinstance(error, Diverged | FloatingPointError):
-        return "diverged"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "out of memory"
-    if isinstance(error, UserError):
-        return "bad request"
-    if isinstance(error, Damaged):
-        return "parent damaged"
-    if is_full(error):
-        return "disk full"
-    return "error"
 
 
 @contextmanager
@@ -116,8 +104,9 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
-    where = Where(options.data_dir, options.device, options.threads, options.loaders)
+    where = Where(options.data_dir, options.device, options.threads, options.loaders, run=uuid4().hex[:12])
     try:
+        store.require_writable()
         stage = decode_stage(json.loads(options.spec.read_text()))
         for each in path(stage):
             print(f"{each.key}  {label(each)}")
@@ -125,8 +114,8 @@ def main() -> int:
     except (OSError, KeyError, TypeError, ValueError) as error:
         print(f"error: {options.spec}: {error}", file=sys.stderr)
         return 2
-    except StageFailed as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (StageFailed, Claimed) as error:
+        print(f"error: {label(each)}: {error}", file=sys.stderr)
         return 1
     result = store.result(stage.key)
     assert result is not None

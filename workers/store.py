@@ -6,6 +6,7 @@
                          result.json           the metrics; written last, so that it says: done
                          checkpoint.safetensors, checkpoint.previous.safetensors   only while the stage runs
                          attempts/*.json       when, where and by whom it was tried, and why it failed
+                         claim.<n>.json        who computes it now (`workers.claims`)
                          damaged-*             what was set aside: damaged files are renamed, never deleted
 
 Progress is derived from these files; reading never writes. Every file appears whole or not at all, and the first
@@ -15,25 +16,21 @@ the other files of a finished stage have theirs in its result. No torch, no Ray.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
-import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
 from pyarrow import fs
 
-from workers.errors import UserError
+from workers.files import Files, is_full
 from workers.seal import intact, sealed_json, unsealed_json
 from workers.spec import Stage, encode
 
@@ -45,11 +42,6 @@ CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.safetensors"
 CHECKPOINTS = (CHECKPOINT, PREVIOUS_CHECKPOINT)
 """The newest first."""
-
-ASIDE = "damaged-"
-"""What the names of files begin with that were set aside."""
-
-TEMPORARY = ".tmp"
 
 REMOTE_READS = 16
 """So many small files are read at once where each takes a round trip."""
@@ -93,125 +85,8 @@ class Attempt:
     log: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class File:
-    """A file of the store; `path` is what `Store.read` takes."""
-
-    path: tuple[str, ...]
-    size: int
-    modified: datetime
-
-
-class Store:
+class Store(Files):
     """The stages of all sweeps, at a local path or a URL that pyarrow's filesystems know (`s3://bucket/prefix`)."""
-
-    def __init__(self, location: str | Path) -> None:
-        self.location = str(location) if "://" in str(location) else str(Path(location).expanduser().absolute())
-        self._fs, self._root = _open(self.location)
-        self._local = isinstance(self._fs, fs.LocalFileSystem)
-
-    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (self.location,)
-
-    def path(self, *parts: str) -> str:
-        """A path inside the store, for people and for `read` and `write`."""
-        return "/".join((self._root, *parts))
-
-    def url(self, *parts: str) -> str:
-        """A place in the store as `load_results` takes it, from any process."""
-        return "/".join((self.location.rstrip("/"), *parts))
-
-    # --- files
-
-    def read(self, *parts: str) -> bytes | None:
-        """A file's bytes, or None when there is none."""
-        try:
-            with self._fs.open_input_stream(self.path(*parts), compression=None) as stream:
-                data: bytes = stream.read()
-                return data
-        except FileNotFoundError:
-            return None
-
-    def write(self, data: bytes, *parts: str, replace: bool = True) -> bool:
-        """Write a file so that it appears whole or not at all; without `replace` the first one stands (false)."""
-        target = self.path(*parts)
-        if not self._local:
-            return self._upload(target, data, replace)
-        with _temporary(target, data) as temporary:
-            if replace:
-                temporary.replace(target)
-                return True
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-            return True
-
-    def _upload(self, target: str, data: bytes, replace: bool) -> bool:
-        """An object appears only when it is complete; two writers of one key differ in timings at most."""
-        if not replace and self._fs.get_file_info(target).type == fs.FileType.File:
-            return False
-        with self._fs.open_output_stream(target) as stream:
-            stream.write(data)
-        return True
-
-    def remove(self, *parts: str) -> None:
-        """Delete a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(self.path(*parts))
-
-    def names(self, *parts: str) -> list[str]:
-        """Names in a folder, sorted; none when it does not exist."""
-        selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
-        names = [info.base_name for info in self._fs.get_file_info(selector)]
-        return sorted(name for name in names if not name.endswith(TEMPORARY))
-
-    def files(self) -> list[File]:
-        """All files of the store, temporary ones and those of the sweeps too, sorted."""
-        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
-        infos = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
-        found = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
-        return [File(path, info.size, info.mtime) for path, info in sorted(found, key=lambda each: each[0])]
-
-    def remove_tree(self, *parts: str) -> None:
-        """Delete a file, or a stage with all that it has: its result first, so that what is left is not done."""
-        if self._fs.get_file_info(self.path(*parts)).type != fs.FileType.Directory:
-            self.remove(*parts)
-            return
-        self.remove(*parts, RESULT)
-        self._fs.delete_dir(self.path(*parts))
-
-    def set_file_aside(self, *parts: str) -> str | None:
-        """Give a damaged file a name of its own, which nothing reads; its new path, None when there is no file."""
-        *folder, name = parts
-        target = self.path(*folder, f"{ASIDE}{uuid4().hex[:8]}-{name}")
-        return target if self._move(self.path(*parts), target) else None
-
-    def _move(self, source: str, target: str) -> bool:
-        """Rename a file, over another if need be; false when it does not exist."""
-        try:
-            self._fs.move(source, target)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def free_bytes(self) -> int | None:
-        """Free space where the store is or will be, None where that is not known: on a remote filesystem."""
-        if not self._local:
-            return None
-        folder = Path(self._root)
-        return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
-
-    def require_writable(self) -> None:
-        """Raise `UserError` unless files can be written here."""
-        try:
-            self.write(b"", ".writable")
-            self.remove(".writable")
-        except OSError as error:
-            raise UserError(
-                f"the store {self.location} is not writable ({error.strerror or error}): "
-                "choose another with --store or PRUNESWEEP_STORE"
-            ) from error
 
     # --- progress
 
@@ -248,10 +123,10 @@ class Store:
         return None if data is None else unsealed_json(data)
 
     def attempts(self, key: str) -> list[Attempt]:
-        """The tries at a stage, oldest first; those whose note is damaged come before all others."""
+        """The tries at a stage, oldest first: their names are numbered, since a clock may be set back."""
         names = [name for name in self.names("stages", key, "attempts") if name.endswith(".json")]
-        tries = [self._attempt(key, name) for name in names]
-        return sorted((each for each in tries if each), key=lambda attempt: attempt.started_at)
+        tries = (self._attempt(key, name) for name in names)
+        return [each for each in tries if each is not None]
 
     def _attempt(self, key: str, name: str) -> Attempt | None:
         data = self.read("stages", key, "attempts", name)
@@ -264,10 +139,15 @@ class Store:
 
     # --- a stage's life
 
-    def begin(self, stage: Stage) -> Attempt:
+    def new_attempt(self, key: str) -> Attempt:
+        """This process's, with the next number; not noted yet."""
+        number = len(self.names("stages", key, "attempts")) + 1
+        return Attempt(f"{number:04}-{uuid4().hex[:8]}", now(), socket.gethostname(), os.getpid())
+
+    def begin(self, stage: Stage, attempt: Attempt | None = None) -> Attempt:
         """Note that this process starts to work on a stage."""
+        attempt = attempt or self.new_attempt(stage.key)
         self.write(json.dumps(encode(stage), indent=1).encode(), "stages", stage.key, "spec.json")
-        attempt = Attempt(uuid4().hex[:12], now(), socket.gethostname(), os.getpid())
         self._note(stage.key, attempt)
         return attempt
 
@@ -337,6 +217,14 @@ class Store:
         data = self.read("stages", key, name)
         return None if data is None else _sha256(data)
 
+    def remove_tree(self, *parts: str) -> None:
+        """Delete a file, or a stage with all that it has: its result first, so that what is left is not done."""
+        if self._fs.get_file_info(self.path(*parts)).type != fs.FileType.Directory:
+            self.remove(*parts)
+            return
+        self.remove(*parts, RESULT)
+        self._fs.delete_dir(self.path(*parts))
+
     # --- checkpoints
 
     def write_checkpoint(self, key: str, data: bytes) -> None:
@@ -358,11 +246,6 @@ class Store:
             return None
 
 
-def is_full(error: Exception) -> bool:
-    """Whether a file could not be written for want of space, or of quota."""
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-
-
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -379,38 +262,3 @@ def read_metadata(stream: IO[bytes]) -> dict[str, str]:
 def now() -> str:
     """The time in UTC, as ISO 8601 with microseconds, so that it sorts."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-@contextlib.contextmanager
-def _temporary(target: str, data: bytes) -> Iterator[Path]:
-    """The data under another name in the same folder; whatever happens, nothing stays under it."""
-    temporary = Path(f"{target}.{uuid4().hex[:8]}{TEMPORARY}")
-    try:
-        try:
-            temporary.write_bytes(data)
-        except FileNotFoundError:
-            temporary.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _check_place(folder: Path) -> None:
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise UserError(
-            f"the store {folder} is not writable: {there} is not a folder; "
-            "choose another with --store or PRUNESWEEP_STORE"
-        )
-
-
-def _open(location: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in location:
-        _check_place(Path(location))
-        return fs.LocalFileSystem(), location
-    try:
-        filesystem, root = fs.FileSystem.from_uri(location)
-    except (ValueError, OSError) as error:
-        raise UserError(f'cannot open the store "{location}": {error}') from error
-    return filesystem, root.rstrip("/")

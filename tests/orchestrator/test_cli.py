@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -53,7 +54,7 @@ def _leave_unfinished(cli: Cli) -> None:
     store = Store(cli.folder / "results")
     remember(sweep, store)
     first, second = make_plan(sweep, store).stages.values()
-    stage = run_stage(first, store, Where(checkpoint_seconds=0))
+    stage = run_stage(first, store, Where(checkpoint_share=math.inf))
     list(islice(stage, 4))
     stage.close()
     store.begin(second)
@@ -128,7 +129,7 @@ def test_a_wrong_request_is_a_line_that_says_what_to_do(what: str, answers: dict
 def test_a_wrong_request_leaves_nothing_behind(answers: dict[str, Answer], ran: Cli):
     assert answers
     assert not (ran.folder / "none").exists()
-    assert {path.name for path in (ran.folder / "results").iterdir()} == {"stages", "mixed", "good", "killed"}
+    assert {path.name for path in (ran.folder / "results").iterdir()} == {".prunesweep", "stages", "mixed", "good", "killed"}
 
 
 # --- plan and validate
@@ -206,8 +207,10 @@ def test_status_for_programs_has_every_failure(ran: Cli):
 
 def test_status_shows_what_a_killed_driver_left(ran: Cli):
     lines = ran("status", "killed").splitlines()
-    assert lines[:2] == ["killed: 2 trials: 2 unfinished", "unfinished: 2 stages, running now or interrupted"]
-    label = r"    \w{20}  train dense lenet300 digits 9 epochs seed %d; began .+ ago \(\S+ \S+ UTC\) on .+, "
+    assert lines[:2] == ["killed: 2 trials: 2 unfinished", "unfinished: 2 interrupted"]
+    label = (
+        r"    \w{20}  train dense lenet300 digits 9 epochs seed %d; interrupted; began .+ ago \(\S+ \S+ UTC\) on .+, "
+    )
     assert re.fullmatch(label % 0 + "checkpoint of epoch 4 of 9", lines[2])
     assert re.fullmatch(label % 1 + "no checkpoint yet of 9", lines[3])
     (status,) = ran.json("status", "killed")

@@ -16,6 +16,7 @@ import pytest
 from orchestrator import load_results
 from orchestrator.results import load_curves, load_layers
 from tests.orchestrator.conftest import Cli, descendants
+from tests.small_disk import small_disk
 
 VARYING = [
     *("train_images_per_second", "train_seconds", "peak_memory_bytes", "attempts", "finished_at", "commit", "sweep"),
@@ -126,6 +127,74 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
     tries = [len(list(path.iterdir())) for path in (cli.folder / "results/stages").glob("*/attempts")]
     assert sorted(set(tries)) == [1, 2], "the stage that was killed, often a dense one, was begun twice"
+
+
+def test_two_drivers_at_once_share_the_work(cli: Cli, undisturbed: Path):
+    drivers = [cli.start("run", cli.sweep()) for _ in range(2)]
+    for driver in drivers:
+        out, err = driver.communicate(timeout=180)
+        assert driver.returncode == 0, out + err
+        assert "14 of 14 trials done" in out
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+    tries = [len(list(path.iterdir())) for path in (cli.folder / "results/stages").glob("*/attempts")]
+    assert tries == [1] * STAGES, "no stage was begun twice"
+    assert not list((cli.folder / "results/stages").glob("*/claim.*"))
+
+
+@pytest.mark.parametrize("victim", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
+def test_a_ray_that_is_killed_is_started_again_or_says_so(victim: str, cli: Cli, undisturbed: Path):
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: begun(cli) > cli.results() >= 1, process)
+    for pid in descendants(process.pid, victim):
+        os.kill(pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=180)
+    assert "Traceback" not in out + err
+    if process.returncode:
+        assert victim == "gcs_server", "what it holds up cannot be reached"
+        assert process.returncode == 1
+        assert "error: Ray's gcs_server ended unexpectedly; what is finished is kept: run the same" in err
+        cli("run", "sweep.yaml")
+    else:
+        assert f"Ray's {victim} ended unexpectedly: starting Ray again" in out
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+
+
+def test_a_store_that_goes_away_and_comes_back(cli: Cli, undisturbed: Path):
+    """As when a network filesystem is unmounted: its mount point stays."""
+    process = cli.start("run", cli.sweep())
+    store, away = cli.folder / "results", cli.folder / "away"
+    cli.wait_for(lambda: begun(cli) > cli.results() >= 1, process)
+    store.rename(away)
+    store.mkdir()
+    time.sleep(5)
+    assert list(store.iterdir()) == []
+    store.rmdir()
+    away.rename(store)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+    assert f"waiting for the store: the store {store} is gone; was it on a disk that is not mounted any more?" in out
+    assert "the store is there again" in out
+    pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_store_that_becomes_read_only_is_waited_for_and_nothing_is_lost(cli: Cli, undisturbed: Path):
+    with small_disk(cli.folder / "results", megabytes=50) as disk:
+        process = cli.start("run", cli.sweep())
+        cli.wait_for(lambda: begun(cli) > cli.results() >= 1, process)
+        disk.remount("ro")
+        time.sleep(8)
+        assert process.poll() is None
+        refused = cli.ask("run", "sweep.yaml")
+        assert refused.code == 2
+        assert "is not writable" in refused.err
+        assert "Read-only file system" in refused.err
+        assert "14 trials" in cli("status", "small")
+        disk.remount("rw")
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, out + err
+        assert "waiting for the store" in out
+        pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from itertools import islice
@@ -38,7 +39,7 @@ def store(cli: Cli) -> Store:
     remember(sweep, store)
     finished, left = make_plan(sweep, store).stages.values()
     list(run_stage(finished, store, Where()))
-    running = run_stage(left, store, Where(checkpoint_seconds=0))
+    running = run_stage(left, store, Where(checkpoint_share=math.inf))
     list(islice(running, 4))
     running.close()
     (other,) = make_plan(read_sweep(cli.folder / cli.write(TEXT % ([7], 1), "other.yaml")), store).stages.values()

@@ -11,6 +11,7 @@ from orchestrator.labels import labels
 from orchestrator.plan import Plan, Size, estimate, make_plan
 from orchestrator.status import failures, unfinished
 from orchestrator.sweep import read_sweep
+from workers.claims import Claim, Holding
 from workers.spec import PruneStage, Stage
 from workers.store import Store
 
@@ -101,6 +102,25 @@ def test_a_stage_that_is_begun_again_after_a_failure_is_unfinished(planned, stor
     store.begin(dense(plan))
     counts = planned(HEAD + "trials: [{method: dense}]\n").counts
     assert (counts.failed, counts.unfinished) == (0, 1)
+
+
+def test_whether_a_stage_runs_now_is_known_of_this_machine(planned, store: Store):
+    plan = planned(HEAD + "trials: [{method: dense}]\n")
+    key = dense(plan).key
+    store.begin(dense(plan))
+    mine = Claim.mine("0001", "a run")
+
+    def state() -> str:
+        return unfinished(planned(HEAD + "trials: [{method: dense}]\n"), store)[0].state
+
+    assert state() == "interrupted"
+    for claim, known in (
+        (mine, "running"),
+        (replace(mine, born="1"), "interrupted"),
+        (replace(mine, machine=""), "claimed"),
+    ):
+        with Holding(store, key, claim):
+            assert state() == known
 
 
 # --- estimates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Iterator
 from itertools import islice
@@ -17,12 +18,13 @@ from tests.damage import DAMAGE, damaged
 from tests.small_disk import SmallDisk, small_disk
 from workers import checkpoint
 from workers.checkpoint import Progress, Refused
+from workers.files import ASIDE
 from workers.host import Where
 from workers.methods.base import Method
 from workers.run import StageFailed, run_stage
 from workers.seal import BLANK, FIELD, intact, seal
 from workers.spec import Stage, path
-from workers.store import ASIDE, CHECKPOINT, CHECKPOINTS, NETWORK, RESULT, State, Store
+from workers.store import CHECKPOINT, CHECKPOINTS, NETWORK, RESULT, State, Store
 
 STAGE = last_stage(trial("gmp"))
 CHILD = last_stage(trial("imp"))
@@ -38,7 +40,7 @@ def unbroken(tmp_path_factory) -> Store:
 
 def stopped_after(epochs: int, stage: Stage, store: Store) -> None:
     """As a killed worker leaves it, with both its checkpoints."""
-    running = run_stage(stage, store, Where(checkpoint_seconds=0))
+    running = run_stage(stage, store, Where(checkpoint_share=math.inf))
     list(islice(running, epochs))
     running.close()
 
@@ -175,7 +177,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def test_without_room_for_a_checkpoint_a_stage_goes_on(disk: SmallDisk, unbroken: Store, caplog):
     store = Store(disk.folder / "store")
-    running = run_stage(STAGE, store, Where(checkpoint_seconds=0))
+    running = run_stage(STAGE, store, Where(checkpoint_share=math.inf))
     next(running)
     disk.fill()
     list(islice(running, 2))
@@ -188,7 +190,7 @@ def test_without_room_for_a_checkpoint_a_stage_goes_on(disk: SmallDisk, unbroken
 
 def test_without_room_for_its_result_a_stage_fails_and_says_why(disk: SmallDisk, unbroken: Store):
     store = Store(disk.folder / "store")
-    running = run_stage(STAGE, store, Where(checkpoint_seconds=1e9))
+    running = run_stage(STAGE, store, Where(checkpoint_share=0.0))
     next(running)
     disk.fill(leave=16384)
     with pytest.raises(StageFailed, match="No space left"):
@@ -202,7 +204,7 @@ def test_without_room_for_its_result_a_stage_fails_and_says_why(disk: SmallDisk,
 
 def test_the_older_checkpoint_makes_room_for_the_result(disk: SmallDisk, unbroken: Store):
     store = Store(disk.folder / "store")
-    running = run_stage(STAGE, store, Where(checkpoint_seconds=0))
+    running = run_stage(STAGE, store, Where(checkpoint_share=math.inf))
     list(islice(running, STAGE.epochs - 1))
     disk.fill()
     list(running)

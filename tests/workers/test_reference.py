@@ -7,6 +7,7 @@ trainings are compared after every epoch: losses, weights, statistics, momentum,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -483,7 +484,7 @@ def allr(epochs: int, drop: float, fraction: float, dense_epochs: int) -> Callab
 
 def epochs_of(stage: Stage, store: Store) -> Iterator[tuple[dict[str, Any], Tensors]]:
     """The row of the curve of every epoch, with the checkpoint after it; after the last with what is published."""
-    for progress in run_stage(stage, store, Where(checkpoint_seconds=0)):
+    for progress in run_stage(stage, store, Where(checkpoint_share=math.inf)):
         done = progress.epoch == stage.epochs
         yield progress.curve[-1], published(stage, store) if done else load(store.read("stages", stage.key, CHECKPOINT))
 

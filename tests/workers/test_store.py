@@ -100,8 +100,16 @@ def test_a_damaged_note_of_an_attempt_still_counts(store: Store):
     name = store.begin(STAGE).name
     for bad in (b"", b"{", b"[]", b'{"name": "x"}'):
         store.write(bad, "stages", STAGE.key, "attempts", f"{name}.json")
-        assert [attempt.name for attempt in store.attempts(STAGE.key)] == [name, first.name]
-        assert state(store) is State.FAILED
+        assert [attempt.name for attempt in store.attempts(STAGE.key)] == [first.name, name]
+        assert state(store) is State.STARTED
+
+
+def test_attempts_are_in_order_though_the_clock_is_set_back(store: Store, monkeypatch: pytest.MonkeyPatch):
+    first = store.begin(STAGE)
+    monkeypatch.setattr("workers.store.now", lambda: "1999-12-31T23:59:59.000000+00:00")
+    second = store.begin(STAGE)
+    assert [attempt.name for attempt in store.attempts(STAGE.key)] == [first.name, second.name]
+    assert second.started_at < first.started_at
 
 
 def test_how_far_a_stage_is_does_not_hang_on_one_checkpoint(store: Store):

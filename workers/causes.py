@@ -1,0 +1,73 @@
+"""Why stages fail, by what can be done about it."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from enum import StrEnum
+from pathlib import Path
+
+from workers.errors import Diverged, UserError
+from workers.files import Unavailable, is_full
+from workers.registry import foreign_packages
+from workers.store import Damaged
+
+PROJECT = Path(__file__).parents[1]
+
+
+class Cause(StrEnum):
+    """Why a stage failed. The last three are seen from outside only, by the driver."""
+
+    DIVERGED = "diverged"
+    GPU_MEMORY = "out of GPU memory"
+    HOST_MEMORY = "out of host memory"
+    BAD_REQUEST = "bad request"
+    USER_CODE = "user code"
+    INTERNAL = "internal error"
+    PARENT_DAMAGED = "parent damaged"
+    DISK_FULL = "disk full"
+    STORE = "store unavailable"
+    KILLED = "killed"
+    NODE_LOST = "node lost"
+
+
+def cause_of(error: Exception) -> Cause:
+    """By the error's type, its words where torch has no type for it, and by whose code raised it."""
+    if isinstance(error, Diverged | FloatingPointError):
+        return Cause.DIVERGED
+    memory = _memory(error)
+    if memory is not None:
+        return memory
+    if isinstance(error, UserError):
+        return Cause.BAD_REQUEST
+    if isinstance(error, Damaged):
+        return Cause.PARENT_DAMAGED
+    if is_full(error):
+        return Cause.DISK_FULL
+    if isinstance(error, Unavailable):
+        return Cause.STORE
+    return Cause.USER_CODE if _in_user_code(error) else Cause.INTERNAL
+
+
+def _memory(error: Exception) -> Cause | None:
+    words = str(error)
+    if type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and any(word in words for word in ("CUDA out of memory", "STATUS_ALLOC_FAILED"))
+    ):
+        return Cause.GPU_MEMORY
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in words:
+        return Cause.HOST_MEMORY
+    return None
+
+
+def _in_user_code(error: Exception) -> bool:
+    """Whether a method, model or dataset that is not the project's was at work, or what it is made of."""
+    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    ours = [*installed, *(PROJECT / package for package in ("workers", "orchestrator"))]
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] in foreign_packages:
+            return True
+        file = Path(frame.f_code.co_filename)
+        if file.is_absolute() and not any(file.is_relative_to(place) for place in ours):
+            return True
+    return False

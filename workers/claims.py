@@ -1,0 +1,171 @@
+"""Who computes a stage just now, so that no two do: a claim, which its owner renews and others watch.
+
+    <store>/stages/<key>/claim.<n>.json
+
+The highest number holds. A claim is taken over by writing the next number, which at most one process can do on a local
+or network filesystem; on an object store two may, until one of them finds at its next heartbeat that it has lost. An
+owner that was stopped for a while finds the same, and leaves the stage alone.
+
+No clock is compared with another, so none needs to be right: a claim has expired when an observer saw it unchanged
+`EXPIRED_AFTER` times, or at once when its process was on this machine and is no more. No torch, no Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from workers.seal import intact, sealed_json, unsealed_json
+from workers.store import Store
+
+BEAT_SECONDS = 2.0
+"""A claim is renewed about this often."""
+
+LOOK_SECONDS = 1.5
+EXPIRED_AFTER = 8
+"""So many looks that all see the same: the owner is gone, or stopped. The time of six heartbeats."""
+
+
+class Claimed(RuntimeError):
+    """Another process computes this stage, or has taken it over."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who computes a stage: `owner` is the name of the attempt, `run` that of the driver that asked for it.
+
+    `machine` is None where processes cannot be recognised; `beats` counts how often the claim was renewed.
+    """
+
+    owner: str
+    run: str
+    machine: str | None
+    process: int
+    born: str | None
+    beats: int = 0
+
+    @classmethod
+    def mine(cls, owner: str, run: str) -> Self:
+        """This process's."""
+        return cls(owner, run, this_machine(), os.getpid(), _born(os.getpid()))
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its process is known to have ended; false where that cannot be known."""
+        return self.machine is not None and self.machine == this_machine() and _born(self.process) != self.born
+
+
+class Holding:
+    """Inside `with` a stage is claimed, and the claim renewed; `Claimed` when another process has it.
+
+    A claim of the same run is taken over, since its driver knows what it started, and so is one of the owners `gone`,
+    whose claims the driver saw expire.
+    """
+
+    def __init__(self, store: Store, key: str, claim: Claim, gone: Iterable[str] = ()) -> None:
+        self.store, self.key, self.claim, self.gone = store, key, claim, frozenset(gone)
+        self.ended = threading.Event()
+        self.renewing = threading.Lock()
+        self.thread = threading.Thread(target=self._beat, name=f"claim {key}", daemon=True)
+        self.lost = False
+
+    def __enter__(self) -> Self:
+        number, held = newest(self.store, self.key)
+        if held is not None and held.run != self.claim.run and held.owner not in self.gone and not held.orphaned:
+            raise Claimed(f"{self.key} is being computed by process {held.process} of run {held.run}")
+        self.number, self.renewed = number + 1, time.monotonic()
+        if not self._write(new=True):
+            raise Claimed(f"{self.key} was claimed by another run just now")
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        with suppress(OSError):
+            for number in _numbers(self.store, self.key):
+                if number <= self.number:
+                    self.store.remove(*_place(self.key, number))
+
+    def require(self) -> None:
+        """Raise `Claimed` when the stage was taken over; a process that was stopped for a while looks again."""
+        if time.monotonic() - self.renewed > BEAT_SECONDS * 2:
+            with suppress(OSError):
+                self._renew()
+        if self.lost:
+            raise Claimed(f"{self.key} was taken over by another run")
+
+    def _beat(self) -> None:
+        while not self.ended.wait(BEAT_SECONDS) and not self.lost:
+            with suppress(OSError):  # a store that cannot be reached may come back
+                self._renew()
+
+    def _renew(self) -> None:
+        with self.renewing:
+            self.store.require_present()
+            number, held = newest(self.store, self.key)
+            if number != self.number or (held is not None and held.owner != self.claim.owner):
+                self.lost = True
+                return
+            self.claim = replace(self.claim, beats=self.claim.beats + 1)
+            self._write()
+            self.renewed = time.monotonic()
+
+    def _write(self, *, new: bool = False) -> bool:
+        return self.store.write(sealed_json(asdict(self.claim)), *_place(self.key, self.number), replace=not new)
+
+
+class Watch:
+    """Another run's claim, which is looked at now and then."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, key
+        self.seen: Claim | None = None
+        self.unchanged = 0
+        self.next_look = 0.0
+
+    def ended(self) -> bool:
+        """Whether nobody holds the claim any more; `seen` is then the last who did, if there was one."""
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        _, held = newest(self.store, self.key)
+        self.unchanged = self.unchanged + 1 if held == self.seen else 0
+        self.seen = held
+        return held is None or held.orphaned or self.unchanged >= EXPIRED_AFTER
+
+
+def newest(store: Store, key: str) -> tuple[int, Claim | None]:
+    """The claim that holds, with its number; 0 and None without one. A damaged one is nobody's."""
+    number = max(_numbers(store, key), default=0)
+    data = store.read(*_place(key, number)) if number else None
+    return number, Claim(**unsealed_json(data)) if data is not None and intact(data) else None
+
+
+def this_machine() -> str | None:
+    """A name for this machine since it was started, and this space of process numbers: containers have their own."""
+    with suppress(OSError):
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}-{Path('/proc/self/ns/pid').readlink()}"
+    return None
+
+
+def _born(process: int) -> str | None:
+    """When a process was started, in ticks since the machine was; None when there is no such process."""
+    with suppress(OSError):
+        state, *fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
+    return None
+
+
+def _place(key: str, number: int) -> tuple[str, ...]:
+    return "stages", key, f"claim.{number}.json"
+
+
+def _numbers(store: Store, key: str) -> list[int]:
+    found = (re.fullmatch(r"claim\.(\d+)\.json", name) for name in store.names("stages", key))
+    return [int(match[1]) for match in found if match]

@@ -1,0 +1,207 @@
+"""Files of a store, on a local or remote filesystem: each appears whole or not at all. No torch, no Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from pyarrow import fs
+
+from workers.errors import UserError
+
+ASIDE = "damaged-"
+"""What the names of files begin with that were set aside."""
+
+TEMPORARY = ".tmp"
+
+MARK = ".prunesweep"
+"""An empty file in every store, so that the folder where one was mounted is not taken for it."""
+
+
+class Unavailable(OSError):
+    """The store cannot be read or written now: it is gone, read-only, or out of order."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the store; `path` is what `Store.read` takes."""
+
+    path: tuple[str, ...]
+    size: int
+    modified: datetime
+
+
+class Files:
+    """Bytes by path, at a local path or a URL that pyarrow's filesystems know (`s3://bucket/prefix`)."""
+
+    def __init__(self, location: str | Path, *, exists: bool = False) -> None:
+        """With `exists` the place is known to be a store: when it is gone, no new one is made there."""
+        self.location = str(location) if "://" in str(location) else str(Path(location).expanduser().absolute())
+        self._fs, self._root = _open(self.location)
+        self._local = isinstance(self._fs, fs.LocalFileSystem)
+        self._exists = exists
+
+    def path(self, *parts: str) -> str:
+        """A path inside the store, for people and for `read` and `write`."""
+        return "/".join((self._root, *parts))
+
+    def url(self, *parts: str) -> str:
+        """A place in the store as `load_results` takes it, from any process."""
+        return "/".join((self.location.rstrip("/"), *parts))
+
+    def read(self, *parts: str) -> bytes | None:
+        """A file's bytes, or None when there is none; raises `Unavailable`."""
+        try:
+            with self._fs.open_input_stream(self.path(*parts), compression=None) as stream:
+                data: bytes = stream.read()
+                return data
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable(f"{self.path(*parts)} cannot be read: {error}") from error
+
+    def write(self, data: bytes, *parts: str, replace: bool = True) -> bool:
+        """Write a file so that it appears whole or not at all; without `replace` the first one stands (false).
+
+        Raises `Unavailable`, and another `OSError` when the disk is full (`is_full`).
+        """
+        target = self.path(*parts)
+        try:
+            return (self._link if self._local else self._upload)(target, data, replace)
+        except OSError as error:
+            if is_full(error) or isinstance(error, Unavailable):
+                raise
+            raise Unavailable(f"{target} cannot be written: {error.strerror or error}") from error
+
+    def _link(self, target: str, data: bytes, replace: bool) -> bool:
+        with self._temporary(target, data) as temporary:
+            if replace:
+                temporary.replace(target)
+                return True
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return False
+            return True
+
+    @contextlib.contextmanager
+    def _temporary(self, target: str, data: bytes) -> Iterator[Path]:
+        """The data under another name in the same folder; whatever happens, nothing stays under it."""
+        temporary = Path(f"{target}.{uuid4().hex[:8]}{TEMPORARY}")
+        try:
+            try:
+                temporary.write_bytes(data)
+            except FileNotFoundError:
+                self.require_present()
+                temporary.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
+            yield temporary
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _upload(self, target: str, data: bytes, replace: bool) -> bool:
+        """An object appears only when it is complete; two writers of one key differ in timings at most."""
+        if not replace and self._fs.get_file_info(target).type == fs.FileType.File:
+            return False
+        with self._fs.open_output_stream(target) as stream:
+            stream.write(data)
+        return True
+
+    def remove(self, *parts: str) -> None:
+        """Delete a file if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(self.path(*parts))
+
+    def names(self, *parts: str) -> list[str]:
+        """Names in a folder, sorted; none when it does not exist."""
+        selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
+        names = [info.base_name for info in self._fs.get_file_info(selector)]
+        return sorted(name for name in names if not name.endswith(TEMPORARY))
+
+    def files(self) -> list[File]:
+        """All files of the store, temporary ones and those of the sweeps too, sorted."""
+        selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
+        infos = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        found = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
+        return [File(path, info.size, info.mtime) for path, info in sorted(found, key=lambda each: each[0])]
+
+    def set_file_aside(self, *parts: str) -> str | None:
+        """Give a damaged file a name of its own, which nothing reads; its new path, None when there is no file."""
+        *folder, name = parts
+        target = self.path(*folder, f"{ASIDE}{uuid4().hex[:8]}-{name}")
+        return target if self._move(self.path(*parts), target) else None
+
+    def _move(self, source: str, target: str) -> bool:
+        """Rename a file, over another if need be; false when it does not exist."""
+        try:
+            self._fs.move(source, target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def free_bytes(self) -> int | None:
+        """Free space where the store is or will be, None where that is not known: on a remote filesystem."""
+        if not self._local:
+            return None
+        folder = Path(self._root)
+        return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+
+    def require_writable(self) -> None:
+        """Make this place a store; raises `UserError` unless files can be written here."""
+        problem = self.problem()
+        if problem is not None:
+            raise UserError(
+                f"the store {self.location} is not writable ({problem}): "
+                "choose another with --store or PRUNESWEEP_STORE"
+            )
+        if self.read(MARK) is None:
+            self.write(b"", MARK)
+        self._exists = True
+
+    def problem(self) -> str | None:
+        """Why the store cannot be written now, None when it can, or is only full."""
+        try:
+            self.require_present()
+            self.write(b"", ".writable")
+            self.remove(".writable")
+        except OSError as error:
+            return None if is_full(error) else str(error)
+        return None
+
+    def require_present(self) -> None:
+        """Raise `Unavailable` when the store is gone that was here before."""
+        if self._exists and self.read(MARK) is None:
+            raise Unavailable(f"the store {self.location} is gone; was it on a disk that is not mounted any more?")
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a file could not be written for want of space, or of quota."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+
+
+def _check_place(folder: Path) -> None:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(
+            f"the store {folder} is not writable: {there} is not a folder; "
+            "choose another with --store or PRUNESWEEP_STORE"
+        )
+
+
+def _open(location: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in location:
+        _check_place(Path(location))
+        return fs.LocalFileSystem(), location
+    try:
+        filesystem, root = fs.FileSystem.from_uri(location)
+    except (ValueError, OSError) as error:
+        raise UserError(f'cannot open the store "{location}": {error}') from error
+    return filesystem, root.rstrip("/")
