@@ -17,6 +17,24 @@ from rich.console import Console
 from orchestrator import catalogue, datasets, garbage, show
 from orchestrator.driver import Options, known, recall, require, run_sweep
 from orchestrator.labels import counted
+from orchestrator.options import (
+    AddressOption,
+    BestByOption,
+    ByOption,
+    DataOption,
+    DeviceOption,
+    ForceOption,
+    JsonOption,
+    LoadersOption,
+    MaxFailuresOption,
+    MetricOption,
+    ResultNames,
+    StoreOption,
+    SweepFile,
+    ToleranceOption,
+    WhereOption,
+    sweep_names,
+)
 from orchestrator.plan import as_json, estimate, make_plan
 from orchestrator.progress import size
 from orchestrator.stopping import TooManyFailures
@@ -43,69 +61,6 @@ app = typer.Typer(
 )
 on_terminal = sys.stdout is not None and sys.stdout.isatty()
 console = Console(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
-
-
-def _sweep_names(context: typer.Context) -> list[str]:
-    """For the shell's completion: the sweeps of the store that the line names so far."""
-    try:
-        return known(Store(context.params.get("store") or "results"))
-    except (UserError, OSError):
-        return []
-
-
-SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, .yaml or .py.", show_default=False)]
-StoreOption = Annotated[
-    str,
-    typer.Option("--store", metavar="PLACE", envvar="PRUNESWEEP_STORE", help="Folder or URL of all stages and tables."),
-]
-DataOption = Annotated[
-    Path, typer.Option("--data-dir", metavar="FOLDER", envvar="PRUNESWEEP_DATA", help="Folder of the datasets.")
-]
-DeviceOption = Annotated[
-    str, typer.Option(metavar="DEVICE", help="auto (a GPU where trials get one), cpu, cuda or cuda:N.")
-]
-LoadersOption = Annotated[
-    int,
-    typer.Option(metavar="N", min=0, help="Processes that decode images, for each trial; a CPU each."),
-]
-MaxFailuresOption = Annotated[
-    int | None,
-    typer.Option(
-        "--max-failures", metavar="N", min=0, help="Stop when more stages than this fail.", show_default=False
-    ),
-]
-ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
-AddressOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
-ResultNames = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="NAME",
-        help="Sweeps by name, or folders with results.",
-        show_default=False,
-        autocompletion=_sweep_names,
-    ),
-]
-MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")]
-ByOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
-]
-BestByOption = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
-]
-ToleranceOption = Annotated[
-    float,
-    typer.Option(metavar="T", min=0, help="How far a setting may be from the sparsity it competes at, with --best-by."),
-]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -154,7 +109,7 @@ def run(
 @app.command()
 def resume(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A sweep's name.", show_default=False, autocompletion=_sweep_names)
+        str, typer.Argument(metavar="NAME", help="A sweep's name.", show_default=False, autocompletion=sweep_names)
     ],
     store: StoreOption = "results",
     data_dir: DataOption = Path("data"),
@@ -199,7 +154,7 @@ def status(
         typer.Argument(
             metavar="NAME",
             help="A sweep's name or file; without it a line for each sweep of the store.",
-            autocompletion=_sweep_names,
+            autocompletion=sweep_names,
         ),
     ] = None,
     store: StoreOption = "results",
@@ -388,7 +343,7 @@ def main() -> None:
     # there by themselves.
     sys.path.append(str(Path.cwd()))
     try:
-        _check_text(sys.argv)
+        _check_text([*sys.argv, *(os.environ.get(name, "") for name in ("PRUNESWEEP_STORE", "PRUNESWEEP_DATA"))])
         app()
     except (UserError, Damaged, OSError) as error:
         if debug:

@@ -16,6 +16,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.provenance import provenance
 from orchestrator.stopping import Stopping
 from orchestrator.sweep import Resources, Sweep
+from orchestrator.sweepfile.validation import NAME
 from workers.errors import UserError, nearest
 from workers.seal import intact, sealed_json
 from workers.spec import decode_trial, encode
@@ -192,7 +193,7 @@ def remember(sweep: Sweep, store: Store) -> None:
 
 def recall(name: str, store: Store) -> Sweep | None:
     """The sweep that was last run under a name, None when there is none; raises `UserError` when it is damaged."""
-    saved = store.read(name, SWEEP)
+    saved = store.read(name, SWEEP) if re.fullmatch(NAME, name) else None
     if saved is None:
         return None
     try:

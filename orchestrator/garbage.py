@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.driver import known, require
 from orchestrator.plan import make_plan
+from workers.claims import CLAIM
 from workers.errors import UserError
 from workers.files import ASIDE, TEMPORARY, File
 from workers.store import CHECKPOINTS, Store
@@ -43,11 +44,11 @@ def find(store: Store) -> Garbage:
     unneeded = set() if unreadable else stages - needed
     unneeded -= _begun(stages, files, store)
     rest = [file for file in files if not (file.path[0] == "stages" and file.path[1] in unneeded)]
-    checkpoints = [file for file in rest if file.path[-1] in CHECKPOINTS]
-    finished = store.done({file.path[1] for file in checkpoints})
+    leavings = [file for file in rest if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
+    finished = store.done({file.path[1] for file in leavings})
     kinds = {
         "stages of no sweep": _folders(unneeded, files),
-        "checkpoints of finished stages": _sizes(file for file in checkpoints if file.path[1] in finished),
+        "checkpoints and claims of finished stages": _sizes(file for file in leavings if file.path[1] in finished),
         "damaged files that were set aside": _sizes(file for file in rest if file.path[-1].startswith(ASIDE)),
         "abandoned temporary files": _sizes(f for f in rest if f.path[-1].endswith(TEMPORARY) and not _recent(f)),
     }

@@ -25,6 +25,9 @@ from typing import Self
 from workers.seal import intact, sealed_json, unsealed_json
 from workers.store import Store
 
+CLAIM = "claim."
+"""What the names of claims begin with."""
+
 BEAT_SECONDS = 2.0
 """A claim is renewed about this often."""
 
@@ -163,9 +166,9 @@ def _born(process: int) -> str | None:
 
 
 def _place(key: str, number: int) -> tuple[str, ...]:
-    return "stages", key, f"claim.{number}.json"
+    return "stages", key, f"{CLAIM}{number}.json"
 
 
 def _numbers(store: Store, key: str) -> list[int]:
-    found = (re.fullmatch(r"claim\.(\d+)\.json", name) for name in store.names("stages", key))
+    found = (re.fullmatch(rf"{re.escape(CLAIM)}(\d+)\.json", name) for name in store.names("stages", key))
     return [int(match[1]) for match in found if match]

@@ -27,6 +27,9 @@ BUDGET = "retrain_budget"
 LEVELS = "phase_fraction"
 """The hyperparameter that stands in for a sparsity."""
 
+NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
+"""Of a sweep, and so of its folder in the store: nothing that leads out of it."""
+
 Settings = dict[str, tuple[Any, Any, str]]
 """Key -> type, default (`...` when it must be given) and help."""
 
@@ -217,7 +220,7 @@ _SEEDS = explained(
     "a count of at least 1, or a non-empty list of distinct whole numbers of at least 0",
 )
 _NAME = explained(
-    Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$"), AfterValidator(_not_reserved)],
+    Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_not_reserved)],
     'a folder\'s name of letters, digits, dots, _ and -, at most 100, no dot at the start, and not "stages"',
 )
 _BUDGET = explained(

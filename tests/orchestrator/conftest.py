@@ -101,7 +101,7 @@ def descendants(pid: int, program: str) -> Sequence[int]:
 
     Ray names its busy workers `ray::ResourceTrainable...`.
     """
-    table = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(["ps", "-ewwo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in table.splitlines()]
     family = {pid}
     for _ in range(4):

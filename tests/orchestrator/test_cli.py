@@ -129,7 +129,13 @@ def test_a_wrong_request_is_a_line_that_says_what_to_do(what: str, answers: dict
 def test_a_wrong_request_leaves_nothing_behind(answers: dict[str, Answer], ran: Cli):
     assert answers
     assert not (ran.folder / "none").exists()
-    assert {path.name for path in (ran.folder / "results").iterdir()} == {".prunesweep", "stages", "mixed", "good", "killed"}
+    assert {path.name for path in (ran.folder / "results").iterdir()} == {
+        ".prunesweep",
+        "stages",
+        "mixed",
+        "good",
+        "killed",
+    }
 
 
 # --- plan and validate

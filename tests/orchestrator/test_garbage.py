@@ -72,6 +72,7 @@ def test_it_removes_what_nothing_needs_and_that_alone(cli: Cli, store: Store):
     kept = {path: data for path, data in content(store).items() if other not in path.parts}
     for parts in (
         ("stages", finished, CHECKPOINTS[1]),
+        ("stages", finished, "claim.3.json"),
         ("stages", unfinished, "damaged-1-network.safetensors"),
         ("kept", "sweep.json.1.tmp"),
     ):
@@ -79,13 +80,15 @@ def test_it_removes_what_nothing_needs_and_that_alone(cli: Cli, store: Store):
     recent = Path(store.path("stages", unfinished, "spec.json.2.tmp"))
     recent.write_bytes(b"being written")
     kept[recent] = b"being written"
+    store.write(b"claimed", "stages", unfinished, "claim.1.json")
+    kept[Path(store.path("stages", unfinished, "claim.1.json"))] = b"claimed"
     os.utime(store.path("kept", "sweep.json.1.tmp"), (OLD, OLD))
     before = content(store)
     shown = cli("gc", "--dry-run")
     for line in (
         "stages of no sweep: 1, ",
         f"stages/{other}\n",
-        "checkpoints of finished stages: 1, 1 kB\n",
+        "checkpoints and claims of finished stages: 2, 2 kB\n",
         "damaged files that were set aside: 1, 1 kB\n",
         "abandoned temporary files: 1, 1 kB\n       1 kB  kept/sweep.json.1.tmp\n",
     ):

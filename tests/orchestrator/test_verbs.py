@@ -8,6 +8,7 @@ import os
 import re
 import resource
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -215,3 +216,16 @@ def test_a_reader_that_goes_away_is_no_error(arguments: list[str], cli: Cli):
     process = subprocess.Popen([COMMAND, *arguments], cwd=cli.folder, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert process.communicate()[1] == ""
+
+
+def test_no_name_leads_out_of_the_store(cli: Cli):
+    """Beside the store lies what looks like a sweep of it."""
+    (cli.folder / "results/stages").mkdir(parents=True)
+    outside = cli.folder / "secret"
+    outside.mkdir()
+    remember(replace(read_sweep(cli.folder / cli.sweep(1)), name="secret"), Store(cli.folder))
+    assert (outside / "sweep.json").exists()
+    for verb in ("status", "resume", "results"):
+        answer = cli.ask(verb, "../secret")
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err.startswith("error: ")
