@@ -2,9 +2,11 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+KILLS ?= 100
+SEED ?= 0
 STAMP := .venv/.installed
 
-.PHONY: demo test test-all lint
+.PHONY: demo test test-all chaos lint
 
 demo: $(STAMP)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
@@ -14,6 +16,9 @@ test: $(STAMP)
 
 test-all: $(STAMP)
 	$(BIN)/pytest
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -37,14 +37,14 @@ from orchestrator.options import (
 )
 from orchestrator.plan import as_json, estimate, make_plan
 from orchestrator.progress import size
-from orchestrator.stopping import TooManyFailures
+from orchestrator.stopping import INTERRUPTED, TooManyFailures
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from workers.data import DATASETS
 from workers.errors import UserError
 from workers.store import Damaged, Store
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
-"""Exit codes beside 0, all done: some trials failed or are missing; the request was wrong; interrupted."""
+FAILED, WRONG = 1, 2
+"""Exit codes beside 0, all done, and `INTERRUPTED`: some trials failed or are missing; the request was wrong."""
 
 PIPE_WIDTH = 120
 """A pipe has no width of its own; rich would take 80."""

@@ -32,7 +32,22 @@ OBJECT_STORE = 128 * 2**20
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
-    if address is None:
+    # Of a worker's death Ray prints a paragraph, or 25 lines of a log; a run says it in one, and goes on. SIGTERM it
+    # would answer with an end on the spot; a run lets its stages finish an epoch (`orchestrator.stopping`).
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    ray._private.utils.set_sigterm_handler = lambda _: None
+    ended = threading.Event()
+    try:
+        _start() if address is None else _connect(address)
+        threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+        yield
+    finally:
+        ended.set()
+        ray.shutdown()
+
+
+def _start() -> None:
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -40,21 +55,16 @@ def cluster(address: str | None) -> Iterator[None]:
             logging_level=logging.ERROR,
             object_store_memory=OBJECT_STORE,
         )
-    else:
-        try:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (OSError, ValueError) as error:
-            raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
-    # Of a worker's death Ray prints a paragraph, or 25 lines of a log; a run says it in one, and goes on.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    ended = threading.Event()
-    threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+    except Exception as error:
+        raise ClusterLost(f"Ray could not be started ({' '.join(str(error).split())})") from error
+
+
+def _connect(address: str) -> None:
     try:
-        yield
-    finally:
-        ended.set()
-        ray.shutdown()
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError) as error:
+        raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
 
 
 class ClusterLost(RuntimeError):

@@ -20,7 +20,7 @@ from orchestrator.sweepfile.validation import NAME
 from workers.errors import UserError, nearest
 from workers.seal import intact, sealed_json
 from workers.spec import decode_trial, encode
-from workers.store import State, Store
+from workers.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,14 +68,13 @@ def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) ->
     with stopping.heeding_signals():
         for _ in range(ROUNDS):
             collector, failed = Collector(plan, store), set()
-            before = plan
             try:
                 if plan.runnable:
                     failed = _execute(plan, store, options, console, collector, stopping)
             finally:
                 _write_tables(collector)
             plan = plan.refreshed(store, failed)
-            if not _lost(before, plan):
+            if not plan.runnable:
                 break
             for path in collector.damaged:
                 console.print(f"{path} is missing or damaged; what is left of it is set aside", soft_wrap=True)
@@ -92,12 +91,6 @@ def _write_tables(collector: Collector) -> None:
             f"the tables of {collector.plan.sweep.name} cannot be written ({error}): what is finished is kept; "
             "make room or mend the store, and run the sweep again"
         ) from error
-
-
-def _lost(before: Plan, after: Plan) -> bool:
-    """Whether a stage that was done turned out to be damaged, and was set aside."""
-    done = (key for key, state in before.states.items() if state is State.DONE)
-    return any(after.states[key] is not State.DONE for key in done)
 
 
 def _execute(
@@ -125,7 +118,7 @@ def _execute(
             plan = plan.refreshed(store, failed)
             if not plan.runnable:
                 return failed
-    raise UserError(f"Ray was killed {RESTARTS} times; what is finished is kept: see what kills it, and run again")
+    raise UserError(f"Ray ended {RESTARTS} times; what is finished is kept: see what kills it, and run again")
 
 
 def _where(options: Options) -> Where:
@@ -143,13 +136,12 @@ def _where(options: Options) -> Where:
 def _execute_once(
     plan: Plan, store: Store, options: Options, where: Where, console: Console, stopping: Stopping, tell: Listener
 ) -> None:
-    from orchestrator import cluster
+    from orchestrator import cluster, tune
     from orchestrator.progress import Progress
 
+    stopping.check()
     with cluster.cluster(options.address):
-        from orchestrator import tune
-
-        stopping.heed_signals()
+        stopping.check()
         slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:
 

@@ -7,6 +7,7 @@ importing torch.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,7 +48,7 @@ def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
         return registry[name]
     if ":" in name:
         return _foreign(name)
-    installed = _installed(kind)
+    installed = _installed(kind, tuple(sys.path))
     if name in installed:
         return _foreign(installed[name])
     raise UserError(unknown(kind, name, registry, more=" or module:name"))
@@ -71,14 +72,16 @@ def build(kind: str, registry: Mapping[str, Entry], choice: Choice, *args: Any) 
 
 
 @cache
-def _installed(kind: str) -> dict[str, str]:
-    """What other packages register, by name: looking through them all takes milliseconds."""
+def _installed(kind: str, places: tuple[str, ...]) -> dict[str, str]:
+    """What the packages in these places register, by name: looking through them all takes milliseconds."""
     return {point.name: point.value for point in entry_points(group=f"prunesweep.{kind}s")}
 
 
 def _foreign(target: str) -> Entry:
     """Another package's object: keyword-only parameters are its options, their defaults part of the key."""
-    foreign_packages.add(target.partition(":")[0].partition(".")[0])
+    package = target.partition(":")[0].partition(".")[0]
+    if package != "workers":
+        foreign_packages.add(package)
     parameters = inspect.signature(load(target)).parameters.values()
     named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     return Entry(target, {p.name: None if p.default is p.empty else freeze(p.default) for p in named})

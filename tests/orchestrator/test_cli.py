@@ -94,7 +94,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "format": (["results", "good", "--format", "tex"], ['unknown format "tex"', 'did you mean "latex"?']),
     "kind": (["list", "methosd"], ['unknown kind "methosd": allowed are datasets, methods, models', '"methods"?']),
     "device": (["run", "good.yaml", "--device", "gpu"], ['--device: "gpu" is not allowed: auto, cpu, cuda or cuda:N']),
-    "a name that is too long": (["status", "x" * 300], ["File name too long"]),
+    "a name that is too long": (["status", "x" * 300], ["has no sweep", "it knows good, killed, mixed"]),
 }
 
 

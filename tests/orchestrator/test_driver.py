@@ -206,13 +206,24 @@ def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: 
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
-    assert "finished an epoch" in out
+    assert "stopping after the next epoch of " in out
     assert "interrupted" in out
     assert "Traceback" not in out + err
     assert len(load_results(cli.folder / "results/small")) >= 2
     assert not [pid for pid in busy if Path(f"/proc/{pid}").exists()]
     assert "14 of 14" in cli("resume", "small")
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_while_ray_starts(cli: Cli, number: signal.Signals):
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: bool(descendants(process.pid, "gcs_server")), process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert out.splitlines()[-1].startswith("interrupted: what is finished is kept")
+    assert "Traceback" not in out + err
 
 
 def test_asked_twice_it_stops_now_whatever_an_epoch_takes(cli: Cli):

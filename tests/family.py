@@ -1,0 +1,69 @@
+"""The processes that a test started, at any depth, and no others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+
+class Family:
+    """Processes inherit a mark in their environment, which stays with those whose parents are gone."""
+
+    def __init__(self) -> None:
+        self.name, self.value = "PRUNESWEEP_FAMILY", uuid4().hex
+        self.mark = f"{self.name}={self.value}".encode()
+
+    def start(self, command: Sequence[str | Path], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+        """In a session of its own, as from a terminal of its own; all it prints goes to a file."""
+        environment = {**os.environ, self.name: self.value}
+        with output.open("wb") as out:
+            return subprocess.Popen(
+                command, cwd=folder, stdout=out, stderr=out, start_new_session=True, env=environment
+            )
+
+    def members(self, program: str = "") -> list[int]:
+        """Those whose program's name begins so; none that has ended and waits for its parent."""
+        every = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        return sorted(pid for pid in every if self._owns(pid) and _program(pid).startswith(program))
+
+    def signal(self, pid: int, number: signal.Signals, *, group: bool = False) -> None:
+        """To a member or to its whole process group; nothing happens to any other process."""
+        if self._owns(pid):
+            with suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(pid, number)
+
+    def end(self, grace: float) -> list[str]:
+        """Wait for all to leave, and kill those that stay; says which."""
+        deadline = time.monotonic() + grace
+        while self.members() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        left = {pid: _program(pid) for pid in self.members()}
+        for pid in left:
+            self.signal(pid, signal.SIGKILL)
+        return [f"{pid} {program}" for pid, program in left.items()]
+
+    def table(self) -> str:
+        """What `ps` says of them."""
+        command = ["ps", "-o", "pid,ppid,stat,etime,args", "-p", ",".join(map(str, self.members()))]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+    def _owns(self, pid: int) -> bool:
+        try:
+            return self.mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+
+def _program(pid: int) -> str:
+    """Ray's workers change their command line to a name."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return words[0].rpartition("/")[2]
