@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder
 KILLS ?= 100
 SEED ?= 0
 STAMP := .venv/.installed
@@ -12,10 +13,10 @@ demo: $(STAMP)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 test-all: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)

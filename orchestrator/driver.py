@@ -141,6 +141,7 @@ def _execute_once(
 
     stopping.check()
     with cluster.cluster(options.address):
+        stopping.heed_signals()
         stopping.check()
         slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:

@@ -45,13 +45,19 @@ class Stopping:
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
         """Inside it signals ask this run to stop; for the main thread."""
-        before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.heed_signals()
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def heed_signals(self) -> None:
+        """From now on, too: when Ray starts, it puts a handler before ours that prints the stack at SIGTERM."""
+        for number in _SIGNALS:
+            signal.signal(number, self._signalled)
 
     def hear(self, event: Event) -> None:
         """Take note of what happens; raises when time passes and it is time to stop."""

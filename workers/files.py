@@ -54,7 +54,8 @@ class Files:
 
     def url(self, *parts: str) -> str:
         """A place in the store as `load_results` takes it, from any process."""
-        return "/".join((self.location.rstrip("/"), *parts))
+        place, mark, options = self.location.partition("?")
+        return "/".join((place.rstrip("/"), *parts)) + mark + options
 
     def read(self, *parts: str) -> bytes | None:
         """A file's bytes, or None when there is none; raises `Unavailable`."""
@@ -141,6 +142,8 @@ class Files:
 
     def _move(self, source: str, target: str) -> bool:
         """Rename a file, over another if need be; false when it does not exist."""
+        if not self._local and self._fs.get_file_info(source).type != fs.FileType.File:
+            return False  # of an object store the error would say the same in many ways
         try:
             self._fs.move(source, target)
         except FileNotFoundError:

@@ -207,6 +207,7 @@ def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: 
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "stopping after the next epoch of " in out
+    assert "SIGTERM received" not in out + err, "of Ray, with a stack"
     assert "interrupted" in out
     assert "Traceback" not in out + err
     assert len(load_results(cli.folder / "results/small")) >= 2
