@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -63,6 +64,8 @@ class Execution:
         self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
         self.checkpoint_cost = 0.0
+        self.written: Future[None] = Future()
+        self.written.set_result(None)
         self.progress = Progress()
         if not self._continue():
             self._begin()
@@ -71,12 +74,13 @@ class Execution:
     def epochs(self) -> Iterator[Progress]:
         """Train epoch by epoch, then publish; yields after every epoch but the last, and after publishing."""
         lr = self._schedule()
-        while self.progress.epoch < self.stage.epochs:
-            self._epoch(lr)
-            self.require_claim()
-            if self.progress.epoch < self.stage.epochs:
-                self._checkpoint()
-                yield self.progress
+        with ThreadPoolExecutor(1, "checkpoint") as self.writer:
+            while self.progress.epoch < self.stage.epochs:
+                self._epoch(lr)
+                self.require_claim()
+                if self.progress.epoch < self.stage.epochs:
+                    self._checkpoint()
+                    yield self.progress
         self._publish()
         yield self.progress
 
@@ -194,16 +198,24 @@ class Execution:
             self._recalibrate()
 
     def _checkpoint(self) -> None:
+        """Training goes on while a checkpoint is on its way to a remote store; the next one waits for its end."""
         begun = time.perf_counter()
-        if self.checkpoint_cost >= self.where.checkpoint_share * (begun - self.last_checkpoint):
+        if not self.written.done() or self.checkpoint_cost >= self.where.checkpoint_share * (
+            begun - self.last_checkpoint
+        ):
             return
         packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.method, self.optimizer)
+        self.written = self.writer.submit(self._write_checkpoint, packed, self.progress.epoch)
+        if self.store.is_local:
+            self.written.result()
+        self.last_checkpoint = time.perf_counter()
+        self.checkpoint_cost = self.last_checkpoint - begun
+
+    def _write_checkpoint(self, packed: bytes, epoch: int) -> None:
         try:
             self.store.write_checkpoint(self.stage.key, packed)
         except OSError as error:  # a checkpoint only saves work
-            log.warning("no checkpoint of epoch %d: %s; going on without", self.progress.epoch, error)
-        self.last_checkpoint = time.perf_counter()
-        self.checkpoint_cost = self.last_checkpoint - begun
+            log.warning("no checkpoint of epoch %d: %s; going on without", epoch, error)
 
     def _train_batches(self, seed: int, epoch: int) -> Batches:
         size, augment = self.train.batch_size, self.train.augment

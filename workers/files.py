@@ -45,7 +45,7 @@ class Files:
         """With `exists` the place is known to be a store: when it is gone, no new one is made there."""
         self.location = str(location) if "://" in str(location) else str(Path(location).expanduser().absolute())
         self._fs, self._root = _open(self.location)
-        self._local = isinstance(self._fs, fs.LocalFileSystem)
+        self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         self._exists = exists
 
     def path(self, *parts: str) -> str:
@@ -75,7 +75,7 @@ class Files:
         """
         target = self.path(*parts)
         try:
-            return (self._link if self._local else self._upload)(target, data, replace)
+            return (self._link if self.is_local else self._upload)(target, data, replace)
         except OSError as error:
             if is_full(error) or isinstance(error, Unavailable):
                 raise
@@ -142,7 +142,7 @@ class Files:
 
     def _move(self, source: str, target: str) -> bool:
         """Rename a file, over another if need be; false when it does not exist."""
-        if not self._local and self._fs.get_file_info(source).type != fs.FileType.File:
+        if not self.is_local and self._fs.get_file_info(source).type != fs.FileType.File:
             return False  # of an object store the error would say the same in many ways
         try:
             self._fs.move(source, target)
@@ -152,7 +152,7 @@ class Files:
 
     def free_bytes(self) -> int | None:
         """Free space where the store is or will be, None where that is not known: on a remote filesystem."""
-        if not self._local:
+        if not self.is_local:
             return None
         folder = Path(self._root)
         return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free

@@ -106,7 +106,7 @@ class Store(Files):
         infos = self._fs.get_file_info([self.path("stages", key, RESULT) for key in keys])
         there = [key for key, info in zip(keys, infos, strict=True) if info.type == fs.FileType.File]
         with ThreadPoolExecutor(REMOTE_READS) as pool:
-            results = (map if self._local else pool.map)(self._intact_result, there)
+            results = (map if self.is_local else pool.map)(self._intact_result, there)
             return {key: State.DONE if data else State.DAMAGED for key, data in zip(there, results, strict=True)}
 
     def _intact_result(self, key: str) -> bytes | None:

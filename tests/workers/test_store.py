@@ -1,16 +1,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.cases import last_stage, trial
 from tests.damage import DAMAGE, damaged
+from tests.s3 import bucket
 from workers.errors import UserError
 from workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 
 STAGE = last_stage(trial("dense"))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[str]:
+    with bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return Store(tmp_path / "store")
+    return Store(f"{request.getfixturevalue('place')}/{tmp_path.name}")
 
 
 def state(store: Store) -> State:
@@ -30,15 +46,15 @@ def test_progress_is_derived_from_files(store: Store):
     assert state(store) is State.DONE
 
 
-def test_reading_writes_nothing(store: Store, tmp_path):
+def test_reading_writes_nothing(store: Store):
     store.states([STAGE.key])
     store.result(STAGE.key)
     store.attempts(STAGE.key)
     store.names("stages")
-    assert list(tmp_path.iterdir()) == []
+    assert store.files() == []
 
 
-def test_the_first_result_stands_and_takes_the_checkpoints_with_it(store: Store, tmp_path):
+def test_the_first_result_stands_and_takes_the_checkpoints_with_it(store: Store):
     store.write_checkpoint(STAGE.key, b"a third")
     store.write_checkpoint(STAGE.key, b"half way")
     assert len(store.names("stages", STAGE.key)) == 2
@@ -47,10 +63,7 @@ def test_the_first_result_stands_and_takes_the_checkpoints_with_it(store: Store,
     assert store.read_published(STAGE.key, "network.safetensors") == b"same"
     assert store.result(STAGE.key)["metrics"] == {"test_accuracy": 0.5}
     assert store.read("stages", STAGE.key, "checkpoint.safetensors") is None
-    assert {path.name for path in (tmp_path / "store/stages" / STAGE.key).iterdir()} == {
-        "network.safetensors",
-        "result.json",
-    }
+    assert store.names("stages", STAGE.key) == ["network.safetensors", "result.json"]
 
 
 def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
