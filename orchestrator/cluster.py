@@ -7,15 +7,20 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import floor
 from typing import Any
+from uuid import uuid4
 
 import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.sweep import Resources
 from workers.errors import UserError
+from workers.store import Store
 
 KNOCK_SECONDS = 5.0
 
@@ -24,6 +29,9 @@ NEEDED = ("raylet", "gcs_server")
 
 HANG_SECONDS = 10.0
 """Longer than a turn of Tune's loop, and than it takes to shut down what is left of Ray."""
+
+LOOK_SECONDS = 60.0
+"""A node starts a process to look at the store."""
 
 OBJECT_STORE = 128 * 2**20
 """Stages talk through the store, not through Ray's shared memory."""
@@ -39,7 +47,8 @@ def cluster(address: str | None) -> Iterator[None]:
     ended = threading.Event()
     try:
         _start() if address is None else _connect(address)
-        threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+        look = require_alive if address is None else partial(_require_answer, ray.get_runtime_context().gcs_address)
+        threading.Thread(target=_watch, args=(look, ended), daemon=True).start()
         yield
     finally:
         ended.set()
@@ -71,21 +80,33 @@ class ClusterLost(RuntimeError):
     """A process that Ray needs has ended."""
 
 
-def _watch(ended: threading.Event) -> None:
-    """End this process when Ray was killed and `require_alive` is not reached any more.
+def _watch(look: Callable[[], None], ended: threading.Event) -> None:
+    """End this process when Ray is gone, and stays so, and the main thread has not noticed.
 
     Waiting for a GCS that has gone Ray hangs for a minute, in code that no signal and no exception reaches, and then
     ends the process itself, with words that help nobody.
     """
     while not ended.wait(HANG_SECONDS / 2):
-        try:
-            require_alive()
-        except ClusterLost as lost:
-            if not ended.wait(HANG_SECONDS):
-                print(f"error: {lost}; what is finished is kept: run the same command again", file=sys.stderr)
-                sys.stdout.flush()
-                _node().kill_all_processes(check_alive=False, allow_graceful=False)
-                os._exit(1)
+        if _lost(look) and not ended.wait(HANG_SECONDS) and (lost := _lost(look)):
+            print(f"error: {lost}; what is finished is kept: run the same command again", file=sys.stderr)
+            sys.stdout.flush()
+            _node().kill_all_processes(check_alive=False, allow_graceful=False)
+            os._exit(1)
+
+
+def _lost(look: Callable[[], None]) -> ClusterLost | None:
+    try:
+        look()
+    except ClusterLost as lost:
+        return lost
+    return None
+
+
+def _require_answer(gcs: str) -> None:
+    try:
+        _knock(gcs)
+    except OSError as error:
+        raise ClusterLost(f"the head of the Ray cluster, {gcs}, does not answer any more ({error})") from error
 
 
 def require_alive() -> None:
@@ -108,6 +129,51 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
 
 
+def require_shared(store: Store) -> None:
+    """Raise `UserError` when a node of the cluster does not see in the store what this process writes there."""
+    here = ray.get_runtime_context().get_node_id()
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _alive() if node["NodeID"] != here}
+    if not nodes:
+        return
+    name = f".seen-{uuid4().hex[:8]}"
+    store.write(b"", name)
+    try:
+        looks = {_look_from(node, store, name): host for node, host in nodes.items()}
+        done, late = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
+        wrong = {looks[look]: f"does not answer within {LOOK_SECONDS:.0f} s" for look in late}
+        wrong |= {looks[look]: why for look in done if (why := _answer(look))}
+    finally:
+        store.remove(name)
+    for host, why in wrong.items():
+        raise UserError(
+            f"node {host} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble with the store "
+            f"{store.location}): choose a --store that all nodes share, such as a network filesystem or s3://"
+        )
+
+
+def _look_from(node: str, store: Store, name: str) -> Any:
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return (
+        ray.remote(num_cpus=0, max_retries=0)(_trouble).options(scheduling_strategy=there).remote(store.location, name)
+    )
+
+
+def _trouble(location: str, name: str) -> str | None:
+    """On the other node: what keeps it from using the store."""
+    try:
+        return None if Store(location).read(name) is not None else "sees another folder there"
+    except (OSError, UserError) as error:
+        return f"cannot read it: {error}"
+
+
+def _answer(look: Any) -> str | None:
+    try:
+        answer: str | None = ray.get(look)
+        return answer
+    except RayError as error:
+        return f"cannot run prunesweep: {str(error).strip().splitlines()[-1]}"
+
+
 def request(resources: Resources, loaders: int) -> dict[str, float]:
     """What Ray is asked for: each process that decodes images occupies a core, beside those of the training."""
     return {"cpu": resources.cpus + loaders, "gpu": resources.gpus}
@@ -115,18 +181,18 @@ def request(resources: Resources, loaders: int) -> dict[str, float]:
 
 def largest_node() -> Resources:
     """What one trial can have at most: all of the node with the most GPUs, then cores."""
-    nodes = [node["Resources"] for node in _nodes()]
+    nodes = [node["Resources"] for node in _alive()]
     gpus, cpus = max((node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes)
     return Resources(cpus=cpus, gpus=gpus)
 
 
-def _nodes() -> list[dict[str, Any]]:
+def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def slots(resources: Resources, loaders: int = 0) -> int:
     """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
-    nodes = [node["Resources"] for node in _nodes()]
+    nodes = [node["Resources"] for node in _alive()]
     wanted = {name.upper(): amount for name, amount in request(resources, loaders).items() if amount}
     fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
     if not any(fits):

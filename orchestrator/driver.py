@@ -143,6 +143,7 @@ def _execute_once(
     with cluster.cluster(options.address):
         stopping.heed_signals()
         stopping.check()
+        cluster.require_shared(store)
         slots = cluster.slots(plan.sweep.resources, options.loaders)
         with Progress(plan, console) as progress:
 
