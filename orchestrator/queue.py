@@ -14,11 +14,14 @@ from orchestrator.policies import larger, policy
 from orchestrator.sweep import Resources
 from workers.causes import Cause
 from workers.claims import Watch
-from workers.spec import Stage
+from workers.spec import Choice, Stage
 from workers.store import Store
 
 KNOCK_SECONDS = 2.0
 """A store that is gone is looked for this often."""
+
+
+Alike = tuple[Choice, Choice, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class StageQueue:
         self.running: set[str] = set()
         self.elsewhere: dict[str, Watch] = {}
         self.gone: dict[str, str] = {}
-        self.shares: dict[str, Resources] = {}
+        self.shares: dict[Alike, Resources] = {}
+        self.given: dict[str, Resources] = {}
         self.failures: Counter[tuple[str, str]] = Counter()
         self.problem: str | None = None
         self.next_knock = 0.0
@@ -73,11 +77,12 @@ class StageQueue:
             return None
         key = heapq.heappop(self.ready)[2]
         self.running.add(key)
+        self.given[key] = self.share(key)
         return key
 
     def share(self, key: str) -> Resources:
-        """What the stage gets: what the sweep asks for, or more after it ran out of memory."""
-        return self.shares.get(key, self.plan.sweep.resources)
+        """What the stage gets: what the sweep asks for, or more after one like it ran out of memory."""
+        return self.shares.get(_alike(self.stages[key]), self.plan.sweep.resources)
 
     def progressed(self, key: str, epoch: int) -> None:
         """The stage has finished so many epochs."""
@@ -176,10 +181,10 @@ class StageQueue:
         if self.failures[key, cause] > policy(cause).again:
             return False
         if policy(cause).larger:
-            share = larger(self.share(key), cause, self.node)
+            share = larger(self.given.get(key, self.share(key)), cause, self.node)
             if share is None:
                 return False
-            self.shares[key] = share
+            self.shares[_alike(self.stages[key])] = max(share, self.share(key), key=lambda each: (each.gpus, each.cpus))
         parent = self.stages[key].parent
         if parent is not None and not self.store.done([parent.key]):
             self._require(parent, key)
@@ -201,6 +206,12 @@ class StageQueue:
         for child in self.children.get(key, ()):
             yield child
             yield from self._descendants(child)
+
+
+def _alike(stage: Stage) -> Alike:
+    """Stages that need about the same memory."""
+    root = stage.root
+    return root.dataset, root.model, root.method.name, root.train.batch_size, root.train.precision
 
 
 def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:

@@ -91,7 +91,8 @@ class ReadyStages(Searcher):
 
     def _task(self, key: str) -> str:
         gone = (self.queue.gone[key],) if key in self.queue.gone else ()
-        return task(self.queue.stages[key], self.queue.store, replace(self.where, gone=gone))
+        where = replace(self.where, gone=gone, gpu_share=self.queue.share(key).gpus)
+        return task(self.queue.stages[key], self.queue.store, where)
 
 
 class Unhurried(FIFOScheduler):

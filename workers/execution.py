@@ -21,7 +21,7 @@ from workers.checkpoint import Progress
 from workers.data.base import Dataset, SplitName
 from workers.errors import Diverged
 from workers.flat import Flat
-from workers.host import Where, describe_device, keep_freed_memory
+from workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from workers.methods.base import Method
 from workers.seeding import derive
 from workers.spec import PruneStage, Stage, TrainStage, label
@@ -52,6 +52,7 @@ class Execution:
         self.train = stage.root.train
         self.device = where.torch_device
         keep_freed_memory()
+        cap_memory(self.device, where.gpu_share)
         torch.set_num_threads(where.threads)
         precision.set_backends(self.train.precision)
         self.peak_memory = measure.PeakMemory(self.device)

@@ -24,7 +24,7 @@ class Where:
     A checkpoint is written at the end of every epoch; where that would take more than `checkpoint_share` of the time,
     as often as that allows. `loaders` processes decode the images of datasets that do not fit in memory; with 0 the
     training process does so itself. `run` names the driver that asks for the stage, and `gone` the owners of claims
-    that it has seen expire (`workers.claims`).
+    that it has seen expire (`workers.claims`). Of a GPU that it shares a stage gets no more memory than `gpu_share`.
     """
 
     data_folder: str = "data"
@@ -33,6 +33,7 @@ class Where:
     loaders: int = 0
     checkpoint_share: float = 0.05
     provenance: Mapping[str, str | None] = field(default_factory=dict)
+    gpu_share: float = 1.0
     run: str = ""
     gone: tuple[str, ...] = ()
 
@@ -43,6 +44,14 @@ class Where:
 
         name = self.device if self.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(name)
+
+
+def cap_memory(device: torch.device, share: float) -> None:
+    """Leave to the others on a GPU what is theirs: who needs more than its share is out of memory, and nobody else."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(min(share, 1.0) or 1.0, device)
 
 
 def keep_freed_memory() -> None:

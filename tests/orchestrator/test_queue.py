@@ -144,6 +144,18 @@ def test_after_running_out_of_memory_a_stage_gets_a_larger_share(store: Store):
     assert queue.share(stage.key).cpus == 2
 
 
+def test_stages_like_one_that_ran_out_of_memory_get_more_at_once(store: Store):
+    """Two that were running already fail as well, and the share grows once for both."""
+    queue = queue_of(store, *(replace(trial("gmp"), seed=seed) for seed in range(3)), replace(trial("dnw"), seed=9))
+    one, two = take(queue), take(queue)
+    assert one is not None
+    assert two is not None
+    fail(queue, one, Cause.HOST_MEMORY)
+    fail(queue, two, Cause.HOST_MEMORY)
+    stages = [take(queue) for _ in range(4)]
+    assert {stage.root.method.name: queue.share(stage.key).cpus for stage in stages if stage} == {"gmp": 2, "dnw": 1}
+
+
 def test_a_worker_that_died_is_noted_in_the_store(store: Store):
     heard = Heard()
     queue = queue_of(store, trial("gmp"), tell=heard)

@@ -14,7 +14,7 @@ from workers import checkpoint, registry
 from workers.causes import Cause, cause_of
 from workers.errors import Diverged, UserError
 from workers.files import Unavailable
-from workers.host import Where
+from workers.host import Where, cap_memory
 from workers.run import StageFailed, run_stage
 from workers.store import Damaged, Store
 
@@ -77,3 +77,14 @@ def test_an_error_in_ones_own_method_or_in_what_it_calls_is_user_code(
     assert caught.value.cause is Cause.USER_CODE
     assert "mine" in registry.foreign_packages
     assert store.attempts(stage.key)[-1].cause == "user code"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_who_needs_more_of_a_gpu_than_its_share_is_out_of_memory():
+    device = torch.device("cuda:0")
+    cap_memory(device, 0.1)
+    try:
+        size = torch.cuda.get_device_properties(device).total_memory // 5
+        assert cause_of(raised(lambda: torch.empty(size, dtype=torch.uint8, device=device))) is Cause.GPU_MEMORY
+    finally:
+        cap_memory(device, 1.0)
