@@ -7,9 +7,11 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,14 +23,19 @@ from orchestrator.options import (
     AddressOption,
     BestByOption,
     ByOption,
+    DashboardOption,
     DataOption,
     DeviceOption,
+    FollowOption,
     ForceOption,
+    JobName,
     JsonOption,
     LoadersOption,
     MaxFailuresOption,
     MetricOption,
     ResultNames,
+    SharedDataOption,
+    SharedStoreOption,
     StoreOption,
     SweepFile,
     ToleranceOption,
@@ -37,11 +44,15 @@ from orchestrator.options import (
 )
 from orchestrator.plan import as_json, estimate, make_plan
 from orchestrator.progress import size
-from orchestrator.stopping import INTERRUPTED, TooManyFailures
+from orchestrator.stopping import GRACE_SECONDS, INTERRUPTED, TooManyFailures
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from workers.data import DATASETS
 from workers.errors import UserError
 from workers.store import Damaged, Store
+
+if TYPE_CHECKING:
+    from orchestrator.dashboard import Dashboard, Job
+
 
 FAILED, WRONG = 1, 2
 """Exit codes beside 0, all done, and `INTERRUPTED`: some trials failed or are missing; the request was wrong."""
@@ -145,6 +156,80 @@ def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
     show.outcome(console, after, store)
     if after.to_run:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def submit(
+    sweep: SweepFile,
+    address: DashboardOption,
+    store: SharedStoreOption,
+    data_dir: SharedDataOption = "data",
+    device: DeviceOption = "auto",
+    loaders: LoadersOption = 0,
+    max_failures: MaxFailuresOption = None,
+    force: ForceOption = False,
+    follow: FollowOption = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
+    read, options = read_sweep(sweep), Options(None, data_dir, device, loaders, max_failures)
+    from orchestrator import dashboard, jobs
+
+    cluster = dashboard.connect(address)
+    job = jobs.submit(cluster, read, store, options, force, print)
+    if follow:
+        _follow(cluster, job)
+    else:
+        print(f"its log: prunesweep logs {job.sweep} --follow --address {address}")
+
+
+@app.command()
+def logs(name: JobName, address: DashboardOption, follow: FollowOption = False) -> None:
+    """Print what a sweep's job has written; with --follow until it ends, and then its exit code."""
+    from orchestrator import dashboard
+
+    cluster = dashboard.connect(address)
+    job = dashboard.require(cluster, name)
+    if follow:
+        _follow(cluster, job)
+    else:
+        print(cluster.get_job_logs(job.id), end="")
+
+
+def _follow(cluster: Dashboard, job: Job) -> None:
+    from orchestrator import jobs
+
+    try:
+        ended = jobs.follow(cluster, job, partial(print, end="", flush=True))
+    except KeyboardInterrupt:
+        print(f"\n{job.id} goes on; look in again with: prunesweep logs {job.sweep} --follow")
+        raise typer.Exit(INTERRUPTED) from None
+    print(ended)
+    raise typer.Exit(ended.code)
+
+
+@app.command()
+def cancel(name: JobName, address: DashboardOption) -> None:
+    """Stop a sweep's job: its running stages finish an epoch and its checkpoint. Submitted again, it continues."""
+    from orchestrator import dashboard, jobs
+
+    cluster = dashboard.connect(address)
+    job = dashboard.require(cluster, name)
+    if job.active:
+        print(f"stopping {job.id}: running stages finish an epoch, which takes {GRACE_SECONDS:.0f} s at the most")
+        job = jobs.cancel(cluster, job)
+    print(job)
+
+
+@app.command("jobs")
+def jobs_(address: DashboardOption, as_json_: JsonOption = False) -> None:
+    """List the jobs of sweeps on a Ray cluster. How far a sweep is, `status` says, from its store alone."""
+    from orchestrator import dashboard
+
+    found = dashboard.jobs(dashboard.connect(address))
+    if as_json_:
+        print(show.as_json([asdict(job) for job in found]))
+    else:
+        print("\n".join(map(str, found)) or "no sweep has been submitted to this cluster yet")
 
 
 @app.command()

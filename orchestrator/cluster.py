@@ -69,6 +69,8 @@ def _start() -> None:
 
 
 def _connect(address: str) -> None:
+    if address.startswith("http"):
+        raise UserError(f"--address {address} is a dashboard, which `prunesweep submit` takes: `run` wants HOST:6379")
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

@@ -46,6 +46,41 @@ AddressOption = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
 ]
+DashboardOption = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        envvar="PRUNESWEEP_ADDRESS",
+        help="The dashboard of a Ray cluster, such as http://head:8265.",
+        show_default=False,
+    ),
+]
+SharedStoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        envvar="PRUNESWEEP_STORE",
+        help="Folder or URL of all stages and tables, which all nodes see.",
+        show_default=False,
+    ),
+]
+SharedDataOption = Annotated[
+    str,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Folder of the datasets on all nodes; else the head's PRUNESWEEP_DATA.",
+        show_default=False,
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", metavar="", help="Print the log until the job ends; Ctrl-C ends only the printing.")
+]
+JobName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A sweep's name, for its last job; or a job's.", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
 ResultNames = Annotated[
     list[str],

@@ -17,7 +17,9 @@ from orchestrator.labels import labels
 from orchestrator.plan import Plan
 from workers.spec import label
 
-LINE_SECONDS = 5.0
+LINE_SECONDS, LINE_SHARE, LONGEST_LINE_SECONDS = 5.0, 0.01, 120.0
+"""Where there is no terminal, a line this often; the longer it has run, the less often."""
+
 RUNNING_SHOWN = 8
 
 
@@ -90,7 +92,8 @@ class Progress:
 
     def _say_line_if_due(self) -> None:
         if not self.console.is_terminal and time.monotonic() >= self.next_line:
-            self.next_line = time.monotonic() + LINE_SECONDS
+            elapsed = time.monotonic() - self.begun if self.begun else 0.0
+            self.next_line = time.monotonic() + min(max(LINE_SECONDS, elapsed * LINE_SHARE), LONGEST_LINE_SECONDS)
             self.console.print(self.line(), highlight=False, soft_wrap=True)
 
     # --- what it says

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("prunesweep", "torch", "torchvision", "ray", "numpy", "pandas", "pyarrow")
+
+COMMIT = "PRUNESWEEP_COMMIT"
+"""The environment of a job says where its snapshot comes from, which is no repository itself."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +25,14 @@ class Provenance:
 
 
 def provenance(folder: Path) -> Provenance:
-    """Of the repository around `folder` (the user's own, where prunesweep is run); `commit` is None outside of one."""
+    """Of the repository around `folder` (the user's own, where prunesweep is run).
+
+    Outside of one `commit` is what the environment says, or None.
+    """
     packages = {name: version(name) for name in PACKAGES}
     head = _git(folder, "rev-parse", "HEAD")
     if head is None:
-        return Provenance(None, "", packages)
+        return Provenance(os.environ.get(COMMIT), "", packages)
     difference = _git(folder, "diff", "HEAD") or ""
     mark = "+" + hashlib.sha256(difference.encode()).hexdigest()[:8] if difference else ""
     return Provenance(head + mark, difference, packages)

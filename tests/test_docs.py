@@ -38,6 +38,7 @@ UNFOLLOWED = (
     "docs/models.md",
     "docs/data.md",
     "docs/performance.md",
+    "docs/cluster.md",
     "docs/digits_methods.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
