@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.provenance import provenance
 from orchestrator.stopping import Stopping
 from orchestrator.sweep import Resources, Sweep
 from orchestrator.sweepfile.validation import NAME
+from workers.claims import release
 from workers.errors import UserError, nearest
 from workers.seal import intact, sealed_json
 from workers.spec import decode_trial, encode
@@ -140,7 +142,7 @@ def _execute_once(
     from orchestrator.progress import Progress
 
     stopping.check()
-    with cluster.cluster(options.address):
+    with _claims_released(store, stopping, where), cluster.cluster(options.address):
         stopping.heed_signals()
         stopping.check()
         cluster.require_shared(store)
@@ -154,6 +156,14 @@ def _execute_once(
                 tell(event)
 
             tune.execute(plan, store, where, slots, heard)
+
+
+@contextmanager
+def _claims_released(store: Store, stopping: Stopping, where: Where) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        release(store, stopping.running, where.run)
 
 
 def remember(sweep: Sweep, store: Store) -> None:

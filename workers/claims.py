@@ -150,6 +150,15 @@ def newest(store: Store, key: str) -> tuple[int, Claim | None]:
     return number, Claim(**unsealed_json(data)) if data is not None and intact(data) else None
 
 
+def release(store: Store, keys: Iterable[str], run: str) -> None:
+    """End a run's claims when its workers are gone: elsewhere they would hold up the next run until they expire."""
+    for key in keys:
+        with suppress(OSError):
+            number, held = newest(store, key)
+            if held is not None and held.run == run:
+                store.remove(*_place(key, number))
+
+
 def this_machine() -> str | None:
     """A name for this machine since it was started, and this space of process numbers: containers have their own."""
     with suppress(OSError):

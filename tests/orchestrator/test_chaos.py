@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from workers.host import Where
 from workers.run import run_stage
 from workers.store import Store
 
-OPTIONS = "--kills 5 --seed 1476 --without raylet gcs_server second file --keep"
-"""Seed 1476 begins with a worker, the driver, and three workers, with pauses of eight seconds in all."""
+OPTIONS = "--kills 3 --seed 1476 --without raylet gcs_server second file --keep"
+"""Seed 1476 begins with a worker, the driver, and a worker."""
 
 
 def compute(sweep: Path, store: Store) -> None:
@@ -32,7 +33,7 @@ def compute(sweep: Path, store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def tortured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stores of a small sweep: computed in one process, and after five kills."""
+    """The stores of a small sweep: computed in one process, and after three kills."""
     folder = tmp_path_factory.mktemp("chaos")
     sweep = folder / "small.yaml"
     sweep.write_text(SWEEP.format(seeds=2, name="small"))
@@ -46,11 +47,11 @@ def tortured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "kills     5\n" in done.stdout
+    assert "kills     3\n" in done.stdout
     return folder
 
 
-def test_killed_five_times_a_sweep_ends_with_the_same_tables(tortured: Path):
+def test_killed_three_times_a_sweep_ends_with_the_same_tables(tortured: Path):
     for found in sorted(tortured.glob("round-*/results/small")):
         assert_same(tortured / "undisturbed/results/small", found)
 
@@ -79,7 +80,9 @@ def test_a_family_is_what_was_started_and_what_that_started(tmp_path: Path):
     family, stranger = Family(), subprocess.Popen(["sleep", "60"])
     try:
         family.start(["sh", "-c", "sleep 60 & sleep 61 & exit"], tmp_path, tmp_path / "out.txt").wait(timeout=10)
-        assert len(family.members("sleep")) == 2
+        deadline = time.monotonic() + 10
+        while len(family.members("sleep")) < 2:
+            assert time.monotonic() < deadline
         assert stranger.pid not in family.members()
         assert len(family.end(grace=0.3)) == 2
         assert family.end(grace=5) == []

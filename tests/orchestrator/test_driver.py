@@ -102,7 +102,8 @@ def test_one_more_seed_runs_exactly_the_new_stages(undisturbed: Path):
     cli("run", cli.sweep(2))
 
 
-@pytest.mark.parametrize("stop", [pytest.param(2, marks=pytest.mark.slow), 9])
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [2, 9])
 def test_a_killed_driver_loses_nothing(stop: int, cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= stop, process)
@@ -159,6 +160,7 @@ def test_a_ray_that_is_killed_is_started_again_or_says_so(victim: str, cli: Cli,
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_and_comes_back(cli: Cli, undisturbed: Path):
     """As when a network filesystem is unmounted: its mount point stays."""
     process = cli.start("run", cli.sweep())
@@ -211,6 +213,7 @@ def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: 
     assert "interrupted" in out
     assert "Traceback" not in out + err
     assert len(load_results(cli.folder / "results/small")) >= 2
+    assert not list((cli.folder / "results/stages").glob("*/claim.*"))
     assert not [pid for pid in busy if Path(f"/proc/{pid}").exists()]
     assert "14 of 14" in cli("resume", "small")
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)

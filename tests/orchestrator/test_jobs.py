@@ -37,8 +37,8 @@ def net(shape, classes):
     deep = [nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
     return nn.Sequential(*wide, *deep, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
 """
-STAGES, SEEDS = 7, 3
-"""Of `SWEEP` for each seed; with three seeds there is time to stop it."""
+STAGES, SEEDS = 7, 6
+"""Of `SWEEP` for each seed; with six seeds there is time to stop it."""
 
 
 class Head:
@@ -181,7 +181,7 @@ def test_a_sweep_is_submitted_looked_at_and_cancelled(laptop: JobsCli):
     watching.send_signal(signal.SIGINT)
     out, err = watching.communicate(timeout=10)
     assert (watching.returncode, err) == (130, "")
-    assert "21 trials (7 with each of 3 seeds) in 21 stages" in out
+    assert "42 trials (7 with each of 6 seeds) in 42 stages" in out
     assert "prunesweep-small-1 goes on; look in again with" in out
 
     assert "prunesweep-small-1  stopped" in laptop("cancel", "small")
@@ -204,7 +204,7 @@ def test_submitted_again_a_cancelled_sweep_goes_on_and_gives_the_same(laptop: Jo
     kept = {path: path.stat().st_mtime_ns for path in (laptop.folder / "results/stages").glob("*/result.json")}
     printed = laptop.submit("sweeps/again.yaml", "--follow")
     assert "prunesweep-again-2 is submitted" in printed
-    assert "21 of 21 trials done" in printed
+    assert "42 of 42 trials done" in printed
     assert "prunesweep-again-2  succeeded" in printed
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
     listed = [job for job in json.loads(laptop("jobs", "--json")) if job["sweep"] == "again"]

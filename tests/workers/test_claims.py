@@ -17,7 +17,7 @@ import pytest
 from tests.cases import last_stage, trial
 from tests.damage import DAMAGE, damaged
 from workers import claims
-from workers.claims import EXPIRED_AFTER, Claim, Claimed, Holding, Watch, newest
+from workers.claims import EXPIRED_AFTER, Claim, Claimed, Holding, Watch, newest, release
 from workers.host import Where
 from workers.run import run_stage
 from workers.seal import sealed_json
@@ -61,6 +61,13 @@ def test_a_run_takes_over_what_it_started_itself(store: Store):
         with pytest.raises(Claimed, match="taken over"):
             before.require()
     assert files(store) == []
+
+
+def test_a_run_that_ends_releases_its_own_claims_alone(store: Store):
+    for claim, run, left in (mine(), "my run", 0), (mine(), "another", 1), (ELSEWHERE, "my run", 1):
+        with Holding(store, KEY, claim):
+            release(store, [KEY, "1" * 20], run)
+            assert len(files(store)) == left
 
 
 def test_the_claim_of_a_process_that_ended_here_holds_nobody_up(store: Store):
