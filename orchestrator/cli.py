@@ -201,7 +201,8 @@ def _follow(cluster: Dashboard, job: Job) -> None:
     try:
         ended = jobs.follow(cluster, job, partial(print, end="", flush=True))
     except KeyboardInterrupt:
-        print(f"\n{job.id} goes on; look in again with: prunesweep logs {job.sweep} --follow")
+        again = f"prunesweep logs {job.sweep} --follow --address {cluster.get_address()}"
+        print(f"\n{job.id} goes on; look in again with: {again}")
         raise typer.Exit(INTERRUPTED) from None
     print(ended)
     raise typer.Exit(ended.code)

@@ -65,7 +65,7 @@ def _start() -> None:
             object_store_memory=OBJECT_STORE,
         )
     except Exception as error:
-        raise ClusterLost(f"Ray could not be started ({' '.join(str(error).split())})") from error
+        raise NotStarted(f"Ray could not be started ({' '.join(str(error).split())})") from error
 
 
 def _connect(address: str) -> None:
@@ -80,6 +80,10 @@ def _connect(address: str) -> None:
 
 class ClusterLost(RuntimeError):
     """A process that Ray needs has ended."""
+
+
+class NotStarted(ClusterLost):
+    """The embedded Ray did not come up: it was killed meanwhile, or it cannot run here."""
 
 
 def _watch(look: Callable[[], None], ended: threading.Event) -> None:

@@ -69,15 +69,11 @@ class Collector:
         """Take up the trials whose last stage is `key` and has its result now."""
         for trial in self.plan.trials_of.get(key, ()):
             stages = path(self.plan.stages[key])
-            try:
-                results = [self._result(stage) for stage in stages]
-            except Damaged as error:
-                self.damaged += self.store.set_aside(error.key)
-                continue
-            except OSError:  # a store that is gone may come back: `catch_up`
-                continue
-            self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, results)
-            self.stale = True
+            with suppress(OSError):  # a store that is gone may come back: `catch_up`
+                results = self._results(stages)
+                if results is not None:
+                    self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, results)
+                    self.stale = True
 
     def hear(self, event: Event) -> None:
         """Take up what has finished while the sweep runs."""
@@ -103,6 +99,14 @@ class Collector:
         self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
         self._save("layers", pa.Table.from_pylist([row for t in trials for row in self._layers(t)], LAYERS))
         self.stale = False
+
+    def _results(self, stages: Iterable[Stage]) -> list[dict[str, Any]] | None:
+        """Of a path; None where one is damaged, and is set aside now."""
+        try:
+            return [self._result(stage) for stage in stages]
+        except Damaged as error:
+            self.damaged += self.store.set_aside(error.key)
+            return None
 
     def _result(self, stage: Stage) -> dict[str, Any]:
         if stage.key not in self.results:

@@ -99,7 +99,7 @@ def _execute(
     plan: Plan, store: Store, options: Options, console: Console, collector: Collector, stopping: Stopping
 ) -> set[str]:
     """Run a plan to its end, on a new Ray where the embedded one was killed; returns the stages that failed."""
-    from orchestrator.cluster import ClusterLost
+    from orchestrator.cluster import ClusterLost, NotStarted
 
     failed: set[str] = set()
 
@@ -110,12 +110,15 @@ def _execute(
         for hear in (collector.hear, stopping.hear):
             hear(event)
 
-    where = _where(options)
+    where, started = _where(options), True
     for _ in range(RESTARTS):
         try:
             _execute_once(plan, store, options, where, console, stopping, tell)
             return failed
         except ClusterLost as lost:
+            before, started = started, not isinstance(lost, NotStarted)
+            if not (before or started):
+                raise UserError(f"{lost}, twice; `prunesweep doctor` looks at this machine") from lost
             console.print(f"{lost}: starting Ray again", style="yellow", soft_wrap=True)
             plan = plan.refreshed(store, failed)
             if not plan.runnable:

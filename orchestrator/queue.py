@@ -6,6 +6,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.events import Blocked, Elsewhere, Failed, Finished, Listener, Progressed, Retried, Waiting
@@ -186,11 +187,16 @@ class StageQueue:
                 return False
             self.shares[_alike(self.stages[key])] = max(share, self.share(key), key=lambda each: (each.gpus, each.cpus))
         parent = self.stages[key].parent
-        if parent is not None and not self.store.done([parent.key]):
+        if parent is not None and cause == Cause.PARENT_DAMAGED and not self._is_done(parent.key):
             self._require(parent, key)
         else:
             self._release(key)
         return True
+
+    def _is_done(self, key: str) -> bool:
+        with suppress(OSError):  # whoever runs it will see
+            return bool(self.store.done([key]))
+        return False
 
     def _require(self, parent: Stage, child: str) -> None:
         """Run a stage again whose result was lost, and the child after it."""

@@ -14,7 +14,6 @@ from orchestrator.labels import counted
 GRACE_SECONDS = 25.0
 """After SIGTERM: spot instances give 30 seconds or more, and so does Slurm before it kills."""
 
-
 PATIENCE_SECONDS = 10.0
 """After that a process which was to stop at once, and hangs in foreign code, ends where it is."""
 

@@ -199,6 +199,18 @@ def test_a_store_that_becomes_read_only_is_waited_for_and_nothing_is_lost(cli: C
         pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
+@pytest.mark.slow
+def test_after_a_workers_death_another_comes_up_though_stages_are_short(cli: Cli):
+    """Tune would give the worker that is left to each stage whose own is starting, and end that one."""
+    process = cli.start("run", cli.sweep(10))
+    cli.wait_for(lambda: begun(cli) > cli.results() >= 2, process)
+    os.kill(descendants(process.pid, "ray::Resource")[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, out + err
+    notes = (cli.folder / "results/stages").glob("*/attempts/*.json")
+    assert len({json.loads(note.read_text())["process"] for note in notes}) == 3
+
+
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: Path, number: signal.Signals):
     process = cli.start("run", cli.sweep())

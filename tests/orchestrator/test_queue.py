@@ -26,6 +26,7 @@ from orchestrator.sweep import Resources, Sweep
 from tests.cases import trial
 from workers.causes import Cause
 from workers.claims import Claim, Holding
+from workers.files import Unavailable
 from workers.spec import PruneStage, Stage, TrialSpec
 from workers.store import Store
 
@@ -267,6 +268,27 @@ def test_a_store_that_is_gone_is_waited_for(store: Store, monkeypatch: pytest.Mo
     assert "is gone" in (waiting.problem or "")
     assert isinstance(retried, Retried)
     assert again == Waiting(None)
+
+
+def test_a_store_that_cannot_even_be_read_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """As on a network filesystem that has lost its server: whatever is asked of it is an error."""
+
+    def broken(*_: object) -> None:
+        raise Unavailable("Stale file handle")
+
+    heard = Heard()
+    queue = queue_of(store, trial("random", 0.5), tell=heard)
+    finish(queue, take(queue))
+    child = take(queue)
+    assert child is not None
+    with monkeypatch.context() as patch:
+        for name in ("done", "attempts", "problem"):
+            patch.setattr(Store, name, broken)
+        queue.ended(child.key, Ended(Cause.KILLED, "", died=True))
+        assert take(queue) is None
+    assert heard[1:] == [Waiting("Stale file handle"), Retried(child.key, Cause.STORE, "Stale file handle")]
+    queue.look()
+    assert take(queue) == child
 
 
 def test_reports_are_told(store: Store):
