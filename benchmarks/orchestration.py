@@ -24,7 +24,8 @@ from ray.util import ActorPool
 from orchestrator import tune
 from orchestrator.cluster import OBJECT_STORE
 from orchestrator.plan import Plan, make_plan
-from orchestrator.sweep import Resources, Sweep
+from orchestrator.resources import Shares
+from orchestrator.sweep import Sweep
 from workers import data, methods, models
 from workers.host import Where
 from workers.spec import Stage, TrialSpec, decode_stage, path
@@ -79,7 +80,7 @@ def sweep_of(stages: int) -> Sweep:
     imp = methods.method_class("imp")(retrain_epochs=1)
     base = TrialSpec(data.choose("digits", {}), models.choose("lenet300", {}), imp.choice("imp"), sparsity=0.9)
     trials = tuple(replace(base, seed=seed) for seed in range(stages // 2))
-    return Sweep("noop", trials, 0, Resources(), "", Path("noop.yaml"))
+    return Sweep("noop", trials, 0, Shares({}), "", Path("noop.yaml"))
 
 
 def prunesweep(plan: Plan, store: Store) -> None:

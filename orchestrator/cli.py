@@ -31,6 +31,7 @@ from orchestrator.options import (
     JobName,
     JsonOption,
     LoadersOption,
+    MaxConcurrentOption,
     MaxFailuresOption,
     MetricOption,
     ResultNames,
@@ -111,10 +112,16 @@ def run(
     loaders: LoadersOption = 0,
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
+    max_concurrent: MaxConcurrentOption = None,
     force: ForceOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
-    _run(read_sweep(sweep), Store(store), Options(address, str(data_dir), device, loaders, max_failures), force)
+    _run(
+        read_sweep(sweep),
+        Store(store),
+        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent),
+        force,
+    )
 
 
 @app.command()
@@ -128,11 +135,17 @@ def resume(
     loaders: LoadersOption = 0,
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
+    max_concurrent: MaxConcurrentOption = None,
     force: ForceOption = False,
 ) -> None:
     """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
     opened = Store(store)
-    _run(require(name, opened), opened, Options(address, str(data_dir), device, loaders, max_failures), force)
+    _run(
+        require(name, opened),
+        opened,
+        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent),
+        force,
+    )
 
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
@@ -167,11 +180,12 @@ def submit(
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
     max_failures: MaxFailuresOption = None,
+    max_concurrent: MaxConcurrentOption = None,
     force: ForceOption = False,
     follow: FollowOption = False,
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
-    read, options = read_sweep(sweep), Options(None, data_dir, device, loaders, max_failures)
+    read, options = read_sweep(sweep), Options(None, data_dir, device, loaders, max_failures, max_concurrent)
     from orchestrator import dashboard, jobs
 
     cluster = dashboard.connect(address)

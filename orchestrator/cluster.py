@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import floor
@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.sweep import Resources
+from orchestrator.resources import Resources
 from workers.errors import UserError
 from workers.store import Store
 
@@ -196,17 +196,21 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def slots(resources: Resources, loaders: int = 0) -> int:
-    """How many trials fit on the cluster at once; raises `UserError` when no node can hold one."""
+def slots(shares: Iterable[Resources], loaders: int = 0) -> int:
+    """How many trials fit on the cluster at once, at most; raises `UserError` when no node can hold one of them."""
     nodes = [node["Resources"] for node in _alive()]
-    wanted = {name.upper(): amount for name, amount in request(resources, loaders).items() if amount}
+    return max(_fitting(share, nodes, loaders) for share in shares)
+
+
+def _fitting(share: Resources, nodes: list[dict[str, float]], loaders: int) -> int:
+    wanted = {name.upper(): amount for name, amount in request(share, loaders).items() if amount}
     fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
     if not any(fits):
         there = "; ".join(sorted({_describe(node) for node in nodes}))
         more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
         raise UserError(
-            f"resources: no node can hold a trial with cpus: {resources.cpus:g}, gpus: {resources.gpus:g}{more}; "
-            f"the cluster has {there}. Lower `resources` in the sweep file{remedy}"
+            f"resources: no node can hold a trial with {share}{more}; the cluster has {there}. "
+            f"Lower `resources` in the sweep file{remedy}"
         )
     return sum(fits)
 

@@ -15,8 +15,9 @@ from uuid import uuid4
 from orchestrator.events import Event, Failed, Listener, Tick
 from orchestrator.plan import Plan, make_plan
 from orchestrator.provenance import provenance
+from orchestrator.resources import Shares, distinct
 from orchestrator.stopping import Stopping
-from orchestrator.sweep import Resources, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.sweepfile.validation import NAME
 from workers.claims import release
 from workers.errors import UserError, nearest
@@ -50,6 +51,7 @@ class Options:
     device: str = "auto"
     loaders: int = 0
     max_failures: int | None = None
+    max_concurrent: int | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -149,7 +151,7 @@ def _execute_once(
         stopping.heed_signals()
         stopping.check()
         cluster.require_shared(store)
-        slots = cluster.slots(plan.sweep.resources, options.loaders)
+        slots = cluster.slots(distinct(plan.shares[key] for key in plan.runnable), options.loaders)
         with Progress(plan, console) as progress:
 
             def heard(event: Event) -> None:
@@ -158,7 +160,7 @@ def _execute_once(
                 progress.hear(event)
                 tell(event)
 
-            tune.execute(plan, store, where, slots, heard)
+            tune.execute(plan, store, where, slots, heard, options.max_concurrent)
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "path": str(sweep.path.absolute()),
         "text": sweep.text,
         "duplicates": sweep.duplicates,
-        "resources": asdict(sweep.resources),
+        "resources": sweep.resources.given,
         "trials": [encode(trial) for trial in sweep.trials],
         "provenance": asdict(origin),
     }
@@ -218,7 +220,7 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         name=name,
         trials=tuple(decode_trial(trial) for trial in record["trials"]),
         duplicates=record["duplicates"],
-        resources=Resources(**record["resources"]),
+        resources=Shares(record["resources"]),
         text=record["text"],
         path=Path(record["path"]),
     )

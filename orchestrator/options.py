@@ -41,6 +41,16 @@ MaxFailuresOption = Annotated[
         "--max-failures", metavar="N", min=0, help="Stop when more stages than this fail.", show_default=False
     ),
 ]
+MaxConcurrentOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-concurrent",
+        metavar="N",
+        min=1,
+        help="Run at most this many stages at once; else as many as fit.",
+        show_default=False,
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
 AddressOption = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import islice
 from statistics import mean
 
+from orchestrator.resources import Resources
 from orchestrator.sweep import Sweep
 from workers.errors import UserError
 from workers.methods import create
@@ -127,6 +128,18 @@ class Plan:
             culprit = next((a.key for a in ancestors(stage) if a.key in failed), None)
             if culprit is not None:
                 found[key] = culprit
+        return found
+
+    @cached_property
+    def shares(self) -> dict[str, Resources]:
+        """Stage key -> what it may occupy: enough for each of the trials that need it."""
+        given, found = self.sweep.resources, dict.fromkeys(self.stages, self.sweep.resources.default)
+        if given.rules:
+            found = {}
+            for trial in self.sweep.trials:
+                share = given.of(trial)
+                for stage in path(self.stages[self.last[trial.key]]):
+                    found[stage.key] = found.get(stage.key, share) | share
         return found
 
     @cached_property

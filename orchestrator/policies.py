@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.sweep import Resources
+from orchestrator.resources import Resources
 from workers.causes import Cause
 
 

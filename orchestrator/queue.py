@@ -10,19 +10,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.events import Blocked, Elsewhere, Failed, Finished, Listener, Progressed, Retried, Waiting
+from orchestrator.learned import Learned
 from orchestrator.plan import Plan
 from orchestrator.policies import larger, policy
-from orchestrator.sweep import Resources
+from orchestrator.resources import Resources
 from workers.causes import Cause
 from workers.claims import Watch
-from workers.spec import Choice, Stage
+from workers.spec import Stage
 from workers.store import Store
 
 KNOCK_SECONDS = 2.0
 """A store that is gone is looked for this often."""
-
-
-Alike = tuple[Choice, Choice, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,11 @@ class StageQueue:
     Elsewhere are stages that another run on this store computes. They are neither run nor waited for by a worker.
     """
 
-    def __init__(self, plan: Plan, store: Store, tell: Listener, node: Resources) -> None:
-        """`node` is what the largest node of the cluster has."""
-        self.plan, self.store, self.tell, self.node = plan, store, tell, node
+    def __init__(
+        self, plan: Plan, store: Store, tell: Listener, node: Resources, max_running: int | None = None
+    ) -> None:
+        """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once."""
+        self.plan, self.store, self.tell, self.node, self.max_running = plan, store, tell, node, max_running
         self.stages = dict(plan.runnable)
         self.children: dict[str, list[str]] = {key: [] for key in self.stages}
         for key, stage in self.stages.items():
@@ -58,7 +58,7 @@ class StageQueue:
         self.running: set[str] = set()
         self.elsewhere: dict[str, Watch] = {}
         self.gone: dict[str, str] = {}
-        self.shares: dict[Alike, Resources] = {}
+        self.learned = Learned(plan, store)
         self.given: dict[str, Resources] = {}
         self.failures: Counter[tuple[str, str]] = Counter()
         self.problem: str | None = None
@@ -74,7 +74,7 @@ class StageQueue:
 
     def take(self) -> str | None:
         """The next stage, which the caller now runs; None while none is ready."""
-        if not self.ready or self.problem is not None:
+        if not self.ready or self.problem is not None or len(self.running) == self.max_running:
             return None
         key = heapq.heappop(self.ready)[2]
         self.running.add(key)
@@ -83,7 +83,7 @@ class StageQueue:
 
     def share(self, key: str) -> Resources:
         """What the stage gets: what the sweep asks for, or more after one like it ran out of memory."""
-        return self.shares.get(_alike(self.stages[key]), self.plan.sweep.resources)
+        return self.learned.share(key, self.node)
 
     def progressed(self, key: str, epoch: int) -> None:
         """The stage has finished so many epochs."""
@@ -185,7 +185,7 @@ class StageQueue:
             share = larger(self.given.get(key, self.share(key)), cause, self.node)
             if share is None:
                 return False
-            self.shares[_alike(self.stages[key])] = max(share, self.share(key), key=lambda each: (each.gpus, each.cpus))
+            self.learned.need(key, share)
         parent = self.stages[key].parent
         if parent is not None and cause == Cause.PARENT_DAMAGED and not self._is_done(parent.key):
             self._require(parent, key)
@@ -212,12 +212,6 @@ class StageQueue:
         for child in self.children.get(key, ()):
             yield child
             yield from self._descendants(child)
-
-
-def _alike(stage: Stage) -> Alike:
-    """Stages that need about the same memory."""
-    root = stage.root
-    return root.dataset, root.model, root.method.name, root.train.batch_size, root.train.precision
 
 
 def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:

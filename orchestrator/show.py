@@ -19,8 +19,8 @@ from orchestrator.labels import counted
 from orchestrator.plan import Counts, Estimate, Plan
 from orchestrator.policies import policy
 from orchestrator.progress import duration, grouped, size
+from orchestrator.resources import Resources
 from orchestrator.status import Failure, Unfinished, failures, unfinished
-from orchestrator.sweep import Resources
 from workers.errors import UserError
 from workers.store import Store
 
@@ -103,7 +103,8 @@ def _epochs(counts: Counts) -> str:
 def _forecast(plan: Plan, forecast: Estimate | None) -> str:
     if forecast is None:
         return "unknown: the store has no finished stages like these yet"
-    at_once = min(_at_once(plan.sweep.resources), len(plan.to_run))
+    at_once = min((_at_once(plan.shares[key]) for key in plan.to_run), default=0)
+    at_once = min(at_once, len(plan.to_run))
     here = f", {duration(forecast.seconds / at_once)} with {at_once} at a time on this machine" if at_once > 1 else ""
     return f"{duration(forecast.seconds)} of work{here}; {size(forecast.bytes)} of disk"
 

@@ -9,27 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from orchestrator.resources import Shares
 from orchestrator.sweepfile import python
 from orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
 from orchestrator.sweepfile.document import Document, Loc, Problem, Rejected, noting, read_text, shown, until_many
 from orchestrator.sweepfile.schema import sweep_schema as sweep_schema
-from orchestrator.sweepfile.trials import budgeted, trials_of
+from orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
 from orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, check_count, validate
 from orchestrator.sweepfile.yaml import parse
 from workers.errors import UserError
 from workers.methods import METHODS
 from workers.spec import TrialSpec
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each trial may occupy: CPU cores and GPUs, a fraction to share one.
-
-    No part of the keys. On a CPU the cores are the threads, which sum in another order: they move the last bits.
-    """
-
-    cpus: float = 1.0
-    gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class Sweep:
     name: str
     trials: tuple[TrialSpec, ...]
     duplicates: int
-    resources: Resources
+    resources: Shares
     text: str
     path: Path
 
@@ -49,7 +39,7 @@ def read_sweep(path: Path) -> Sweep:
     text = read_text(path)
     top, asked = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
     distinct = tuple(dict.fromkeys(asked))
-    resources = Resources(**top.get("resources", {}))
+    resources = Shares(top.get("resources", {}))
     return Sweep(top["name"], distinct, len(asked) - len(distinct), resources, text, path)
 
 
@@ -71,6 +61,7 @@ def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
     if not problems:
         with noting(problems):
             trials = _expanded(grids, _seeds(top))
+            check_rules(top, trials)
     if problems:
         raise document.error(problems)
     return top, trials

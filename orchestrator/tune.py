@@ -14,13 +14,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import ray.tune.registry
 from ray import cloudpickle, tune
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 from ray.tune import Callback, Trainable, TuneConfig, Tuner
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -29,7 +31,7 @@ from orchestrator.cluster import largest_node, request
 from orchestrator.events import Listener, Started, Tick
 from orchestrator.plan import Plan
 from orchestrator.queue import Ended, StageQueue
-from orchestrator.sweep import Resources
+from orchestrator.resources import Resources
 from workers.causes import Cause
 from workers.host import Where
 from workers.spec import Stage, decode_stage, encode
@@ -91,7 +93,8 @@ class ReadyStages(Searcher):
 
     def _task(self, key: str) -> str:
         gone = (self.queue.gone[key],) if key in self.queue.gone else ()
-        where = replace(self.where, gone=gone, gpu_share=self.queue.share(key).gpus)
+        where = _at_home(self.where, self.queue.plan.shares[key])
+        where = replace(where, gone=gone, gpu_share=self.queue.share(key).gpus)
         return task(self.queue.stages[key], self.queue.store, where)
 
 
@@ -214,17 +217,18 @@ def execute(
     where: Where,
     slots: int,
     tell: Listener,
+    max_concurrent: int | None = None,
     trainable: type[Trainable] = StageTrainable,
 ) -> None:
     """Run every stage that the store lacks on the cluster that Ray is connected to; returns when nothing is left to do.
 
-    Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
+    About `slots` stages fit on it, and at most `max_concurrent` run at once. Failures are told and left in the store;
+    they are not raised. `trainable` is replaced by benchmarks only.
     """
-    where = _at_home(where, plan.sweep.resources)
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    stages = ReadyStages(StageQueue(plan, store, tell, largest_node()), where)
-    with _environment(settings), _quiet(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
+    stages = ReadyStages(StageQueue(plan, store, tell, largest_node(), max_concurrent), where)
+    with _environment(settings), _quiet(), _light(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
             tune_config=TuneConfig(search_alg=stages, scheduler=Unhurried(stages), num_samples=-1, reuse_actors=True),
@@ -239,7 +243,10 @@ def execute(
 
 
 def _at_home(where: Where, resources: Resources) -> Where:
-    """As many threads as cores; `auto` is a GPU only where the trial was given one: Ray may leave others visible."""
+    """As many threads as the sweep gives cores, also where a retry has more: the last bits depend on them.
+
+    `auto` is a GPU only where the trial was given one: Ray may leave others visible.
+    """
     auto = "cuda" if resources.gpus else "cpu"
     device = auto if where.device == "auto" else where.device
     return replace(where, threads=max(1, int(resources.cpus)), device=device)
@@ -262,6 +269,32 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _light() -> Iterator[None]:
+    """Without two habits of Tune that take a third of the driver's time.
+
+    For each stage it fetches the trainable from Ray's key-value store five times, three of them to see that it is
+    there; and at the end it writes down all trials, for a restoration that nobody asks for.
+    """
+    registry = ray.tune.registry._global_registry
+    with (
+        _replaced(registry, "get", cache(registry.get)),
+        _replaced(registry, "contains", cache(registry.contains)),
+        _replaced(TuneController, "_get_trial_checkpoints", lambda self: {}),
+    ):
+        yield
+
+
+@contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 @contextmanager

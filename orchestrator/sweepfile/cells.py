@@ -9,6 +9,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from orchestrator.resources import is_called
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
 from orchestrator.sweepfile.validation import BUDGET, PHASE, RETRAIN, hyperparameters, loading
@@ -242,7 +243,5 @@ def _matches(cell: Cell, name: str, wanted: list[Element]) -> bool:
 def _same(value: Any, wanted: Any) -> bool:
     """Equal, where a dataset or model may be given by its name or with some of its options; true is not 1."""
     if isinstance(value, Choice):
-        options = {"name": wanted} if isinstance(wanted, str) else wanted
-        have = {"name": value.name, **value.settings}
-        return isinstance(options, Mapping) and all(have.get(key) == freeze(item) for key, item in options.items())
+        return is_called(value, wanted)
     return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

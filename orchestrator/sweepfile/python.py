@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.sweepfile.cells import Block, Element, grid
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
-from orchestrator.sweepfile.trials import trial_of
+from orchestrator.sweepfile.trials import check_rules, trial_of
 from orchestrator.sweepfile.validation import MAX_TRIALS, block_model, header, hyperparameters, known_method, validate
 from workers.errors import UserError, unknown
 from workers.methods.base import Method
@@ -42,6 +42,8 @@ def read(path: Path, text: str) -> tuple[dict[str, Any], list[TrialSpec]]:
     for index, (line, item) in enumerate(yielded):
         with _noting(problems, line):
             trials.append(_checked(item, ("trials()", index)))
+    with noting(problems):
+        check_rules(top, trials)
     if problems:
         lines = _assigned(text)
         raise listed(f"{path}:{p.line or lines.get(p.loc[0], 1)}: {where(p.loc)}: {p.message}" for p in problems)

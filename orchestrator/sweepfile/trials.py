@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
+from orchestrator.resources import SELECTORS, Shares
 from orchestrator.sweepfile.cells import Cell, Element
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
@@ -42,6 +43,19 @@ def budgeted(cell: Cell) -> Cell:
         return cell
     epochs = int(_share(cell).quantize(Decimal(1), ROUND_HALF_UP))
     return {**cell, RETRAIN: Element(epochs, cell[BUDGET].loc)}
+
+
+def check_rules(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:
+    """Raise `Rejected` when a rule of the file's `resources` matches none of its trials."""
+    choices = {(trial.dataset, trial.model, trial.method): trial for trial in trials}.values()
+    for index, rule in enumerate(Shares(top.get("resources", {})).rules):
+        if not (rule.wanted and rule.given):
+            lacks = "cpus or gpus" if rule.wanted else f"one of {', '.join(SELECTORS)}, whose trials get this"
+            raise Rejected(Problem(("resources", "for", index), f"missing: {lacks}"))
+        if not any(map(rule.matches, choices)):
+            there = {name: sorted({getattr(trial, name).name for trial in choices}) for name in rule.wanted}
+            names = "; ".join(f"{name} {', '.join(values)}" for name, values in there.items())
+            raise Rejected(Problem(("resources", "for", index), f"matches no trial of this sweep, which has: {names}"))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import MISSING
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
@@ -138,8 +138,15 @@ def _model(
 
 def _given(model: BaseModel, value: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that the file has, in its order."""
-    values = {name: getattr(model, f"{name}_") for name in value}
-    return {name: _given(v, value[name]) if isinstance(v, BaseModel) else v for name, v in values.items()}
+    return {name: _plain(getattr(model, f"{name}_"), value[name]) for name in value}
+
+
+def _plain(found: Any, value: Any) -> Any:
+    if isinstance(found, BaseModel):
+        return _given(found, value)
+    if isinstance(found, list) and isinstance(found[0], BaseModel):
+        return [_given(each, item) for each, item in zip(found, value, strict=True)]
+    return found
 
 
 # --- problems
@@ -170,8 +177,9 @@ def _message(model: type[BaseModel], loc: Loc, error: Mapping[str, Any]) -> str:
 
 def _at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
     for part in loc:
-        inner: Any = model.model_fields[f"{part}_"].annotation
-        model = inner
+        if isinstance(part, str):
+            inner: Any = model.model_fields[f"{part}_"].annotation
+            model = get_args(inner)[0] if get_origin(inner) is list else inner
     return model
 
 
@@ -247,9 +255,26 @@ _GPUS = explained(
 )
 
 _TRAIN = _model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
+_SHARE: Settings = {
+    "cpus": (_CPUS, 1.0, "CPU cores per trial"),
+    "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),
+}
+_RULE = _model(
+    "a rule of resources",
+    {
+        "dataset": (_choice("dataset"), None, "the dataset of these trials, or several"),
+        "model": (_choice("model"), None, "the network of these trials, or several"),
+        "method": (axis(_METHOD), None, "the method of these trials, or several"),
+        **{name: (of, None, help) for name, (of, _, help) in _SHARE.items()},
+    },
+)
+_RULES = Annotated[list[_RULE], Field(min_length=1)]  # type: ignore[valid-type]
 _RESOURCES = _model(
     "resources",
-    {"cpus": (_CPUS, 1.0, "CPU cores per trial"), "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one")},
+    {
+        **_SHARE,
+        "for": (_RULES, None, "other shares for some trials, such as {model: resnet50, gpus: 1}"),
+    },
 )
 SHARED: Settings = {
     "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.labels import labels
 from orchestrator.plan import Plan, Size, estimate, make_plan
+from orchestrator.resources import Resources
 from orchestrator.status import failures, unfinished
 from orchestrator.sweep import read_sweep
 from workers.claims import Claim, Holding
@@ -67,6 +68,15 @@ def test_seeds_that_ask_for_different_things_have_no_common_figure(planned):
     plan = planned(f"from workers.spec import Choice, TrialSpec\n\ndef trials():\n{trials}", "x.py")
     assert plan.counts.per_seed is None
     assert plan.sizes == {0: Size(1, 1, 20, 20), 1: Size(2, 2, 40, 40)}
+
+
+def test_a_stage_may_occupy_what_each_of_its_trials_needs(planned):
+    """The dense network serves both sparsification methods; GMP trains its own."""
+    rules = "resources: {cpus: 2, for: [{method: imp, gpus: 0.5}, {method: random, gpus: 0.25, cpus: 4}]}\n"
+    pruned, gmp = "{method: [imp, random], sparsity: 0.9, retrain_epochs: 1}", "{method: gmp, sparsity: 0.9}"
+    plan = planned(f"{HEAD}{rules}trials: [{pruned}, {gmp}]")
+    shares = [plan.shares[key] for key in plan.stages]
+    assert shares == [Resources(4, 0.5), Resources(2, 0.5), Resources(4, 0.25), Resources(2, 0)]
 
 
 def test_parents_come_before_children(planned):

@@ -22,7 +22,8 @@ from orchestrator.events import (
 from orchestrator.plan import Plan, make_plan
 from orchestrator.policies import POLICIES, larger
 from orchestrator.queue import Ended, StageQueue
-from orchestrator.sweep import Resources, Sweep
+from orchestrator.resources import Resources, Shares
+from orchestrator.sweep import Sweep
 from tests.cases import trial
 from workers.causes import Cause
 from workers.claims import Claim, Holding
@@ -37,7 +38,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def plan_of(store: Store, *trials: TrialSpec) -> Plan:
-    return make_plan(Sweep("x", trials, 0, Resources(), "", Path("x.yaml")), store)
+    return make_plan(Sweep("x", trials, 0, Shares({}), "", Path("x.yaml")), store)
 
 
 class Heard(list[Event]):
@@ -155,6 +156,35 @@ def test_stages_like_one_that_ran_out_of_memory_get_more_at_once(store: Store):
     fail(queue, two, Cause.HOST_MEMORY)
     stages = [take(queue) for _ in range(4)]
     assert {stage.root.method.name: queue.share(stage.key).cpus for stage in stages if stage} == {"gmp": 2, "dnw": 1}
+
+
+def test_what_was_learned_of_memory_holds_in_the_next_run_as_far_as_the_cluster_has_it(store: Store):
+    queue = queue_of(store, trial("gmp"))
+    stage = take(queue)
+    assert stage is not None
+    for _ in range(2):
+        fail(queue, stage, Cause.HOST_MEMORY)
+        assert take(queue) == stage
+    again = queue_of(store, replace(trial("gmp"), seed=5), trial("dnw"))
+    assert [again.share(key).cpus for key in again.stages] == [4, 1]
+    smaller = StageQueue(again.plan, store, Heard(), Resources(cpus=2))
+    assert [smaller.share(key).cpus for key in smaller.stages] == [2, 1]
+    store.write(b"{}", "x", "shares.json")
+    assert [queue_of(store, trial("gmp")).share(key).cpus for key in queue.stages] == [1]
+
+
+def test_of_the_ready_stages_only_so_many_run_at_once(store: Store):
+    plan = plan_of(store, *(replace(trial("gmp"), seed=seed) for seed in range(3)))
+    store.require_writable()
+    queue = StageQueue(plan, store, Heard(), Resources(cpus=4), max_running=2)
+    one, two, three = take(queue), take(queue), take(queue)
+    assert one is not None
+    assert two is not None
+    assert three is None
+    finish(queue, two)
+    assert take(queue) is not None
+    assert take(queue) is None
+    assert not queue.over
 
 
 def test_a_worker_that_died_is_noted_in_the_store(store: Store):

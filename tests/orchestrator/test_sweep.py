@@ -13,7 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from orchestrator.sweep import Resources, Sweep, read_sweep, sweep_schema
+from orchestrator.resources import Resources
+from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from orchestrator.sweepfile.settings import TRAIN
 from workers.errors import UserError
 from workers.methods import create
@@ -63,7 +64,7 @@ def test_quickstart_has_138_trials():
         "gmp": 9,
         "random": 9,
     }
-    assert (sweep.name, sweep.duplicates, sweep.resources) == ("quickstart", 0, Resources(cpus=1.0, gpus=0.0))
+    assert (sweep.name, sweep.duplicates, sweep.resources.default) == ("quickstart", 0, Resources(cpus=1.0, gpus=0.0))
     assert sweep.text == (SWEEPS / "quickstart.yaml").read_text()
 
 
@@ -185,8 +186,27 @@ def test_yaml_is_read_by_version_1_2_and_whole_numbers_serve_as_floats(read):
 
 def test_resources_say_nothing_about_the_numbers(read):
     few, many = (read(f"{HEAD}resources: {r}\ntrials: [{{method: dense}}]\n") for r in ("{gpus: 0.25}", "{cpus: 4}"))
-    assert (few.resources, many.resources) == (Resources(1.0, 0.25), Resources(4.0, 0.0))
+    assert (few.resources.default, many.resources.default) == (Resources(1.0, 0.25), Resources(4.0, 0.0))
     assert [t.key for t in few.trials] == [t.key for t in many.trials]
+
+
+RULES = """resources:
+  gpus: 0.25
+  for:
+    - {model: [resnet56, {name: cifar_resnet, depth: 20}], gpus: 1}
+    - {method: dst, cpus: 4}
+"""
+
+
+def test_rules_give_other_resources_by_model_and_method_and_the_last_that_matches_goes(read):
+    models = "model: [resnet8, resnet56, {name: cifar_resnet, depth: 20}, {name: cifar_resnet, depth: 26}]"
+    sweep = read(
+        f"dataset: digits\n{models}\n{RULES}trials:\n  - {{method: gmp, sparsity: 0.9}}\n"
+        "  - {method: dst, sparsity: 0.9, penalty: 1.0e-6}\n"
+    )
+    shares = [sweep.resources.of(trial) for trial in sweep.trials]
+    gpus = [0.25, 1.0, 1.0, 0.25]
+    assert shares == [Resources(1.0, each) for each in gpus] + [Resources(4.0, each) for each in gpus]
 
 
 def test_a_third_partys_method_is_read_like_ours(read, tmp_path, monkeypatch):
@@ -422,6 +442,20 @@ WRONG_FILES = [
     ),
     (f"{HEAD}resources: {{gpu: 1}}\ntrials: [{{method: dense}}]", 'unknown key of resources "gpu"'),
     (f"{HEAD}resources: {{cpus: 0}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.cpus: 0 is not allowed"),
+    *(
+        (f"{HEAD}resources:\n  for:\n  - {rule}\ntrials: [{{method: dense}}]", f"x.yaml:5: resources.for[0]{message}")
+        for rule, message in (
+            ("{model: resnet50, gpus: 1}", ": matches no trial of this sweep, which has: model resnet8"),
+            ("{method: [gmp, imp], gpus: 1}", ": matches no trial of this sweep, which has: method dense"),
+            ("{gpus: 1}", ": missing: one of dataset, model, method"),
+            ("{model: resnet8}", ": missing: cpus or gpus"),
+            ("{model: resnet8, gpus: 1.5}", ".gpus: 1.5 is not allowed: a number of GPUs"),
+            ("{network: resnet8, gpus: 1}", '.network: unknown key of a rule of resources "network"'),
+            ("resnet8", ': "resnet8" is not allowed: a mapping of settings'),
+        )
+    ),
+    (f"{HEAD}resources: {{for: []}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.for: an empty list"),
+    (f"{HEAD}resources: {{for: 1}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.for: 1 is not allowed: a list"),
 ]
 
 
@@ -483,7 +517,7 @@ def test_a_python_sweep_is_the_same_as_a_yaml_one(read):
     yaml = read(HEAD + "trials: [{method: gmp, sparsity: 0.9, pruning_interval: [1, 2]}]\n")
     assert [t.key for t in python.trials] == [t.key for t in yaml.trials]
     assert python.trials == yaml.trials
-    assert (python.name, python.resources, python.duplicates) == ("mine", Resources(2.0, 0.0), 1)
+    assert (python.name, python.resources.default, python.duplicates) == ("mine", Resources(2.0, 0.0), 1)
     assert python.text == code
 
 
@@ -542,6 +576,10 @@ WRONG_PYTHON = [
     ("\ndef trials():\n    yield from ()\n", "x.py:2: trials() yields no trial"),
     (f"{PYTHON}    yield trial()\nname = 'a b'\n", 'x.py:8: name: "a b" is not allowed'),
     (f"{PYTHON}    yield trial()\n\nresources = {{'gpus': 1.5}}\n", "x.py:9: resources.gpus: 1.5 is not allowed"),
+    (
+        f"{PYTHON}    yield trial()\nresources = {{'for': [{{'model': 'resnet9', 'gpus': 1}}]}}\n",
+        "x.py:8: resources.for[0]: matches no trial",
+    ),
     (f"{PYTHON}    while True:\n        yield trial()\n", "x.py:8: trials() yields too many trials: at most 100,000"),
 ]
 

@@ -1,0 +1,88 @@
+"""What trials may occupy of a cluster; it says nothing about the numbers, and is no part of any key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+from workers.spec import Choice, TrialSpec, freeze
+
+SELECTORS = ("dataset", "model", "method")
+"""The parts of a trial by which a rule chooses."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial may occupy: CPU cores and GPUs, a fraction to share one.
+
+    On a CPU the cores are the threads, which sum in another order: they move the last bits.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __or__(self, other: Resources) -> Resources:
+        """Enough for either."""
+        return Resources(**{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: {amount:g}" for name, amount in asdict(self).items())
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What trials get that have one of the values wanted of each selector; `given` goes before what came before."""
+
+    wanted: Mapping[str, tuple[Any, ...]]
+    given: Mapping[str, float]
+
+    @classmethod
+    def of(cls, rule: Mapping[str, Any]) -> Self:
+        """From a mapping of a sweep file, checked before."""
+        wanted = {name: rule[name] for name in SELECTORS if name in rule}
+        return cls(
+            {name: tuple(each) if isinstance(each, list) else (each,) for name, each in wanted.items()},
+            {name: amount for name, amount in rule.items() if name not in SELECTORS},
+        )
+
+    def matches(self, trial: TrialSpec) -> bool:
+        return all(
+            any(is_called(getattr(trial, name), each) for each in values) for name, values in self.wanted.items()
+        )
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each trial of a sweep gets: `given` is the mapping `resources` of the sweep file."""
+
+    given: Mapping[str, Any]
+
+    @cached_property
+    def default(self) -> Resources:
+        """Of trials that no rule matches."""
+        return Resources(**{name: value for name, value in self.given.items() if name != "for"})
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(map(Rule.of, self.given.get("for", ())))
+
+    def of(self, trial: TrialSpec) -> Resources:
+        share = self.default
+        for rule in self.rules:
+            if rule.matches(trial):
+                share = replace(share, **rule.given)
+        return share
+
+
+def is_called(choice: Choice, wanted: Any) -> bool:
+    """Whether it is the dataset, model or method that was named, alone or with some of its options."""
+    options = {"name": wanted} if isinstance(wanted, str) else wanted
+    have = {"name": choice.name, **choice.settings}
+    return isinstance(options, Mapping) and all(have.get(key) == freeze(item) for key, item in options.items())
+
+
+def distinct(shares: Iterable[Resources]) -> list[Resources]:
+    """Each once, in the order in which they first come."""
+    return list(dict.fromkeys(shares))
