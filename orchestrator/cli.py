@@ -21,6 +21,7 @@ from orchestrator.driver import Options, known, recall, require, run_sweep
 from orchestrator.labels import counted
 from orchestrator.options import (
     AddressOption,
+    AutoscalingOption,
     BestByOption,
     ByOption,
     DashboardOption,
@@ -113,13 +114,14 @@ def run(
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
     max_concurrent: MaxConcurrentOption = None,
+    autoscaling: AutoscalingOption = False,
     force: ForceOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
     _run(
         read_sweep(sweep),
         Store(store),
-        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent),
+        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling),
         force,
     )
 
@@ -136,6 +138,7 @@ def resume(
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
     max_concurrent: MaxConcurrentOption = None,
+    autoscaling: AutoscalingOption = False,
     force: ForceOption = False,
 ) -> None:
     """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
@@ -143,7 +146,7 @@ def resume(
     _run(
         require(name, opened),
         opened,
-        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent),
+        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling),
         force,
     )
 
@@ -181,11 +184,13 @@ def submit(
     loaders: LoadersOption = 0,
     max_failures: MaxFailuresOption = None,
     max_concurrent: MaxConcurrentOption = None,
+    autoscaling: AutoscalingOption = False,
     force: ForceOption = False,
     follow: FollowOption = False,
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
-    read, options = read_sweep(sweep), Options(None, data_dir, device, loaders, max_failures, max_concurrent)
+    read = read_sweep(sweep)
+    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling)
     from orchestrator import dashboard, jobs
 
     cluster = dashboard.connect(address)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from math import floor
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -180,40 +180,20 @@ def _answer(look: Any) -> str | None:
         return f"cannot run prunesweep: {str(error).strip().splitlines()[-1]}"
 
 
-def request(resources: Resources, loaders: int) -> dict[str, float]:
-    """What Ray is asked for: each process that decodes images occupies a core, beside those of the training."""
-    return {"cpu": resources.cpus + loaders, "gpu": resources.gpus}
+def largest_node(foreseen: Iterable[Resources] = ()) -> Resources:
+    """What one trial can have at most: all of the node with the most GPUs, then cores.
 
-
-def largest_node() -> Resources:
-    """What one trial can have at most: all of the node with the most GPUs, then cores."""
-    nodes = [node["Resources"] for node in _alive()]
-    gpus, cpus = max((node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes)
+    `foreseen` is asked of nodes that are not there yet, and have whole GPUs.
+    """
+    nodes = [(node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes_alive()]
+    gpus, cpus = max([*nodes, *((ceil(share.gpus), share.cpus) for share in foreseen)])
     return Resources(cpus=cpus, gpus=gpus)
+
+
+def nodes_alive() -> list[dict[str, float]]:
+    """What each node has."""
+    return [node["Resources"] for node in _alive()]
 
 
 def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-def slots(shares: Iterable[Resources], loaders: int = 0) -> int:
-    """How many trials fit on the cluster at once, at most; raises `UserError` when no node can hold one of them."""
-    nodes = [node["Resources"] for node in _alive()]
-    return max(_fitting(share, nodes, loaders) for share in shares)
-
-
-def _fitting(share: Resources, nodes: list[dict[str, float]], loaders: int) -> int:
-    wanted = {name.upper(): amount for name, amount in request(share, loaders).items() if amount}
-    fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
-    if not any(fits):
-        there = "; ".join(sorted({_describe(node) for node in nodes}))
-        more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
-        raise UserError(
-            f"resources: no node can hold a trial with {share}{more}; the cluster has {there}. "
-            f"Lower `resources` in the sweep file{remedy}"
-        )
-    return sum(fits)
-
-
-def _describe(node: dict[str, float]) -> str:
-    return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs on a node"

@@ -23,6 +23,8 @@ CONNECT_SECONDS, ANSWER_SECONDS, UPLOAD_SECONDS = 4.0, 5.0, 120.0
 PREFIX = "prunesweep-"
 _ID = re.compile(rf"{PREFIX}{NAME}-\d+")
 
+OK = 200
+
 NOT_FOUND = 127
 """The exit code of a shell that does not know the command."""
 
@@ -97,6 +99,15 @@ def _reason(error: OSError) -> str:
     """What requests and urllib3 say, without all that they say around it."""
     known = ("timed out", "refused", "unreachable", "not known", "resolve", "certificate", "not a valid")
     return next((words for words in known if words in str(error).lower()), type(error).__name__)
+
+
+def nodes(cluster: Dashboard) -> list[dict[str, float]]:
+    """What each node of the cluster has."""
+    answer = cluster._do_request("GET", "/nodes?view=summary")
+    if answer.status_code != OK:
+        cluster._raise_error(answer)
+    found = (node["raylet"] for node in answer.json()["data"]["summary"])
+    return [node["resourcesTotal"] for node in found if node.get("state") == "ALIVE"]
 
 
 # --- jobs

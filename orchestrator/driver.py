@@ -15,7 +15,7 @@ from uuid import uuid4
 from orchestrator.events import Event, Failed, Listener, Tick
 from orchestrator.plan import Plan, make_plan
 from orchestrator.provenance import provenance
-from orchestrator.resources import Shares, distinct
+from orchestrator.resources import Resources, Shares, distinct, fitting
 from orchestrator.stopping import Stopping
 from orchestrator.sweep import Sweep
 from orchestrator.sweepfile.validation import NAME
@@ -36,6 +36,9 @@ SWEEP = "sweep.json"
 ROUNDS = 3
 """A stage that turns out to be damaged while others are computed is itself computed in the next round."""
 
+DEMAND = 100
+"""An autoscaling cluster is asked for so many stages at once, unless fewer are allowed."""
+
 RESTARTS = 10
 """So often in one run a new Ray takes the place of one that was killed."""
 
@@ -52,10 +55,13 @@ class Options:
     loaders: int = 0
     max_failures: int | None = None
     max_concurrent: int | None = None
+    autoscaling: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
             raise UserError(f'--device: "{self.device}" is not allowed: auto, cpu, cuda or cuda:N')
+        if self.autoscaling and self.address is None:
+            raise UserError("--autoscaling needs --address: the Ray that `run` starts has this machine only")
 
 
 def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:
@@ -151,7 +157,7 @@ def _execute_once(
         stopping.heed_signals()
         stopping.check()
         cluster.require_shared(store)
-        slots = cluster.slots(distinct(plan.shares[key] for key in plan.runnable), options.loaders)
+        slots, node = _room(plan, options)
         with Progress(plan, console) as progress:
 
             def heard(event: Event) -> None:
@@ -160,7 +166,18 @@ def _execute_once(
                 progress.hear(event)
                 tell(event)
 
-            tune.execute(plan, store, where, slots, heard, options.max_concurrent)
+            tune.execute(plan, store, where, slots, heard, node, options.max_concurrent)
+
+
+def _room(plan: Plan, options: Options) -> tuple[int, Resources]:
+    """How many stages are asked for at once, and the most that one can have; an autoscaler sees what waits."""
+    from orchestrator import cluster
+
+    shares = distinct(plan.shares[key] for key in plan.runnable)
+    if options.autoscaling:
+        return min(len(plan.runnable), options.max_concurrent or DEMAND), cluster.largest_node(foreseen=shares)
+    nodes = cluster.nodes_alive()
+    return max(fitting(share, options.loaders, nodes) for share in shares), cluster.largest_node()
 
 
 @contextmanager

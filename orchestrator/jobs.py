@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from orchestrator import snapshot
+from orchestrator import dashboard, snapshot
 from orchestrator.dashboard import PREFIX, Dashboard, Job, Refused, Unreachable, jobs, require
 from orchestrator.driver import Options
 from orchestrator.labels import counted
 from orchestrator.progress import size
 from orchestrator.provenance import COMMIT, provenance
+from orchestrator.resources import distinct, fitting
 from orchestrator.stopping import GRACE_SECONDS
 from orchestrator.sweep import Sweep
 from workers.errors import UserError
@@ -36,6 +37,10 @@ def submit(
     cluster: Dashboard, sweep: Sweep, store: str, options: Options, force: bool, say: Callable[[str], None]
 ) -> Job:
     """Start a job for a sweep, or find the one that does so already; raises `UserError` if that does otherwise."""
+    if not options.autoscaling:
+        nodes = dashboard.nodes(cluster)
+        for share in distinct(map(sweep.resources.of, sweep.trials)):
+            fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
     entrypoint = shlex.join(_command(file, store, options, force))
     request = hashlib.sha256(f"{entrypoint}\n{sweep.text}".encode()).hexdigest()[:20]
@@ -76,6 +81,8 @@ def _command(file: Path, store: str, options: Options, force: bool) -> Iterator[
         yield from ("--max-failures", str(options.max_failures))
     if options.max_concurrent is not None:
         yield from ("--max-concurrent", str(options.max_concurrent))
+    if options.autoscaling:
+        yield "--autoscaling"
     if force:
         yield "--force"
 

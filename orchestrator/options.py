@@ -51,6 +51,10 @@ MaxConcurrentOption = Annotated[
         show_default=False,
     ),
 ]
+AutoscalingOption = Annotated[
+    bool,
+    typer.Option("--autoscaling", metavar="", help="The cluster gets nodes on demand: wait for those that it lacks."),
+]
 ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
 AddressOption = Annotated[
     str | None,

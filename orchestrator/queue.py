@@ -61,6 +61,8 @@ class StageQueue:
         self.learned = Learned(plan, store)
         self.given: dict[str, Resources] = {}
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.epochs: dict[str, int] = {}
+        self.epochs_at_failure: dict[str, int] = {}
         self.problem: str | None = None
         self.next_knock = 0.0
         for key, stage in self.stages.items():
@@ -87,6 +89,7 @@ class StageQueue:
 
     def progressed(self, key: str, epoch: int) -> None:
         """The stage has finished so many epochs."""
+        self.epochs[key] = max(epoch, self.epochs.get(key, 0))
         self.tell(Progressed(key, epoch))
 
     def ended(self, key: str, how: Ended) -> None:
@@ -177,7 +180,13 @@ class StageQueue:
             self.tell(Blocked(descendant, key))
 
     def _try_again(self, key: str, cause: str) -> bool:
-        """Whether the stage is ready again, or waits for what it needs."""
+        """Whether the stage is ready again, or waits for what it needs.
+
+        Tries count that brought it no epoch further: on machines that come and go, a long stage may lose many.
+        """
+        if self.epochs.get(key, 0) > self.epochs_at_failure.get(key, 0):
+            self.epochs_at_failure[key] = self.epochs[key]
+            self.failures[key, cause] = 0
         self.failures[key, cause] += 1
         if self.failures[key, cause] > policy(cause).again:
             return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
+from math import floor
 from typing import Any, Self
 
+from workers.errors import UserError
 from workers.spec import Choice, TrialSpec, freeze
 
 SELECTORS = ("dataset", "model", "method")
@@ -81,6 +83,29 @@ def is_called(choice: Choice, wanted: Any) -> bool:
     options = {"name": wanted} if isinstance(wanted, str) else wanted
     have = {"name": choice.name, **choice.settings}
     return isinstance(options, Mapping) and all(have.get(key) == freeze(item) for key, item in options.items())
+
+
+def request(share: Resources, loaders: int) -> dict[str, float]:
+    """What Ray is asked for: each process that decodes images occupies a core, beside those of the training."""
+    return {"CPU": share.cpus + loaders, "GPU": share.gpus}
+
+
+def fitting(share: Resources, loaders: int, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials fit on these nodes at once; raises `UserError` when none can hold one."""
+    wanted = {name: amount for name, amount in request(share, loaders).items() if amount}
+    fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
+    if not any(fits):
+        there = "; ".join(sorted({_described(node) for node in nodes}))
+        more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
+        raise UserError(
+            f"resources: no node can hold a trial with {share}{more}; the cluster has {there}. Lower `resources` in "
+            f"the sweep file{remedy}; where nodes come on demand, run with --autoscaling"
+        )
+    return sum(fits)
+
+
+def _described(node: Mapping[str, float]) -> str:
+    return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs on a node"
 
 
 def distinct(shares: Iterable[Resources]) -> list[Resources]:

@@ -27,11 +27,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.cluster import largest_node, request
 from orchestrator.events import Listener, Started, Tick
 from orchestrator.plan import Plan
 from orchestrator.queue import Ended, StageQueue
-from orchestrator.resources import Resources
+from orchestrator.resources import Resources, request
 from workers.causes import Cause
 from workers.host import Where
 from workers.spec import Stage, decode_stage, encode
@@ -39,6 +38,9 @@ from workers.store import Store
 
 REPORT_SECONDS = 1.0
 """A stage reports to the driver about this often: an epoch of a small network is cheaper than a report."""
+
+MOUNT_SECONDS = 30.0
+"""A node that has just joined may not have mounted the store yet; one that never will must not use up the stages."""
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -178,9 +180,8 @@ class StageTrainable(Trainable):
 
         given = json.loads(new_config["task"])
         self.epoch = 0
-        self.stage = run_stage(
-            decode_stage(given["stage"]), Store(given["store"], exists=True), Where(**given["where"])
-        )
+        self.store, self.patience = Store(given["store"], exists=True), time.monotonic() + MOUNT_SECONDS
+        self.stage = run_stage(decode_stage(given["stage"]), self.store, Where(**given["where"]))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -188,6 +189,10 @@ class StageTrainable(Trainable):
         from workers.claims import Claimed
         from workers.run import StageFailed
 
+        if time.monotonic() < self.patience and self.store.problem() is not None:
+            time.sleep(REPORT_SECONDS)
+            return {"epoch": self.epoch, "done": False}
+        self.patience = 0.0
         deadline = time.monotonic() + REPORT_SECONDS
         try:
             for progress in self.stage:
@@ -217,17 +222,18 @@ def execute(
     where: Where,
     slots: int,
     tell: Listener,
+    node: Resources,
     max_concurrent: int | None = None,
     trainable: type[Trainable] = StageTrainable,
 ) -> None:
     """Run every stage that the store lacks on the cluster that Ray is connected to; returns when nothing is left to do.
 
-    About `slots` stages fit on it, and at most `max_concurrent` run at once. Failures are told and left in the store;
-    they are not raised. `trainable` is replaced by benchmarks only.
+    About `slots` stages fit on it, one can have at most what `node` has, and at most `max_concurrent` run at once.
+    Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
     """
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    stages = ReadyStages(StageQueue(plan, store, tell, largest_node(), max_concurrent), where)
+    stages = ReadyStages(StageQueue(plan, store, tell, node, max_concurrent), where)
     with _environment(settings), _quiet(), _light(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
@@ -253,8 +259,7 @@ def _at_home(where: Where, resources: Resources) -> Where:
 
 
 def _resources(config: Mapping[str, Any], loaders: int) -> tune.PlacementGroupFactory:
-    wanted = request(Resources(**config["share"]), loaders)
-    return tune.PlacementGroupFactory([{name.upper(): amount for name, amount in wanted.items()}])
+    return tune.PlacementGroupFactory([request(Resources(**config["share"]), loaders)])
 
 
 @contextmanager

@@ -44,13 +44,15 @@ STAGES, SEEDS = 7, 6
 class Head:
     """`ray start --head` as a person would do it by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: object, port: int | None = None, within: Sequence[str] = ()) -> None:
         # Sockets lie in there, and their paths may have 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ps", dir="/tmp"))
         self.gcs, self.port, agent, client = free_ports(4)
+        self.gcs = port or self.gcs
         self.url = f"http://127.0.0.1:{self.port}"
         ports = ["--port", self.gcs, "--dashboard-port", self.port, "--dashboard-agent-listen-port", agent]
-        self.process = self.start("--head", *ports, "--ray-client-server-port", client, folder=self.folder / "h")
+        ports += ["--ray-client-server-port", client]
+        self.process = self.start("--head", *ports, *arguments, folder=self.folder / "h", within=within)
 
     def start(self, *arguments: object, folder: Path, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         limits = ["--min-worker-port", 0, "--max-worker-port", 0, "--num-cpus", 2, "--object-store-memory", 10**8]
@@ -241,6 +243,9 @@ def test_what_a_job_could_not_see_and_jobs_that_do_not_exist(laptop: JobsCli):
     assert "--store results is relative, and a job runs on other machines" in error
     error = laptop("submit", file, "--store", "/x", "--data-dir", "my/data", code=2)
     assert "--data-dir my/data is relative" in error
+    large = laptop.write((laptop.folder / file).read_text() + "resources: {cpus: 1, gpus: 1}\n", "large.yaml")
+    error = laptop.submit(large, code=2)
+    assert "no node can hold a trial with cpus: 1, gpus: 1; the cluster has 2 CPUs and 0 GPUs on a node" in error
     error = laptop("logs", "smal", code=2)
     assert 'has no job of a sweep "smal"' in error
     assert laptop.ask("submit", file).code == 2
@@ -364,12 +369,9 @@ def test_a_cancelled_job_has_the_time_to_finish_an_epoch(laptop: JobsCli):
 @pytest.mark.slow
 def test_a_followed_job_ends_as_its_run(laptop: JobsCli):
     text = (laptop.folder / "sweeps/small.yaml").read_text()
-    laptop.write(text.replace("name: small", "name: large") + "resources: {cpus: 1000}\n", "large.yaml")
-    printed = laptop.submit("large.yaml", "--follow", code=2)
-    assert "no node can hold a trial with cpus: 1000" in printed
-    assert "prunesweep-large-1  failed" in printed
     laptop.write(text.replace("name: small", "name: wrong").replace("lr: 0.1", "lr: 1.0e+30"), "wrong.yaml")
-    laptop.submit("wrong.yaml", "--max-failures", "0", "--follow", code=1)
+    printed = laptop.submit("wrong.yaml", "--max-failures", "0", "--follow", code=1)
+    assert "prunesweep-wrong-1  failed" in printed
 
 
 @pytest.mark.slow

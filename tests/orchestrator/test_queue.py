@@ -158,6 +158,24 @@ def test_stages_like_one_that_ran_out_of_memory_get_more_at_once(store: Store):
     assert {stage.root.method.name: queue.share(stage.key).cpus for stage in stages if stage} == {"gmp": 2, "dnw": 1}
 
 
+def test_only_tries_that_bring_a_stage_no_further_count(store: Store):
+    """On machines that come and go a stage of 20 epochs may be killed more often than three times."""
+    heard = Heard()
+    queue = queue_of(store, trial("gmp"), tell=heard)
+    for epoch in (1, 2, 3, 4, 5):
+        stage = take(queue)
+        assert stage is not None
+        queue.progressed(stage.key, epoch)
+        fail(queue, stage, Cause.KILLED)
+    for _ in range(POLICIES[Cause.KILLED].again):
+        stage = take(queue)
+        assert stage is not None
+        queue.progressed(stage.key, 5)  # as far as before
+        fail(queue, stage, Cause.KILLED)
+    assert [type(event) for event in heard if not isinstance(event, Progressed)] == [*[Retried] * 7, Failed]
+    assert queue.over
+
+
 def test_what_was_learned_of_memory_holds_in_the_next_run_as_far_as_the_cluster_has_it(store: Store):
     queue = queue_of(store, trial("gmp"))
     stage = take(queue)
