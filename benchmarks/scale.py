@@ -1,0 +1,287 @@
+"""The driver at scale: stages that only sleep, on fake GPUs, beside raw Ray Tune and a plain actor pool, in one run.
+
+    python benchmarks/scale.py [--stages 10000] [--slots 200] [--seconds 4]
+    python benchmarks/scale.py --occupancy [--stages 400] [--seconds 10]
+
+A stage does what every stage does to the store (begin, publish) and sleeps instead of training. For prunesweep they are
+chains of a dense network and three phases, as those of IMP, and one in a hundred fails. Raw Tune (actors reused, its
+fastest settings) and the pool get the same stages in an order in which they may run; they know of no chains, claims or
+retries. Each driver is a process of its own with a Ray of its own. CPU is that process's, Ray's threads in it included;
+wall time counts from the first stage that ends.
+
+With `--occupancy` a quarter and half a GPU are mixed on eight fake GPUs: of the time between the moment when all are
+first taken and the start of the last stage, the share of the GPUs that is in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback, CheckpointConfig, RunConfig, Trainable, TuneConfig, Tuner, grid_search, with_resources
+from ray.util import ActorPool
+
+from orchestrator import tune
+from orchestrator.cluster import OBJECT_STORE, largest_node
+from orchestrator.events import Event, Failed, Finished
+from orchestrator.plan import Plan, make_plan
+from orchestrator.resources import Shares
+from orchestrator.sweep import Sweep
+from workers import data, methods, models
+from workers.causes import Cause
+from workers.host import Where
+from workers.spec import PruneStage, Stage, TrialSpec, decode_stage
+from workers.store import Store
+
+PHASES = 3
+FAILING = 25
+"""One last phase in so many fails, which is one stage in a hundred."""
+
+SHARE = {"cpus": 1, "gpus": 0.25}
+MIXED = {**SHARE, "for": [{"model": "lenet5", "gpus": 0.5}]}
+GPUS_MIXED = 8
+
+Ended = Callable[[], None]
+
+
+def draw(stage: Stage) -> int:
+    """A number that is the stage's own."""
+    return int(hashlib.sha256(stage.key.encode()).hexdigest()[:8], 16)
+
+
+def fails(stage: Stage) -> bool:
+    return isinstance(stage, PruneStage) and stage.sparsity == SPARSITY and draw(stage) % FAILING == 0
+
+
+def work(stage: Stage, store: Store, seconds: float) -> bool:
+    """What every stage does to the store, and sleep, half to one and a half times as long; false when it fails."""
+    attempt = store.begin(stage)
+    begun = time.time()
+    time.sleep(seconds * (0.5 + draw(stage) % 1000 / 1000))
+    if fails(stage):
+        store.fail(stage.key, replace(attempt, cause=Cause.USER_CODE, message="as it should"))
+        return False
+    metrics = {"begun": begun, "ended": time.time()}
+    store.publish(stage, {"network.safetensors": b""}, {"metrics": metrics, "elapsed_seconds": 0.0, "bytes": 0})
+    return True
+
+
+class Sleeper(tune.StageTrainable):
+    """Ours, without the training."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        given = json.loads(new_config["task"])
+        self.work = decode_stage(given["stage"]), Store(given["store"]), float(given["where"]["device"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        failed = {} if work(*self.work) else {"cause": Cause.USER_CODE, "message": "as it should"}
+        return {"epoch": 1, "done": True, **failed}
+
+
+class RawSleeper(Trainable):
+    """The same work as a user of Ray Tune would wrap it."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.task = new_config["task"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        given = json.loads(self.task)
+        done = work(decode_stage(given["stage"]), Store(given["store"]), float(given["where"]["device"]))
+        return {"well": done, "done": True}
+
+
+@ray.remote(num_cpus=SHARE["cpus"], num_gpus=SHARE["gpus"])
+class PoolSleeper:
+    """The same work under a plain actor pool."""
+
+    def run(self, task: str) -> bool:
+        given = json.loads(task)
+        return work(decode_stage(given["stage"]), Store(given["store"]), float(given["where"]["device"]))
+
+
+# --- the drivers
+
+
+def prunesweep(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
+    def tell(event: Event) -> None:
+        if isinstance(event, Finished | Failed):
+            ended()
+
+    tune.execute(plan, store, where, slots, tell, largest_node(), trainable=Sleeper)
+
+
+def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
+    class Count(Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            ended()
+
+    os.environ.update(tune.SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)})
+    tasks = [tune.task(stage, store, where) for stage in plan.stages.values()]
+    with tempfile.TemporaryDirectory() as folder:
+        Tuner(
+            with_resources(RawSleeper, {"cpu": SHARE["cpus"], "gpu": SHARE["gpus"]}),
+            param_space={"task": grid_search(tasks)},
+            tune_config=TuneConfig(reuse_actors=True),
+            run_config=RunConfig(
+                storage_path=folder,
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[Count()],
+                verbose=0,
+            ),
+        ).fit()
+
+
+def actor_pool(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
+    pool = ActorPool([PoolSleeper.remote() for _ in range(slots)])
+    tasks = [tune.task(stage, store, where) for stage in plan.stages.values()]
+    for _ in pool.map_unordered(lambda actor, task: actor.run.remote(task), tasks):
+        ended()
+
+
+DRIVERS: Mapping[str, Callable[[Plan, Store, Where, int, Ended], None]] = {
+    "actor pool": actor_pool,
+    "raw Tune": raw_tune,
+    "prunesweep": prunesweep,
+}
+
+SPARSITY = 0.9
+
+
+def sweep_of(stages: int, resources: Mapping[str, Any], names: tuple[str, ...]) -> Sweep:
+    """Chains of a dense network and `PHASES` phases; on models by turns."""
+    imp = methods.method_class("imp")(phases=PHASES, retrain_epochs=PHASES)
+    base = TrialSpec(data.choose("digits", {}), models.choose(names[0], {}), imp.choice("imp"), sparsity=SPARSITY)
+    trials = tuple(
+        replace(base, seed=seed, model=models.choose(names[seed % len(names)], {}))
+        for seed in range(stages // (PHASES + 1))
+    )
+    return Sweep("sleep", trials, 0, Shares(resources), "", Path("sleep.yaml"))
+
+
+def levels(plan: Plan) -> Plan:
+    """Parents before children by whole generations, so that who knows no chains does not start a child too early."""
+    depth = {key: sum(1 for _ in _path(stage)) for key, stage in plan.stages.items()}
+    return replace(plan, stages=dict(sorted(plan.stages.items(), key=lambda item: depth[item[0]])))
+
+
+def _path(stage: Stage | None) -> Any:
+    while stage is not None:
+        yield stage
+        stage = stage.parent
+
+
+def drive(name: str, stages: int, slots: int, seconds: float) -> dict[str, float]:
+    """One driver from its first to its last stage."""
+    start_ray(cpus=slots, gpus=slots * SHARE["gpus"])
+    wall, cpu = [], []
+
+    def ended() -> None:
+        wall.append(time.perf_counter())
+        cpu.append(time.process_time())
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.require_writable()
+        plan = levels(make_plan(sweep_of(stages, SHARE, ("lenet300",)), store))
+        before, part = time.process_time(), min(1000, stages // 3)
+        DRIVERS[name](plan, store, Where(device=str(seconds)), slots, ended)
+        well = {key for key, stage in plan.stages.items() if not fails(stage)}
+        assert store.done(plan.stages) == well, "every stage that should have a result has one, and no other"
+        assert len(cpu) == len(plan.stages), (len(cpu), len(plan.stages))
+    ray.shutdown()
+    return {
+        "wall": (wall[-1] - wall[0]) * 1000 / stages,
+        "cpu": (cpu[-1] - before) * 1000 / stages,
+        "first": (cpu[2 * part - 1] - cpu[part - 1]) * 1000 / part,
+        "last": (cpu[-1] - cpu[-1 - part]) * 1000 / part,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def start_ray(cpus: float, gpus: float) -> None:
+    ray.init(
+        address="local",
+        num_cpus=int(cpus),
+        num_gpus=ceil(gpus),
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=OBJECT_STORE,
+    )
+
+
+def compare(stages: int, slots: int, seconds: float) -> None:
+    least = seconds * 1000 / slots
+    print(f"{stages} stages of {seconds:g} s on {slots} slots: with nothing but sleep {least:.1f} ms a stage")
+    print(f"{'':<12}{'wall':>8}{'CPU':>8}{'2nd 1000':>10}{'last 1000':>11}  ms a stage{'memory':>9} MB")
+    for name in DRIVERS:
+        alone = [sys.executable, __file__, "--driver", name]
+        numbers = ["--stages", str(stages), "--slots", str(slots), "--seconds", str(seconds)]
+        said = subprocess.run([*alone, *numbers], stdout=subprocess.PIPE, text=True, check=True).stdout
+        cost = json.loads(said.splitlines()[-1])
+        figures = f"{cost['wall']:>8.2f}{cost['cpu']:>8.2f}{cost['first']:>10.2f}{cost['last']:>11.2f}"
+        print(f"{name:<12}{figures}{'':<12}{cost['memory']:>9.0f}", flush=True)
+
+
+def occupancy(stages: int, seconds: float) -> None:
+    start_ray(cpus=64, gpus=GPUS_MIXED)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.require_writable()
+        plan = make_plan(sweep_of(stages, MIXED, ("lenet300", "lenet5")), store)
+        prunesweep(plan, store, Where(device=str(seconds)), int(GPUS_MIXED / SHARE["gpus"]), lambda: None)
+        found = [(plan.shares[key].gpus, store.result(key)) for key in plan.stages]
+        spans = [(share, each["metrics"]["begun"], each["metrics"]["ended"]) for share, each in found if each]
+    ray.shutdown()
+    full = first_full(spans)
+    last = max(begun for _, begun, _ in spans)
+    used = sum(share * max(0.0, min(ended, last) - max(begun, full)) for share, begun, ended in spans)
+    print(f"{len(spans)} stages of about {seconds:g} s with 0.25 and 0.5 of {GPUS_MIXED} GPUs: ", end="")
+    print(f"{used / (GPUS_MIXED * (last - full)):.1%} of the GPUs in use for {last - full:.0f} s")
+
+
+def first_full(spans: list[tuple[float, float, float]]) -> float:
+    changes = sorted([(begun, share) for share, begun, _ in spans] + [(ended, -share) for share, _, ended in spans])
+    used = 0.0
+    for moment, change in changes:
+        used += change
+        if used >= GPUS_MIXED:
+            return moment
+    raise SystemExit("the GPUs were never all in use: give more --stages or --seconds")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stages", type=int)
+    parser.add_argument("--slots", type=int, default=200)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--occupancy", action="store_true")
+    parser.add_argument("--driver", choices=DRIVERS, help="only this one, and its figures as JSON")
+    options = parser.parse_args()
+    if options.occupancy:
+        occupancy(options.stages or 400, options.seconds or 10.0)
+    elif options.driver:
+        print(json.dumps(drive(options.driver, options.stages, options.slots, options.seconds)))
+    else:
+        compare(options.stages or 10000, options.slots, 4.0 if options.seconds is None else options.seconds)
+
+
+if __name__ == "__main__":
+    main()
