@@ -7,54 +7,48 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from orchestrator import catalogue, datasets, garbage, show
+from orchestrator import catalogue, cluster_verbs, datasets, garbage, show, webhook
 from orchestrator.driver import Options, known, recall, require, run_sweep
+from orchestrator.export.verbs import export_app
 from orchestrator.labels import counted
 from orchestrator.options import (
     AddressOption,
     AutoscalingOption,
     BestByOption,
     ByOption,
-    DashboardOption,
     DataOption,
     DeviceOption,
-    FollowOption,
     ForceOption,
-    JobName,
     JsonOption,
     LoadersOption,
     MaxConcurrentOption,
     MaxFailuresOption,
     MetricOption,
+    NotifyOption,
     ResultNames,
-    SharedDataOption,
-    SharedStoreOption,
     StoreOption,
     SweepFile,
     ToleranceOption,
     WhereOption,
+    folders,
     sweep_names,
 )
-from orchestrator.plan import as_json, estimate, make_plan
+from orchestrator.plan import Plan, as_json, estimate, make_plan
 from orchestrator.progress import size
-from orchestrator.stopping import GRACE_SECONDS, INTERRUPTED, TooManyFailures
+from orchestrator.status import Seen, look
+from orchestrator.stopping import INTERRUPTED, TooManyFailures
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
 from workers.data import DATASETS
 from workers.errors import UserError
 from workers.store import Damaged, Store
-
-if TYPE_CHECKING:
-    from orchestrator.dashboard import Dashboard, Job
-
 
 FAILED, WRONG = 1, 2
 """Exit codes beside 0, all done, and `INTERRUPTED`: some trials failed or are missing; the request was wrong."""
@@ -115,15 +109,12 @@ def run(
     max_failures: MaxFailuresOption = None,
     max_concurrent: MaxConcurrentOption = None,
     autoscaling: AutoscalingOption = False,
+    notify: NotifyOption = None,
     force: ForceOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
-    _run(
-        read_sweep(sweep),
-        Store(store),
-        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling),
-        force,
-    )
+    options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
+    _run(read_sweep(sweep), Store(store), options, force)
 
 
 @app.command()
@@ -139,19 +130,22 @@ def resume(
     max_failures: MaxFailuresOption = None,
     max_concurrent: MaxConcurrentOption = None,
     autoscaling: AutoscalingOption = False,
+    notify: NotifyOption = None,
     force: ForceOption = False,
 ) -> None:
     """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
+    options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
     opened = Store(store)
-    _run(
-        require(name, opened),
-        opened,
-        Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling),
-        force,
-    )
+    _run(require(name, opened), opened, options, force)
 
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
+    warn = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+    with webhook.told(options.notify, sweep, store, warn):
+        _run_and_show(sweep, store, options, force)
+
+
+def _run_and_show(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
     before = make_plan(sweep, store)
     forecast = estimate(before, store)
     show.plan(console, before, forecast)
@@ -174,82 +168,8 @@ def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
         raise typer.Exit(FAILED)
 
 
-@app.command()
-def submit(
-    sweep: SweepFile,
-    address: DashboardOption,
-    store: SharedStoreOption,
-    data_dir: SharedDataOption = "data",
-    device: DeviceOption = "auto",
-    loaders: LoadersOption = 0,
-    max_failures: MaxFailuresOption = None,
-    max_concurrent: MaxConcurrentOption = None,
-    autoscaling: AutoscalingOption = False,
-    force: ForceOption = False,
-    follow: FollowOption = False,
-) -> None:
-    """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
-    read = read_sweep(sweep)
-    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling)
-    from orchestrator import dashboard, jobs
-
-    cluster = dashboard.connect(address)
-    job = jobs.submit(cluster, read, store, options, force, print)
-    if follow:
-        _follow(cluster, job)
-    else:
-        print(f"its log: prunesweep logs {job.sweep} --follow --address {address}")
-
-
-@app.command()
-def logs(name: JobName, address: DashboardOption, follow: FollowOption = False) -> None:
-    """Print what a sweep's job has written; with --follow until it ends, and then its exit code."""
-    from orchestrator import dashboard
-
-    cluster = dashboard.connect(address)
-    job = dashboard.require(cluster, name)
-    if follow:
-        _follow(cluster, job)
-    else:
-        print(cluster.get_job_logs(job.id), end="")
-
-
-def _follow(cluster: Dashboard, job: Job) -> None:
-    from orchestrator import jobs
-
-    try:
-        ended = jobs.follow(cluster, job, partial(print, end="", flush=True))
-    except KeyboardInterrupt:
-        again = f"prunesweep logs {job.sweep} --follow --address {cluster.get_address()}"
-        print(f"\n{job.id} goes on; look in again with: {again}")
-        raise typer.Exit(INTERRUPTED) from None
-    print(ended)
-    raise typer.Exit(ended.code)
-
-
-@app.command()
-def cancel(name: JobName, address: DashboardOption) -> None:
-    """Stop a sweep's job: its running stages finish an epoch and its checkpoint. Submitted again, it continues."""
-    from orchestrator import dashboard, jobs
-
-    cluster = dashboard.connect(address)
-    job = dashboard.require(cluster, name)
-    if job.active:
-        print(f"stopping {job.id}: running stages finish an epoch, which takes {GRACE_SECONDS:.0f} s at the most")
-        job = jobs.cancel(cluster, job)
-    print(job)
-
-
-@app.command("jobs")
-def jobs_(address: DashboardOption, as_json_: JsonOption = False) -> None:
-    """List the jobs of sweeps on a Ray cluster. How far a sweep is, `status` says, from its store alone."""
-    from orchestrator import dashboard
-
-    found = dashboard.jobs(dashboard.connect(address))
-    if as_json_:
-        print(show.as_json([asdict(job) for job in found]))
-    else:
-        print("\n".join(map(str, found)) or "no sweep has been submitted to this cluster yet")
+for verb in (cluster_verbs.submit, cluster_verbs.logs, cluster_verbs.cancel, cluster_verbs.jobs):
+    app.command()(verb)
 
 
 @app.command()
@@ -268,14 +188,17 @@ def status(
     """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
     opened = Store(store)
     sweeps = [_sweep(name, opened)] if name else list(_remembered(opened))
-    plans = [make_plan(sweep, opened) for sweep in sweeps]
+    plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
+    seen: Seen = {}
+    if name or as_json_:
+        plans, seen = look(plans, opened)
     if as_json_:
-        print(show.status_json(plans, opened))
+        print(show.status_json(plans, opened, seen))
         return
     for each in plans:
         show.status(console, each)
         if name:
-            show.troubles(console, each, opened)
+            show.troubles(console, each, opened, seen)
     if not plans:
         show.say(console, "no sweep has been run in this store yet; run one with: prunesweep run FILE")
 
@@ -299,7 +222,7 @@ def results(
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
     question = show.Question(metric, by or [], where or [], best_by, tolerance)
-    show.comparison(console, _folders(names, store), question, "json" if as_json_ else format)
+    show.comparison(console, folders(names, store), question, "json" if as_json_ else format)
 
 
 @app.command()
@@ -319,7 +242,7 @@ def plot(
     """Draw what `results` compares: the metric over sparsity, a line for each row, and the dense control."""
     question = show.Question(metric, by or [], where or [], best_by, tolerance)
     file = output or Path(f"{'-'.join(Path(name).name for name in names)}.png")
-    show.plot(console, _folders(names, store), question, file)
+    show.plot(console, folders(names, store), question, file)
 
 
 @app.command()
@@ -386,6 +309,8 @@ def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), 
         raise typer.Exit(FAILED)
 
 
+app.add_typer(export_app, name="export")
+
 data_app = typer.Typer(help="Fetch and check datasets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -425,18 +350,6 @@ def _sweep(name: str, store: Store) -> Sweep:
     if recall(name, store) is None and Path(name).suffix in {".yaml", ".yml", ".py"}:
         return read_sweep(Path(name))
     return require(name, store)
-
-
-def _folders(names: Sequence[str], store: str) -> list[str]:
-    opened = Store(store)
-    return [_folder(name, opened) for name in names]
-
-
-def _folder(name: str, store: Store) -> str:
-    """Of a sweep's results by its name, else the place itself; a `UserError` when there is neither."""
-    if recall(name, store) is None and (Path(name).exists() or "://" in name):
-        return name
-    return store.url(require(name, store).name)
 
 
 def main() -> None:

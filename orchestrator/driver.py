@@ -19,6 +19,7 @@ from orchestrator.resources import Resources, Shares, distinct, fitting
 from orchestrator.stopping import Stopping
 from orchestrator.sweep import Sweep
 from orchestrator.sweepfile.validation import NAME
+from orchestrator.webhook import require_web
 from workers.claims import release
 from workers.errors import UserError, nearest
 from workers.seal import intact, sealed_json
@@ -47,7 +48,7 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 @dataclass(frozen=True)
 class Options:
-    """Where a sweep runs; nothing here changes a number."""
+    """Where a sweep runs, and who is told of its end; nothing here changes a number."""
 
     address: str | None = None
     data_folder: str = "data"
@@ -56,12 +57,15 @@ class Options:
     max_failures: int | None = None
     max_concurrent: int | None = None
     autoscaling: bool = False
+    notify: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
             raise UserError(f'--device: "{self.device}" is not allowed: auto, cpu, cuda or cuda:N')
         if self.autoscaling and self.address is None:
             raise UserError("--autoscaling needs --address: the Ray that `run` starts has this machine only")
+        if self.notify:
+            require_web(self.notify)
 
 
 def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:

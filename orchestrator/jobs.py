@@ -26,6 +26,9 @@ from workers.errors import UserError
 STOP_SECONDS = GRACE_SECONDS + 35
 """Ray kills a job that is still there so long after SIGTERM; unless it is told, after 3 seconds."""
 
+NOTIFY = "PRUNESWEEP_NOTIFY"
+"""Who knows the URL of a web hook can write there: a job has it in its environment, not in its command."""
+
 LOG_CHARACTERS = 1_000_000
 """A log comes whole each time: one so long is read a second less often."""
 
@@ -43,13 +46,14 @@ def submit(
             fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
     entrypoint = shlex.join(_command(file, store, options, force))
-    request = hashlib.sha256(f"{entrypoint}\n{sweep.text}".encode()).hexdigest()[:20]
+    asked = "\n".join([entrypoint, sweep.text, *([options.notify] if options.notify else [])])
+    request = hashlib.sha256(asked.encode()).hexdigest()[:20]
     before = [job for job in jobs(cluster) if job.sweep == sweep.name]
     if before and before[-1].active:
         return _attached(before[-1], request, say)
     name = f"{PREFIX}{sweep.name}-{before[-1].attempt + 1 if before else 1}"
     commit = provenance(folder).commit
-    told = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", **({COMMIT: commit} if commit else {})}
+    told = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", COMMIT: commit, NOTIFY: options.notify}
     with TemporaryDirectory() as made:
         archive = Path(made) / "snapshot.zip"
         files = snapshot.pack(folder, file, archive)
@@ -59,7 +63,7 @@ def submit(
                 entrypoint=f"exec {entrypoint}",  # no shell between the signal and the run
                 submission_id=name,
                 metadata={"store": store, "request": request},
-                runtime_env={"working_dir": str(archive), "env_vars": told},
+                runtime_env={"working_dir": str(archive), "env_vars": {k: v for k, v in told.items() if v}},
             )
         except Refused as refused:
             if "already exists" not in str(refused):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.driver import known
+from orchestrator.driver import known, recall, require
 from workers.errors import UserError
 from workers.store import Store
 
@@ -54,6 +55,15 @@ MaxConcurrentOption = Annotated[
 AutoscalingOption = Annotated[
     bool,
     typer.Option("--autoscaling", metavar="", help="The cluster gets nodes on demand: wait for those that it lacks."),
+]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="PRUNESWEEP_NOTIFY",
+        help="A web hook, of a chat for instance, that is told when the run has ended.",
+        show_default=False,
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
 AddressOption = Annotated[
@@ -122,3 +132,15 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
 ]
+
+
+def folders(names: Sequence[str], store: str) -> list[str]:
+    """Where the results of each name are, of a sweep or of a folder; a `UserError` when there is neither."""
+    opened = Store(store)
+    return [_folder(name, opened) for name in names]
+
+
+def _folder(name: str, store: Store) -> str:
+    if recall(name, store) is None and (Path(name).exists() or "://" in name):
+        return name
+    return store.url(require(name, store).name)

@@ -32,7 +32,7 @@ def provenance(folder: Path) -> Provenance:
     packages = {name: version(name) for name in PACKAGES}
     head = _git(folder, "rev-parse", "HEAD")
     if head is None:
-        return Provenance(os.environ.get(COMMIT), "", packages)
+        return Provenance(os.environ.get(COMMIT) or None, "", packages)
     difference = _git(folder, "diff", "HEAD") or ""
     mark = "+" + hashlib.sha256(difference.encode()).hexdigest()[:8] if difference else ""
     return Provenance(head + mark, difference, packages)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from orchestrator import nodes
 from orchestrator.driver import recall
 from orchestrator.labels import counted
 from orchestrator.plan import Counts, Estimate, Plan
 from orchestrator.policies import policy
 from orchestrator.progress import duration, grouped, size
 from orchestrator.resources import Resources
-from orchestrator.status import Failure, Unfinished, failures, unfinished
+from orchestrator.status import RUNNING, Failure, Seen, Unfinished, failures, unfinished
 from workers.errors import UserError
 from workers.store import Store
 
@@ -182,16 +183,22 @@ def status(console: Console, plan: Plan) -> None:
     say(console, f"[bold]{plan.sweep.name}[/]: {counted(plan.counts.trials, 'trial')}: {_states(plan.counts)}")
 
 
-def troubles(console: Console, plan: Plan, store: Store) -> None:
-    """What is unfinished, what failed and why, and how to go on; nothing when all is done."""
-    lines = [_damaged_lines(plan), _unfinished_lines(unfinished(plan, store)), _failure_lines(failures(plan, store))]
-    for line in chain(*lines):
+def troubles(console: Console, plan: Plan, store: Store, seen: Seen | None = None) -> None:
+    """What runs, what is unfinished, what failed and why, and how to go on; nothing when all is done.
+
+    Without `seen`, what the claims of other machines say is taken for true.
+    """
+    begun = unfinished(plan, store, seen)
+    lines = [_damaged_lines(plan), nodes.lines(nodes.now(plan, begun)), _unfinished_lines(begun)]
+    for line in chain(*lines, _failure_lines(failures(plan, store))):
         say(console, line)
-    if plan.to_run:
+    if plan.to_run and not any(each.state == RUNNING for each in begun):
         say(console, f"run what is missing with: {escape(_command(plan, store))}")
 
 
-def _unfinished_lines(found: list[Unfinished]) -> Iterator[str]:
+def _unfinished_lines(begun: list[Unfinished]) -> Iterator[str]:
+    """Those that do not run; the others are in the table above."""
+    found = [each for each in begun if each.state != RUNNING]
     if found:
         yield f"[yellow]unfinished[/]: {grouped(each.state for each in found)}"
     for each in found[:STAGES_SHOWN]:
@@ -247,12 +254,12 @@ def _is_known(name: str, store: Store) -> bool:
         return False
 
 
-def status_json(plans: Sequence[Plan], store: Store) -> str:
-    """Counts, failures and unfinished stages of sweeps, for programs."""
-    return as_json([_status_record(plan, store) for plan in plans])
+def status_json(plans: Sequence[Plan], store: Store, seen: Seen) -> str:
+    """Counts, what runs, failures and unfinished stages of sweeps, for programs."""
+    return as_json([_status_record(plan, store, seen) for plan in plans])
 
 
-def _status_record(plan: Plan, store: Store) -> dict[str, Any]:
+def _status_record(plan: Plan, store: Store, seen: Seen) -> dict[str, Any]:
     failed = [
         {
             "stage": each.stage,
@@ -263,12 +270,13 @@ def _status_record(plan: Plan, store: Store) -> dict[str, Any]:
         }
         for each in failures(plan, store)
     ]
-    begun = [asdict(each) for each in unfinished(plan, store)]
+    begun = unfinished(plan, store, seen)
     return {
         "sweep": plan.sweep.name,
         **asdict(plan.counts),
+        "now": nodes.record(nodes.now(plan, begun)),
         "failures": failed,
-        "unfinished_stages": begun,
+        "unfinished_stages": [asdict(each) for each in begun],
         "blocked_stages": plan.blocked,
         "damaged_stages": plan.damaged,
     }

@@ -175,7 +175,7 @@ def test_names_in_the_documents_exist(document: Path):
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"[`\n]prunesweep ([a-z]+)", text)) <= verbs
     assert set(re.findall(r"[`\n]make ([\w-]+)", text)) <= targets
-    files = re.findall(r"`((?:workers|orchestrator|sweeps|tests|docs|benchmarks)/[\w./-]*)`", text)
+    files = re.findall(r"`((?:workers|orchestrator|sweeps|tests|docs|docker|benchmarks)/[\w./-]*)`", text)
     links = [link.partition("#")[0] for link in re.findall(r"\]\(((?!http)[^)]+)\)", text)]
     missing = [name for name in files if not (ROOT / name).exists()]
     missing += [link for link in links if link and not (document.parent / link).exists()]

@@ -16,12 +16,13 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from workers.activity import Activity
 from workers.seal import intact, sealed_json, unsealed_json
 from workers.store import Store
 
@@ -44,7 +45,8 @@ class Claimed(RuntimeError):
 class Claim:
     """Who computes a stage: `owner` is the name of the attempt, `run` that of the driver that asked for it.
 
-    `machine` is None where processes cannot be recognised; `beats` counts how often the claim was renewed.
+    `machine` is None where processes cannot be recognised; `beats` counts how often the claim was renewed. What the
+    owner was `doing` when it was renewed last is None where the owner does not tell.
     """
 
     owner: str
@@ -53,11 +55,18 @@ class Claim:
     process: int
     born: str | None
     beats: int = 0
+    doing: Activity | None = None
 
     @classmethod
     def mine(cls, owner: str, run: str) -> Self:
         """This process's."""
         return cls(owner, run, this_machine(), os.getpid(), _born(os.getpid()))
+
+    @classmethod
+    def decoded(cls, said: Mapping[str, Any]) -> Self:
+        """As it was written, by an earlier or a later version too."""
+        known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
+        return cls(**{**known, "doing": Activity.decoded(said.get("doing"))})
 
     @property
     def orphaned(self) -> bool:
@@ -69,11 +78,18 @@ class Holding:
     """Inside `with` a stage is claimed, and the claim renewed; `Claimed` when another process has it.
 
     A claim of the same run is taken over, since its driver knows what it started, and so is one of the owners `gone`,
-    whose claims the driver saw expire.
+    whose claims the driver saw expire. At each renewal the claim tells what `look` sees.
     """
 
-    def __init__(self, store: Store, key: str, claim: Claim, gone: Iterable[str] = ()) -> None:
-        self.store, self.key, self.claim, self.gone = store, key, claim, frozenset(gone)
+    def __init__(
+        self,
+        store: Store,
+        key: str,
+        claim: Claim,
+        gone: Iterable[str] = (),
+        look: Callable[[], Activity | None] = lambda: None,
+    ) -> None:
+        self.store, self.key, self.claim, self.gone, self.look = store, key, claim, frozenset(gone), look
         self.ended = threading.Event()
         self.renewing = threading.Lock()
         self.thread = threading.Thread(target=self._beat, name=f"claim {key}", daemon=True)
@@ -84,6 +100,7 @@ class Holding:
         if held is not None and held.run != self.claim.run and held.owner not in self.gone and not held.orphaned:
             raise Claimed(f"{self.key} is being computed by process {held.process} of run {held.run}")
         self.number, self.renewed = number + 1, time.monotonic()
+        self.claim = replace(self.claim, doing=self.look())
         if not self._write(new=True):
             raise Claimed(f"{self.key} was claimed by another run just now")
         self.thread.start()
@@ -117,7 +134,7 @@ class Holding:
             if number != self.number or (held is not None and held.owner != self.claim.owner):
                 self.lost = True
                 return
-            self.claim = replace(self.claim, beats=self.claim.beats + 1)
+            self.claim = replace(self.claim, beats=self.claim.beats + 1, doing=self.look())
             self._write()
             self.renewed = time.monotonic()
 
@@ -147,7 +164,7 @@ def newest(store: Store, key: str) -> tuple[int, Claim | None]:
     """The claim that holds, with its number; 0 and None without one. A damaged one is nobody's."""
     number = max(_numbers(store, key), default=0)
     data = store.read(*_place(key, number)) if number else None
-    return number, Claim(**unsealed_json(data)) if data is not None and intact(data) else None
+    return number, Claim.decoded(unsealed_json(data)) if data is not None and intact(data) else None
 
 
 def release(store: Store, keys: Iterable[str], run: str) -> None:

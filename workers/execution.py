@@ -46,9 +46,17 @@ CURVE_SCHEMA = pa.schema(
 class Execution:
     """One stage in progress: the data, the model, the method, the optimizer, and how far they are."""
 
-    def __init__(self, stage: Stage, store: Store, where: Where, require_claim: Callable[[], None]) -> None:
-        """`require_claim` raises when the stage is not this process's any more."""
-        self.stage, self.store, self.where, self.require_claim = stage, store, where, require_claim
+    def __init__(
+        self,
+        stage: Stage,
+        store: Store,
+        where: Where,
+        require_claim: Callable[[], None],
+        reached: Callable[[Progress], None],
+    ) -> None:
+        """`require_claim` raises when the stage is not this process's any more; `reached` hears of every epoch."""
+        self.stage, self.store, self.where = stage, store, where
+        self.require_claim, self.reached = require_claim, reached
         self.train = stage.root.train
         self.device = where.torch_device
         keep_freed_memory()
@@ -71,6 +79,7 @@ class Execution:
         if not self._continue():
             self._begin()
         self.seconds_before = self.progress.elapsed_seconds
+        self.reached(self.progress)
 
     def epochs(self) -> Iterator[Progress]:
         """Train epoch by epoch, then publish; yields after every epoch but the last, and after publishing."""
@@ -78,6 +87,7 @@ class Execution:
         with ThreadPoolExecutor(1, "checkpoint") as self.writer:
             while self.progress.epoch < self.stage.epochs:
                 self._epoch(lr)
+                self.reached(self.progress)
                 self.require_claim()
                 if self.progress.epoch < self.stage.epochs:
                     self._checkpoint()

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+from workers.activity import Activities
 from workers.causes import Cause, cause_of
 from workers.checkpoint import Progress
 from workers.claims import Claim, Claimed, Holding
@@ -44,15 +45,16 @@ def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
     """
     if store.done([stage.key]):
         return
-    attempt = store.new_attempt(stage.key)
+    attempt, activities = store.new_attempt(stage.key), Activities(where)
+    mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:
         try:
-            with Holding(store, stage.key, Claim.mine(attempt.name, where.run), where.gone) as claim:
+            with Holding(store, stage.key, mine, where.gone, activities.look) as claim:
                 if store.done([stage.key]):  # by whoever had the claim before
                     return
                 _set_aside(stage.key, store)
                 store.begin(stage, attempt)
-                yield from Execution(stage, store, where, claim.require).epochs()
+                yield from Execution(stage, store, where, claim.require, activities.reached).epochs()
         except Claimed:
             raise
         except Exception as error:

@@ -22,6 +22,7 @@ import pytest
 
 from orchestrator import load_results, snapshot
 from tests.orchestrator.conftest import COMMAND, SWEEP, Cli, descendants
+from tests.orchestrator.hook import SECRET, Hook
 from tests.orchestrator.test_driver import VARYING
 from workers.errors import UserError
 from workers.store import Store
@@ -171,6 +172,16 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 
 
 def test_a_sweep_is_submitted_looked_at_and_cancelled(laptop: JobsCli):
+    """Its web hook, which is a secret, hears of the end, and is printed nowhere."""
+    with Hook() as hook:
+        laptop.environment["PRUNESWEEP_NOTIFY"] = hook.url
+        said = submitted_and_cancelled(laptop)
+    assert SECRET not in said + laptop("jobs") + laptop("jobs", "--json")
+    assert [each["outcome"] for each in hook.heard] == ["interrupted"]
+
+
+def submitted_and_cancelled(laptop: JobsCli) -> str:
+    """All that is printed meanwhile."""
     printed = laptop.submit("sweeps/small.yaml")
     assert f"{laptop.folder}: 2 files, " in printed
     assert "prunesweep-small-1 is submitted" in printed
@@ -193,6 +204,7 @@ def test_a_sweep_is_submitted_looked_at_and_cancelled(laptop: JobsCli):
     assert "Traceback" not in log
     assert 2 <= laptop.results() < STAGES * SEEDS
     assert not list((laptop.folder / "results/stages").glob("*/claim.*"))
+    return printed + refused + out + log
 
 
 @pytest.mark.slow

@@ -1,0 +1,85 @@
+"""Finished trials as other programs see them: a run with settings, a curve of numbers, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.columns import CURVES, IDENTITY, MEASUREMENTS
+from orchestrator.results import load_curves, load_results, plain
+
+NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
+
+Point = tuple[int, dict[str, float]]
+"""The epoch, and what is known of it by the columns of `curves.parquet`."""
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A row of `trials.parquet` with its rows of `curves.parquet`, in their order; what is null is left out.
+
+    `settings` is what was asked for, `results` what can be compared, `notes` all else, as text.
+    """
+
+    key: str
+    name: str
+    settings: Mapping[str, str | int | float | bool]
+    results: Mapping[str, float]
+    notes: Mapping[str, str]
+    curve: Sequence[Point]
+    finished_at: datetime
+
+    @property
+    def digest(self) -> str:
+        """Another one when anything here is."""
+        return hashlib.sha256(json.dumps(asdict(self), default=str).encode()).hexdigest()[:20]
+
+
+def finished(folders: Sequence[str]) -> list[FinishedTrial]:
+    """The finished trials of sweeps, in the order of their tables; raises `UserError` where there are no results."""
+    trials, curves = load_results(*folders), load_curves(*folders)
+    rows = dict(iter(curves.groupby("trial", sort=False)))
+    return [_trial(row, list(_points(rows[row["trial"]]))) for row in trials.to_dict("records")]
+
+
+def _trial(row: Mapping[Any, Any], curve: list[Point]) -> FinishedTrial:
+    known = {name: value for name, value in row.items() if not _missing(value)}
+    asked = [name for name in known if name not in MEASUREMENTS and name not in IDENTITY]
+    measured = {name: known[name] for name in MEASUREMENTS if name in known}
+    results = {name: float(value) for name, value in measured.items() if isinstance(value, int | float)}
+    others = {"sweep": row["sweep"], **{name: value for name, value in measured.items() if name not in results}}
+    return FinishedTrial(
+        key=row["trial"],
+        name=_name(row),
+        settings={name: plain(known[name]) for name in ("seed", *asked)},
+        results=results,
+        notes={name: _text(value) for name, value in others.items()},
+        curve=curve,
+        finished_at=row["finished_at"].to_pydatetime(),
+    )
+
+
+def _points(rows: pd.DataFrame) -> Iterator[Point]:
+    measured = [name for name in CURVES.names if name not in ("trial", "stage", "epoch")]
+    for row in rows.to_dict("records"):
+        yield int(row["epoch"]), {name: float(row[name]) for name in measured if not _missing(row[name])}
+
+
+def _name(row: Mapping[Any, Any]) -> str:
+    """Words a person looks for, and the key: no two trials have the same, and one always has the same."""
+    words = [str(plain(row[name])) for name in NAMED_AFTER if not _missing(row[name])]
+    return "-".join([*(word.replace("/", "_").replace(":", "_") for word in words), f"seed{row['seed']}", row["trial"]])
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if hasattr(value, "__iter__") and not isinstance(value, str) else str(value)

@@ -1,0 +1,181 @@
+"""What a process does with its stage, as its claim tells: how far and how fast, on which device, how busy that is.
+
+Only what is known is said; the rest is None. Looking costs a few system calls at each heartbeat, in its thread, and
+nothing in training. No torch at import: `status` reads this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from workers.host import Where, describe_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from workers.checkpoint import Progress
+
+REMEMBERED = 16
+"""The rate is over so many heartbeats that saw the stage further than the one before: half a minute, or 15 epochs."""
+
+SHORTEST = 0.1
+"""Seconds between two looks; of a shorter time the use of a processor says nothing."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """At one heartbeat. Memory is in bytes.
+
+    `device` is torch's name, which two processes may give to different GPUs; `device_id` is the GPU's own. Epochs and
+    images per second count all that an epoch takes, evaluation included. `cpu_percent` is of this process, 100 for a
+    core, since the heartbeat before; `gpu_percent` is the share of time in which any process used the GPU.
+    `gpu_used` is of all processes, `gpu_peak` the most that this one's tensors had.
+    """
+
+    host: str
+    device: str
+    device_name: str | None = None
+    device_id: str | None = None
+    epoch: int | None = None
+    epochs_per_second: float | None = None
+    images_per_second: float | None = None
+    cpu_percent: float | None = None
+    resident: int | None = None
+    host_memory: int | None = None
+    gpu_percent: float | None = None
+    gpu_used: int | None = None
+    gpu_memory: int | None = None
+    gpu_peak: int | None = None
+
+    @classmethod
+    def decoded(cls, said: object) -> Self | None:
+        """What a claim holds, without what only later versions know; None where it holds nothing of use."""
+        if not isinstance(said, Mapping):
+            return None
+        known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
+        return cls(**known) if {"host", "device"} <= known.keys() else None
+
+
+class _Point(NamedTuple):
+    epoch: int
+    images: int
+    time: float
+
+
+class Activities:
+    """Looks at this process. `reached` is called by the stage itself, `look` by the heartbeat's thread."""
+
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        self.seen: deque[_Point] = deque(maxlen=REMEMBERED)
+        self.latest: _Point | None = None
+        self.busy = time.process_time(), time.monotonic()
+
+    def reached(self, progress: Progress) -> None:
+        """The stage is so far, and its device in use."""
+        self.latest = _Point(progress.epoch, progress.images, time.monotonic())
+        if not self.seen:
+            self.seen.append(self.latest)
+
+    def look(self) -> Activity:
+        """The state of things now."""
+        host = socket.gethostname()
+        found: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory()}
+        if self.latest is None:  # it loads data, and the device may not be ready
+            return Activity(host, self.where.device, **found)
+        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **found)
+
+    def _pace(self, latest: _Point) -> dict[str, Any]:
+        if latest.epoch > self.seen[-1].epoch:
+            self.seen.append(latest)
+        return {"epoch": latest.epoch, **_rates(self.seen[0], self.seen[-1], time.monotonic())}
+
+    def _cpu_percent(self) -> float | None:
+        (used, then), self.busy = self.busy, (time.process_time(), time.monotonic())
+        passed = self.busy[1] - then
+        return round(100 * (self.busy[0] - used) / passed, 1) if passed > SHORTEST else None
+
+    @cached_property
+    def _torch_device(self) -> torch.device:
+        return self.where.torch_device
+
+    @cached_property
+    def _device(self) -> dict[str, Any]:
+        """With its index, which `cuda` alone does not say."""
+        said: dict[str, Any] = {"device": str(self._torch_device), "device_name": None, "device_id": None}
+        with suppress(RuntimeError, OSError):
+            said["device_name"] = describe_device(self._torch_device)
+            if self._torch_device.type == "cuda":
+                said |= _gpu_identity(self._torch_device)
+        return said
+
+    def _gpu(self) -> dict[str, Any]:
+        if self._torch_device.type != "cuda":
+            return {}
+        import torch
+
+        found: dict[str, Any] = {"gpu_percent": _gpu_percent(self._device["device_id"])}
+        with suppress(RuntimeError):  # after an error of the device nothing is known of it
+            free, total = torch.cuda.mem_get_info(self._torch_device)
+            peak = torch.cuda.max_memory_allocated(self._torch_device)
+            found |= {"gpu_used": total - free, "gpu_memory": total, "gpu_peak": peak}
+        return found
+
+
+def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:
+    """None before there has been an epoch; an epoch that takes longer than those before slows them down."""
+    epochs, seconds = last.epoch - first.epoch, last.time - first.time
+    if epochs <= 0 or seconds <= 0:
+        return {}
+    seconds += max(0.0, now - last.time - seconds / epochs)
+    return {"epochs_per_second": epochs / seconds, "images_per_second": (last.images - first.images) / seconds}
+
+
+def _memory() -> dict[str, int | None]:
+    """Of this process, and of the whole machine, where the system tells (Linux)."""
+    found: dict[str, int | None] = {"resident": None, "host_memory": None}
+    with suppress(OSError, ValueError, IndexError):
+        page = os.sysconf("SC_PAGE_SIZE")
+        found["host_memory"] = os.sysconf("SC_PHYS_PAGES") * page
+        found["resident"] = int(Path("/proc/self/statm").read_text().split()[1]) * page
+    return found
+
+
+def _gpu_identity(device: torch.device) -> dict[str, str]:
+    import torch
+
+    index = torch.cuda.current_device() if device.index is None else device.index
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return {"device": f"cuda:{index}", **({"device_id": f"GPU-{uuid}"} if uuid else {})}
+
+
+class _Utilisation(ctypes.Structure):
+    _fields_ = [("gpu", ctypes.c_uint), ("memory", ctypes.c_uint)]
+
+
+def _gpu_percent(identity: str | None) -> float | None:
+    """By the driver's own library (NVML), which is wherever a GPU works; None where it does not tell, as with MIG."""
+    if identity is None:
+        return None
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        handle, found = ctypes.c_void_p(), _Utilisation()
+        if library.nvmlInit_v2():
+            return None
+        try:
+            missing = library.nvmlDeviceGetHandleByUUID(identity.encode(), ctypes.byref(handle))
+            if not missing and not library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(found)):
+                return float(found.gpu)
+        finally:
+            library.nvmlShutdown()
+    return None
