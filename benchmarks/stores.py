@@ -2,9 +2,9 @@
 
     python -m benchmarks.stores [--seconds 10] [--rounds 5] [--model resnet8] [--store s3://bucket/prefix]
 
-Without `--store` the endpoint is moto's server, in a thread of this process, where training waits for it; its answers have
-no way to go, though, so that a real bucket has its own figure. A stage is a dense training on digits with a
-checkpoint at every epoch end, as far as those cost at most 5 % of the time, which is for large networks less often.
+Without `--store` the endpoint is moto's server, in a thread of this process, for which training waits; but its answers
+come from no distance, so that a real bucket has its own figure. A stage is a dense training on digits with a checkpoint
+at every epoch end, as far as those cost at most 5 % of the time.
 Reported are the seconds from a worker's look at the store until the stage's result is there, and their ratio round by
 round.
 """

@@ -28,7 +28,8 @@ class Learned:
         given, needed = self.plan.shares[key], self.needed.get(_alike(self.plan.stages[key]))
         if needed is None:
             return given
-        return given | replace(needed, cpus=min(needed.cpus, node.cpus), gpus=min(needed.gpus, node.gpus))
+        cpus, gpus = (most / given.replicas for most in (node.cpus, node.gpus))
+        return given | replace(given, cpus=min(needed.cpus, cpus), gpus=min(needed.gpus, gpus))
 
     def need(self, key: str, share: Resources) -> None:
         """Stages like this one need so much from now on, and in the next run."""

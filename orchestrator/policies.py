@@ -54,4 +54,5 @@ def larger(share: Resources, cause: str, node: Resources) -> Resources | None:
     if cause == Cause.GPU_MEMORY:
         most = min(1.0, node.gpus)
         return replace(share, gpus=min(2 * share.gpus, most)) if 0 < share.gpus < most else None
-    return replace(share, cpus=min(2 * share.cpus, node.cpus)) if share.cpus < node.cpus else None
+    cores = node.cpus / share.replicas
+    return replace(share, cpus=min(2 * share.cpus, cores)) if share.cpus < cores else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from math import floor
+from math import ceil, floor
 from typing import Any, Self
 
 from workers.errors import UserError
@@ -17,20 +17,23 @@ SELECTORS = ("dataset", "model", "method")
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial may occupy: CPU cores and GPUs, a fraction to share one.
+    """What a trial may occupy: CPU cores and GPUs, a fraction to share one; with replicas, each of them.
 
-    On a CPU the cores are the threads, which sum in another order: they move the last bits.
+    On a CPU the cores are the threads, which sum in another order: they move the last bits, as replicas do.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
+    replicas: int = 1
 
     def __or__(self, other: Resources) -> Resources:
-        """Enough for either."""
-        return Resources(**{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+        """Enough for either; replicas share no GPU."""
+        most = Resources(**{f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)})
+        return most if most.replicas == 1 else replace(most, gpus=ceil(most.gpus))
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}: {amount:g}" for name, amount in asdict(self).items())
+        many = f", replicas: {self.replicas}" if self.replicas > 1 else ""
+        return f"cpus: {self.cpus:g}, gpus: {self.gpus:g}{many}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Rule:
     """What trials get that have one of the values wanted of each selector; `given` goes before what came before."""
 
     wanted: Mapping[str, tuple[Any, ...]]
-    given: Mapping[str, float]
+    given: Mapping[str, Any]
 
     @classmethod
     def of(cls, rule: Mapping[str, Any]) -> Self:
@@ -86,22 +89,24 @@ def is_called(choice: Choice, wanted: Any) -> bool:
 
 
 def request(share: Resources, loaders: int) -> dict[str, float]:
-    """What Ray is asked for: each process that decodes images occupies a core, beside those of the training."""
+    """What Ray is asked for a replica: each process that decodes images occupies a core, beside those of training."""
     return {"CPU": share.cpus + loaders, "GPU": share.gpus}
 
 
 def fitting(share: Resources, loaders: int, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials fit on these nodes at once; raises `UserError` when none can hold one."""
+    """How many trials fit on these nodes at once, replicas on any of them; raises `UserError` when not one does."""
     wanted = {name: amount for name, amount in request(share, loaders).items() if amount}
     fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
-    if not any(fits):
+    if sum(fits) < share.replicas:
         there = "; ".join(sorted({_described(node) for node in nodes}))
+        which = f"there is room for {sum(fits)} replicas of a trial"
+        which = which if share.replicas > 1 else "no node can hold a trial"
         more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
         raise UserError(
-            f"resources: no node can hold a trial with {share}{more}; the cluster has {there}. Lower `resources` in "
+            f"resources: {which} with {share}{more}; the cluster has {there}. Lower `resources` in "
             f"the sweep file{remedy}; where nodes come on demand, run with --autoscaling"
         )
-    return sum(fits)
+    return sum(fits) // share.replicas
 
 
 def _described(node: Mapping[str, float]) -> str:

@@ -16,10 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, LocalFileSystem
+from pyarrow.fs import LocalFileSystem
 
 from orchestrator.columns import MEASUREMENTS, SCHEMA_VERSION, VERSION_KEY, better
 from workers.errors import UserError, unknown
+from workers.files import remote
 
 SUBJECT = ("dataset", "model")
 AXES = ("target_sparsity", "total_epochs")
@@ -218,7 +219,13 @@ def _load(name: str, places: Sequence[str | Path]) -> pd.DataFrame:
 
 
 def _file(place: str | Path, name: str) -> str:
-    text = str(place).rstrip("/") if "://" in str(place) else str(Path(place).expanduser())
+    if "://" in str(place):
+        text, mark, options = str(place).partition("?")
+        return _beside(text.rstrip("/"), name) + mark + options
+    return _beside(str(Path(place).expanduser()), name)
+
+
+def _beside(text: str, name: str) -> str:
     folder, _, last = text.rpartition("/")
     if last in _TABLES:
         return f"{folder or '.'}/{name}"
@@ -227,8 +234,8 @@ def _file(place: str | Path, name: str) -> str:
 
 def _read(path: str) -> pa.Table:
     try:
-        filesystem, inner = FileSystem.from_uri(path) if "://" in path else (LocalFileSystem(), path)
-        table = pq.read_table(inner, filesystem=filesystem, partitioning=None, page_checksum_verification=True)
+        place, inner = remote(path) if "://" in path else (LocalFileSystem(), path)
+        table = pq.read_table(inner, filesystem=place, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowException, ValueError, OSError) as error:

@@ -112,7 +112,7 @@ def _forecast(plan: Plan, forecast: Estimate | None) -> str:
 
 def _at_once(resources: Resources) -> int:
     """How many stages this machine runs side by side; 0 where a GPU is asked for, which only the cluster can count."""
-    return 0 if resources.gpus else int((os.cpu_count() or 1) / resources.cpus)
+    return 0 if resources.gpus else int((os.cpu_count() or 1) / (resources.cpus * resources.replicas))
 
 
 # --- results

@@ -30,10 +30,12 @@ from ray.tune.search import Searcher
 from orchestrator.events import Listener, Started, Tick
 from orchestrator.plan import Plan
 from orchestrator.queue import Ended, StageQueue
+from orchestrator.replicas import Team, decode_task
 from orchestrator.resources import Resources, request
 from workers.causes import Cause
+from workers.errors import ReplicaLost
 from workers.host import Where
-from workers.spec import Stage, decode_stage, encode
+from workers.spec import Stage, encode
 from workers.store import Store
 
 REPORT_SECONDS = 1.0
@@ -159,6 +161,8 @@ def why_it_died(error: object) -> tuple[Cause, str]:
         return Cause.HOST_MEMORY, "Ray ended it because the machine ran out of memory"
     if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in words:
         return Cause.NODE_LOST, "the machine that ran it was lost"
+    if ReplicaLost.__name__ in words:
+        return Cause.KILLED, "the process of one of its replicas was killed, or crashed"
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return Cause.KILLED, "its process was killed, or crashed"
     return Cause.INTERNAL, words
@@ -172,20 +176,26 @@ class StageTrainable(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """The first stage of this process."""
+        self.team = Team(config["share"]["replicas"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next stage of this process."""
-        from workers.run import run_stage
-
-        given = json.loads(new_config["task"])
         self.epoch = 0
-        self.store, self.patience = Store(given["store"], exists=True), time.monotonic() + MOUNT_SECONDS
-        self.stage = run_stage(decode_stage(given["stage"]), self.store, Where(**given["where"]))
+        _, self.store, _ = decode_task(new_config["task"])
+        self.patience = time.monotonic() + MOUNT_SECONDS
+        self.stage = self.team.run(new_config["task"])
         return True
 
+    def cleanup(self) -> None:
+        """This process ends."""
+        self.team.dismiss()
+
     def step(self) -> dict[str, Any]:
-        """Run on for about a second, or to the end."""
+        """Run on for about a second, or to the end; raises where one of the stage's other processes is lost.
+
+        Tune then ends this process, and looks for room for all of them anew.
+        """
         from workers.claims import Claimed
         from workers.run import StageFailed
 
@@ -200,6 +210,8 @@ class StageTrainable(Trainable):
                 if time.monotonic() > deadline:
                     return {"epoch": self.epoch, "done": False}
         except StageFailed as failure:
+            if failure.cause is Cause.KILLED:
+                raise ReplicaLost(failure.message) from failure
             logging.getLogger("prunesweep").exception("stage failed")
             return {**self._end(), "cause": str(failure.cause), "message": failure.message}
         except Claimed as claimed:
@@ -259,7 +271,8 @@ def _at_home(where: Where, resources: Resources) -> Where:
 
 
 def _resources(config: Mapping[str, Any], loaders: int) -> tune.PlacementGroupFactory:
-    return tune.PlacementGroupFactory([request(Resources(**config["share"]), loaders)])
+    share = Resources(**config["share"])
+    return tune.PlacementGroupFactory([request(share, loaders)] * share.replicas)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def test_workers_need_only_the_packages_that_they_promise():
         "PIL",
         "numpy",
         "pyarrow",
+        "fsspec",
         "safetensors",
         "sklearn",
         "timm",

@@ -7,7 +7,7 @@ import traceback
 from enum import StrEnum
 from pathlib import Path
 
-from workers.errors import Diverged, UserError
+from workers.errors import Diverged, ReplicaLost, UserError
 from workers.files import Unavailable, is_full
 from workers.registry import foreign_packages
 from workers.store import Damaged
@@ -40,6 +40,8 @@ def cause_of(error: Exception) -> Cause:
         return memory
     if isinstance(error, UserError):
         return Cause.BAD_REQUEST
+    if isinstance(error, ReplicaLost):
+        return Cause.KILLED
     if isinstance(error, Damaged):
         return Cause.PARENT_DAMAGED
     if is_full(error):

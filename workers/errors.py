@@ -22,6 +22,10 @@ class Diverged(RuntimeError):
     """The training loss is no longer finite."""
 
 
+class ReplicaLost(RuntimeError):
+    """A process that trained the same network has ended without a word."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean "digits"?` when one of the allowed names is close, else nothing."""
     spelled = {str(a).lower(): str(a) for a in allowed}

@@ -19,10 +19,12 @@ from torch import nn
 from workers import checkpoint, data, measure, methods, models, precision, schedules, selection, training
 from workers.checkpoint import Progress
 from workers.data.base import Dataset, SplitName
+from workers.data.portions import batch_sizes
 from workers.errors import Diverged
 from workers.flat import Flat
 from workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from workers.methods.base import Method
+from workers.replicas import ALONE, Replicas
 from workers.seeding import derive
 from workers.spec import PruneStage, Stage, TrainStage, label
 from workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
@@ -53,9 +55,10 @@ class Execution:
         where: Where,
         require_claim: Callable[[], None],
         reached: Callable[[Progress], None],
+        replicas: Replicas = ALONE,
     ) -> None:
         """`require_claim` raises when the stage is not this process's any more; `reached` hears of every epoch."""
-        self.stage, self.store, self.where = stage, store, where
+        self.stage, self.store, self.where, self.replicas = stage, store, where, replicas
         self.require_claim, self.reached = require_claim, reached
         self.train = stage.root.train
         self.device = where.torch_device
@@ -65,10 +68,11 @@ class Execution:
         precision.set_backends(self.train.precision)
         self.peak_memory = measure.PeakMemory(self.device)
         self.dtype = precision.storage(self.train.precision)
-        self.dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device, where.loaders)
+        dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device, where.loaders)
+        self.dataset = dataset.portioned(replicas.portion)
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.model = self._new_model()
-        self.network = Network(self.model, self.train, self.device)
+        self.network = Network(self.model, self.train, self.device, replicas)
         self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
         self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
@@ -88,6 +92,7 @@ class Execution:
             while self.progress.epoch < self.stage.epochs:
                 self._epoch(lr)
                 self.reached(self.progress)
+                self.replicas.require_equal(self.model.state_dict().values())
                 self.require_claim()
                 if self.progress.epoch < self.stage.epochs:
                     self._checkpoint()
@@ -109,7 +114,8 @@ class Execution:
 
     def _continue(self) -> bool:
         """From the newest checkpoint that is whole; false when there is none."""
-        found = [(name, self.store.read("stages", self.stage.key, name)) for name in CHECKPOINTS]
+        key = self.stage.key
+        found = self.replicas.agreed(lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS])
         for name, saved in found:
             if saved is not None and self._unpacked(name, saved):
                 log.info("continued from the checkpoint of epoch %d", self.progress.epoch)
@@ -122,8 +128,9 @@ class Execution:
         try:
             self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.method, self.optimizer)
         except checkpoint.Refused as error:
-            aside = self.store.set_file_aside("stages", self.stage.key, name)
-            log.warning("%s is not used: %s; it is set aside as %s", name, error, aside)
+            if self.replicas.leads:
+                aside = self.store.set_file_aside("stages", self.stage.key, name)
+                log.warning("%s is not used: %s; it is set aside as %s", name, error, aside)
             return False
         return True
 
@@ -134,7 +141,7 @@ class Execution:
 
     def _prune(self, stage: PruneStage) -> dict[str, float | None]:
         """Load the parent's network, prune it, and measure what is left before retraining."""
-        parent = self.store.result(stage.parent.key)
+        parent = self.replicas.agreed(lambda: self.store.result(stage.parent.key))
         if parent is None:
             raise Damaged(stage.parent.key, f"{stage.parent.key} ({label(stage.parent)}) has no result that is whole")
         self._load_parent(stage.parent)
@@ -150,12 +157,15 @@ class Execution:
 
     def _load_parent(self, parent: Stage) -> None:
         """The network, and between two phases the momentum: one optimizer serves all phases."""
-        network = self.store.read_published(parent.key, NETWORK)
+        network = self._read(parent, NETWORK)
         self.model.load_state_dict(checkpoint.unpack_tensors(network))
         if isinstance(parent, PruneStage):
-            buffers = self.store.read_published(parent.key, MOMENTUM)
+            buffers = self._read(parent, MOMENTUM)
             parameters = dict(self.model.named_parameters())
             checkpoint.load_momentum(parameters, self.optimizer, checkpoint.unpack_tensors(buffers))
+
+    def _read(self, parent: Stage, name: str) -> bytes:
+        return self.replicas.agreed(lambda: self.store.read_published(parent.key, name))
 
     def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> Flat:
         if stage.criterion == "magnitude":
@@ -192,10 +202,11 @@ class Execution:
     def _train_epoch(self, lr: schedules.Schedule, first: int) -> Score:
         """Seeded by the epoch for layers that draw (dropout); the clock stops only when the device has finished."""
         seed, epoch = self.stage.root.seed, self.stage.start_epoch + self.progress.epoch
-        torch.manual_seed(derive(seed, "epoch", epoch))
+        torch.manual_seed(derive(seed, "epoch", epoch, *((self.replicas.rank,) if self.replicas.rank else ())))
         start = self._clock()
         batches = self._train_batches(seed, epoch)
-        score = training.train_epoch(self.network, self.method, self.optimizer, batches, lr, first)
+        sizes = None if self.replicas.count == 1 else batch_sizes(self.dataset.count("train"), self.train.batch_size)
+        score = training.train_epoch(self.network, self.method, self.optimizer, batches, lr, first, sizes)
         self.progress.train_seconds += self._clock() - start
         return score
 
@@ -210,6 +221,8 @@ class Execution:
 
     def _checkpoint(self) -> None:
         """Training goes on while a checkpoint is on its way to a remote store; the next one waits for its end."""
+        if not self.replicas.leads:
+            return
         begun = time.perf_counter()
         if not self.written.done() or self.checkpoint_cost >= self.where.checkpoint_share * (
             begun - self.last_checkpoint
@@ -269,17 +282,20 @@ class Execution:
     # --- the end
 
     def _publish(self) -> None:
+        scores = self._scores()
+        if not self.replicas.leads:
+            return
         files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: _parquet(self.progress.curve)}
         if isinstance(self.stage, PruneStage):
             momentum = checkpoint.momentum(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
-        result = self._result(files)
+        result = self._result(files, scores)
         self.require_claim()
         self.store.publish(self.stage, files, result)
 
-    def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:
+    def _result(self, files: Mapping[str, bytes], scores: Mapping[str, float | None]) -> dict[str, Any]:
         layers = measure.layer_costs(self.model, self.dataset.shape)
-        metrics = {**self._scores(), **measure.summary(self.model, layers), **self.progress.pruned}
+        metrics = {**scores, **measure.summary(self.model, layers), **self.progress.pruned}
         return {
             "label": label(self.stage),
             "metrics": metrics,
@@ -290,7 +306,7 @@ class Execution:
             "train_seconds": self.progress.train_seconds,
             "elapsed_seconds": self.seconds_before + time.perf_counter() - self.started,
             "peak_memory_bytes": self.peak_memory.read(),
-            "device": describe_device(self.device),
+            "device": describe_device(self.device, self.replicas.count),
             "torch_version": torch.__version__,
             "attempts": len(self.store.attempts(self.stage.key)),
             "finished_at": now(),

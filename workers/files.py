@@ -39,7 +39,7 @@ class File:
 
 
 class Files:
-    """Bytes by path, at a local path or a URL that pyarrow's filesystems know (`s3://bucket/prefix`)."""
+    """Bytes by path, at a local path or a URL that pyarrow (`s3://bucket/prefix`, `gs://...`) or fsspec knows."""
 
     def __init__(self, location: str | Path, *, exists: bool = False) -> None:
         """With `exists` the place is known to be a store: when it is gone, no new one is made there."""
@@ -123,8 +123,10 @@ class Files:
 
     def names(self, *parts: str) -> list[str]:
         """Names in a folder, sorted; none when it does not exist."""
-        selector = fs.FileSelector(self.path(*parts), allow_not_found=True)
-        names = [info.base_name for info in self._fs.get_file_info(selector)]
+        folder = self.path(*parts)
+        deep = self._fs.type_name == "gcs"  # where pyarrow does not list folders
+        infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=deep))
+        names = {info.path.removeprefix(f"{folder}/").partition("/")[0] for info in infos}
         return sorted(name for name in names if not name.endswith(TEMPORARY))
 
     def files(self) -> list[File]:
@@ -200,11 +202,29 @@ def _check_place(folder: Path) -> None:
 
 
 def _open(location: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in location:
-        _check_place(Path(location))
-        return fs.LocalFileSystem(), location
+    if "://" in location:
+        return remote(location)
+    _check_place(Path(location))
+    return fs.LocalFileSystem(), location
+
+
+def remote(url: str) -> tuple[fs.FileSystem, str]:
+    """The filesystem of a URL, and the path in it; raises `UserError`."""
     try:
-        filesystem, root = fs.FileSystem.from_uri(location)
-    except (ValueError, OSError) as error:
-        raise UserError(f'cannot open the store "{location}": {error}') from error
-    return filesystem, root.rstrip("/")
+        found, root = fs.FileSystem.from_uri(url)
+    except ValueError:
+        found, root = _foreign(url)
+    except OSError as error:
+        raise UserError(f'cannot open "{url}": {error}') from error
+    return found, root.rstrip("/")
+
+
+def _foreign(url: str) -> tuple[fs.FileSystem, str]:
+    """A filesystem that pyarrow does not know, by fsspec, which may want a package of its own for it."""
+    from fsspec.core import url_to_fs  # takes a fifth of a second
+
+    try:
+        found, root = url_to_fs(url)
+    except (ValueError, ImportError, OSError) as error:
+        raise UserError(f'cannot open "{url}": {error}') from error
+    return fs.PyFileSystem(fs.FSSpecHandler(found)), root

@@ -66,13 +66,14 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, 2**30)
 
 
-def describe_device(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
+def describe_device(device: torch.device, replicas: int = 1) -> str:
+    """The GPU's or the processor's name; with replicas, as many times."""
+    many = f"{replicas} x " if replicas > 1 else ""
     if device.type == "cuda":
         import torch
 
-        return torch.cuda.get_device_name(device)
-    return processor()
+        return many + torch.cuda.get_device_name(device)
+    return many + processor()
 
 
 def processor() -> str:

@@ -1,16 +1,21 @@
-"""Run one stage to its result: `run_stage` for the orchestrator, `python -m workers.run spec.json` without it."""
+"""Run one stage to its result: `run_stage` for the orchestrator, `python -m workers.run spec.json` without it.
+
+A stage with replicas is one that as many processes run at the same time, all of them with `run_stage`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
+import os
 import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,8 +23,10 @@ from workers.activity import Activities
 from workers.causes import Cause, cause_of
 from workers.checkpoint import Progress
 from workers.claims import Claim, Claimed, Holding
+from workers.errors import ReplicaLost
 from workers.execution import Execution
 from workers.host import Where
+from workers.replicas import ALONE, Replicas, launched, lost_another
 from workers.spec import Stage, decode_stage, label, path
 from workers.store import Attempt, Damaged, Store
 
@@ -36,14 +43,34 @@ class StageFailed(RuntimeError):
         self.cause, self.message = cause, message
 
 
-def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
+@dataclass(frozen=True)
+class Failure:
+    """Why a stage could not be finished, as it is noted."""
+
+    cause: Cause
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """As this process has met it."""
+        trace = "".join(traceback.format_exception(error))
+        return cls(cause_of(error), f"{type(error).__name__}: {error}", trace)
+
+
+def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALONE) -> Iterator[Progress]:
     """Bring a stage to its result in the store; yields its progress after every epoch.
 
     A stage that is done yields nothing, one with a checkpoint continues from it. Its parent must be done. Raises
     `Claimed` when another process computes it. On failure the reason and the last log lines are left in the store and
-    `StageFailed` is raised.
+    `StageFailed` is raised. Of several replicas one leads and does all this; the others do as they are told.
     """
+    if not replicas.leads:
+        if replicas.agreed(bool):
+            yield from _follow(stage, store, where, replicas)
+        return
     if store.done([stage.key]):
+        replicas.agreed(lambda: False)
         return
     attempt, activities = store.new_attempt(stage.key), Activities(where)
     mine = Claim.mine(attempt.name, where.run)
@@ -51,19 +78,50 @@ def run_stage(stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
         try:
             with Holding(store, stage.key, mine, where.gone, activities.look) as claim:
                 if store.done([stage.key]):  # by whoever had the claim before
+                    replicas.agreed(lambda: False)
                     return
                 _set_aside(stage.key, store)
                 store.begin(stage, attempt)
-                yield from Execution(stage, store, where, claim.require, activities.reached).epochs()
+                replicas.agreed(lambda: True)
+                yield from Execution(stage, store, where, claim.require, activities.reached, replicas).epochs()
         except Claimed:
             raise
         except Exception as error:
             if isinstance(error, Damaged):
                 _set_aside(error.key, store)
-            cause, message = cause_of(error), f"{type(error).__name__}: {error}"
-            trace = "".join(traceback.format_exception(error))
-            _note(replace(attempt, cause=cause, message=message, traceback=trace, log=tuple(lines)), stage.key, store)
-            raise StageFailed(cause, message) from error
+            failure = _explained(error, replicas)
+            _note(replace(attempt, **asdict(failure), log=tuple(lines)), stage.key, store)
+            replicas.heard()
+            raise StageFailed(failure.cause, failure.message) from error
+
+
+def _explained(error: Exception, replicas: Replicas) -> Failure:
+    """Where another replica is gone, why: it has left its reason, or could not."""
+    if replicas.count == 1 or not lost_another(error):
+        return Failure.of(error)
+    reason = replicas.reason()
+    if reason is not None:
+        return Failure(Cause(reason["cause"]), reason["message"], reason["traceback"])
+    lost = ReplicaLost(f"one of {replicas.count} replicas was killed, or crashed")
+    lost.__cause__ = error
+    return Failure.of(lost)
+
+
+def _follow(stage: Stage, store: Store, where: Where, replicas: Replicas) -> Iterator[Progress]:
+    """A replica's part that does not lead; its own reason to fail is left for the one that does."""
+    try:
+        yield from Execution(stage, store, where, _nothing, _nothing, replicas).epochs()
+    except Exception as error:
+        failure = Failure.of(error)
+        traceback.clear_frames(error.__traceback__)  # they hold the connections, by whose end the others notice
+        gc.collect()
+        if not lost_another(error):
+            replicas.explain(asdict(failure))
+        raise StageFailed(failure.cause, failure.message) from error
+
+
+def _nothing(*_: object) -> None:
+    """Claims, and what the stage does, are the leading replica's."""
 
 
 def _set_aside(key: str, store: Store) -> None:
@@ -95,7 +153,10 @@ def _last_lines() -> Iterator[deque[str]]:
 
 
 def main() -> int:
-    """`python -m workers.run spec.json`: run a stage, and first those that it needs, in this process."""
+    """`python -m workers.run spec.json`: run a stage, and first those that it needs, in this process.
+
+    Started by torchrun, in all of its processes together.
+    """
     parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
     parser.add_argument("spec", type=Path, help="a stage's spec.json, as the store keeps it in stages/<key>/")
     parser.add_argument("--store", default="results", help="where results are kept (default: results)")
@@ -106,23 +167,37 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
-    where = Where(options.data_dir, options.device, options.threads, options.loaders, run=uuid4().hex[:12])
+    device = _device(options.device)
+    where = Where(options.data_dir, device, options.threads, options.loaders, run=uuid4().hex[:12])
     try:
-        store.require_writable()
         stage = decode_stage(json.loads(options.spec.read_text()))
-        for each in path(stage):
-            print(f"{each.key}  {label(each)}")
-            list(run_stage(each, store, where))
+        with launched(where.torch_device) as replicas:
+            if replicas.leads:
+                store.require_writable()
+            else:
+                log.setLevel(logging.ERROR)
+            for each in path(stage):
+                if replicas.leads:
+                    print(f"{each.key}  {label(each)}")
+                list(run_stage(each, store, where, replicas))
     except (OSError, KeyError, TypeError, ValueError) as error:
         print(f"error: {options.spec}: {error}", file=sys.stderr)
         return 2
     except (StageFailed, Claimed) as error:
         print(f"error: {label(each)}: {error}", file=sys.stderr)
         return 1
-    result = store.result(stage.key)
-    assert result is not None
-    print(json.dumps(result["metrics"], indent=1))
+    if replicas.leads:
+        result = store.result(stage.key)
+        assert result is not None
+        print(json.dumps(result["metrics"], indent=1))
     return 0
+
+
+def _device(asked: str) -> str:
+    """The GPU of this process where torchrun has started one for each."""
+    own = os.environ.get("LOCAL_RANK")
+    on_gpu = own is not None and asked in ("auto", "cuda") and Where(device=asked).torch_device.type == "cuda"
+    return f"cuda:{own}" if on_gpu else asked
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -86,7 +87,7 @@ class Attempt:
 
 
 class Store(Files):
-    """The stages of all sweeps, at a local path or a URL that pyarrow's filesystems know (`s3://bucket/prefix`)."""
+    """The stages of all sweeps, at a local path or a URL that pyarrow (`s3://bucket/prefix`) or fsspec knows."""
 
     # --- progress
 
@@ -219,11 +220,12 @@ class Store(Files):
 
     def remove_tree(self, *parts: str) -> None:
         """Delete a file, or a stage with all that it has: its result first, so that what is left is not done."""
-        if self._fs.get_file_info(self.path(*parts)).type != fs.FileType.Directory:
+        if self._fs.get_file_info(self.path(*parts)).type == fs.FileType.File:
             self.remove(*parts)
             return
         self.remove(*parts, RESULT)
-        self._fs.delete_dir(self.path(*parts))
+        with suppress(FileNotFoundError):  # on Google's store the folder itself is no object
+            self._fs.delete_dir(self.path(*parts))
 
     # --- checkpoints
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,6 +16,7 @@ from torch.optim.swa_utils import update_bn
 
 from workers import precision
 from workers.methods.base import Method
+from workers.replicas import ALONE, Replicas
 from workers.schedules import Schedule
 from workers.spec import TrainSpec
 
@@ -39,22 +40,43 @@ class Network:
     Only full training batches run compiled: each other size and mode would cost another compilation, of up to minutes,
     for few batches. On a GPU the compiled training replays CUDA graphs. Inductor keeps what it compiled on the disk of
     the machine, where all processes find it.
+
+    With replicas, batches are this one's portions; a backward pass leaves the gradients of the whole batch.
     """
 
-    def __init__(self, model: nn.Module, train: TrainSpec, device: torch.device) -> None:
-        self.model, self.train, self.device = model, train, device
+    def __init__(self, model: nn.Module, train: TrainSpec, device: torch.device, replicas: Replicas = ALONE) -> None:
+        self.model, self.train, self.device, self.replicas = model, train, device, replicas
         mode = "reduce-overhead" if device.type == "cuda" else "default"
-        self._compiled = torch.compile(model, mode=mode, dynamic=False) if train.compile else model
+        (self._full,) = replicas.portion.sizes(train.batch_size, train.batch_size)
+        self._trained = replicas.parallel(model)
+        self._compiled = torch.compile(self._trained, mode=mode, dynamic=False) if train.compile else self._trained
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, classes]."""
-        full = self.model.training and len(inputs) == self.train.batch_size
-        outputs: Tensor = self._compiled(inputs) if full else self.model(inputs)
+        if not self.model.training:
+            evaluated: Tensor = self.model(inputs)
+            return evaluated
+        outputs: Tensor = (self._compiled if len(inputs) == self._full else self._trained)(inputs)
         return outputs
 
-    def autocast(self) -> AbstractContextManager[object]:
+    def loss(self, outputs: Tensor, targets: Tensor, whole: int) -> Tensor:
+        """The mean cross-entropy; of a portion what makes that of the `whole` batch the mean over the replicas."""
+        smoothing, count = self.train.label_smoothing, self.replicas.count
+        if count == 1:
+            return functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
+        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="sum") * (count / whole)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
         """Around a forward pass and its loss."""
-        return precision.autocast(self.train.precision, self.device)
+        with precision.autocast(self.train.precision, self.device):
+            if self.replicas.count == 1:
+                yield
+                return
+            from workers.batchnorm import WholeBatch  # loads the compiler, for a second
+
+            with WholeBatch():
+                yield
 
 
 def make_optimizer(model: nn.Module, method: Method, train: TrainSpec) -> Optimizer:
@@ -70,9 +92,17 @@ def make_optimizer(model: nn.Module, method: Method, train: TrainSpec) -> Optimi
 
 
 def train_epoch(
-    network: Network, method: Method, optimizer: Optimizer, batches: Batches, lr: Schedule, iteration: int
+    network: Network,
+    method: Method,
+    optimizer: Optimizer,
+    batches: Batches,
+    lr: Schedule,
+    iteration: int,
+    sizes: Sequence[int] | None = None,
 ) -> Score:
     """One epoch from iteration `iteration` on; returns the mean loss and accuracy on the training batches.
+
+    `sizes` are those of the whole batches, where `batches` are one replica's portions of them.
 
         for inputs, targets in batches:
             with method.view():
@@ -87,16 +117,19 @@ def train_epoch(
     """
     network.model.train()
     method.iteration = iteration
-    smoothing, clip_norm = network.train.label_smoothing, network.train.clip_norm
+    clip_norm, replicas = network.train.clip_norm, network.replicas
     losses, hits, images = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
             group["lr"] = lr(k)
         with method.view():
-            with network.autocast():
+            whole = sizes[k - iteration] if sizes is not None else len(targets)
+            with network.computing():
                 outputs = network(inputs)
-                loss = functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
+                loss = network.loss(outputs, targets, whole)
             torch.autograd.backward(loss + method.regularization())
+        if replicas.count > 1:  # the optimizer's others are the model's
+            replicas.average(method.parameters().values())
         method.adjust_gradients()
         if clip_norm is not None:
             clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), clip_norm)
@@ -104,10 +137,10 @@ def train_epoch(
         method.iteration += 1
         method.after_step()
         optimizer.zero_grad()
-        losses.append(loss.detach() * len(targets))
+        losses.append(loss.detach() * (whole / replicas.count))
         hits.append((outputs.detach().argmax(1) == targets).sum())
         images += len(targets)
-    return Score(float(torch.stack(losses).sum()) / images, int(torch.stack(hits).sum()) / images)
+    return _score(replicas, images, losses, hits)
 
 
 @torch.no_grad()
@@ -115,7 +148,7 @@ def evaluate(network: Network, method: Method, batches: Batches) -> Score:
     """Mean loss and top-1 accuracy in evaluation mode; top-5 as well where there are more than ten classes."""
     network.model.eval()
     losses, hits, hits5, images = [], [], [], 0
-    with method.view(), network.autocast():
+    with method.view(), network.computing():
         for inputs, targets in batches:
             outputs = network(inputs)
             losses.append(functional.cross_entropy(outputs, targets, reduction="sum"))
@@ -123,11 +156,19 @@ def evaluate(network: Network, method: Method, batches: Batches) -> Score:
             if outputs.shape[1] > 10:
                 hits5.append((outputs.topk(5).indices == targets[:, None]).any(1).sum())
             images += len(targets)
-    top5 = int(torch.stack(hits5).sum()) / images if hits5 else None
-    return Score(float(torch.stack(losses).sum()) / images, int(torch.stack(hits).sum()) / images, top5)
+    return _score(network.replicas, images, losses, hits, hits5)
+
+
+def _score(
+    replicas: Replicas, images: int, losses: list[Tensor], hits: list[Tensor], hits5: Sequence[Tensor] = ()
+) -> Score:
+    """Of all replicas, from the sums over each one's batches; the same on all."""
+    sums = [float(torch.stack(each).sum()) for each in (losses, hits, list(hits5)) if each]
+    count, loss, *accuracies = replicas.summed(images, *sums)
+    return Score(loss / count, *(accuracy / count for accuracy in accuracies))
 
 
 def recalibrate(network: Network, method: Method, batches: Batches) -> None:
     """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average."""
-    with method.view(), network.autocast():
+    with method.view(), network.computing():
         update_bn(islice(batches, RECALIBRATION_BATCHES), network.model)

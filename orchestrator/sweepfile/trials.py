@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestrator.resources import SELECTORS, Shares
+from orchestrator.resources import SELECTORS, Shares, distinct
 from orchestrator.sweepfile.cells import Cell, Element
 from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
@@ -46,11 +46,18 @@ def budgeted(cell: Cell) -> Cell:
 
 
 def check_rules(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:
-    """Raise `Rejected` when a rule of the file's `resources` matches none of its trials."""
+    """Raise `Rejected` when a rule of the file's `resources` matches none of its trials, or replicas share a GPU."""
     choices = {(trial.dataset, trial.model, trial.method): trial for trial in trials}.values()
-    for index, rule in enumerate(Shares(top.get("resources", {})).rules):
+    shares = Shares(top.get("resources", {}))
+    for share in distinct([shares.default, *map(shares.of, choices)]):
+        if share.replicas > 1 and share.gpus != int(share.gpus):
+            message = (
+                f"gpus: {share.gpus:g} with replicas: {share.replicas} is not allowed: give each a whole GPU, or none"
+            )
+            raise Rejected(Problem(("resources",), message))
+    for index, rule in enumerate(shares.rules):
         if not (rule.wanted and rule.given):
-            lacks = "cpus or gpus" if rule.wanted else f"one of {', '.join(SELECTORS)}, whose trials get this"
+            lacks = "cpus, gpus or replicas" if rule.wanted else f"one of {', '.join(SELECTORS)}, whose trials get this"
             raise Rejected(Problem(("resources", "for", index), f"missing: {lacks}"))
         if not any(map(rule.matches, choices)):
             there = {name: sorted({getattr(trial, name).name for trial in choices}) for name in rule.wanted}

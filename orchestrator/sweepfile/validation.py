@@ -253,11 +253,13 @@ _GPUS = explained(
     ],
     "a number of GPUs of at least 0, a fraction to share one; more than 1 must be whole",
 )
+_REPLICAS = explained(Annotated[int, Field(ge=1)], "a whole number of processes of at least 1")
 
 _TRAIN = _model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
 _SHARE: Settings = {
     "cpus": (_CPUS, 1.0, "CPU cores per trial"),
     "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),
+    "replicas": (_REPLICAS, 1, "processes that train a trial's network together, each with these CPUs and GPUs"),
 }
 _RULE = _model(
     "a rule of resources",

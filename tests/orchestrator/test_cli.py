@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["empty.yaml/store is not writable: ", "empty.yaml is not a folder", "--store or PRUNESWEEP_STORE"],
     ),
     "store is a file": (["status", "--store", "empty.yaml"], ["empty.yaml is not a folder"]),
-    "store of no kind": (["resume", "good", "--store", "s4://x"], ['cannot open the store "s4://x"']),
+    "store of no kind": (["resume", "good", "--store", "s4://x"], ['cannot open "s4://x"']),
     "another sweep of that name": (
         ["run", "folder/inner.yaml"],
         ["results/good holds another sweep of that name", "good.yaml", "give this one another `name:`"],

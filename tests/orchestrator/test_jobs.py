@@ -45,7 +45,8 @@ STAGES, SEEDS = 7, 6
 class Head:
     """`ray start --head` as a person would do it by hand."""
 
-    def __init__(self, *arguments: object, port: int | None = None, within: Sequence[str] = ()) -> None:
+    def __init__(self, *arguments: object, port: int | None = None, cpus: int = 2, within: Sequence[str] = ()) -> None:
+        self.cpus = cpus
         # Sockets lie in there, and their paths may have 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ps", dir="/tmp"))
         self.gcs, self.port, agent, client = free_ports(4)
@@ -56,7 +57,8 @@ class Head:
         self.process = self.start("--head", *ports, *arguments, folder=self.folder / "h", within=within)
 
     def start(self, *arguments: object, folder: Path, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        limits = ["--min-worker-port", 0, "--max-worker-port", 0, "--num-cpus", 2, "--object-store-memory", 10**8]
+        limits = ["--min-worker-port", 0, "--max-worker-port", 0, "--object-store-memory", 10**8]
+        limits += ["--num-cpus", self.cpus]
         command = [COMMAND.parent / "ray", "start", "--block", "--disable-usage-stats", "--temp-dir", folder]
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))

@@ -448,12 +448,17 @@ WRONG_FILES = [
             ("{model: resnet50, gpus: 1}", ": matches no trial of this sweep, which has: model resnet8"),
             ("{method: [gmp, imp], gpus: 1}", ": matches no trial of this sweep, which has: method dense"),
             ("{gpus: 1}", ": missing: one of dataset, model, method"),
-            ("{model: resnet8}", ": missing: cpus or gpus"),
+            ("{model: resnet8}", ": missing: cpus, gpus or replicas"),
             ("{model: resnet8, gpus: 1.5}", ".gpus: 1.5 is not allowed: a number of GPUs"),
             ("{network: resnet8, gpus: 1}", '.network: unknown key of a rule of resources "network"'),
             ("resnet8", ': "resnet8" is not allowed: a mapping of settings'),
         )
     ),
+    (
+        f"{HEAD}resources: {{gpus: 0.5, replicas: 2}}\ntrials: [{{method: dense}}]",
+        "x.yaml:3: resources: gpus: 0.5 with replicas: 2 is not allowed: give each a whole GPU, or none",
+    ),
+    (f"{HEAD}resources: {{replicas: 0}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.replicas: 0 is not"),
     (f"{HEAD}resources: {{for: []}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.for: an empty list"),
     (f"{HEAD}resources: {{for: 1}}\ntrials: [{{method: dense}}]", "x.yaml:3: resources.for: 1 is not allowed: a list"),
 ]

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.data.portions import Portion
+
 Batches = Iterator[tuple[Tensor, Tensor]]
 SplitName = Literal["train", "validation", "test"]
 
@@ -58,6 +60,53 @@ class Dataset(ABC):
     def iterations(self, batch_size: int) -> int:
         """Batches per epoch; the last one may be smaller."""
         return -(-self.count("train") // batch_size)
+
+    def portioned(self, portion: Portion) -> Dataset:
+        """The same with only a portion of every batch, possibly an empty one; counts are those of the whole.
+
+        Order and augmentation stay those of whole batches. Here they are made whole and cut; a dataset that can make
+        its portion alone does so.
+        """
+        return self if portion.whole else Cut(self, portion)
+
+
+class Cut(Dataset):
+    """Portions of another dataset's batches."""
+
+    def __init__(self, dataset: Dataset, portion: Portion) -> None:
+        self.dataset, self.portion = dataset, portion
+        self.name, self.classes = dataset.name, dataset.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.dataset.shape
+
+    def count(self, split: SplitName) -> int:
+        """How many images a split has, all portions together."""
+        return self.dataset.count(split)
+
+    def to(self, device: torch.device | str, processes: int = 0) -> Dataset:
+        """The same with batches on another device."""
+        return Cut(self.dataset.to(device, processes), self.portion)
+
+    def train_batches(
+        self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
+    ) -> Batches:
+        """One epoch's portions."""
+        batches = self.dataset.train_batches(
+            seed=seed, epoch=epoch, batch_size=batch_size, augment=augment, dtype=dtype
+        )
+        return self._cut(batches)
+
+    def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
+        """A split's portions."""
+        return self._cut(self.dataset.evaluation_batches(split, batch_size=batch_size, dtype=dtype))
+
+    def _cut(self, batches: Batches) -> Batches:
+        for images, targets in batches:
+            part = self.portion.of(len(targets))
+            yield images[part], targets[part]
 
 
 def split_indices(count: int, *, fraction: float = 0.1, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workers.data.augmentation import cropped, flip, rotated, turns
 from workers.data.base import SPLIT_SEED, Batches, Dataset, SplitName, epoch_generator, normalised, split_indices
+from workers.data.portions import Portion
 
 CHUNK_VALUES = 2**20
 """Batches are prepared together up to this many values: tiny images are bound by the number of operations, while
@@ -42,9 +43,13 @@ class Split:
         """The same on another device."""
         return Split(self.images.to(device), self.targets.to(device))
 
+    def at(self, places: slice | Tensor) -> Split:
+        """The images there."""
+        return Split(self.images[places], self.targets[places])
+
 
 class Draws(NamedTuple):
-    """What was drawn for the images of an epoch, along the last axis.
+    """What was drawn for the images of an epoch, or for a portion of each of its batches, along the last axis.
 
     On the dataset's device, but for the flips: how many there are must be known without waiting for the device.
     """
@@ -74,6 +79,7 @@ class InMemory(Dataset):
     padding: int = 0
     flip: bool = False
     rotation: float = 0.0
+    portion: Portion = Portion()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,40 +96,46 @@ class InMemory(Dataset):
         splits = {name: getattr(self, name).to(device) for name in ("train", "validation", "test")}
         return replace(self, **splits, mean=self.mean.to(device), std=self.std.to(device))
 
+    def portioned(self, portion: Portion) -> InMemory:
+        """The same with only a portion of every batch, which is all that is made."""
+        return replace(self, portion=portion)
+
     def train_batches(
         self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
     ) -> Batches:
         """One epoch; see `Dataset.train_batches`."""
         pixels, targets = self.train.images.permute(0, 2, 3, 1), self.train.targets
-        draws = self._draws(seed, epoch)
-        for part in _chunks(len(targets), batch_size, self.shape, pixels.device):
+        draws = self._draws(seed, epoch, batch_size)
+        sizes = self.portion.sizes(len(targets), batch_size)
+        for part, lengths in _chunks(sizes, self.shape, pixels.device):
             drawn = Draws(*(each[..., part] for each in draws))
             chunk = pixels.index_select(0, drawn.order)
-            if augment:
+            if augment and len(chunk):
                 chunk = self._augmented(chunk, drawn)
             chunk = normalised(chunk.permute(0, 3, 1, 2), self.mean, self.std, dtype)
-            yield from _batches(chunk, targets.index_select(0, drawn.order), batch_size)
+            yield from _batches(chunk, targets.index_select(0, drawn.order), lengths)
 
     def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
         """One split in its own order; see `Dataset.evaluation_batches`."""
-        whole = self._split(split)
-        for part in _chunks(len(whole), batch_size, self.shape, whole.images.device):
-            chunk = normalised(whole.images[part], self.mean, self.std, dtype)
-            yield from _batches(chunk, whole.targets[part], batch_size)
+        sizes = self.portion.sizes(self.count(split), batch_size)
+        mine = self._split(split).at(self.portion.positions(self.count(split), batch_size))
+        for part, lengths in _chunks(sizes, self.shape, mine.images.device):
+            chunk = normalised(mine.images[part], self.mean, self.std, dtype)
+            yield from _batches(chunk, mine.targets[part], lengths)
 
-    def _draws(self, seed: int, epoch: int) -> Draws:
-        """Of the whole epoch."""
+    def _draws(self, seed: int, epoch: int, batch_size: int) -> Draws:
+        """Of the whole epoch, and of that the portion."""
         count, (_, height, width) = len(self.train), self.shape
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(count, generator=generator)
         crops = torch.randint(2 * self.padding + 1, (2, count), generator=generator)
         flips = torch.rand(count, generator=generator) < 0.5
-        turned = torch.empty(0)
+        mine, turned = self.portion.positions(count, batch_size), torch.empty(0)
         if self.rotation:
             degrees = torch.empty(count).uniform_(-self.rotation, self.rotation, generator=generator)
-            turned = turns(degrees, height, width)
+            turned = turns(degrees[mine], height, width)
         device = self.train.images.device
-        return Draws(order.to(device), crops.to(device), flips, turned.to(device))
+        return Draws(order[mine].to(device), crops[:, mine].to(device), flips[mine], turned.to(device))
 
     def _augmented(self, images: Tensor, drawn: Draws) -> Tensor:
         """New images, or these ones changed."""
@@ -158,12 +170,16 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), variance.sqrt().float()
 
 
-def _chunks(count: int, batch_size: int, shape: tuple[int, int, int], device: torch.device) -> Iterator[slice]:
-    """Slices of whole batches that are prepared together."""
+def _chunks(sizes: list[int], shape: tuple[int, int, int], device: torch.device) -> Iterator[tuple[slice, list[int]]]:
+    """Slices of whole batches that are prepared together, with the sizes of these batches."""
     values = CHUNK_VALUES if device.type == "cpu" else DEVICE_CHUNK_VALUES
-    step = batch_size * max(1, values // (batch_size * prod(shape)))
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+    step, start = max(1, values // max(1, max(sizes, default=0) * prod(shape))), 0
+    for first in range(0, len(sizes), step):
+        lengths = sizes[first : first + step]
+        stop = start + sum(lengths)
+        yield slice(start, stop), lengths
+        start = stop
 
 
-def _batches(images: Tensor, targets: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(torch.split(images, batch_size), torch.split(targets, batch_size), strict=True)
+def _batches(images: Tensor, targets: Tensor, sizes: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(torch.split(images, sizes), torch.split(targets, sizes), strict=True)

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader
 from workers.data.augmentation import flip
 from workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
 from workers.data.images import centred, random_box, read, resized
+from workers.data.portions import Portion
 from workers.errors import UserError
 
 PART_VALUES = 2**22
@@ -177,6 +178,7 @@ class Streamed(Dataset):
     std: Tensor = field(default_factory=lambda: 255 * torch.tensor(STD))
     device: torch.device = torch.device("cpu")
     processes: int = 0
+    portion: Portion = Portion()
     running: dict[tuple[int, bool], Loaders] = field(default_factory=dict)
 
     @property
@@ -193,6 +195,10 @@ class Streamed(Dataset):
         mean, std = self.mean.to(device), self.std.to(device)
         return replace(self, mean=mean, std=std, device=torch.device(device), processes=processes)
 
+    def portioned(self, portion: Portion) -> Streamed:
+        """The same with only a portion of every batch: no other file is read."""
+        return replace(self, portion=portion)
+
     def train_batches(
         self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
     ) -> Batches:
@@ -200,10 +206,11 @@ class Streamed(Dataset):
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(len(self.train), generator=generator)
         flips = torch.rand(len(self.train), generator=generator) < 0.5
+        flips = flips[self.portion.positions(len(self.train), batch_size)]
         prefix = f"{seed} {epoch}" if augment else None
         for start, pixels, targets in self._batches(self.train, order, batch_size, prefix):
-            if augment:
-                chosen = flips[start : start + batch_size].nonzero().squeeze(1)
+            if augment and len(targets):
+                chosen = flips[start : start + len(targets)].nonzero().squeeze(1)
                 flip(pixels, chosen.to(self.device, non_blocking=True))
             yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
 
@@ -216,16 +223,20 @@ class Streamed(Dataset):
     def _batches(
         self, files: Files, order: Tensor, batch_size: int, prefix: str | None
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Where in the order each batch begins, its pixels [B, H, W, C] and its targets, on the device."""
+        """Where in its portion of the order each batch begins, its pixels [B, H, W, C], and targets on the device."""
+        sizes = self.portion.sizes(len(order), batch_size)
+        order = order[self.portion.positions(len(order), batch_size)]
         targets = files.targets[order].to(self.device)
-        decoded = self._loaders().decoded(self._parts(files, order, batch_size, prefix))
-        for start in range(0, len(order), batch_size):
-            size = min(batch_size, len(order) - start)
-            parts = [next(decoded).to(self.device, non_blocking=True) for _ in range(-(-size // self._part_size()))]
-            yield start, torch.cat(parts), targets[start : start + batch_size]
+        decoded, start = self._loaders().decoded(self._parts(files, order, sizes, prefix)), 0
+        for size in sizes:
+            count = max(1, -(-size // self._part_size()))
+            parts = [next(decoded).to(self.device, non_blocking=True) for _ in range(count)]
+            yield start, torch.cat(parts), targets[start : start + size]
+            start += size
 
-    def _parts(self, files: Files, order: Tensor, batch_size: int, prefix: str | None) -> Iterator[Part]:
-        for batch in torch.split(order, batch_size):
+    def _parts(self, files: Files, order: Tensor, sizes: list[int], prefix: str | None) -> Iterator[Part]:
+        """An empty batch is one part without images."""
+        for batch in torch.split(order, sizes):
             for images in torch.split(batch, self._part_size()):
                 numbers = images.tolist()
                 draws = [prefix and f"{prefix} {number}" for number in numbers]

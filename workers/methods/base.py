@@ -64,7 +64,8 @@ class Method:
     After `finalize` the method is done and the network plain. `self.weights` are the prunable weights by name,
     `self.iteration` counts the optimizer's steps since the stage began. `self.masks`, where set, are held: masked
     weights, their gradients and their momentum stay zero. A weight that does not train (`requires_grad` off) has no
-    gradient, and is pruned like the others.
+    gradient, and is pruned like the others. With replicas every one of them does all this, and comes to the same bits:
+    from `adjust_gradients` on, gradients are those of the whole batch, also of the method's own parameters.
     """
 
     card: ClassVar[str] = ""
