@@ -7,7 +7,8 @@ A stage does what every stage does to the store (begin, publish) and sleeps inst
 chains of a dense network and three phases, as those of IMP, and one in a hundred fails. Raw Tune (actors reused, its
 fastest settings) and the pool get the same stages in an order in which they may run; they know of no chains, claims or
 retries. Each driver is a process of its own with a Ray of its own. CPU is that process's, Ray's threads in it included;
-wall time counts from the first stage that ends.
+wall time counts from the first stage that ends. Raw Tune may take hours: it gives workers that are idle to trials whose
+own worker is starting, and ends that one, so that with stages of seconds it never has one for each slot.
 
 With `--occupancy` a quarter and half a GPU are mixed on eight fake GPUs: of the time between the moment when all are
 first taken and the start of the last stage, the share of the GPUs that is in use.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -133,6 +135,7 @@ def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             ended()
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it would miss each trial's result.json
     os.environ.update(tune.SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)})
     tasks = [tune.task(stage, store, where) for stage in plan.stages.values()]
     with tempfile.TemporaryDirectory() as folder:

@@ -398,6 +398,7 @@ def test_a_job_that_cannot_start_says_why(slurm: Slurm):
     assert "start this with sbatch" in slurm("sweep.yaml", code=1)
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_on_all_nodes_of_a_job(slurm: Slurm):
     printed = slurm(slurm.write(TINY), "--store", str(slurm.folder / "results"))
     assert "2 of 2 nodes are up" in printed

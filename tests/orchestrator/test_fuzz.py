@@ -330,10 +330,14 @@ def test_as_many_trials_as_are_allowed_are_planned_within_500_megabytes(tmp_path
 # --- command lines
 
 GOOD = f"{HEAD}train: {{epochs: 2}}\ntrials: [{{method: dense}}]\n"
-VERBS = ["plan", "validate", "status", "results", "plot", "list", "schema", "data", "run", "resume", "", "plam", "-x"]
+VERBS = [
+    "plan", "validate", "status", "results", "plot", "list", "schema", "data", "run", "resume", "submit", "logs",
+    "cancel", "jobs", "export", "gc", "", "plam", "-x",
+]  # fmt: skip
 WORDS = [
     "", " ", "-", "--", "-x", "--x", "--store", "--store=", "--store=s4://x", "--store=file.yaml", "--store=none",
     "--json", "--json=1", "--data-dir", "--data-dir=none", "--device=gpu", "--device=cuda:99999999999999999999",
+    "--to=none", "--notify=x", "--max-concurrent=0", "--autoscaling", "--follow", "tensorboard", "mlflow",
     "--loaders=-1", "--loaders=x", "--loaders=" + "9" * 5000, "--metric=x", "--by=x", "--where=x", "--where=seed==",
     "--where=seed>=1e400", "--where=seed==[", "--tolerance=nan", "--tolerance=-1", "--best-by=x", "--format=tex",
     "--format=json", "--output=none/x.png", "--output=x.y", "--address=x", "--max-failures=-1", "--help", "-h",

@@ -77,11 +77,11 @@ class Head:
         )
 
     @contextmanager
-    def second_node(self, within: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    def second_node(self, within: Sequence[str] = (), name: str = "n") -> Iterator[subprocess.Popen[bytes]]:
         """With a folder of its own, as on another machine: nodes unpack snapshots there, and clear them away."""
-        node = self.start("--address", f"127.0.0.1:{self.gcs}", folder=self.folder / "n", within=within)
+        node = self.start("--address", f"127.0.0.1:{self.gcs}", folder=self.folder / name, within=within)
         try:
-            while "Ray runtime started" not in (self.folder / "n.log").read_text():
+            while "Ray runtime started" not in (self.folder / f"{name}.log").read_text():
                 assert node.poll() is None
                 time.sleep(0.2)
             yield node
@@ -386,6 +386,36 @@ def test_a_followed_job_ends_as_its_run(laptop: JobsCli):
     laptop.write(text.replace("name: small", "name: wrong").replace("lr: 0.1", "lr: 1.0e+30"), "wrong.yaml")
     printed = laptop.submit("wrong.yaml", "--max-failures", "0", "--follow", code=1)
     assert "prunesweep-wrong-1  failed" in printed
+
+
+@pytest.mark.slow
+def test_the_life_of_a_sweep_on_a_cluster(laptop: JobsCli, head: Head):
+    """Nodes join, and one is killed; who looks on is cut off; it is cancelled, goes on, and gives the same table."""
+    text = SWEEP.format(name="life", seeds=SEEDS).replace("resnet8", "mine:net").replace("epochs: 6", "epochs: 12")
+    file = laptop.write(text, "sweeps/life.yaml")
+    here = JobsCli(laptop.folder / "elsewhere", laptop.environment)
+    here.folder.mkdir()
+    store = str(laptop.folder / "results")
+    here("submit", f"../{file}", "--store", store)
+    watching = here.start("logs", "life", "--follow")
+    with head.second_node(name="n1") as node:
+        here.until(lambda: bool(descendants(node.pid, "ray::Resource")))
+        here.until(lambda: laptop.results() >= 2)
+        watching.kill()
+        watching.communicate()
+        for pid in (*descendants(node.pid, "raylet"), *descendants(node.pid, "")):
+            os.kill(pid, signal.SIGKILL)
+    done = laptop.results()
+    here.until(lambda: laptop.results() > done)
+    assert "life: " in here("status", "life", "--store", store)
+    assert "prunesweep-life-1  stopped" in here("cancel", "life")
+    assert laptop.results() < STAGES * SEEDS
+    with head.second_node(name="n2"):
+        printed = here("submit", f"../{file}", "--store", store, "--follow")
+    assert "prunesweep-life-2  succeeded" in printed
+    assert "42 of 42 trials done" in printed
+    assert "imp" in here("results", "life", "--store", store)
+    pd.testing.assert_frame_equal(table(laptop.folder, "life"), table(embedded(laptop, text), "life"), check_exact=True)
 
 
 @pytest.mark.slow

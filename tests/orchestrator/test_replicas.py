@@ -61,6 +61,7 @@ def checkpointed(cli: Cli) -> list[Path]:
     return list((cli.folder / "results/stages").glob("*/checkpoint.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_killed_replica_costs_an_epoch_and_a_stopped_run_leaves_none_behind(cli: Cli) -> None:
     """Tune ends the leading process with it, since the room of the other may be gone."""
     process = cli.start("run", cli.write(LONG + PAIRS))
@@ -85,6 +86,7 @@ def test_a_killed_replica_costs_an_epoch_and_a_stopped_run_leaves_none_behind(cl
     assert Store(cli.folder / "results").checkpointed_epochs(stage.name) is not None
 
 
+@pytest.mark.slow
 def test_what_a_replica_cannot_do_is_said_in_its_words(cli: Cli) -> None:
     """The model of the second one has no room; that of the first, which leads, waits for it."""
     (cli.folder / "mine.py").write_text(MINE)

@@ -56,6 +56,7 @@ def test_the_hook_hears_that_a_run_is_done_or_has_failed(hook: Hook, cli: Cli, m
     assert done["text"].endswith(f"; 1 of 1 trial done. prunesweep results quick --store {store}")
 
 
+@pytest.mark.slow
 def test_the_hook_hears_of_an_interruption_and_of_errors(hook: Hook, cli: Cli):
     process = cli.start("run", cli.write(LONG + DENSE), "--notify", hook.url)
     cli.wait_for(lambda: bool(list(cli.folder.glob("results/stages/*/checkpoint.safetensors"))), process)
@@ -70,6 +71,7 @@ def test_the_hook_hears_of_an_interruption_and_of_errors(hook: Hook, cli: Cli):
     assert said in error
 
 
+@pytest.mark.slow
 def test_a_hook_that_is_not_there_is_a_warning(cli: Cli):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]

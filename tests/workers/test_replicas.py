@@ -299,6 +299,7 @@ def test_torchrun(tmp_path: Path) -> None:
     assert len(Store(tmp_path / "many").attempts(stage.key)) == 1
 
 
+@pytest.mark.slow
 def test_under_torchrun_a_replica_that_fails_says_why(tmp_path: Path) -> None:
     """Before torchrun ends the others."""
     stage = last_stage(replace(trial("dense"), model=models.choose("tests.team:wrong", {})))
