@@ -118,6 +118,7 @@ def begun(cli: Cli) -> int:
     return len(list((cli.folder / "results/stages").glob("*/spec.json")))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 1 and begun(cli) > cli.results(), process)
@@ -130,6 +131,7 @@ def test_a_killed_worker_is_replaced(cli: Cli, undisturbed: Path):
     assert sorted(set(tries)) == [1, 2], "the stage that was killed, often a dense one, was begun twice"
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_share_the_work(cli: Cli, undisturbed: Path):
     drivers = [cli.start("run", cli.sweep()) for _ in range(2)]
     for driver in drivers:
@@ -142,6 +144,7 @@ def test_two_drivers_at_once_share_the_work(cli: Cli, undisturbed: Path):
     assert not list((cli.folder / "results/stages").glob("*/claim.*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
 def test_a_ray_that_is_killed_is_started_again_or_says_so(victim: str, cli: Cli, undisturbed: Path):
     process = cli.start("run", cli.sweep())
@@ -211,6 +214,7 @@ def test_after_a_workers_death_another_comes_up_though_stages_are_short(cli: Cli
     assert len({json.loads(note.read_text())["process"] for note in notes}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: Path, number: signal.Signals):
     process = cli.start("run", cli.sweep())

@@ -22,6 +22,7 @@ trials:
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_on_folders_of_images(cli: Cli):
     """Kept in memory, and streamed; with one damaged file, that trial fails and says which."""
     write_flowers(cli.folder / "data" / "flowers", 70, ("jpg", "JPEG", "png"))

@@ -24,6 +24,7 @@ def place() -> Iterator[str]:
         yield f"{url}/results"
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_bucket_survives_a_kill_and_has_the_same_numbers(cli: Cli, place: str):
     sweep, store = cli.sweep(1), Store(place)
     process = cli.start("run", sweep, "--store", place)
