@@ -47,13 +47,13 @@ class Team:
         self.count = count
         self.others: list[Any] = []
 
-    def run(self, task: str) -> Iterator[Progress]:
+    def run(self, task: str, stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
         """`run_stage` in all of them; raises `ReplicaLost` when they cannot be brought together."""
         from workers.run import run_stage
 
         if self.count == 1:
-            return run_stage(*decode_task(task))
-        return self._run(task)
+            return run_stage(stage, store, where)
+        return self._run(task, stage, store, where)
 
     def dismiss(self) -> None:
         """End the others; new ones are started when they are needed."""
@@ -61,13 +61,12 @@ class Team:
             ray.kill(other)
         self.others = []
 
-    def _run(self, task: str) -> Iterator[Progress]:
+    def _run(self, task: str, stage: Stage, store: Store, where: Where) -> Iterator[Progress]:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         from workers.replicas import joined
         from workers.run import run_stage
 
-        stage, store, where = decode_task(task)
         try:
             self._gather()
             host = _host()

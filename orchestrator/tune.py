@@ -182,9 +182,9 @@ class StageTrainable(Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next stage of this process."""
         self.epoch = 0
-        _, self.store, _ = decode_task(new_config["task"])
+        stage, self.store, where = decode_task(new_config["task"])
         self.patience = time.monotonic() + MOUNT_SECONDS
-        self.stage = self.team.run(new_config["task"])
+        self.stage = self.team.run(new_config["task"], stage, self.store, where)
         return True
 
     def cleanup(self) -> None:

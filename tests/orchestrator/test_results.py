@@ -16,8 +16,10 @@ import pytest
 from orchestrator import load_results
 from orchestrator.columns import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
 from orchestrator.results import budgets, in_order, load_curves, load_layers, separating, summarise, where
+from tests import gcs
 from tests.orchestrator.frames import write
 from workers.errors import UserError
+from workers.store import Store
 
 DESIGN = """trial sweep dataset model method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs phases
 total_epochs phase_fraction augment milestones test_accuracy test_accuracy_top5 test_loss validation_accuracy
@@ -101,6 +103,15 @@ def test_what_is_written_with_the_schema_comes_back(frame: pd.DataFrame) -> None
     assert frame.finished_at[1] == pd.Timestamp("2025-06-01 12:00", tz="UTC")
     assert list(frame.stage_keys[1]) == ["root", "last"]
     assert frame.target_sparsity.isna().tolist() == [True, False, False]
+
+
+def test_a_url_may_have_options(tmp_path: Path) -> None:
+    write(tmp_path / "s", ROWS, SCHEMA)
+    with gcs.bucket() as url:
+        store = Store(url % "place")
+        store.write((tmp_path / "s" / "trials.parquet").read_bytes(), "s", "trials.parquet")
+        for place in (store.url("s"), store.url("s", "trials.parquet")):
+            assert load_results(place).trial.tolist() == ["a", "b", "c"]
 
 
 def test_a_file_a_folder_and_a_url_are_the_same_place(tmp_path: Path) -> None:
