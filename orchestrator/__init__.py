@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.best import select_best as select_best
+    from orchestrator.results import aggregate as aggregate
+    from orchestrator.results import load_curves as load_curves
+    from orchestrator.results import load_layers as load_layers
     from orchestrator.results import load_results as load_results
 
-__all__ = ["load_results", "select_best"]
+_PLACES = {
+    "aggregate": "orchestrator.results",
+    "load_curves": "orchestrator.results",
+    "load_layers": "orchestrator.results",
+    "load_results": "orchestrator.results",
+    "select_best": "orchestrator.best",
+}
 
-_PLACES = {"load_results": "orchestrator.results", "select_best": "orchestrator.best"}
+__all__ = ["aggregate", "load_curves", "load_layers", "load_results", "select_best"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from orchestrator import catalogue, cluster_verbs, datasets, garbage, show, webhook
+from orchestrator import catalogue, cluster_verbs, datasets, garbage, result_verbs, show, webhook
 from orchestrator.driver import Options, known, recall, require, run_sweep
 from orchestrator.export.verbs import export_app
 from orchestrator.labels import counted
 from orchestrator.options import (
     AddressOption,
     AutoscalingOption,
-    BestByOption,
-    ByOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -31,18 +28,14 @@ from orchestrator.options import (
     LoadersOption,
     MaxConcurrentOption,
     MaxFailuresOption,
-    MetricOption,
     NotifyOption,
-    ResultNames,
     StoreOption,
     SweepFile,
-    ToleranceOption,
-    WhereOption,
-    folders,
     sweep_names,
 )
 from orchestrator.plan import Plan, as_json, estimate, make_plan
 from orchestrator.progress import size
+from orchestrator.show import console
 from orchestrator.status import Seen, look
 from orchestrator.stopping import INTERRUPTED, TooManyFailures
 from orchestrator.sweep import Sweep, read_sweep, sweep_schema
@@ -53,11 +46,6 @@ from workers.store import Damaged, Store
 FAILED, WRONG = 1, 2
 """Exit codes beside 0, all done, and `INTERRUPTED`: some trials failed or are missing; the request was wrong."""
 
-PIPE_WIDTH = 120
-"""A pipe has no width of its own; rich would take 80."""
-
-FORMATS = ("table", "csv", "markdown", "latex", "json")
-
 app = typer.Typer(
     help="Large sweeps over neural-network pruning methods: which way of making a network sparse is best?",
     epilog="With --debug, any command shows the traceback of an error.",
@@ -66,8 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-on_terminal = sys.stdout is not None and sys.stdout.isatty()
-console = Console(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
 
 
 def _print_version(wanted: bool) -> None:
@@ -203,46 +189,8 @@ def status(
         show.say(console, "no sweep has been run in this store yet; run one with: prunesweep run FILE")
 
 
-@app.command()
-def results(
-    names: ResultNames,
-    store: StoreOption = "results",
-    metric: MetricOption = "test_accuracy",
-    by: ByOption = None,
-    best_by: BestByOption = None,
-    tolerance: ToleranceOption = 0.02,
-    where: WhereOption = None,
-    format: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS
-        ),
-    ] = "table",
-    as_json_: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")] = False,
-) -> None:
-    """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
-    question = show.Question(metric, by or [], where or [], best_by, tolerance)
-    show.comparison(console, folders(names, store), question, "json" if as_json_ else format)
-
-
-@app.command()
-def plot(
-    names: ResultNames,
-    store: StoreOption = "results",
-    metric: MetricOption = "test_accuracy",
-    by: ByOption = None,
-    best_by: BestByOption = None,
-    tolerance: ToleranceOption = 0.02,
-    where: WhereOption = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png here.", show_default=False),
-    ] = None,
-) -> None:
-    """Draw what `results` compares: the metric over sparsity, a line for each row, and the dense control."""
-    question = show.Question(metric, by or [], where or [], best_by, tolerance)
-    file = output or Path(f"{'-'.join(Path(name).name for name in names)}.png")
-    show.plot(console, folders(names, store), question, file)
+app.command()(result_verbs.results)
+app.command()(result_verbs.plot)
 
 
 @app.command()

@@ -144,15 +144,19 @@ def require_shared(store: Store) -> None:
     name = f".seen-{uuid4().hex[:8]}"
     store.write(b"", name)
     try:
-        looks = {_look_from(node, store, name): host for node, host in nodes.items()}
+        looks = {_look_from(node, store, name): node for node in nodes}
         done, late = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
         wrong = {looks[look]: f"does not answer within {LOOK_SECONDS:.0f} s" for look in late}
         wrong |= {looks[look]: why for look in done if (why := _answer(look))}
     finally:
         store.remove(name)
-    for host, why in wrong.items():
+    # One that died a moment ago is still in the list, and no obstacle: it gets no stages.
+    alive = {node["NodeID"] for node in _alive()} if wrong else set()
+    for node, why in wrong.items():
+        if node not in alive:
+            continue
         raise UserError(
-            f"node {host} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble with the store "
+            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble with the store "
             f"{store.location}): choose a --store that all nodes share, such as a network filesystem or s3://"
         )
 

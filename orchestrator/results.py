@@ -93,16 +93,16 @@ def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def summarise(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
+def aggregate(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean, sample standard deviation and count over the seeds of each group; missing settings make groups too.
 
     `by` names at least one column. Returns the columns `by`, then `mean`, `std` (over n - 1, so NaN for one seed) and
-    `count` (rows that have the metric).
+    `n` (rows that have the metric).
     """
     for name in (metric, *by):
         check_column(frame, name)
     groups = frame.groupby(list(by), dropna=False, sort=False)[metric]
-    return groups.agg(["mean", "std", "count"]).reset_index()
+    return groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
 
 
 def cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
@@ -111,9 +111,9 @@ def cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Seq
     The best is marked among those that agree in the settings `competing`, some of the names.
     """
     means, arenas = [], defaultdict(list)
-    for row in summarise(frame, metric, names).to_dict("records"):
+    for row in aggregate(frame, metric, names).to_dict("records"):
         settings = {name: plain(row[name]) for name in names}
-        means.append(Cell(settings, float(row["mean"]), plain(row["std"]), int(row["count"])))
+        means.append(Cell(settings, float(row["mean"]), plain(row["std"]), int(row["n"])))
         arenas[means[-1].at(competing)].append(means[-1])
     sign = {"higher": 1, "lower": -1}.get(better(metric), 0)
     best = {arena: _best(rivals, sign) for arena, rivals in arenas.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 LOG_LINES_SHOWN = 3
 STAGES_SHOWN = 5
 """So many stages are shown of each cause of failure, and of those that are unfinished."""
+
+PIPE_WIDTH = 120
+"""A pipe has no width of its own; rich would take 80."""
+
+on_terminal = sys.stdout is not None and sys.stdout.isatty()
+console = Console(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
 
 COLOURS = {"done": "green", "new": "cyan", "unfinished": "yellow", "failed": "red", "blocked": "red"}
 MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "no": "[red]no[/]"}

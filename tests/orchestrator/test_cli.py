@@ -16,9 +16,9 @@ import pandas as pd
 import pexpect
 import pytest
 
-from orchestrator.cli import FORMATS
 from orchestrator.driver import remember
 from orchestrator.plan import make_plan
+from orchestrator.result_verbs import FORMATS
 from orchestrator.sweep import read_sweep
 from tests.orchestrator.conftest import COMMAND, Answer, Cli
 from workers.host import Where

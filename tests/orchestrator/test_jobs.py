@@ -391,7 +391,7 @@ def test_a_followed_job_ends_as_its_run(laptop: JobsCli):
 @pytest.mark.slow
 def test_the_life_of_a_sweep_on_a_cluster(laptop: JobsCli, head: Head):
     """Nodes join, and one is killed; who looks on is cut off; it is cancelled, goes on, and gives the same table."""
-    text = SWEEP.format(name="life", seeds=SEEDS).replace("resnet8", "mine:net").replace("epochs: 6", "epochs: 12")
+    text = SWEEP.format(name="life", seeds=SEEDS).replace("epochs: 6", "epochs: 12")
     file = laptop.write(text, "sweeps/life.yaml")
     here = JobsCli(laptop.folder / "elsewhere", laptop.environment)
     here.folder.mkdir()

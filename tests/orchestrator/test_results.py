@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator import load_results
 from orchestrator.columns import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
-from orchestrator.results import budgets, in_order, load_curves, load_layers, separating, summarise, where
+from orchestrator.results import aggregate, budgets, in_order, load_curves, load_layers, separating, where
 from tests import gcs
 from tests.orchestrator.frames import write
 from workers.errors import UserError
@@ -209,7 +209,7 @@ def test_a_wrong_condition_says_what_is_allowed(frame: pd.DataFrame, condition: 
 # --- aggregate
 
 
-def test_summarise_takes_the_sample_deviation_and_keeps_missing_settings_as_a_group() -> None:
+def test_aggregate_takes_the_sample_deviation_and_keeps_missing_settings_as_a_group() -> None:
     frame = pd.DataFrame(
         {
             "method": ["imp", "imp", "imp", "gmp", "gmp"],
@@ -217,20 +217,20 @@ def test_summarise_takes_the_sample_deviation_and_keeps_missing_settings_as_a_gr
             "test_accuracy": [0.2, 0.4, 0.6, 0.5, None],
         }
     )
-    table = summarise(frame, "test_accuracy", ["method", "retrain_schedule"])
-    assert list(table.columns) == ["method", "retrain_schedule", "mean", "std", "count"]
+    table = aggregate(frame, "test_accuracy", ["method", "retrain_schedule"])
+    assert list(table.columns) == ["method", "retrain_schedule", "mean", "std", "n"]
     assert table.method.tolist() == ["imp", "gmp"]
     assert table["mean"].tolist() == pytest.approx([0.4, 0.5])
     assert table["std"][0] == pytest.approx(0.2)
     assert math.isnan(table["std"][1])
-    assert table["count"].tolist() == [3, 1]
+    assert table["n"].tolist() == [3, 1]
 
 
-def test_summarise_refuses_an_unknown_column(frame: pd.DataFrame) -> None:
+def test_aggregate_refuses_an_unknown_column(frame: pd.DataFrame) -> None:
     with pytest.raises(UserError, match='did you mean "test_accuracy"'):
-        summarise(frame, "test_acuracy", ["method"])
+        aggregate(frame, "test_acuracy", ["method"])
     with pytest.raises(UserError, match='unknown column "metod"'):
-        summarise(frame, "test_accuracy", ["metod"])
+        aggregate(frame, "test_accuracy", ["metod"])
 
 
 def test_separating_adds_only_what_it_takes() -> None:

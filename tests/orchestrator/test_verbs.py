@@ -14,9 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestrator.cli import FORMATS
 from orchestrator.columns import trials_schema
 from orchestrator.driver import remember
+from orchestrator.result_verbs import FORMATS
 from orchestrator.sweep import read_sweep
 from tests.orchestrator.conftest import COMMAND, Cli
 from tests.orchestrator.frames import judged, write
