@@ -150,14 +150,14 @@ def require_shared(store: Store) -> None:
         wrong |= {looks[look]: why for look in done if (why := _answer(look))}
     finally:
         store.remove(name)
-    # One that died a moment ago is still in the list, and no obstacle: it gets no stages.
+    # One that died a moment ago may still be in the list, and is no obstacle: it gets no stages.
     alive = {node["NodeID"] for node in _alive()} if wrong else set()
+    wrong = {node: why for node, why in wrong.items() if node in alive}
     for node, why in wrong.items():
-        if node not in alive:
-            continue
         raise UserError(
-            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble with the store "
-            f"{store.location}): choose a --store that all nodes share, such as a network filesystem or s3://"
+            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble "
+            f"with the store {store.location}): choose a --store that all nodes share, such as a network filesystem "
+            "or s3://"
         )
 
 

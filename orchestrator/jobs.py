@@ -40,8 +40,8 @@ def submit(
     cluster: Dashboard, sweep: Sweep, store: str, options: Options, force: bool, say: Callable[[str], None]
 ) -> Job:
     """Start a job for a sweep, or find the one that does so already; raises `UserError` if that does otherwise."""
-    if not options.autoscaling:
-        nodes = dashboard.nodes(cluster)
+    # A head that has just started lists no nodes yet; the job looks again.
+    if not options.autoscaling and (nodes := dashboard.nodes(cluster)):
         for share in distinct(map(sweep.resources.of, sweep.trials)):
             fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
