@@ -38,6 +38,7 @@ from ray.util import ActorPool
 
 from orchestrator import tune
 from orchestrator.cluster import OBJECT_STORE, largest_node
+from orchestrator.desk import task
 from orchestrator.events import Event, Failed, Finished
 from orchestrator.plan import Plan, make_plan
 from orchestrator.resources import Shares
@@ -84,14 +85,12 @@ def work(stage: Stage, store: Store, seconds: float) -> bool:
 class Sleeper(tune.StageTrainable):
     """Ours, without the training."""
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        given = json.loads(new_config["task"])
-        self.work = decode_stage(given["stage"]), Store(given["store"]), float(given["where"]["device"])
-        return True
-
     def step(self) -> dict[str, Any]:
-        failed = {} if work(*self.work) else {"cause": Cause.USER_CODE, "message": "as it should"}
-        return {"epoch": 1, "done": True, **failed}
+        if self.task is None:
+            return {"ended": True}
+        given, self.task = json.loads(self.task), None
+        done = work(decode_stage(given["stage"]), Store(given["store"]), float(given["where"]["device"]))
+        return {"ended": True} if done else {"ended": True, "cause": Cause.USER_CODE, "message": "as it should"}
 
 
 class RawSleeper(Trainable):
@@ -137,7 +136,7 @@ def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it would miss each trial's result.json
     os.environ.update(tune.SETTINGS | {"TUNE_MAX_PENDING_TRIALS_PG": str(slots)})
-    tasks = [tune.task(stage, store, where) for stage in plan.stages.values()]
+    tasks = [task(stage, store, where) for stage in plan.stages.values()]
     with tempfile.TemporaryDirectory() as folder:
         Tuner(
             with_resources(RawSleeper, {"cpu": SHARE["cpus"], "gpu": SHARE["gpus"]}),
@@ -154,7 +153,7 @@ def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -
 
 def actor_pool(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
     pool = ActorPool([PoolSleeper.remote() for _ in range(slots)])
-    tasks = [tune.task(stage, store, where) for stage in plan.stages.values()]
+    tasks = [task(stage, store, where) for stage in plan.stages.values()]
     for _ in pool.map_unordered(lambda actor, task: actor.run.remote(task), tasks):
         ended()
 

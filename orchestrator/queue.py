@@ -54,7 +54,7 @@ class StageQueue:
                 self.children[stage.parent.key].append(key)
         self.remaining = _chain_lengths(self.stages, self.children)
         self.order = {key: number for number, key in enumerate(plan.stages)}
-        self.ready: list[tuple[int, int, str]] = []
+        self.ready: dict[Resources, list[tuple[int, int, str]]] = {}
         self.running: set[str] = set()
         self.elsewhere: dict[str, Watch] = {}
         self.gone: dict[str, str] = {}
@@ -74,14 +74,28 @@ class StageQueue:
         """Whether nothing runs and nothing can become ready any more."""
         return not (self.ready or self.running or self.elsewhere)
 
-    def take(self) -> str | None:
-        """The next stage, which the caller now runs; None while none is ready."""
-        if not self.ready or self.problem is not None or len(self.running) == self.max_running:
+    def offers(self) -> dict[Resources, int]:
+        """How many stages are ready that get this share, in the order of their best; none while none may begin."""
+        room = len(self.stages) if self.max_running is None else self.max_running - len(self.running)
+        if self.problem is not None or room <= 0:
+            return {}
+        return {share: min(room, len(self.ready[share])) for share in sorted(self.ready, key=self._best)}
+
+    def take(self, share: Resources | None = None) -> str | None:
+        """The next stage, of those that get this share, which the caller now runs; None while none is ready."""
+        found = self.offers()
+        share = next(iter(found), None) if share is None else share
+        if share is None or share not in found:
             return None
-        key = heapq.heappop(self.ready)[2]
+        key = heapq.heappop(self.ready[share])[2]
+        if not self.ready[share]:
+            del self.ready[share]
         self.running.add(key)
-        self.given[key] = self.share(key)
+        self.given[key] = share
         return key
+
+    def _best(self, share: Resources) -> tuple[int, int, str]:
+        return self.ready[share][0]
 
     def share(self, key: str) -> Resources:
         """What the stage gets: what the sweep asks for, or more after one like it ran out of memory."""
@@ -152,7 +166,17 @@ class StageQueue:
                 self.tell(Waiting(None))
 
     def _release(self, key: str) -> None:
-        heapq.heappush(self.ready, (-self.remaining[key], self.order[key], key))
+        heapq.heappush(self.ready.setdefault(self.share(key), []), (-self.remaining[key], self.order[key], key))
+
+    def _ready(self) -> set[str]:
+        return {key for stages in self.ready.values() for *_, key in stages}
+
+    def _need(self, key: str, share: Resources) -> None:
+        """Stages like this one get more from now on, those that are ready too."""
+        self.learned.need(key, share)
+        found, self.ready = self._ready(), {}
+        for each in found:
+            self._release(each)
 
     def _finish(self, key: str) -> None:
         self.tell(Finished(key))
@@ -194,7 +218,7 @@ class StageQueue:
             share = larger(self.given.get(key, self.share(key)), cause, self.node)
             if share is None:
                 return False
-            self.learned.need(key, share)
+            self._need(key, share)
         parent = self.stages[key].parent
         if parent is not None and cause == Cause.PARENT_DAMAGED and not self._is_done(parent.key):
             self._require(parent, key)
@@ -214,7 +238,7 @@ class StageQueue:
         if child not in waiting:
             waiting.append(child)
         self.remaining[parent.key] = parent.epochs + self.remaining[child]
-        if parent.key not in {key for *_, key in self.ready} | self.running | self.elsewhere.keys():
+        if parent.key not in self._ready() | self.running | self.elsewhere.keys():
             self._release(parent.key)
 
     def _descendants(self, key: str) -> Iterator[str]:

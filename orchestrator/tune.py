@@ -1,4 +1,4 @@
-"""The one file that knows Ray Tune: a searcher that hands out a queue's stages, a trainable that runs one.
+"""The one file that knows Ray Tune: its trials are workers, to which a scheduler gives a queue's stages.
 
 The store is the memory of a sweep and Tune only executes: every submission starts a fresh `Tuner.fit` over what the
 store lacks, and nothing is ever restored from Tune's own state.
@@ -6,40 +6,45 @@ store lacks, and nothing is ever restored from Tune's own state.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray.tune.registry
 from ray import cloudpickle, tune
-from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 from ray.tune import Callback, Trainable, TuneConfig, Tuner
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.events import Listener, Started, Tick
+from orchestrator.deaths import why_it_died
+from orchestrator.desk import Desk
+from orchestrator.events import Listener, Tick
 from orchestrator.plan import Plan
-from orchestrator.queue import Ended, StageQueue
+from orchestrator.queue import StageQueue
 from orchestrator.replicas import Team, decode_task
 from orchestrator.resources import Resources, request
 from workers.causes import Cause
 from workers.errors import ReplicaLost
 from workers.host import Where
-from workers.spec import Stage, encode
 from workers.store import Store
+
+if TYPE_CHECKING:
+    from workers.checkpoint import Progress
 
 REPORT_SECONDS = 1.0
 """A stage reports to the driver about this often: an epoch of a small network is cheaper than a report."""
+
+IDLE_SECONDS = 30.0
+"""A worker that has nothing to do is kept so long, where nobody else needs its place."""
 
 MOUNT_SECONDS = 30.0
 """A node that has just joined may not have mounted the store yet; one that never will must not use up the stages."""
@@ -55,36 +60,30 @@ SETTINGS = {
 """Tune writes nothing that the store holds already, and leaves Ctrl-C to us."""
 
 
-class ReadyStages(Searcher):
-    """Hands Tune the stages of a queue; a Tune trial is one try at a stage."""
+class Hiring(Searcher):
+    """Has Tune look for workers while there is something to do."""
 
-    def __init__(self, queue: StageQueue, where: Where) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self.queue, self.where = queue, where
-        self.stages: dict[str, str] = {}
+        self.desk = desk
 
     def suggest(self, trial_id: str) -> Any:
-        """A stage to run, None while none is ready, and `FINISHED` when none can become ready any more."""
-        self.queue.look()
-        key = self.queue.take()
-        if key is None:
-            self.queue.tell(Tick())  # while no stage runs Tune stays here, and its loop does not turn
-            return Searcher.FINISHED if self.queue.over else None
-        self.stages[trial_id] = key
-        return {"task": self._task(key), "share": asdict(self.queue.share(key))}
+        """A worker to start, None while none is needed, and `FINISHED` when none will be needed any more."""
+        self.desk.queue.look()
+        share = self.desk.wanted()
+        if share is None:
+            self.desk.queue.tell(Tick())  # while no worker runs Tune stays here, and its loop does not turn
+            return Searcher.FINISHED if self.desk.queue.over else None
+        self.desk.ask(trial_id, share)
+        return {"share": asdict(share)}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """A report from a running stage."""
-        self.queue.progressed(self.stages[trial_id], result["epoch"])
+        """Heard by the scheduler."""
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """The worker has ended the stage; one that died is explained to `Reporter.on_trial_error` right afterwards."""
+        """One that died is explained to `Reporter.on_trial_error` right afterwards."""
         if not error:
-            said = result or {}
-            self.queue.ended(
-                self.stages.pop(trial_id),
-                Ended(said.get("cause"), said.get("message"), claimed=bool(said.get("claimed"))),
-            )
+            self.desk.left(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store remembers."""
@@ -92,59 +91,68 @@ class ReadyStages(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Never called: every submission starts afresh."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
 
-    def _task(self, key: str) -> str:
-        gone = (self.queue.gone[key],) if key in self.queue.gone else ()
-        where = _at_home(self.where, self.queue.plan.shares[key])
-        where = replace(where, gone=gone, gpu_share=self.queue.share(key).gpus)
-        return task(self.queue.stages[key], self.queue.store, where)
+class Foreman(FIFOScheduler):
+    """Gives each worker a stage after the other, and sends away those for whom there is nothing to do."""
 
-
-class Unhurried(FIFOScheduler):
-    """In the order of the queue, but a stage whose own worker is starting is left alone.
-
-    Tune gives a worker that has become free to the first stage that waits, even where another is being started for it,
-    and ends that one. With short stages, or many slots, no new worker would ever come up after the death of one.
-    """
-
-    def __init__(self, stages: ReadyStages) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.stages = stages
+        self.desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        """Go on, with the same stage or the next, or wait for one."""
+        self.desk.heard(trial.trial_id, result)
+        if trial.trial_id in self.desk.stages or self.desk.give(trial.trial_id, _process(trial)):
+            return TrialScheduler.CONTINUE
+        return TrialScheduler.NOOP
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The first that waits and has no worker; one that has will run by itself."""
-        controller = tune_controller._tune_controller
-        live: dict[str, Trial] = {trial.trial_id: trial for trial in tune_controller.get_live_trials()}
-        for name in self.stages.stages:
-            trial = live.get(name)
-            if trial is not None and trial.status == Trial.PENDING:
-                worker = controller._trial_to_actor.get(trial)
-                if worker is None or not controller._actor_manager.is_actor_started(worker):
-                    return trial
-        return None
+        """Called at each turn of Tune's loop: idle workers are looked after here."""
+        controller, queue = tune_controller._tune_controller, self.desk.queue
+        if queue.over:
+            controller.request_stop_experiment()
+        elif self.desk.idle:
+            workers = {trial.trial_id: trial for trial in controller.get_live_trials()}
+            for name, since in list(self.desk.idle.items()):
+                if self.desk.give(name, _process(workers[name])):
+                    controller._schedule_trial_train(workers[name])
+                elif queue.offers() or time.monotonic() > since + IDLE_SECONDS:
+                    for late in self.desk.surplus():
+                        _withdraw(controller, workers[late])
+                    controller.stop_trial(workers[name])
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
+
+
+def _process(trial: Trial) -> Any:
+    return trial.temporary_state.ray_actor
+
+
+def _withdraw(controller: Any, worker: Trial) -> None:
+    """One that has not started; Tune would keep another process for it."""
+    controller.stop_trial(worker)
+    if worker in controller._staged_trials:
+        controller._unstage_trial_with_resources(worker)
 
 
 class Reporter(Callback):
-    """Tells that time passes, why a worker died, and when a stage really starts: Tune takes more than it has slots."""
+    """Tells that time passes, that a worker has come, and why one died."""
 
-    def __init__(self, stages: ReadyStages) -> None:
-        self.stages = stages
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's loop turns, several times a second."""
-        self.stages.queue.look()
-        self.stages.queue.tell(Tick())
+        self.desk.queue.look()
+        self.desk.queue.tell(Tick())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker has the stage now."""
-        self.stages.queue.tell(Started(self.stages.stages[trial.trial_id]))
+        """A worker has started; it runs next what it is given here."""
+        self.desk.arrived(trial.trial_id, _process(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """The worker of a stage is gone, or could not be started."""
-        cause, message = why_it_died(_error(trial))
-        self.stages.queue.ended(self.stages.stages.pop(trial.trial_id), Ended(cause, message, died=True))
+        """A worker is gone, or could not be started."""
+        self.desk.died(trial.trial_id, *why_it_died(_error(trial)))
 
 
 def _error(trial: Trial) -> object:
@@ -154,38 +162,28 @@ def _error(trial: Trial) -> object:
     return Path(trial.error_file).read_text() if trial.error_file else ""
 
 
-def why_it_died(error: object) -> tuple[Cause, str]:
-    """Ray's reason for the end of a worker, as a cause; by its words where the type says nothing."""
-    words = str(error)
-    if isinstance(error, OutOfMemoryError) or "running low on memory" in words:
-        return Cause.HOST_MEMORY, "Ray ended it because the machine ran out of memory"
-    if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in words:
-        return Cause.NODE_LOST, "the machine that ran it was lost"
-    if ReplicaLost.__name__ in words:
-        return Cause.KILLED, "the process of one of its replicas was killed, or crashed"
-    if isinstance(error, RayActorError) and not error.actor_init_failed:
-        return Cause.KILLED, "its process was killed, or crashed"
-    return Cause.INTERNAL, words
-
-
 class StageTrainable(Trainable):
-    """Runs stages one after the other in one process, so that starting Python and torch is paid once per slot.
+    """Runs stages one after the other in one process, so that starting Python and torch is paid once per worker.
 
     torch is imported by the worker process alone; the driver, which imports this class, does without.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """The first stage of this process."""
+        """The process has started."""
         self.team = Team(config["share"]["replicas"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next stage of this process."""
+        """It is another worker of the same share from now on."""
+        self.stage: Iterator[Progress] = iter(())
+        self.patience = 0.0
+        self.task: str | None = None
         self.epoch = 0
-        stage, self.store, where = decode_task(new_config["task"])
-        self.patience = time.monotonic() + MOUNT_SECONDS
-        self.stage = self.team.run(new_config["task"], stage, self.store, where)
         return True
+
+    def proceed(self, task: str) -> None:
+        """What to run next; whatever is wrong with it comes out as it runs, where someone listens."""
+        self.task = task
 
     def cleanup(self) -> None:
         """This process ends."""
@@ -199,33 +197,33 @@ class StageTrainable(Trainable):
         from workers.claims import Claimed
         from workers.run import StageFailed
 
+        if self.task is not None:
+            self._begin(self.task)
         if time.monotonic() < self.patience and self.store.problem() is not None:
             time.sleep(REPORT_SECONDS)
-            return {"epoch": self.epoch, "done": False}
+            return {"epoch": self.epoch, "ended": False}
         self.patience = 0.0
         deadline = time.monotonic() + REPORT_SECONDS
         try:
             for progress in self.stage:
                 self.epoch = progress.epoch
                 if time.monotonic() > deadline:
-                    return {"epoch": self.epoch, "done": False}
+                    return {"epoch": self.epoch, "ended": False}
         except StageFailed as failure:
             if failure.cause is Cause.KILLED:
                 raise ReplicaLost(failure.message) from failure
             logging.getLogger("prunesweep").exception("stage failed")
-            return {**self._end(), "cause": str(failure.cause), "message": failure.message}
+            return {"ended": True, "cause": str(failure.cause), "message": failure.message}
         except Claimed as claimed:
             logging.getLogger("prunesweep").info("%s", claimed)
-            return {**self._end(), "claimed": True}
-        return self._end()
+            return {"ended": True, "claimed": True}
+        return {"ended": True}
 
-    def _end(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "done": True}
-
-
-def task(stage: Stage, store: Store, where: Where) -> str:
-    """What a worker is told, as text, so that Tune has nothing to walk through."""
-    return json.dumps({"stage": encode(stage), "store": store.location, "where": asdict(where)})
+    def _begin(self, task: str) -> None:
+        stage, self.store, where = decode_task(task)
+        self.task, self.epoch = None, 0
+        self.patience = time.monotonic() + MOUNT_SECONDS
+        self.stage = self.team.run(task, stage, self.store, where)
 
 
 def execute(
@@ -245,29 +243,19 @@ def execute(
     """
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    stages = ReadyStages(StageQueue(plan, store, tell, node, max_concurrent), where)
+    desk = Desk(StageQueue(plan, store, tell, node, max_concurrent), where)
     with _environment(settings), _quiet(), _light(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
-            tune_config=TuneConfig(search_alg=stages, scheduler=Unhurried(stages), num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(search_alg=Hiring(desk), scheduler=Foreman(desk), num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name=plan.sweep.name,
                 storage_path=folder,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Reporter(stages)],
+                callbacks=[Reporter(desk)],
                 verbose=0,
             ),
         ).fit()
-
-
-def _at_home(where: Where, resources: Resources) -> Where:
-    """As many threads as the sweep gives cores, also where a retry has more: the last bits depend on them.
-
-    `auto` is a GPU only where the trial was given one: Ray may leave others visible.
-    """
-    auto = "cuda" if resources.gpus else "cpu"
-    device = auto if where.device == "auto" else where.device
-    return replace(where, threads=max(1, int(resources.cpus)), device=device)
 
 
 def _resources(config: Mapping[str, Any], loaders: int) -> tune.PlacementGroupFactory:
