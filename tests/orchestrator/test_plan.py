@@ -53,7 +53,7 @@ def dense(plan: Plan) -> Stage:
 
 def test_the_schedule_table_costs_396_epochs_a_seed_instead_of_5166(store: Store):
     """90 + 18 schedules and sparsities x (2 + 5 + 10); trial by trial each would pay the 90 again."""
-    counts = make_plan(read_sweep(SWEEPS / "paper_schedules.yaml"), store).counts
+    counts = make_plan(read_sweep(SWEEPS / "imagenet_schedules.yaml"), store).counts
     assert counts.per_seed == Size(trials=54, stages=55, epochs_unshared=54 * 90 + 18 * 17, epochs=90 + 18 * 17)
     assert (counts.per_seed.epochs_unshared, counts.per_seed.epochs) == (5166, 396)
     assert (counts.seeds, counts.trials, counts.stages, counts.epochs) == (2, 108, 110, 792)

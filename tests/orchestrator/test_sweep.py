@@ -69,7 +69,7 @@ def test_quickstart_has_138_trials():
 
 
 def test_the_schedule_table_costs_396_epochs_a_seed_where_single_trials_would_cost_5166():
-    trials = [trial for trial in read_sweep(SWEEPS / "paper_schedules.yaml").trials if trial.seed == 0]
+    trials = [trial for trial in read_sweep(SWEEPS / "imagenet_schedules.yaml").trials if trial.seed == 0]
     last = [create(trial.method).stage(trial) for trial in trials]
     stages = {stage.key: stage for end in last for stage in path(end)}
     assert len(trials) == 54

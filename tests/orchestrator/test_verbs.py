@@ -47,9 +47,9 @@ def test_debug_shows_the_traceback_of_an_error(cli: Cli):
 
 
 def test_a_plan_shows_what_sharing_saves(cli: Cli):
-    lines = cli("plan", str(SWEEPS / "paper_schedules.yaml")).splitlines()
+    lines = cli("plan", str(SWEEPS / "imagenet_schedules.yaml")).splitlines()
     assert lines == [
-        "paper_schedules: 108 trials (54 with each of 2 seeds) in 110 stages",
+        "imagenet_schedules: 108 trials (54 with each of 2 seeds) in 110 stages",
         "  trials    108 new",
         "  epochs    792 instead of 10,332 without sharing (13.0x less); 396 instead of 5,166 a seed",
         "  to train  792 epochs in 110 stages",
