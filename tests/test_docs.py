@@ -22,6 +22,8 @@ import pytest
 
 from orchestrator.cli import app
 from orchestrator.columns import CURVES, LAYERS, TRIALS
+from orchestrator.plan import make_plan
+from orchestrator.sweep import read_sweep
 from orchestrator.sweepfile.settings import describe, train_settings
 from orchestrator.sweepfile.validation import SWEEP, block_model
 from tests.orchestrator.conftest import COMMAND
@@ -30,6 +32,7 @@ from workers.methods import METHODS, method_class
 from workers.methods.base import Hyperparameter
 from workers.models import MODELS
 from workers.registry import Entry
+from workers.store import Store
 
 ROOT = Path(__file__).parent.parent
 FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]
@@ -197,6 +200,7 @@ def test_links_to_headings_lead_somewhere(document: Path):
 def tables() -> dict[str, str]:
     """Every table that a document has from the code, by its name."""
     return {
+        "sweeps": _sweeps(),
         "train": _settings("key", train_settings()),
         "datasets": _entries(DATASETS),
         "models": _models(),
@@ -221,6 +225,26 @@ def _default(value: Any) -> str:
     if value is MISSING:
         return "required"
     return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _sweeps() -> str:
+    return _table(
+        ("file", "asks", "on", "seeds", "a seed: trials", "epochs"),
+        [_sweep(file) for file in sorted((ROOT / "sweeps").glob("*.yaml"))],
+    )
+
+
+def _sweep(file: Path) -> Sequence[str]:
+    said = " ".join(line.removeprefix("#").strip() for line in file.read_text().splitlines())
+    question = re.search(r"What it asks: ([^?]*\?)", said)
+    assert question, f"{file.name} does not begin with what it asks"
+    plan = make_plan(read_sweep(file), Store("results-of-nothing"))
+    size, trials = plan.counts.per_seed, plan.sweep.trials
+    assert size is not None
+    on = ", ".join(dict.fromkeys(trial.dataset.name for trial in trials))
+    on += ": " + ", ".join(dict.fromkeys(trial.model.name for trial in trials))
+    epochs = f"{size.epochs:,} ({size.epochs_unshared:,})"
+    return f"`sweeps/{file.name}`", question[1], on, str(plan.counts.seeds), str(size.trials), epochs
 
 
 def _entries(registry: Mapping[str, Entry]) -> str:

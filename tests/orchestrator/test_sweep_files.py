@@ -38,9 +38,6 @@ SIZES = {
 }
 """Seeds, and what each asks for, worked out by hand: dense and baselines' epochs, plus retraining by cells."""
 
-LABELLED = sorted(set(SIZES) - {"quickstart", "digits_methods"})
-"""Files whose first lines say what they ask, what they cost and what to read."""
-
 
 @cache
 def plan(name: str) -> Plan:
@@ -88,7 +85,7 @@ def test_a_sweep_has_exactly_these_trials_stages_and_epochs(name: str):
     )
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", SIZES)
 def test_its_first_lines_say_what_it_asks_what_it_costs_and_what_to_read(name: str):
     text = (SWEEPS / f"{name}.yaml").read_text().split("\nname: ")[0]
     said = " ".join(line.removeprefix("#").strip() for line in text.splitlines()[1:])
