@@ -23,10 +23,12 @@ import pytest
 from orchestrator.cli import app
 from orchestrator.columns import CURVES, LAYERS, TRIALS
 from orchestrator.plan import make_plan
+from orchestrator.policies import POLICIES
 from orchestrator.sweep import read_sweep
 from orchestrator.sweepfile.settings import describe, train_settings
 from orchestrator.sweepfile.validation import SWEEP, block_model
 from tests.orchestrator.conftest import COMMAND
+from workers.causes import Cause
 from workers.data import DATASETS
 from workers.methods import METHODS, method_class
 from workers.methods.base import Hyperparameter
@@ -36,6 +38,12 @@ from workers.store import Store
 
 ROOT = Path(__file__).parent.parent
 FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]
+ALONE = [ROOT / name for name in ("docs/tutorial.md", "docs/keys.md", "docs/extending.md", "docs/troubleshooting.md")]
+"""Those that begin in an empty folder, where the others go on with what README has made."""
+
+SLOW = ("tutorial.md", "extending.md")
+"""Of these, those that take more than half a minute."""
+
 UNFOLLOWED = (
     "docs/methods.md",
     "docs/models.md",
@@ -46,7 +54,7 @@ UNFOLLOWED = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 )
-DOCUMENTS = [*FOLLOWED, *(ROOT / name for name in UNFOLLOWED)]
+DOCUMENTS = [*FOLLOWED, *ALONE, *(ROOT / name for name in UNFOLLOWED)]
 
 SKIPPED = {
     "make demo": "the whole quickstart, for which CI has a run of its own",
@@ -162,6 +170,15 @@ def test_the_documents_can_be_followed(tmp_path: Path):
     assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/results.md names other columns"
 
 
+@pytest.mark.parametrize(
+    "document",
+    [pytest.param(each, id=each.name, marks=pytest.mark.slow if each.name in SLOW else ()) for each in ALONE],
+)
+def test_a_document_can_be_followed_from_an_empty_folder(document: Path, tmp_path: Path):
+    """The tutorial starts Ray three times, extending.md and keys.md once."""
+    Reader(tmp_path).follow(document)
+
+
 def test_what_is_skipped_is_there():
     commands = {
         command for document in FOLLOWED for block in blocks(document.read_text()) for command in block.commands
@@ -208,6 +225,10 @@ def tables() -> dict[str, str]:
         "trials": _columns(TRIALS),
         "curves": _columns(CURVES),
         "layers": _columns(LAYERS),
+        "causes": _table(
+            ("cause", "tries more", "what to do"),
+            [(f"[`{c}`](#{c.replace(' ', '-').lower()})", str(p.again), p.hint) for c, p in POLICIES.items()],
+        ),
     }
 
 
@@ -322,6 +343,19 @@ def test_every_key_of_a_sweep_file_is_explained():
         key for line in re.findall(r"^\| (`.*?) \|", sweeps, re.MULTILINE) for key in re.findall(r"`(\w+)`", line)
     }
     assert keys <= explained
+
+
+def test_every_cause_of_failure_is_explained_and_every_error_is_said_so():
+    text = (ROOT / "docs/troubleshooting.md").read_text()
+    assert re.findall(r"^### `(.*)`$", text, re.MULTILINE) == [str(cause) for cause in POLICIES]
+    assert POLICIES.keys() == {*Cause}
+    before = text.partition("## Before the first stage")[2].partition("\n## ")[0]
+    errors = re.findall(r"^\| `(.*?)` \|", before, re.MULTILINE)
+    assert len(errors) >= 10
+    code = "".join(
+        file.read_text() for package in ("orchestrator", "workers") for file in ROOT.glob(f"{package}/**/*.py")
+    )
+    assert [part for error in errors for part in error.split("...") if part.strip() not in code] == []
 
 
 def with_outputs(text: str, folder: Path) -> str:

@@ -49,14 +49,14 @@ def finished(folders: Sequence[str]) -> list[FinishedTrial]:
 
 
 def _trial(row: Mapping[Any, Any], curve: list[Point]) -> FinishedTrial:
-    known = {name: value for name, value in row.items() if not _missing(value)}
+    known = {name: value for name, value in row.items() if not is_missing(value)}
     asked = [name for name in known if name not in MEASUREMENTS and name not in IDENTITY]
     measured = {name: known[name] for name in MEASUREMENTS if name in known}
     results = {name: float(value) for name, value in measured.items() if isinstance(value, int | float)}
     others = {"sweep": row["sweep"], **{name: value for name, value in measured.items() if name not in results}}
     return FinishedTrial(
         key=row["trial"],
-        name=_name(row),
+        name=name_of(row),
         settings={name: plain(known[name]) for name in ("seed", *asked)},
         results=results,
         notes={name: _text(value) for name, value in others.items()},
@@ -68,16 +68,16 @@ def _trial(row: Mapping[Any, Any], curve: list[Point]) -> FinishedTrial:
 def _points(rows: pd.DataFrame) -> Iterator[Point]:
     measured = [name for name in CURVES.names if name not in ("trial", "stage", "epoch")]
     for row in rows.to_dict("records"):
-        yield int(row["epoch"]), {name: float(row[name]) for name in measured if not _missing(row[name])}
+        yield int(row["epoch"]), {name: float(row[name]) for name in measured if not is_missing(row[name])}
 
 
-def _name(row: Mapping[Any, Any]) -> str:
+def name_of(row: Mapping[Any, Any]) -> str:
     """Words a person looks for, and the key: no two trials have the same, and one always has the same."""
-    words = [str(plain(row[name])) for name in NAMED_AFTER if not _missing(row[name])]
+    words = [str(plain(row[name])) for name in NAMED_AFTER if not is_missing(row[name])]
     return "-".join([*(word.replace("/", "_").replace(":", "_") for word in words), f"seed{row['seed']}", row["trial"]])
 
 
-def _missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 

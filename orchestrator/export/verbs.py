@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from orchestrator.driver import Options
 from orchestrator.labels import counted
-from orchestrator.options import ResultNames, StoreOption, folders
+from orchestrator.options import DataOption, DeviceOption, ResultNames, StoreOption, WhereOption, folders
 from workers.errors import UserError
+from workers.store import Store
 
 if TYPE_CHECKING:
+    from orchestrator.export.networks import Form, Row
     from orchestrator.export.trials import FinishedTrial
 
-NEEDS = {"tensorboard": ["tensorboard"], "mlflow": ["mlflow", "sqlalchemy", "alembic"]}
+Each = TypeVar("Each")
+
+NEEDS = {
+    "tensorboard": ["tensorboard"],
+    "mlflow": ["mlflow", "sqlalchemy", "alembic"],
+    "onnx": ["onnx", "onnxscript", "onnxruntime"],
+}
 """The modules of each optional extra, which has the name of the verb."""
+
+INCOMPLETE = 1
+"""The exit code when some networks are not written."""
+
+NetworksOption = Annotated[
+    Path, typer.Option("--to", metavar="FOLDER", help="Where each trial's file is written.", show_default=False)
+]
+TrialOption = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Only the trial whose key begins so.", show_default=False)
+]
+CheckOption = Annotated[
+    bool, typer.Option("--check/--no-check", help="See that a file has the table's accuracy on the test set.")
+]
 
 export_app = typer.Typer(help="Hand finished trials to other programs.", no_args_is_help=True)
 
@@ -68,6 +91,67 @@ def mlflow(
     print(f"{counted(written, 'trial')} written to {to}{kept}{look}")
 
 
+@export_app.command()
+def network(
+    names: ResultNames,
+    to: NetworksOption,
+    where: WhereOption = None,
+    trial: TrialOption = None,
+    check: CheckOption = True,
+    device: DeviceOption = "auto",
+    data_dir: DataOption = Path("data"),
+    store: StoreOption = "results",
+) -> None:
+    """Write each finished trial's network as safetensors, which the plain torchvision or project model loads."""
+    options = Options(device=device, data_folder=str(data_dir))
+    from orchestrator.export import networks
+
+    rows = networks.rows(folders(names, store), where or [], trial)
+    _export(rows, Store(store), options.data_folder, to, networks.safetensors(options.device), check)
+
+
+@export_app.command()
+def onnx(
+    names: ResultNames,
+    to: NetworksOption,
+    where: WhereOption = None,
+    trial: TrialOption = None,
+    check: CheckOption = True,
+    data_dir: DataOption = Path("data"),
+    store: StoreOption = "results",
+) -> None:
+    """Write each finished trial's network as ONNX, for any number of images. ONNX Runtime checks it, on the CPU."""
+    _require("onnx")
+    from orchestrator.export import networks
+    from orchestrator.export.onnx import onnx as form
+
+    rows = networks.rows(folders(names, store), where or [], trial)
+    _export(rows, Store(store), str(data_dir), to, form(), check)
+
+
+def _export(rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool) -> None:
+    """What is not exported is said; the others are."""
+    from orchestrator.export import networks
+
+    sweeps = {row["sweep"]: networks.sweep_of(row, store) for row in rows}
+    differences = []
+    for row in _shown(rows):
+        try:
+            differences.append(networks.export(row, sweeps[row["sweep"]], store, data_dir, to, form, check))
+        except networks.NotExported as error:
+            print(f"error: {error}", file=sys.stderr)
+    print(f"{counted(len(differences), 'network')} in {to}{_checked(differences) if check else ', not checked'}")
+    if len(differences) < len(rows):
+        raise typer.Exit(INCOMPLETE)
+
+
+def _checked(differences: Sequence[int]) -> str:
+    worst = max(differences, default=None)
+    if worst is None:
+        return ""
+    return f", each within {counted(worst, 'test image')} of the table" if worst else ", each with the table's accuracy"
+
+
 def _require(extra: str) -> None:
     if not all(map(find_spec, NEEDS[extra])):
         raise UserError(f"export {extra} needs: pip install 'prunesweep[{extra}]'")
@@ -82,7 +166,7 @@ def _finished(names: list[str], store: str) -> list[FinishedTrial]:
     return trials
 
 
-def _shown(trials: list[FinishedTrial]) -> Iterable[FinishedTrial]:
+def _shown(trials: Sequence[Each]) -> Iterable[Each]:
     """With a bar while it lasts, on a terminal."""
     from rich.console import Console
     from rich.progress import track

@@ -1,0 +1,225 @@
+"""The networks of finished trials as files for other programs, and whether a file computes what the table says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from orchestrator.driver import require
+from orchestrator.export.trials import is_missing, name_of
+from orchestrator.results import load_results, plain, where
+from orchestrator.sweep import Sweep
+from workers import checkpoint, data, models, precision, training
+from workers.data.base import Dataset
+from workers.data.memory import InMemory
+from workers.data.stream import Streamed
+from workers.errors import UserError
+from workers.host import Where, describe_device
+from workers.methods.base import Method
+from workers.spec import TrialSpec
+from workers.store import NETWORK, Damaged, Store
+
+Row = Mapping[Any, Any]
+"""A trial of `trials.parquet`."""
+
+KEYS_SHOWN = 5
+
+TOLERANCE = {"float32": 0.001, "float64": 0.001, "tf32": 0.01, "bfloat16": 0.01}
+"""The share of test images by which an accuracy may differ that another device or program computes, by the precision
+in which the trial was evaluated; one image always may."""
+
+
+class NotExported(RuntimeError):
+    """Why a trial has no file."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished trial's network, with all that it takes to use it and to judge it; the dataset is on the CPU."""
+
+    row: Row
+    spec: TrialSpec
+    dataset: Dataset
+    tensors: Mapping[str, Tensor]
+    threads: int
+
+    @property
+    def images(self) -> int:
+        """How many images the test set has."""
+        return self.dataset.count("test")
+
+    def model(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """The plain model with these tensors, on the CPU, for evaluation; raises `NotExported` if they do not fit."""
+        model = models.build(self.spec.model, self.dataset.shape, self.dataset.classes)
+        model.to(precision.storage(self.spec.train.precision))
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise NotExported(
+                f"trial {self.row['trial']}: its network does not fit the model {self.spec.model}; is the model's code "
+                f"another one than when it was trained? {str(error).partition(chr(10))[0]}"
+            ) from error
+        return model.eval()
+
+    def metadata(self) -> dict[str, str]:
+        """The trial's row, and what the network expects; all but text as JSON."""
+        known = {name: _value(value) for name, value in self.row.items() if not is_missing(value)}
+        shape, classes = list(self.dataset.shape), self.dataset.classes
+        about = {"prunesweep_version": version("prunesweep"), **known, "shape": shape, "classes": classes}
+        about |= _normalisation(self.dataset)
+        return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kind of file: its ending, how it is written, and the accuracy on the test set of what is in it.
+
+    `exact` says for which trials that is the table's accuracy, bit for bit.
+    """
+
+    suffix: str
+    write: Callable[[Trained, Path], None]
+    accuracy: Callable[[Trained, Path], float]
+    exact: Callable[[Trained], bool]
+
+
+def rows(folders: Sequence[str], conditions: Sequence[str], prefix: str | None) -> Sequence[Row]:
+    """The finished trials that meet all conditions, or the one of them whose key begins so; raises `UserError`."""
+    found = where(load_results(*folders), conditions)
+    if prefix is not None:
+        found = found[found.trial.str.startswith(prefix)]
+        if len(found) != 1:
+            raise UserError(f'--trial: "{prefix}" begins {_keys(list(found.trial))}')
+    if found.empty:
+        raise UserError("nothing to export: no finished trial is asked for")
+    return found.to_dict("records")
+
+
+def _keys(keys: Sequence[str]) -> str:
+    if not keys:
+        return "no key of the finished trials asked for; the column `trial` has the keys"
+    more = ", ..." if len(keys) > KEYS_SHOWN else ""
+    return f"the keys of {len(keys)} trials, give more of one: {', '.join(keys[:KEYS_SHOWN])}{more}"
+
+
+def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path, form: Form, check: bool) -> int:
+    """Write a trial's network, named after its settings and key; returns how many test images it has otherwise.
+
+    With `check` it has its name only when it has the table's accuracy. Raises `NotExported`, and `UserError` where the
+    dataset is missing.
+    """
+    trained = _trained(row, sweep, store, data_folder)
+    with _appearing(folder / f"{name_of(row)}{form.suffix}") as file:
+        form.write(trained, file)
+        return _difference(trained, form, form.accuracy(trained, file)) if check else 0
+
+
+def sweep_of(row: Row, store: Store) -> Sweep:
+    """The sweep that asked for a trial, as the store remembers it; raises `UserError`."""
+    return require(row["sweep"], store)
+
+
+def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:
+    spec = next((trial for trial in sweep.trials if trial.key == row["trial"]), None)
+    if spec is None:
+        raise NotExported(f"trial {row['trial']} is not in the sweep {sweep.name} any more; run that sweep again")
+    stage = row["stage_keys"][-1]
+    try:
+        tensors = checkpoint.unpack_tensors(store.read_published(stage, NETWORK))
+    except Damaged as error:
+        store.set_aside(stage)
+        again = f"compute it again with: {_resume(sweep, store)}"
+        raise NotExported(f"trial {row['trial']}: {error}; {again}") from error
+    threads = max(1, int(sweep.resources.of(spec).cpus))
+    return Trained(row, spec, data.load(spec.dataset, data_folder), tensors, threads)
+
+
+def _resume(sweep: Sweep, store: Store) -> str:
+    usual = Store(os.environ.get("PRUNESWEEP_STORE", "results")).location == store.location
+    return f"prunesweep resume {sweep.name}" + ("" if usual else f" --store {store.location}")
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else plain(value)
+
+
+def _normalisation(dataset: Dataset) -> dict[str, list[float]]:
+    """By channel, of pixels divided by 255; a dataset of another kind may not have any."""
+    if not isinstance(dataset, InMemory | Streamed):
+        return {}
+    return {name: (getattr(dataset, name).double() / 255).tolist() for name in ("mean", "std")}
+
+
+@contextmanager
+def _appearing(place: Path) -> Iterator[Path]:
+    """Another name in the same folder; what is there in the end gets its own when all went well."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = place.with_name(f".{uuid4().hex[:8]}{place.suffix}")
+    try:
+        yield temporary
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _difference(trained: Trained, form: Form, accuracy: float) -> int:
+    """In test images; raises `NotExported` when it is more than allowed."""
+    images, expected = trained.images, trained.row["test_accuracy"]
+    difference: int = abs(round(accuracy * images) - round(expected * images))
+    allowed = 0 if form.exact(trained) else max(1, int(TOLERANCE[trained.spec.train.precision] * images))
+    if difference > allowed:
+        raise NotExported(
+            f"trial {trained.row['trial']}: the exported network has a test accuracy of {accuracy:.6f}, the table says "
+            f"{expected:.6f}: {difference} of {images} images, {allowed} may differ; is the dataset, or the model's "
+            "code, another one than when it was trained?"
+        )
+    return difference
+
+
+# --- safetensors
+
+
+def safetensors(device: str) -> Form:
+    """Files for the plain model, evaluated on this device as a stage does it.
+
+    Exact where the trial was trained on a device of the same name; raises `UserError` where there is no such device.
+    """
+    place = Where(device=device).torch_device
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f'--device: "{device}" is not here: torch sees {torch.cuda.device_count()} GPUs; take auto or cpu'
+        )
+
+    def exact(trained: Trained) -> bool:
+        return bool(trained.row["device"] == describe_device(place))
+
+    return Form(".safetensors", _write, lambda trained, file: _accuracy(trained, file, place), exact)
+
+
+def _write(trained: Trained, file: Path) -> None:
+    file.write_bytes(save(dict(trained.tensors), trained.metadata()))
+
+
+def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
+    train = trained.spec.train
+    precision.set_backends(train.precision)
+    torch.set_num_threads(trained.threads)  # they sum in another order
+    model = trained.model(load_file(file)).to(device).to(memory_format=torch.channels_last)
+    batches = trained.dataset.to(device).evaluation_batches(
+        "test", batch_size=train.evaluation_batch_size, dtype=precision.storage(train.precision)
+    )
+    return training.evaluate(training.Network(model, train, device), Method(), batches).accuracy
