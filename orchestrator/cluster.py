@@ -155,9 +155,9 @@ def require_shared(store: Store) -> None:
     wrong = {node: why for node, why in wrong.items() if node in alive}
     for node, why in wrong.items():
         raise UserError(
-            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} other nodes have trouble "
-            f"with the store {store.location}): choose a --store that all nodes share, such as a network filesystem "
-            "or s3://"
+            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} "
+            f"other nodes have trouble with the store {store.location}): choose a --store that all nodes share, "
+            "such as a network filesystem or s3://"
         )
 
 
