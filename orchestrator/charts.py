@@ -10,8 +10,9 @@ from dataclasses import dataclass
 class Axis:
     """What lies along a side of a panel: its label with the unit, and how values are placed.
 
-    `scale` is `linear`, `log`, `density` (1 - sparsity on a logarithmic axis that grows in sparsity) or `category`.
-    `ticks` are the places to label, where they are known, and `labels` what to write there.
+    `scale` is `linear`, `log`, `density` (values are densities on a logarithmic axis that falls, so that sparsity
+    grows), or `category` (values are positions 0, 1, ... of `labels`). `ticks` are the places to label, and `labels`
+    what to write there, as many; without ticks, whoever draws it chooses them. Categories always have both.
     """
 
     label: str
@@ -22,10 +23,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together, each a mean over `n` seeds, with its sample deviation, None for one seed.
+    """Points that belong together, each a mean over `n` trials, with its sample deviation, None for one trial.
 
-    On an axis of categories `x` is the category's number. `kind` is `line` (with a band of one deviation), `points`,
-    `front` (joined as the Pareto front), `bars`, or `level`: one point, a horizontal line across the panel.
+    Values are in the unit that the axis names. On an axis of categories `x` is the category's number. `kind` is `line`
+    (with a band of one deviation), `points`, `front` (joined as the Pareto front, without markers), `bars`, or `level`:
+    one `y` without an `x`, a horizontal line across the panel.
     """
 
     name: str
@@ -38,34 +40,48 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """Axes with series; `marks` are places on the x axis that get a thin vertical line, such as prunes."""
+    """Axes with series; `marks` are places on the x axis that get a thin vertical line, and `marked` what they are.
+
+    `below` is a lower panel under this one, on the same x axis and with series of the same names.
+    """
 
     title: str
     x: Axis
     y: Axis
     series: Sequence[Series]
     marks: Sequence[float] = ()
+    marked: str = ""
+    below: Panel | None = None
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A grid of cells, `rows` from top to bottom: a value for the colour and a text; None where there is none.
+    """A grid of cells, rows from top to bottom; its axes are of categories.
 
-    Colours are of categories where `categories` names them (a value is then the category's number), else of numbers.
+    `values` are the cells' colours as numbers of `categories`, None for no colour; a text may have several lines.
     """
 
     title: str
     x: Axis
     y: Axis
-    values: Sequence[Sequence[float | None]]
+    values: Sequence[Sequence[int | None]]
     texts: Sequence[Sequence[str]]
-    categories: Sequence[str] = ()
+    categories: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: a series has the same colour and marker in all panels, and the panels share one legend."""
+    """A figure: a series has the same colour and marker in all panels, and the panels share one legend.
+
+    `notes` are sentences for below the figure, or for the terminal.
+    """
 
     title: str
     panels: Sequence[Panel | HeatMap]
     notes: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The series that need a look of their own, in the order of the panels: all but levels and fronts."""
+        shown = [panel for panel in self.panels if isinstance(panel, Panel)]
+        return list(dict.fromkeys(s.name for panel in shown for s in panel.series if s.kind not in ("level", "front")))

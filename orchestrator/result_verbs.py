@@ -21,6 +21,8 @@ from orchestrator.options import (
 from orchestrator.show import console
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
+KINDS = ("sparsity", "compression", "budget", "speedup", "throughput", "layers", "curves", "schedules", "all")
+"""Of plots; what makes them is in `orchestrator.figures.kinds`, which takes longer to load."""
 
 
 def results(
@@ -47,17 +49,27 @@ def results(
 def plot(
     names: ResultNames,
     store: StoreOption = "results",
-    metric: MetricOption = "test_accuracy",
+    kind: Annotated[
+        str,
+        typer.Option(metavar="KIND", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.", autocompletion=lambda: KINDS),
+    ] = "sparsity",
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What to draw; else what the kind is about.", show_default=False),
+    ] = None,
     by: ByOption = None,
     best_by: BestByOption = None,
     tolerance: ToleranceOption = 0.02,
     where: WhereOption = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png here.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png or NAME-KIND.png here.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Draw what `results` compares: the metric over sparsity, a line for each row, and the dense control."""
-    question = show.Question(metric, by or [], where or [], best_by, tolerance)
-    file = output or Path(f"{'-'.join(Path(name).name for name in names)}.png")
-    show.plot(console, folders(names, store), question, file)
+    """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
+    question = show.Question(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
+    ending = "" if kind in ("sparsity", "all") else f"-{kind}"
+    file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
+    show.plot(console, folders(names, store), kind, metric, question, file)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from workers.errors import UserError
 from workers.store import Store
 
 if TYPE_CHECKING:
+    from orchestrator.charts import Chart
     from orchestrator.doctor import Check
     from orchestrator.garbage import Garbage
     from orchestrator.tables import Table
@@ -161,16 +163,43 @@ def comparison(console: Console, folders: Sequence[str], question: Question, for
         console.print(rendered)
 
 
-def plot(console: Console, folders: Sequence[str], question: Question, file: Path) -> None:
-    """Draw the comparison into a file, and say where it is and what the table's notes say."""
-    from orchestrator import plots
+def plot(
+    console: Console, folders: Sequence[str], kind: str, metric: str | None, question: Question, file: Path
+) -> None:
+    """Draw a kind of figure into a file, or all kinds into files beside each other; say where they are, and the notes.
+
+    The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
+    """
+    from orchestrator import plots, results
+    from orchestrator.figures import kinds
+    from orchestrator.figures.parts import Frames
 
     plots.check_suffix(file)
-    table = _compared(folders, question)
-    plots.save(plots.figure(table), file)
+    trials = results.where(results.load_results(*folders), question.where)
+    frames = Frames(trials, partial(results.load_curves, *folders), partial(results.load_layers, *folders))
+    if kind != "all":
+        _draw(console, kinds.chart(kind, frames, question, metric), file)
+        return
+    lost = {}
+    for name in kinds.KINDS:
+        try:
+            chart = kinds.chart(name, frames, question, metric if kinds.is_of_any_metric(name) else None)
+            _draw(console, chart, file.with_stem(f"{file.stem}-{name}"))
+        except UserError as error:
+            lost[name] = str(error)
+    if len(lost) == len(kinds.KINDS):
+        raise UserError(f"no plot can be drawn: {'; '.join(dict.fromkeys(lost.values()))}")
+    for name, reason in lost.items():
+        say(console, f"[yellow]not drawn[/]: {name}: {escape(reason)}")
+
+
+def _draw(console: Console, chart: Chart, file: Path) -> None:
+    from orchestrator import plots
+
+    plots.save(chart, file)
     say(console, f"wrote {escape(str(file))}")
-    for note in table.notes:
-        say(console, escape(note))
+    for note in chart.notes:
+        say(console, f"  {escape(note)}")
 
 
 def _compared(folders: Sequence[str], question: Question) -> Table:

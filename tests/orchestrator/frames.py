@@ -52,6 +52,27 @@ def judged(
     return [{**row, "validation_accuracy": value, "reached_sparsity": sparsity} for row, value, sparsity in pairs]
 
 
+def curve(trial: dict[str, Any], trained: Sequence[float], *retrained: Sequence[float]) -> list[dict[str, Any]]:
+    """Rows of `curves.parquet`: validation accuracies after epochs 1, 2, ... of training, then those of each phase.
+
+    The first of a phase is that of the network just pruned.
+    """
+    rows, epoch = [], 0
+    for number, values in enumerate((trained, *retrained)):
+        for place, value in enumerate(values):
+            pruned = number > 0 and place == 0
+            epoch += not pruned
+            rate = None if pruned else 0.1 / (1 + place)
+            row = {"trial": trial["trial"], "stage": f"stage{number}", "epoch": epoch, "learning_rate": rate}
+            rows.append({**row, "validation_accuracy": value, "sparsity": float(number > 0)})
+    return rows
+
+
+def layers(trial: dict[str, Any], **densities: float) -> list[dict[str, Any]]:
+    """Rows of `layers.parquet`, in this order."""
+    return [{"trial": trial["trial"], "layer": f"{name}.weight", "density": each} for name, each in densities.items()]
+
+
 def write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, name: str = "trials") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")

@@ -337,6 +337,7 @@ VERBS = [
 WORDS = [
     "", " ", "-", "--", "-x", "--x", "--store", "--store=", "--store=s4://x", "--store=file.yaml", "--store=none",
     "--json", "--json=1", "--data-dir", "--data-dir=none", "--device=gpu", "--device=cuda:99999999999999999999",
+    "--kind=x", "--kind=all",
     "--to=none", "--notify=x", "--max-concurrent=0", "--autoscaling", "--follow", "tensorboard", "mlflow",
     "--loaders=-1", "--loaders=x", "--loaders=" + "9" * 5000, "--metric=x", "--by=x", "--where=x", "--where=seed==",
     "--where=seed>=1e400", "--where=seed==[", "--tolerance=nan", "--tolerance=-1", "--best-by=x", "--format=tex",

@@ -1,177 +1,237 @@
-"""Figures: what is drawn, by its data; what is written, by its bytes."""
+"""Drawing: what of a chart is on the paper, by matplotlib's objects; what is written, by its bytes."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
+import matplotlib as mpl
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
+from matplotlib.collections import PolyCollection, QuadMesh
+from matplotlib.colors import to_hex
+from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 
 from orchestrator import plots
-from orchestrator.tables import comparison, comparison_of_best
-from tests.orchestrator.frames import dense, imp, judged, trials
+from orchestrator.charts import Axis, Chart, HeatMap, Panel, Series
 from workers.errors import UserError
 
 START = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
+DENSITY = Axis("sparsity", "density", (0.3, 0.1, 0.02), ("70%", "90%", "98%"))
+ACCURACY = Axis("test accuracy in percent")
 
 
-def gmp(values: Iterable[float], sparsity: float = 0.9, **more: Any) -> list[dict[str, Any]]:
-    return trials(values, method="gmp", target_sparsity=sparsity, **more)
+def line(name: str, y: Sequence[float] = (96.0, 91.0, 80.0), kind: str = "line") -> Series:
+    return Series(name, kind, (0.3, 0.1, 0.02)[: len(y)], y, (2.0, 1.0, None)[: len(y)], (2, 2, 1)[: len(y)])
 
 
-SMALL = pd.DataFrame([*gmp([0.90, 0.92], 0.9), *gmp([0.94, 0.98], 0.7), *gmp([0.8], 0.98), *dense([0.96, 0.98])])
+def panel(*series: Series, title: str = "", y: Axis = ACCURACY) -> Panel:
+    return Panel(title, DENSITY, y, series)
 
 
-def drawn(frame: pd.DataFrame) -> Figure:
-    return plots.figure(comparison(frame))
+DENSE = Series("dense", "level", (), (97.0,), (0.5,), (2,))
+BARS = Panel(
+    "",
+    Axis("method", "category", (0, 1), ("gmp", "imp")),
+    Axis("images"),
+    [Series("cpu", "bars", (0, 1), (5.0, 7.0), (1.0, None), (2, 1))],
+)
+CELLS = HeatMap(
+    "imp",
+    Axis("epochs", "category", (0, 1, 2), ("20+1", "20+2", "20+5")),
+    Axis("sparsity", "category", (0, 1), ("80%", "90%")),
+    ((0, 1, None), (1, 1, None)),
+    (("FT", "SLR", "FT\nno rival"), ("SLR", "SLR", "")),
+    ("FT", "SLR"),
+)
+SMALL = Chart("gmp\non digits", [panel(line("gmp"), DENSE)])
+ALL = Chart(
+    "all",
+    [
+        panel(
+            line("a"),
+            line("b", kind="points"),
+            Series("front", "front", (0.3, 0.1), (96.0, 91.0), (None, None), (1, 1)),
+        ),
+        Panel("", Axis("epochs"), ACCURACY, [line("a")], (0.1,), "prune", panel(line("a"), y=Axis("learning rate"))),
+        BARS,
+        CELLS,
+    ],
+)
 
 
-def bars(axes: Axes) -> dict[str, ErrorbarContainer]:
+@pytest.fixture(autouse=True)
+def _as_saved() -> Iterator[None]:
+    with mpl.rc_context(dict(plots.STYLE)):
+        yield
+
+
+def errors(axes: Axes) -> dict[str, ErrorbarContainer]:
     return {str(each.get_label()): each for each in axes.containers if isinstance(each, ErrorbarContainer)}
 
 
-def points(figure: Figure) -> dict[str, list[tuple[float, float]]]:
-    """Of each line in all panels, (sparsity, mean)."""
-    found = {name: bar.lines[0] for axes in figure.axes for name, bar in bars(axes).items()}
-    return {
-        name: [(round(1 - x, 9), round(float(y), 9)) for x, y in zip(*line.get_data(), strict=True)]
-        for name, line in found.items()
-    }
+def bands(axes: Axes) -> list[PolyCollection]:
+    return [each for each in axes.collections if isinstance(each, PolyCollection)]
 
 
-def ticks(figure: Figure) -> list[str]:
-    """The labels of the first panel, from left to right."""
-    axis = figure.axes[0].xaxis
-    shown = sorted(axis.get_majorticklocs(), reverse=True)
-    return list(axis.get_major_formatter().format_ticks(shown))
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 # --- what is drawn
 
 
-def test_a_line_is_the_means_over_sparsity_in_the_units_of_people() -> None:
-    figure = drawn(SMALL)
-    assert points(figure) == {"gmp, 20 epochs": [(0.7, 96.0), (0.9, 91.0), (0.98, 80.0)]}
-    assert figure.axes[0].get_ylabel() == "test accuracy in percent"
-    assert figure.get_suptitle() == "digits, resnet8: test accuracy in percent, mean ± standard deviation"
+def test_a_line_has_a_band_of_a_deviation_to_each_side() -> None:
+    axes = plots.figure(SMALL).axes[0]
+    (drawn,) = errors(axes).values()
+    assert list(zip(*drawn.lines[0].get_data(), strict=True)) == [(0.3, 96.0), (0.1, 91.0), (0.02, 80.0)]
+    (band,) = bands(axes)
+    ends = {(round(float(x), 6), round(float(y), 6)) for x, y in band.get_paths()[0].vertices}
+    assert ends == {(0.3, 94.0), (0.3, 98.0), (0.1, 90.0), (0.1, 92.0), (0.02, 80.0)}, "one seed has no deviation"
 
 
-def test_bars_are_a_standard_deviation_to_each_side() -> None:
-    _, caps, _ = bars(drawn(SMALL).axes[0])["gmp, 20 epochs"].lines
-    low, high = (list(cap.get_ydata()) for cap in caps)
-    assert low == pytest.approx([96 - 8**0.5, 91 - 2**0.5, 80.0])  # one seed has no deviation
-    assert high == pytest.approx([96 + 8**0.5, 91 + 2**0.5, 80.0])
+def test_points_single_cells_and_many_lines_have_bars_instead() -> None:
+    one = plots.figure(Chart("", [panel(line("a", (96.0,)), line("b", kind="points"))])).axes[0]
+    many = plots.figure(Chart("", [panel(*(line(f"{i}") for i in range(9)))])).axes[0]
+    for axes in (one, many):
+        assert bands(axes) == []
+        assert all(bar.has_yerr for bar in errors(axes).values())
+    low, high = (list(cap.get_ydata()) for cap in errors(one)["b"].lines[1])
+    assert (low, high) == ([94.0, 90.0, 80.0], [98.0, 92.0, 80.0])
 
 
-def test_the_axis_grows_in_sparsity_by_the_logarithm_of_density() -> None:
-    figure = drawn(SMALL)
-    left, right = figure.axes[0].get_xlim()
+def test_sparsity_grows_to_the_right_by_the_logarithm_of_density() -> None:
+    axes = plots.figure(SMALL).axes[0]
+    left, right = axes.get_xlim()
     assert left > 0.3 > 0.02 > right
-    assert figure.axes[0].get_xscale() == "log"
-    assert ticks(figure) == ["70%", "90%", "98%"]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["70%", "90%", "98%"]
+    assert axes.get_xlabel() == "sparsity"
 
 
-def test_targets_that_crowd_the_axis_are_not_all_labelled() -> None:
-    levels = [1 - 0.9**k for k in range(1, 31)]
-    figure = drawn(pd.DataFrame([row for level in levels for row in gmp([0.5], round(level, 6))]))
-    assert len(points(figure)["gmp, 20 epochs"]) == 30
-    assert 8 <= len(ticks(figure)) <= 15
+def test_a_deviation_beyond_the_mean_does_not_stretch_a_logarithmic_axis() -> None:
+    wide = Series("a", "line", (0.3, 0.1), (1.0, 2.0), (5.0, 0.1), (2, 2))
+    axes = plots.figure(Chart("", [panel(wide, y=Axis("density", "log"))])).axes[0]
+    assert axes.get_ylim()[0] > 0.3
 
 
-def test_the_dense_control_is_a_horizontal_line() -> None:
-    axes = drawn(SMALL).axes[0]
-    (line,) = [line for line in axes.lines if line.get_label() == "dense, 20 epochs"]
-    assert list(line.get_ydata()) == pytest.approx([97.0, 97.0])
-    assert list(line.get_xdata()) == [0, 1], "in shares of the axis"
+def test_a_level_is_a_horizontal_line_across_the_panel() -> None:
+    axes = plots.figure(SMALL).axes[0]
+    (level,) = [each for each in axes.lines if each.get_label() == "dense"]
+    assert list(level.get_ydata()) == [97.0, 97.0]
+    assert list(level.get_xdata()) == [0, 1], "in shares of the axis"
 
 
-def test_a_row_is_a_line_and_so_is_each_of_its_budgets() -> None:
-    frame = pd.DataFrame(
-        [*imp([0.5], "FT", 1), *imp([0.6], "FT", 2), *imp([0.7], "LLR", 1), *imp([0.4], "FT", 1, 0.95)]
-    )
-    assert points(drawn(frame)) == {
-        "imp, FT, 20+1 epochs": [(0.9, 50.0), (0.95, 40.0)],
-        "imp, FT, 20+2 epochs": [(0.9, 60.0)],
-        "imp, LLR, 20+1 epochs": [(0.9, 70.0)],
-    }
-
-
-def test_levels_of_one_path_are_one_line_though_each_has_its_own_budget() -> None:
-    levels = [row for k in range(1, 4) for row in imp([k / 10], "LLR", 5 * k, 1 - 0.5**k)]
-    assert points(drawn(pd.DataFrame(levels))) == {"imp, LLR": [(0.5, 10.0), (0.75, 20.0), (0.875, 30.0)]}
-
-
-def test_rows_of_the_sparsity_are_joined_to_lines_again() -> None:
-    table = comparison(SMALL, by=["target_sparsity", "method"])
-    assert points(plots.figure(table)) == points(drawn(SMALL))
-
-
-def test_every_dataset_and_model_has_a_panel_and_a_line_looks_the_same_in_each() -> None:
-    other = [*gmp([0.4], 0.9, model="lenet300"), *dense([0.5], model="lenet300")]
-    figure = drawn(pd.DataFrame([*imp([0.9], "FT"), *gmp([0.5]), *dense([0.8]), *other]))
-    assert [axes.get_title() for axes in figure.axes] == ["resnet8", "lenet300"]
-    first, second = (bars(axes)["gmp, 20 epochs"].lines[0] for axes in figure.axes)
-    assert first.get_color() == second.get_color() != bars(figure.axes[0])["imp, FT, 20+1 epochs"].lines[0].get_color()
-    assert [axes.lines[-1].get_ydata()[0] for axes in figure.axes] == pytest.approx([80.0, 50.0])
-    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    assert sorted(text.get_text() for text in legend.get_texts()) == [
-        "dense, 20 epochs",
-        "gmp, 20 epochs",
-        "imp, FT, 20+1 epochs",
-    ]
-
-
-def test_the_best_settings_are_a_line_for_each_method() -> None:
-    frame = pd.DataFrame(
-        [
-            *judged([0.9], [0.7], method="gmp", lr=0.1, target_sparsity=0.9),
-            *judged([0.8], [0.9], method="gmp", lr=0.2, target_sparsity=0.9),
-            *judged([0.6], [0.4], method="gmp", lr=0.1, target_sparsity=0.95),
-            *judged([0.7], [0.5], method="gmp", lr=0.2, target_sparsity=0.95),
-            *judged([0.9], [0.6], method="str", target_sparsity=0.9, reached=0.945),
-        ]
-    )
-    figure = plots.figure(comparison_of_best(frame))
-    assert points(figure) == {"gmp": [(0.9, 70.0), (0.95, 50.0)], "str": [(0.95, 60.0)]}
-    assert figure.get_suptitle().endswith("\nsettings with the best mean validation accuracy")
-
-
-def test_a_row_of_a_setting_that_its_method_lacks_has_a_name_too() -> None:
-    frame = pd.DataFrame([*judged([0.9], [0.7], method="gmp"), *judged([0.9], [0.8], retrain_schedule="FT")])
-    assert set(points(plots.figure(comparison_of_best(frame, by=["retrain_schedule"])))) == {"none", "FT"}
+def test_a_series_looks_the_same_in_every_panel_and_is_in_the_legend_once() -> None:
+    chart = Chart("", [panel(line("a"), line("b"), DENSE, title="x"), panel(line("b"), DENSE, title="y")])
+    figure = plots.figure(chart)
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["x", "y"]
+    colours = [errors(axes)["b"].lines[0].get_color() for axes in (first, second)]
+    assert colours[0] == colours[1] != errors(first)["a"].lines[0].get_color()
+    assert legend(figure) == ["dense", "a", "b"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["test accuracy in percent", ""], "said once"
 
 
 def test_many_lines_differ_without_colour() -> None:
-    methods = [f"method{i}" for i in range(40)]
-    frame = pd.DataFrame(
-        [row for m, s in product(methods, (0.8, 0.9)) for row in trials([0.5], method=m, target_sparsity=s)]
+    axes = plots.figure(Chart("", [panel(*(line(f"method {i}") for i in range(40)))])).axes[0]
+    found = [bar.lines[0] for bar in errors(axes).values()]
+    assert len({(each.get_color(), each.get_marker()) for each in found}) == 40
+    assert len({(each.get_linestyle(), each.get_marker()) for each in found}) >= 25
+
+
+@pytest.mark.parametrize("count", [1, 15, 40])
+@pytest.mark.parametrize("panels", [1, 2, 5])
+def test_the_legend_is_beside_the_panels_and_on_the_paper(count: int, panels: int) -> None:
+    lines = [line(f"a method with a long name, {i}") for i in range(count)]
+    figure = plots.figure(Chart("title", [panel(*lines)] * panels))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    width, height = figure.get_size_inches() * figure.dpi
+    assert box.x1 <= width
+    assert box.y0 >= 0
+    assert box.y1 <= height
+    assert all(axes.get_tightbbox().x1 <= box.x0 for axes in figure.axes)
+
+
+def test_letters_of_a_figure_five_inches_wide_have_seven_points(tmp_path: Path) -> None:
+    chart = Chart("title", [panel(line("imp, ALLR, 20+1"), DENSE)])
+    file = tmp_path / "a.svg"
+    plots.save(chart, file)
+    width = float(file.read_text().split('width="')[1].split("pt")[0]) / 72
+    assert width <= 5.5
+    assert min(v for k, v in plots.STYLE.items() if k.endswith("size")) * min(1, 5 / width) >= 7
+
+
+def test_marks_are_lines_and_the_lower_panel_shares_the_axis() -> None:
+    lower = panel(line("a"), y=Axis("learning rate"))
+    figure = plots.figure(Chart("", [Panel("t", Axis("epochs"), ACCURACY, [line("a")], (0.1,), "prune", lower)]))
+    above, below = figure.axes
+    assert above.get_shared_x_axes().joined(above, below)
+    assert (above.get_xlabel(), below.get_ylabel()) == ("", "learning rate")
+    assert [list(each.get_xdata()) for each in above.lines if each.get_label() == "prune"] == [[0.1, 0.1]]
+    assert legend(figure) == ["prune", "a"]
+
+
+def test_bars_are_in_their_categories_with_a_legend_where_there_are_several() -> None:
+    figure = plots.figure(Chart("", [BARS]))
+    axes = figure.axes[0]
+    (bars,) = [each for each in axes.containers if isinstance(each, BarContainer)]
+    assert [(bar.get_center()[0], bar.get_height()) for bar in bars] == [(0.0, 5.0), (1.0, 7.0)]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["gmp", "imp"]
+    assert figure.legends == []
+    two = Panel("", BARS.x, BARS.y, [Series(name, "bars", (0, 1), (5.0, 7.0), (None, None), (1, 1)) for name in "ab"])
+    assert legend(plots.figure(Chart("", [two]))) == ["a", "b"]
+
+
+def test_labels_that_have_no_room_beside_each_other_stand_upright() -> None:
+    names = [f"layer{i}.conv1" for i in range(30)]
+    many = Panel(
+        "",
+        Axis("layer", "category", range(30), names),
+        ACCURACY,
+        [Series("a", "line", range(30), range(30), [None] * 30, [1] * 30)],
     )
-    found = [bar.lines[0] for bar in bars(drawn(frame).axes[0]).values()]
-    assert len({(line.get_color(), line.get_marker()) for line in found}) == 40
-    assert len({(line.get_linestyle(), line.get_marker()) for line in found}) >= 25
+    figure = plots.figure(Chart("", [many]))
+    assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {90.0}
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+    assert boxes[0].height < figure.bbox.height / 3
 
 
-def test_nothing_to_plot() -> None:
-    with pytest.raises(UserError, match="nothing to plot: no trial has a target sparsity"):
-        drawn(pd.DataFrame(dense([0.5])))
+def test_a_heat_map_has_rows_from_top_to_bottom_and_no_colour_without_a_value() -> None:
+    axes = plots.figure(Chart("", [CELLS])).axes[0]
+    (mesh,) = [each for each in axes.collections if isinstance(each, QuadMesh)]
+    values = mesh.get_array()
+    assert [
+        [None if hidden else int(value) for value, hidden in zip(*row, strict=True)]
+        for row in zip(values.data, values.mask, strict=True)
+    ] == [
+        [0, 1, None],
+        [1, 1, None],
+    ]
+    texts = {text.get_text(): text.get_position() for text in axes.texts}
+    assert texts["FT"] == (0.5, 0.5)
+    low, high = axes.get_ylim()
+    assert low > high, "the first row is at the top"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["80%", "90%"]
+    assert len({to_hex(mesh.get_cmap()(mesh.norm(number))) for number in (0, 1)}) == 2
 
 
 # --- what is written
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
-def test_the_suffix_says_the_format_and_equal_figures_are_equal_files(suffix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chart", [SMALL, ALL], ids=["small", "all"])
+def test_the_suffix_says_the_format_and_equal_charts_are_equal_files(suffix: str, chart: Chart, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}{suffix}" for name in "ab"]
     for file in files:
-        plots.save(drawn(SMALL), file)
+        plots.save(chart, file)
     first, second = (file.read_bytes() for file in files)
     assert first.startswith(START[suffix.lower()])
     assert first == second
@@ -180,12 +240,12 @@ def test_the_suffix_says_the_format_and_equal_figures_are_equal_files(suffix: st
 @pytest.mark.parametrize("name", ["a.jpg", "a", "png"])
 def test_another_suffix_is_refused_and_nothing_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a figure's file ends in \.png, \.svg, \.pdf"):
-        plots.save(drawn(SMALL), tmp_path / name)
+        plots.save(SMALL, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_matplotlib_is_loaded_by_plots_alone_and_without_its_global_state() -> None:
-    code = "import sys, orchestrator.cli, orchestrator.rendering; print('matplotlib' in sys.modules);"
+    code = "import sys, orchestrator.cli, orchestrator.figures.kinds; print('matplotlib' in sys.modules);"
     code += "import orchestrator.plots; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

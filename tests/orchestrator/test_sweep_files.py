@@ -30,7 +30,7 @@ SIZES = {
     "cifar10_methods": (3, Size(80, 6 + 5 * 5 + 2 * 30, 80 * 160, 144 + 5 * 16 + 7 * 800)),
     "cifar100_schedules": (3, Size(180, 182, 2 * (90 * 200 + 30 * 37), 2 * (200 + 30 * 37))),
     "cifar100_methods": (3, Size(160, 2 * 91, 160 * 200, 2 * (180 + 5 * 20 + 7 * 1000))),
-    "digits_schedules": (5, Size(90, 91, 90 * 90 + 30 * 17, 90 + 30 * 17)),
+    "digits_schedules": (5, Size(91, 91, 91 * 90 + 30 * 17, 90 + 30 * 17)),
     "digits_mini_methods": (5, Size(41, 1 + 8 + 5 * 5 + 8 + 10, 41 * 20, 20 + 76 + 5 * 100 + 60 + 100)),
     "tuned_schedules": (5, Size(132, 133, 132 * 90 + 66 * 7, 90 + 66 * 7)),
     "iterative_imp": (5, Size(24, 1 + 6 * 11, 24 * 90 + 12 * 30, 90 + 12 * 30)),
@@ -59,7 +59,7 @@ def schedule_cells(name: str, model: str) -> list[tuple[object, float, int]]:
     return sorted(
         (str(trial.method.settings["retrain_schedule"]), trial.sparsity, lengths(trial)[-1])
         for trial in first_seed(name)
-        if trial.model.name == model
+        if trial.model.name == model and trial.method.name != "dense"
     )
 
 

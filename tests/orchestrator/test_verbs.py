@@ -115,7 +115,7 @@ def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
     assert printed == "error: nothing to compare: none of 3 finished trials has train_loss\n"
     printed = cli("plot", tuned, "--best-by", "validation_accuracy", "--output", "best.svg").splitlines()
     assert printed[0] == "wrote best.svg"
-    assert printed[1].startswith("imp: 1 of 3 settings left out"), "what the table would say below it"
+    assert printed[1].startswith("  imp: 1 of 3 settings left out"), "what the table would say below it"
     assert "settings with the best mean validation accuracy" in (cli.folder / "best.svg").read_text()
 
 

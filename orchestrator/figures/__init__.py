@@ -1,0 +1,1 @@
+"""Figures as values: from the tables of results to `orchestrator.charts.Chart`, a function for each kind."""

@@ -1,0 +1,66 @@
+"""How fast methods train: a bar for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from orchestrator import results
+from orchestrator.charts import Axis, Chart, Panel, Series
+from orchestrator.columns import IDENTITY, MEASUREMENTS, scale
+from orchestrator.figures.parts import Frames, heading, in_unit, known, titled
+from orchestrator.results import SUBJECT
+from orchestrator.show import Question
+from orchestrator.tables import words
+
+
+def throughput(frames: Frames, question: Question) -> Chart:
+    """The mean over all trials of a method, or of what `by` names, bars of each device beside each other.
+
+    Unlike in other figures, one mean is over different sparsities and budgets; the notes say over which settings.
+    """
+    metric, by = question.metric, list(question.by or ["method"])
+    trials = results.with_metric(frames.trials, metric)
+    several = [name for name in SUBJECT if trials[name].nunique() > 1]
+    names = list(dict.fromkeys([*several, *by, "device"]))
+    groups = results.aggregate(trials, metric, names)
+    subjects = dict.fromkeys(tuple(row) for row in groups[several].itertuples(index=False))
+    bars = list(dict.fromkeys(_bar(row, by) for row in groups.to_dict("records")))
+    unit = scale(metric)
+    category = Axis(", ".join(map(words, by)), "category", range(len(bars)), bars)
+    panels = []
+    for at in subjects:
+        here = groups[(groups[several] == list(at)).all(axis=1)]
+        devices = here.groupby("device", sort=False, dropna=False)
+        drawn = [_bars(device, same, by, bars, unit.factor) for device, same in devices]
+        panels.append(Panel(heading(at), category, Axis(in_unit(words(metric), unit)), drawn))
+    device = dict.fromkeys(series.name for panel in panels for series in panel.series)
+    what = panels[0].y.label + (f" on {next(iter(device))}" if len(device) == 1 else "")
+    return Chart(titled(trials, what), panels, _notes(trials, names, metric))
+
+
+def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequence[str], factor: float) -> Series:
+    rows = groups.to_dict("records")
+    deviations = [known(row["std"]) for row in rows]
+    return Series(
+        name="unknown device" if results.plain(device) is None else str(device),
+        kind="bars",
+        x=[bars.index(_bar(row, by)) for row in rows],
+        y=[row["mean"] * factor for row in rows],
+        deviation=[None if each is None else each * factor for each in deviations],
+        n=[row["n"] for row in rows],
+    )
+
+
+def _bar(row: Mapping[Any, Any], by: Sequence[str]) -> str:
+    return ", ".join("none" if results.plain(row[name]) is None else f"{results.plain(row[name])}" for name in by)
+
+
+def _notes(trials: pd.DataFrame, names: Sequence[str], metric: str) -> list[str]:
+    """Which settings were averaged over."""
+    asked = [name for name in trials.columns if name not in (metric, *names, *IDENTITY, *MEASUREMENTS)]
+    groups = trials.groupby(list(names), dropna=False)
+    over = [words(name) for name in asked if (groups[name].nunique(dropna=False) > 1).any()]
+    return [f"a bar is the mean over all its trials, which differ in {', '.join(['seed', *over])}"]

@@ -1,0 +1,58 @@
+"""The registry of figures: what `prunesweep plot --kind` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.charts import Chart
+from orchestrator.figures.budgets import budget, schedules
+from orchestrator.figures.cost import throughput
+from orchestrator.figures.layers import layers
+from orchestrator.figures.parts import Frames
+from orchestrator.figures.tradeoffs import compression, sparsity, speedup
+from orchestrator.figures.training import curves
+from orchestrator.show import Question
+from workers.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure: what makes it, the metric that it shows unless another is asked for, and what it cannot do.
+
+    `without` are the options that have no meaning for it, and why.
+    """
+
+    make: Callable[[Frames, Question], Chart]
+    metric: str = "test_accuracy"
+    without: Mapping[str, str] | None = None
+
+
+KINDS: Mapping[str, Kind] = {
+    "sparsity": Kind(sparsity),
+    "compression": Kind(compression),
+    "budget": Kind(budget),
+    "speedup": Kind(speedup),
+    "throughput": Kind(throughput, "train_images_per_second", {"best_by": "its bars are over all trials"}),
+    "layers": Kind(layers, "density"),
+    "curves": Kind(curves, "validation_accuracy"),
+    "schedules": Kind(schedules, without={"best_by": "schedules compete by --metric", "by": "its cells are fixed"}),
+}
+
+
+def is_of_any_metric(kind: str) -> bool:
+    """Whether another metric makes the same figure of something else; some kinds are about theirs."""
+    return KINDS[kind].metric == Kind.metric
+
+
+def chart(kind: str, frames: Frames, question: Question, metric: str | None = None) -> Chart:
+    """The figure of a kind, of the kind's own metric unless one is given; the question's is not looked at.
+
+    Raises `UserError` for an unknown kind, an option that has no meaning for it, and nothing to draw.
+    """
+    if kind not in KINDS:
+        raise UserError(unknown("kind of plot", kind, KINDS))
+    for option, reason in (KINDS[kind].without or {}).items():
+        if getattr(question, option):
+            raise UserError(f"--{option.replace('_', '-')} does not go with --kind {kind}: {reason}")
+    return KINDS[kind].make(frames, replace(question, metric=metric or KINDS[kind].metric))

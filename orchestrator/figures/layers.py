@@ -1,0 +1,110 @@
+"""Where the weights stay: the density of each layer, in the network's order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from orchestrator import results
+from orchestrator.best import REACHED, TARGET
+from orchestrator.charts import Axis, Chart, Panel, Series
+from orchestrator.figures.parts import (
+    TOTALS,
+    Frames,
+    compared,
+    grouped,
+    heading,
+    how_chosen,
+    known,
+    log_ticks,
+    named,
+    names_of,
+    percent,
+    placed,
+    subject,
+    titled,
+)
+from orchestrator.results import SUBJECT, Cell, Key
+from orchestrator.show import Question
+from workers.errors import UserError
+
+SAME = 9
+"""Densities in percent that agree in so many decimals are equal."""
+
+Profile = dict[str, tuple[float, float | None, int]]
+"""Of each layer the mean density in percent, its deviation, and over how many trials."""
+
+
+def layers(frames: Frames, question: Question) -> Chart:
+    """A panel for each dataset, model and target sparsity, a line for each row over the layers.
+
+    Settings that change no density, as schedules of retraining often do not, are not told apart.
+    """
+    if question.metric != "density":
+        raise UserError(f"layers have no {question.metric}: their plot is of density; leave --metric out")
+    by = question.by or ["method"]
+    trials, table = compared(frames.trials, question, REACHED, by)
+    sparse = [cell for cell in placed(table) if cell.settings.get(TARGET) is not None]
+    if not sparse:
+        raise UserError("nothing to plot: no trial has a target sparsity")
+    names = names_of(table)
+    profiles = _profiles(frames.layers(), trials[["trial", *names]], names)
+    found = [cell for cell in sparse if cell.at(names) in profiles]
+    if not found:
+        raise UserError("nothing to plot: layers.parquet has none of these trials; `prunesweep run SWEEP` writes it")
+    told = _telling(found, profiles, names, by)
+    panels = []
+    for at in dict.fromkeys(subject(table, cell) for cell in found):
+        for sparsity in sorted({cell.settings[TARGET] for cell in found if subject(table, cell) == at}):
+            here = [c for c in found if (subject(table, c), c.settings[TARGET]) == (at, sparsity)]
+            drawn = [(named(table, same[0], told), profiles[same[0].at(names)]) for same in grouped(here, told)]
+            panels.append(_panel(heading((*at, f"sparsity {percent(sparsity)}")), drawn))
+    note = "settings that change no density, as schedules of retraining often do not, are not told apart"
+    return Chart(titled(trials, "density of layers in percent") + how_chosen(table), panels, [note])
+
+
+def _profiles(frame: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str]) -> dict[Key, Profile]:
+    """Of each cell, by its settings, the mean density of each layer over its trials."""
+    groups = frame.merge(settings, on="trial").groupby([*names, "layer"], dropna=False, sort=False)["density"]
+    found: dict[Key, Profile] = defaultdict(dict)
+    for row in groups.agg(["mean", "std", "count"]).reset_index().to_dict("records"):
+        key = tuple(results.plain(row[name]) for name in names)
+        found[key][row["layer"]] = (100 * row["mean"], known(100 * row["std"]), int(row["count"]))
+    return found
+
+
+def _telling(cells: Sequence[Cell], profiles: Mapping[Key, Profile], names: Key, by: Sequence[str]) -> list[str]:
+    """`by`, and of the other settings those without which cells of unlike densities would be one line."""
+    told = [*by, *(name for name in names if name not in (*by, *SUBJECT, TARGET))]
+    fixed = [name for name in names if name in (*SUBJECT, TARGET)]
+
+    def is_enough(settings: Sequence[str]) -> bool:
+        groups = grouped(cells, [*fixed, *settings])
+        return all(len({_rounded(profiles[cell.at(names)]) for cell in same}) == 1 for same in groups)
+
+    for name in sorted(told[len(by) :], key=lambda name: name not in TOTALS):
+        fewer = [each for each in told if each != name]
+        told = fewer if is_enough(fewer) else told
+    return told
+
+
+def _rounded(profile: Profile) -> Key:
+    return tuple((layer, round(mean, SAME)) for layer, (mean, _, _) in profile.items())
+
+
+def _panel(title: str, drawn: Sequence[tuple[str, Profile]]) -> Panel:
+    order = list(dict.fromkeys(layer for _, profile in drawn for layer in profile))
+    densities = [mean for _, profile in drawn for mean, _, _ in profile.values()]
+    x = Axis("layer", "category", range(len(order)), [layer.removesuffix(".weight") for layer in order])
+    y = Axis("density in percent")
+    if min(densities) > 0:
+        ticks = log_ticks(densities)
+        y = Axis(y.label, "log", ticks, [f"{tick:g}" for tick in ticks])
+    return Panel(title, x, y, [_series(name, profile, order) for name, profile in drawn])
+
+
+def _series(name: str, profile: Profile, order: Sequence[str]) -> Series:
+    means, deviations, counts = zip(*profile.values(), strict=True)
+    return Series(name, "line", [order.index(layer) for layer in profile], means, deviations, counts)

@@ -1,0 +1,178 @@
+"""How networks train: the learning curves of a few settings, with the prunes marked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isnan
+
+import pandas as pd
+
+from orchestrator import results
+from orchestrator.best import TARGET
+from orchestrator.charts import Axis, Chart, Panel, Series
+from orchestrator.columns import better, scale
+from orchestrator.figures.parts import (
+    Frames,
+    compared,
+    grouped,
+    heading,
+    how_chosen,
+    in_unit,
+    known,
+    named,
+    names_of,
+    percent,
+    placed,
+    subject,
+    titled,
+)
+from orchestrator.results import Cell, Key
+from orchestrator.show import Question
+from orchestrator.tables import Table, words
+from workers.errors import UserError, unknown
+
+ENDS = {
+    **{name: name for name in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")},
+    "sparsity": "reached_sparsity",
+}
+"""The columns of curves that can be drawn, and those of trials that say where they end."""
+
+LINES = 8
+"""More curves in a panel cannot be told from each other."""
+
+BEFORE = 2
+"""So many times the epochs after the first prune are shown before it: what is after it is a third of the axis."""
+
+PRUNE = "prune"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The rows of a path in their order: epochs, and of a column means, deviations and counts over seeds."""
+
+    epochs: Sequence[float]
+    mean: Sequence[float]
+    deviation: Sequence[float | None]
+    n: Sequence[int]
+
+    def series(self, name: str, start: float, factor: float) -> Series:
+        """As a line from an epoch on, in units of people, without rows that have no value."""
+        rows = zip(self.epochs, self.mean, self.deviation, self.n, strict=True)
+        kept = [(e, m * factor, s and s * factor, n) for e, m, s, n in rows if e >= start and not isnan(m)]
+        return Series(name, "line", *(zip(*kept, strict=True) if kept else ((), (), (), ())))
+
+
+def curves(frames: Frames, question: Question) -> Chart:
+    """A panel for each dataset and model: the metric after each epoch of a trial's path, above the learning rate.
+
+    An epoch after which the network was pruned has two points, before and after, and a mark. Of more than eight
+    settings some are chosen; the notes say how.
+    """
+    metric = question.metric
+    if metric not in ENDS:
+        raise UserError(unknown("metric of learning curves", metric, ENDS))
+    trials, table = compared(frames.trials, question, ENDS[metric], question.by)
+    names = names_of(table)
+    rows = frames.curves().merge(trials[["trial", *names]], on="trial")
+    drawn = Drawn(table, metric, *(_means(rows, column, names) for column in (metric, "learning_rate")))
+    cells = [cell for cell in (*table.controls, *placed(table)) if cell.at(names) in drawn.measured]
+    if not cells:
+        raise UserError("nothing to plot: curves.parquet has none of these trials; `prunesweep run SWEEP` writes it")
+    panels, notes = [], list(table.notes)
+    for at in dict.fromkeys(subject(table, cell) for cell in cells):
+        few, how = _few([cell for cell in cells if subject(table, cell) == at], table)
+        start = drawn.start(few)
+        panels.append(drawn.panel(at, few))
+        notes += [*how, *([f"epochs before {start:g} are left out"] if start else [])]
+    return Chart(titled(trials, panels[0].y.label) + how_chosen(table), panels, list(dict.fromkeys(notes)))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The curves of a table's cells, by their settings: of the metric, and of the learning rate."""
+
+    table: Table
+    metric: str
+    measured: Mapping[Key, Curve]
+    rates: Mapping[Key, Curve]
+
+    def panel(self, at: Key, cells: Sequence[Cell]) -> Panel:
+        """The cells of a dataset and model; a target sparsity that all have is in the title."""
+        targets = {cell.settings.get(TARGET) for cell in cells}
+        shared = [f"sparsity {percent(target)}" for target in targets if target is not None and len(targets) == 1]
+        told = [name for name in names_of(self.table) if name != TARGET or not shared]
+        keys = {named(self.table, cell, told): cell.at(names_of(self.table)) for cell in cells}
+        start, unit = self.start(cells), scale(ENDS[self.metric])
+        marks = [mark for mark in self._marks(cells) if mark >= start]
+        rates = [self.rates[key].series(name, start, 1.0) for name, key in keys.items()]
+        measured = [self.measured[key].series(name, start, unit.factor) for name, key in keys.items()]
+        epochs, title = Axis("epochs"), heading((*at, *shared))
+        below = Panel("", epochs, Axis("learning rate"), rates, marks, PRUNE)
+        return Panel(title, epochs, Axis(in_unit(words(self.metric), unit)), measured, marks, PRUNE, below)
+
+    def start(self, cells: Sequence[Cell]) -> float:
+        """The first epoch to show: what follows the first prune is to fill a third of the axis."""
+        marks = self._marks(cells)
+        last = max(self.measured[cell.at(names_of(self.table))].epochs[-1] for cell in cells)
+        return max(0.0, marks[0] - BEFORE * (last - marks[0])) if marks and last > marks[0] else 0.0
+
+    def _marks(self, cells: Sequence[Cell]) -> list[float]:
+        """The epochs that have two rows."""
+        paths = [self.measured[cell.at(names_of(self.table))].epochs for cell in cells]
+        return sorted({epoch for path in paths for before, epoch in pairwise(path) if before == epoch})
+
+
+def _means(rows: pd.DataFrame, column: str, names: Sequence[str]) -> dict[Key, Curve]:
+    """Of each setting; seeds are averaged row by row of their paths, because an epoch may have two."""
+    placed = rows.assign(place=rows.groupby("trial").cumcount())
+    groups = placed.groupby([*names, "place"], dropna=False)
+    found = groups[column].agg(["mean", "std", "count"]).assign(epoch=groups["epoch"].first()).reset_index()
+    return {
+        tuple(map(results.plain, key)): Curve(
+            [int(epoch) for epoch in same["epoch"]],
+            list(map(float, same["mean"])),
+            list(map(known, same["std"])),
+            list(map(int, same["count"])),
+        )
+        for key, same in found.groupby(list(names), dropna=False)
+    }
+
+
+# --- which of many
+
+
+def _highest(cells: Sequence[Cell], table: Table) -> list[Cell]:
+    targets = [cell.settings.get(TARGET) or 0.0 for cell in cells]
+    return [cell for cell, target in zip(cells, targets, strict=True) if target == max(targets)]
+
+
+def _longest(cells: Sequence[Cell], table: Table) -> list[Cell]:
+    rest = [name for name in names_of(table) if name != "total_epochs"]
+    return [max(same, key=lambda cell: cell.settings.get("total_epochs", 0)) for same in grouped(cells, rest)]
+
+
+def _best(cells: Sequence[Cell], table: Table) -> list[Cell]:
+    sign = -1 if better(table.metric) == "lower" else 1
+    best = sorted(cells, key=lambda cell: -sign * cell.mean)[:LINES]
+    return [cell for cell in cells if cell in best]
+
+
+_STEPS: Mapping[str, Callable[[Sequence[Cell], Table], list[Cell]]] = {
+    "those of the highest sparsity": _highest,
+    "the largest budget of each": _longest,
+    f"the {LINES} that end best": _best,
+}
+
+
+def _few(cells: Sequence[Cell], table: Table) -> tuple[list[Cell], list[str]]:
+    """At most `LINES` of the cells, chosen step by step, and what was done."""
+    found, done = list(cells), []
+    for what, step in _STEPS.items():
+        fewer = step(found, table) if len(found) > LINES else found
+        if len(fewer) < len(found):
+            found = fewer
+            done.append(what)
+    note = f"{len(found)} of {len(cells)} settings are shown: {', of these '.join(done)}; choose others with --where"
+    return found, [note] if done else []
