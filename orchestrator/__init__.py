@@ -7,20 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.best import select_best as select_best
+    from orchestrator.comparing import compare as compare
+    from orchestrator.comparing import pareto as pareto
+    from orchestrator.loading import load_curves as load_curves
+    from orchestrator.loading import load_layers as load_layers
+    from orchestrator.loading import load_results as load_results
+    from orchestrator.published import load_published as load_published
     from orchestrator.results import aggregate as aggregate
-    from orchestrator.results import load_curves as load_curves
-    from orchestrator.results import load_layers as load_layers
-    from orchestrator.results import load_results as load_results
 
 _PLACES = {
     "aggregate": "orchestrator.results",
-    "load_curves": "orchestrator.results",
-    "load_layers": "orchestrator.results",
-    "load_results": "orchestrator.results",
+    "compare": "orchestrator.comparing",
+    "load_curves": "orchestrator.loading",
+    "load_layers": "orchestrator.loading",
+    "load_published": "orchestrator.published",
+    "load_results": "orchestrator.loading",
+    "pareto": "orchestrator.comparing",
     "select_best": "orchestrator.best",
 }
 
-__all__ = ["aggregate", "load_curves", "load_layers", "load_results", "select_best"]
+__all__ = [
+    "aggregate",
+    "compare",
+    "load_curves",
+    "load_layers",
+    "load_published",
+    "load_results",
+    "pareto",
+    "select_best",
+]
 
 
 def __getattr__(name: str) -> Any:

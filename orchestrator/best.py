@@ -58,6 +58,16 @@ def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance:
     rival does not compete: it could win by luck.
 
     Raises `UserError` for a column that is missing or has no better direction, and when no setting competes.
+
+    >>> rows = [(0.1, 0, 0.90, 0.89), (0.1, 1, 0.91, 0.90), (0.2, 0, 0.93, 0.92), (0.2, 1, 0.92, 0.94)]
+    >>> frame = pd.DataFrame(rows, columns=["lr", "seed", "validation_accuracy", "test_accuracy"]).assign(
+    ...     dataset="digits", model="resnet8", method="gmp", target_sparsity=0.9, reached_sparsity=0.9, sweep="s"
+    ... )
+    >>> frame["trial"] = [str(place) for place in frame.index]
+    >>> select_best(frame)[["lr", "seed", "test_accuracy"]]
+        lr  seed  test_accuracy
+    2  0.2     0           0.92
+    3  0.2     1           0.94
     """
     return choose(frame, by, tolerance, (*SUBJECT, "method")).trials
 

@@ -190,6 +190,7 @@ def status(
 
 
 app.command()(result_verbs.results)
+app.command()(result_verbs.compare)
 app.command()(result_verbs.plot)
 
 

@@ -7,25 +7,34 @@ What turns out to be damaged is set aside; its trials have no rows until it is c
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.columns import CURVES, LAYERS, trials_schema
+from orchestrator.columns import ASKED_KEY, CURVES, LAYERS, trials_schema
 from orchestrator.events import Event, Finished, Tick
 from orchestrator.plan import Plan
+from orchestrator.sweep import Sweep
 from workers.methods import method_class
 from workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 from workers.store import CURVE, Damaged, State, Store
 
 WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the driver's time."""
+
+ROW_GROUP = 2**17
+"""Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
+
+MAX_SEEDS = 1000
+"""More are not listed in a file's metadata, which every reader reads whole."""
 
 COPIED = (
     *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
@@ -94,11 +103,16 @@ class Collector:
     def write(self) -> None:
         """Write the three tables."""
         trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows and self._has_curves(trial)]
-        schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
-        self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], schema))
+        self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], self._schema))
         self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
         self._save("layers", pa.Table.from_pylist([row for t in trials for row in self._layers(t)], LAYERS))
         self.stale = False
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
+        said = json.dumps(asked(self.plan.sweep)).encode()
+        return schema.with_metadata({**schema.metadata, ASKED_KEY: said})
 
     def _results(self, stages: Iterable[Stage]) -> list[dict[str, Any]] | None:
         """Of a path; None where one is damaged, and is set aside now."""
@@ -146,8 +160,24 @@ class Collector:
 
     def _save(self, name: str, table: pa.Table) -> None:
         sink = io.BytesIO()
-        pq.write_table(table, sink, write_page_checksum=True)
+        write_table(table, sink)
         self.store.write(sink.getvalue(), self.plan.sweep.name, f"{name}.parquet")
+
+
+def write_table(table: pa.Table, sink: Any) -> None:
+    """Write a table as the store holds it: plain Parquet, with a checksum for every page."""
+    pq.write_table(table, sink, write_page_checksum=True, row_group_size=ROW_GROUP)
+
+
+def asked(sweep: Sweep) -> dict[str, Any]:
+    """What the sweep asked for: how many trials, and the seeds that every setting has.
+
+    `seeds` is None where settings have unlike seeds, and where there are too many to list.
+    """
+    seeds = sorted({trial.seed for trial in sweep.trials})
+    settings = {replace(trial, seed=0) for trial in sweep.trials}
+    alike = len(settings) * len(seeds) == len(sweep.trials) and len(seeds) <= MAX_SEEDS
+    return {"sweep": sweep.name, "trials": len(sweep.trials), "seeds": seeds if alike else None}
 
 
 def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:

@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 
 VERSION_KEY = b"prunesweep_schema"
 
+ASKED_KEY = b"prunesweep_asked"
+"""The metadata of `trials.parquet` has under it what the sweep asked for, as `orchestrator.collect.asked` says it."""
+
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "", better: str = "") -> pa.Field:
     return pa.field(name, kind, metadata={"description": description, "unit": unit, "better": better})
@@ -132,10 +135,14 @@ class Scale:
     decimals: int
     name: str
 
-    def text(self, mean: float, std: float | None, n: int) -> str:
-        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `n` is the number of seeds."""
-        deviation = "" if std is None else f" ± {std * self.factor:,.{self.decimals}f}"
-        return f"{mean * self.factor:,.{self.decimals}f}{deviation} ({n})"
+    def text(self, mean: float, std: float | None, n: int, asked: int | None = None) -> str:
+        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where `asked` is more than `n` seeds."""
+        deviation = "" if std is None else f" ± {self.number(std)}"
+        return f"{self.number(mean)}{deviation} ({n}{f'/{asked}' if asked and asked > n else ''})"
+
+    def number(self, value: float, sign: str = "") -> str:
+        """`88.5`; with `+` as the sign `+88.5`."""
+        return f"{value * self.factor:{sign},.{self.decimals}f}"
 
     def suited(self, deviations: Sequence[float]) -> Scale:
         """With one decimal for percent when the second is noise: from a deviation of 0.355 on, as physicists round."""

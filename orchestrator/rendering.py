@@ -16,7 +16,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from orchestrator.best import ASKED, REACHED, TARGET
-from orchestrator.results import AXES, SUBJECT, Cell, Key, spelled
+from orchestrator.conditions import spelled
+from orchestrator.labels import counted
+from orchestrator.results import AXES, SUBJECT, Cell, Key
 from orchestrator.tables import Table, words
 from workers.errors import UserError, unknown
 
@@ -25,7 +27,9 @@ PIPE_WIDTH = 120
 LATEX = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "*": "{*}"}
 )
+"""`[` and `*` at the start of a line would be arguments of the line's end above."""
 
 
 def render(table: Table, format: str = "table") -> RenderableType:
@@ -121,16 +125,17 @@ def _markdown(table: Table) -> str:
     lines = [heads]
     for _, labels, across in _lines(table, table.columns):
         lines.append([*labels, *(_emphasised(cell, _text(table, cell), "**{}**", r"{}\*") for cell in across)])
-    grid = _pipes(lines, len(table.row_names))
-    below = [chosen_by(table), _pipes(_choices(table), len(table.row_names) + 1)] if _choices(table) else []
+    grid = pipes(lines, len(table.row_names))
+    below = [chosen_by(table), pipes(_choices(table), len(table.row_names) + 1)] if _choices(table) else []
     return "\n\n".join([table.title, *_controls(table), grid, *_footer(table, "**bold**", r"\*"), *below])
 
 
-def _pipes(lines: Sequence[Sequence[str]], names: int) -> str:
+def pipes(lines: Sequence[Sequence[str]], names: int) -> str:
     """The first line is the head; the first columns, `names` of them, are aligned to the left."""
     head, *rest = lines
     rule = ["---"] * names + ["---:"] * (len(head) - names)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *rest))
+    escaped = ([text.replace("|", r"\|") for text in line] for line in (head, rule, *rest))
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
 def _latex(table: Table) -> str:
@@ -195,6 +200,11 @@ def _column_labels(table: Table, key: Key) -> list[str]:
 
 def label(table: Table, name: str, value: Any) -> str:
     """A setting's value as people write it; empty for none."""
+    return written(name, value, table.budgets)
+
+
+def written(name: str, value: Any, budgets: Mapping[int, str]) -> str:
+    """As `label`, where there is no table; `budgets` as a table has them."""
     if value is None:
         return ""
     if name == REACHED:
@@ -202,7 +212,7 @@ def label(table: Table, name: str, value: Any) -> str:
     if name in (TARGET, ASKED):
         return f"{100 * value:.6g}%"
     if name == "total_epochs":
-        return table.budgets[value]
+        return budgets[value]
     return f"{value:g}" if isinstance(value, float) else spelled(value)
 
 
@@ -236,12 +246,18 @@ def _controls(table: Table) -> Iterator[str]:
 
 def _footer(table: Table, best: str, near: str) -> list[str]:
     place = "sparsity and budget" if "total_epochs" in (*table.row_names, *table.column_names) else "sparsity"
-    legend = f"{best}: best at its {place}; {near}: within one standard deviation of the best"
-    return [*([legend] if any(cell.best for cell in table.cells.values()) else []), *table.notes]
+    legend = f"{best}: best at its {place}; {near}: not distinguishable from it (paired t-test, Holm, 5%)"
+    found = table.cells.values()
+    untested = sum(cell.untested for cell in found)
+    told = [legend] if any(cell.best for cell in found) else []
+    told += (
+        [f"{counted(untested, 'cell')} not tested: fewer than two seeds in common with the best"] if untested else []
+    )
+    return [*told, *table.notes]
 
 
 def _text(table: Table, cell: Cell | None) -> str:
-    return table.scale.text(cell.mean, cell.std, cell.n) if cell else "-"
+    return table.scale.text(cell.mean, cell.std, cell.n, cell.asked) if cell else "-"
 
 
 def _emphasised(cell: Cell | None, text: str, best: str, near: str) -> str:

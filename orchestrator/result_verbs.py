@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator import show
+from orchestrator import show, show_differences
 from orchestrator.options import (
     BestByOption,
     ByOption,
@@ -19,10 +19,17 @@ from orchestrator.options import (
     folders,
 )
 from orchestrator.show import console
+from workers.errors import UserError
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 KINDS = ("sparsity", "compression", "budget", "speedup", "throughput", "layers", "curves", "schedules", "all")
 """Of plots; what makes them is in `orchestrator.figures.kinds`, which takes longer to load."""
+
+FormatOption = Annotated[
+    str,
+    typer.Option(metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS),
+]
+SameAsJsonOption = Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")]
 
 
 def results(
@@ -33,17 +40,47 @@ def results(
     best_by: BestByOption = None,
     tolerance: ToleranceOption = 0.02,
     where: WhereOption = None,
-    format: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS
-        ),
-    ] = "table",
-    as_json_: Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")] = False,
+    format: FormatOption = "table",
+    as_json_: SameAsJsonOption = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
     question = show.Question(metric, by or [], where or [], best_by, tolerance)
     show.comparison(console, folders(names, store), question, "json" if as_json_ else format)
+
+
+def compare(
+    names: ResultNames,
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SETTING", help='Instead of the best, such as "method=gmp"; may be repeated.'),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Instead, published numbers: `paper`, or a CSV file.", show_default=False),
+    ] = None,
+    across: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="With --published: need not be the same, or COLUMN=OURS:PUBLISHED,...; repeatable."
+        ),
+    ] = None,
+    format: FormatOption = "table",
+    as_json_: SameAsJsonOption = False,
+) -> None:
+    """Show differences over shared seeds, to the best of each sparsity and budget or to published numbers."""
+    if published is not None and (against or by):
+        raise UserError("--published fixes what is compared: leave out --against and --by")
+    if across and published is None:
+        raise UserError("--across goes with --published")
+    question = show.Question(metric, by or [], where or [], best_by, tolerance)
+    rivals = show_differences.Rivals(against or [], published, across or [])
+    show_differences.differences(console, folders(names, store), question, rivals, "json" if as_json_ else format)
 
 
 def plot(

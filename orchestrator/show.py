@@ -13,7 +13,7 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from orchestrator import nodes
@@ -156,7 +156,11 @@ def comparison(console: Console, folders: Sequence[str], question: Question, for
     """The table of means over seeds, in one of the formats of `orchestrator.rendering`."""
     from orchestrator import rendering
 
-    rendered = rendering.render(_compared(folders, question), format)
+    show_rendered(console, rendering.render(_compared(folders, question), format))
+
+
+def show_rendered(console: Console, rendered: RenderableType) -> None:
+    """What a program reads goes out as it is."""
     if isinstance(rendered, str):
         print(rendered)
     else:

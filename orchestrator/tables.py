@@ -11,6 +11,8 @@ import pandas as pd
 from orchestrator import results
 from orchestrator.best import ASKED, REACHED, TARGET, Selection, choose
 from orchestrator.columns import IDENTITY, MEASUREMENTS, Scale, scale
+from orchestrator.labels import counted
+from orchestrator.loading import ASKED as WANTED
 from orchestrator.results import AXES, SUBJECT, Cell, Key
 from workers.errors import UserError
 
@@ -134,7 +136,7 @@ def _table(
         controls=tuple(controls),
         budgets=labels,
         scale=scale(metric).suited([cell.std for cell in means if cell.std is not None]),
-        notes=tuple(_notes(trials, [*names, *axes], labels)),
+        notes=(*_notes(trials, [*names, *axes], labels), *missing(trials, means)),
     )
 
 
@@ -179,6 +181,16 @@ def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]
         yield "epochs a+b: pretraining + retraining"
     if results.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
+
+
+def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:
+    """What was asked for and is not there."""
+    if any(cell.asked and cell.n < cell.asked for cell in means):
+        yield "(n/N): n of the N seeds asked for"
+    for said in trials.attrs.get(WANTED, ()):
+        left = said["trials"] - said["finished"]
+        if left:
+            yield f"{said['sweep']}: {left:,} of {counted(said['trials'], 'trial')} not finished"
 
 
 def words(name: str) -> str:

@@ -105,6 +105,8 @@ def module_level_imports(path: Path) -> Iterator[str]:
     ],
 )
 def test_planning_loads_neither_torch_nor_ray(module: str):
-    code = f"import sys, {module}; print([m for m in ('torch', 'ray', 'pandas', 'sklearn') if m in sys.modules])"
+    code = (
+        f"import sys, {module}; print([m for m in ('torch', 'ray', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

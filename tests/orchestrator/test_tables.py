@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from orchestrator.rendering import render
 from orchestrator.tables import Table, comparison, comparison_of_best
@@ -29,10 +30,10 @@ def marks(table: Table) -> dict[Any, str]:
     return {row: "best" if cell.best else "near" if cell.near else "" for (row, _), cell in table.cells.items()}
 
 
-FT, ALLR, LLR = imp([0.90, 0.92], "FT"), imp([0.92, 0.94], "ALLR"), imp([0.93, 0.95], "LLR")
-"""Means 0.91, 0.93, 0.94, each with a sample deviation of sqrt(2) / 100."""
+FT, ALLR, LLR = imp([0.90, 0.92], "FT"), imp([0.925, 0.935], "ALLR"), imp([0.93, 0.95], "LLR")
+"""Means 0.91, 0.93, 0.94; FT is 0.03 behind LLR with either seed, ALLR 0.005 and 0.015."""
 
-SMALL = pd.DataFrame([*FT, *ALLR, *LLR, *dense([0.96, 0.98, 0.97])])
+SMALL = pd.DataFrame([*FT, *ALLR, *LLR, *dense([0.96, 0.98])])
 
 # Budgets in the header: FT lacks its second budget, LLR has one seed there.
 HEADER = pd.DataFrame(
@@ -57,14 +58,67 @@ def test_means_deviations_best_and_near() -> None:
     table = comparison(SMALL)
     cells = {row[-1]: cell for (row, _), cell in table.cells.items()}
     assert [cells[s].mean for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.91, 0.93, 0.94])
-    assert [cells[s].std for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.0141421] * 3, rel=1e-4)
-    # 0.01 behind is within 0.0141 of the best, 0.03 is not.
+    assert [cells[s].std for s in ("FT", "ALLR", "LLR")] == pytest.approx([2**0.5 / 100, 2**-0.5 / 100, 2**0.5 / 100])
+    # ALLR: t = 0.01 / 0.005 = 2 with one degree of freedom, p = 1 - 2 atan(2) / pi.
+    assert cells["ALLR"].p == pytest.approx(0.29517, abs=1e-5)
     assert marks(table) == {("imp", "FT"): "", ("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
 
 
-def test_near_is_measured_by_the_deviation_of_the_best() -> None:
-    sharp = [*imp([0.94, 0.94], "LLR"), *imp([0.90, 0.96], "FT")]
-    assert marks(comparison(pd.DataFrame(sharp))) == {("imp", "LLR"): "best", ("imp", "FT"): ""}
+def test_near_is_a_paired_test_over_shared_seeds_not_a_question_of_deviations() -> None:
+    noisy = {"LLR": [0.50, 0.70, 0.90, 0.60], "FT": [0.49, 0.69, 0.88, 0.59], "SLR": [0.90, 0.50, 0.60, 0.60]}
+    frame = pd.DataFrame([row for name, values in noisy.items() for row in imp(values, name)])
+    cells = {row[-1]: cell for (row, _), cell in comparison(frame).cells.items()}
+    assert (cells["LLR"].best, cells["FT"].near, cells["SLR"].near) == (True, False, True)
+    # FT is always behind: t = 0.0125 / 0.0025 = 5 with 3 degrees of freedom, p = 0.0154, times two tests.
+    assert cells["FT"].p == pytest.approx(0.0308, abs=1e-4)
+    assert cells["LLR"].p is None
+
+
+def test_p_values_are_adjusted_within_an_arena_alone() -> None:
+    def arena(epochs: int, rivals: int) -> list[dict[str, Any]]:
+        best = imp([0.50, 0.70, 0.90, 0.60], "best", epochs)
+        return [row for i in range(rivals) for row in imp([0.49, 0.69, 0.88, 0.59], f"{i}", epochs)] + best
+
+    table = comparison(pd.DataFrame([*arena(1, 1), *arena(2, 4)]))
+    found = {(column[1], row[-1]): cell for (row, column), cell in table.cells.items()}
+    assert found[21, "0"].p == pytest.approx(0.0154, abs=1e-4)
+    assert not found[21, "0"].near
+    assert [found[22, f"{i}"].p for i in range(4)] == pytest.approx([4 * 0.01539] * 4, abs=1e-3)
+    assert all(found[22, f"{i}"].near for i in range(4))
+
+
+def test_what_shares_fewer_than_two_seeds_with_the_best_is_not_tested_and_that_is_said() -> None:
+    apart = [{**row, "seed": row["seed"] + 1, "trial": f"{row['trial']}+1"} for row in imp([0.5, 0.6], "FT")]
+    table = comparison(pd.DataFrame([*imp([0.8, 0.9], "LLR"), *apart]))
+    assert set(marks(table).values()) == {"best", ""}
+    lines = shown(table).splitlines()
+    assert "1 cell not tested: fewer than two seeds in common with the best" in lines
+    assert "(n/N): n of the N seeds asked for" in lines
+    assert any("(2/3)" in line for line in lines)
+
+
+def test_trials_of_one_seed_cannot_be_paired() -> None:
+    hidden = [{**row, "trial": f"other {row['trial']}"} for row in ALLR]
+    assert marks(comparison(pd.DataFrame([*ALLR, *LLR]))) == {("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
+    assert marks(comparison(pd.DataFrame([*ALLR, *hidden, *LLR]))) == {("imp", "ALLR"): "", ("imp", "LLR"): "best"}
+
+
+def test_equal_means_are_both_best_whatever_their_seeds() -> None:
+    frame = pd.DataFrame([*imp([0.5, 0.75], "A"), *imp([0.75, 0.5], "B"), *imp([0.25, 0.25], "C")])
+    assert list(marks(comparison(frame)).values()) == ["best", "best", "near"]
+
+
+def test_missing_seeds_and_trials_are_told_in_every_format_for_people() -> None:
+    frame = pd.DataFrame([*imp([0.5, 0.52, 0.51], "FT"), *imp([0.6], "LLR")])
+    frame.attrs["asked"] = [{"sweep": "s", "trials": 1200, "finished": 4, "seeds": [0, 1, 2, 3, 4]}]
+    table = comparison(frame)
+    for text in (shown(table), render(table, "markdown"), render(table, "latex")):
+        assert "(3/5)" in str(text)
+        assert "60.0 (1/5)" in str(text)
+        assert "s: 1,196 of 1,200 trials not finished" in str(text)
+    assert [row["seeds"] for row in json.loads(str(render(table, "json")))] == [5, 5]
+    frame.attrs["asked"][0]["seeds"] = None  # they differ from setting to setting: nobody knows what is missing
+    assert "60.0 (1)" in shown(comparison(frame))
 
 
 @pytest.mark.parametrize(
@@ -192,16 +246,16 @@ def test_terminal() -> None:
     assert shown(comparison(SMALL)) == "\n".join(
         [
             "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
-            "dense, 20 epochs: 97.0 ± 1.0 (3)",
+            "dense, 20 epochs: 97.0 ± 1.4 (2)",
             "",
             "        retrain   sparsity 90%",
             "method  schedule  20+1 epochs",
             "──────────────────────────────────",
             "imp     FT        91.0 ± 1.4 (2)",
-            "        ALLR      93.0 ± 1.4 (2)*",
+            "        ALLR      93.0 ± 0.7 (2)*",
             "        LLR       94.0 ± 1.4 (2)**",
             "",
-            "**: best at its sparsity and budget; *: within one standard deviation of the best",
+            "**: best at its sparsity and budget; *: not distinguishable from it (paired t-test, Holm, 5%)",
             "epochs a+b: pretraining + retraining",
         ]
     )
@@ -213,7 +267,7 @@ def test_terminal_with_missing_cells_single_seeds_and_two_levels() -> None:
         "method  schedule  20+1 epochs      20+2 epochs      20+1 epochs",
         "────────────────────────────────────────────────────────────────────",
         "imp     FT        50.0 ± 0.0 (2)   -                51.0 ± 1.4 (2)",
-        "        LLR       76.0 ± 1.4 (2)**       81.2 (1)   -",
+        "        LLR       76.0 ± 1.4 (2)**     81.2 (1/2)   -",
         "",
     ]
 
@@ -259,12 +313,13 @@ def test_the_best_is_bold_on_a_terminal() -> None:
 
 def test_csv_has_a_line_for_each_cell_in_the_metrics_own_unit() -> None:
     frame = pd.DataFrame([*imp([0.25, 0.75], "FT"), *imp([0.5], "LLR"), *dense([1.0])])
+    low, high = stats.t.interval(0.95, 1, 0.5, 0.25)
     assert render(comparison(frame), "csv") == "\n".join(
         [
-            "metric,method,retrain_schedule,target_sparsity,total_epochs,mean,std,n,best,near",
-            "test_accuracy,dense,,,20,1.0,,1,False,False",
-            "test_accuracy,imp,FT,0.9,21,0.5,0.3535533905932738,2,False,False",
-            "test_accuracy,imp,LLR,0.9,21,0.5,,1,False,False",
+            "metric,method,retrain_schedule,target_sparsity,total_epochs,mean,std,n,seeds,low,high,best,near,p_adjusted",
+            "test_accuracy,dense,,,20,1.0,,1,2,,,False,False,",
+            f"test_accuracy,imp,FT,0.9,21,0.5,0.3535533905932738,2,2,{low},{high},False,False,",
+            "test_accuracy,imp,LLR,0.9,21,0.5,,1,2,,,False,False,",
         ]
     )
 
@@ -281,8 +336,12 @@ def test_json_has_a_record_for_each_cell() -> None:
         "mean": pytest.approx(0.94),
         "std": pytest.approx(0.0141421, rel=1e-4),
         "n": 2,
+        "seeds": 2,
+        "low": pytest.approx(0.94 - 0.1270620, abs=1e-6),
+        "high": pytest.approx(0.94 + 0.1270620, abs=1e-6),
         "best": True,
         "near": False,
+        "p_adjusted": None,
     }
 
 
@@ -291,15 +350,15 @@ def test_markdown() -> None:
         [
             "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
             "",
-            "dense, 20 epochs: 97.0 ± 1.0 (3)",
+            "dense, 20 epochs: 97.0 ± 1.4 (2)",
             "",
             "| method | retrain schedule | sparsity 90%, 20+1 epochs |",
             "| --- | --- | ---: |",
             "| imp | FT | 91.0 ± 1.4 (2) |",
-            r"|  | ALLR | 93.0 ± 1.4 (2)\* |",
+            r"|  | ALLR | 93.0 ± 0.7 (2)\* |",
             "|  | LLR | **94.0 ± 1.4 (2)** |",
             "",
-            r"**bold**: best at its sparsity and budget; \*: within one standard deviation of the best",
+            r"**bold**: best at its sparsity and budget; \*: not distinguishable from it (paired t-test, Holm, 5%)",
             "",
             "epochs a+b: pretraining + retraining",
         ]
@@ -318,14 +377,14 @@ def test_latex() -> None:
             r"\cmidrule(lr){3-3} \cmidrule(lr){4-4}",
             r"method & retrain schedule & 20+1 epochs & 20+1 epochs \\",
             r"\midrule",
-            r"\multicolumn{4}{l}{dense, 20 epochs: 97.0 $\pm$ 1.0 (3)} \\",
+            r"\multicolumn{4}{l}{dense, 20 epochs: 97.0 $\pm$ 1.4 (2)} \\",
             r"\midrule",
             r"my\_imp & FT & 91.0 $\pm$ 1.4 (2) & 51.0 $\pm$ 1.4 (2) \\",
-            r" & ALLR & 93.0 $\pm$ 1.4 (2)* & - \\",
+            r" & ALLR & 93.0 $\pm$ 0.7 (2)* & - \\",
             r" & LLR & \textbf{94.0 $\pm$ 1.4 (2)} & - \\",
             r"\bottomrule",
             r"\end{tabular}",
-            "% bold: best at its sparsity and budget; *: within one standard deviation of the best",
+            "% bold: best at its sparsity and budget; *: not distinguishable from it (paired t-test, Holm, 5%)",
             "% epochs a+b: pretraining + retraining",
         ]
     )
@@ -394,10 +453,10 @@ def test_the_best_settings_in_the_terminal() -> None:
             "",
             "method  sparsity 90%     sparsity 95%",
             "─────────────────────────────────────────",
-            "gmp     91.0 ± 1.4 (2)*  71.0 ± 1.4 (2)*",
+            "gmp     91.0 ± 1.4 (2)   71.0 ± 1.4 (2)",
             "str     92.0 ± 1.4 (2)** 72.0 ± 1.4 (2)**",
             "",
-            "**: best at its sparsity; *: within one standard deviation of the best",
+            "**: best at its sparsity; *: not distinguishable from it (paired t-test, Holm, 5%)",
             "str: 1 of 4 settings left out, not within 0.02 of a target",
             "",
             "settings with the best mean validation accuracy",
@@ -449,15 +508,18 @@ def test_the_best_settings_in_latex() -> None:
 
 
 def test_records_of_the_best_carry_their_settings() -> None:
-    assert str(render(comparison_of_best(TUNED[TUNED.target_sparsity != 0.95]), "csv")) == "\n".join(
-        [
-            "metric,method,target_sparsity,total_epochs,lr,pruning_interval,asked_sparsity,reached_sparsity,"
-            "mean,std,n,best,near",
-            f"test_accuracy,dense,,20,0.1,,,0,0.97,{TUNED.test_accuracy[:2].std()},2,False,False",
-            f"test_accuracy,gmp,0.9,20,0.1,4,0.9,0.9,0.91,{TUNED.test_accuracy[4:6].std()},2,False,True",
-            f"test_accuracy,str,0.9,20,0.1,,0.9,0.906,0.92,{TUNED.test_accuracy[12:14].std()},2,True,False",
-        ]
+    lines = str(render(comparison_of_best(TUNED[TUNED.target_sparsity != 0.95]), "csv")).splitlines()
+    assert lines[0] == (
+        "metric,method,target_sparsity,total_epochs,lr,pruning_interval,asked_sparsity,reached_sparsity,"
+        "mean,std,n,seeds,low,high,best,near,p_adjusted"
     )
+    starts = [
+        f"test_accuracy,dense,,20,0.1,,,0,0.97,{TUNED.test_accuracy[:2].std()},2,2,",
+        f"test_accuracy,gmp,0.9,20,0.1,4,0.9,0.9,0.91,{TUNED.test_accuracy[4:6].std()},2,2,",
+        f"test_accuracy,str,0.9,20,0.1,,0.9,0.906,0.92,{TUNED.test_accuracy[12:14].std()},2,2,",
+    ]
+    assert [line.startswith(start) for line, start in zip(lines[1:], starts, strict=True)] == [True] * 3
+    assert [line.split(",")[-3:-1] for line in lines[1:]] == [["False"] * 2, ["False"] * 2, ["True", "False"]]
     records = json.loads(str(render(comparison_of_best(TUNED), "json")))
     assert records[-1] == {
         "metric": "test_accuracy",
@@ -471,8 +533,12 @@ def test_records_of_the_best_carry_their_settings() -> None:
         "mean": pytest.approx(0.72),
         "std": pytest.approx(0.0141421, rel=1e-4),
         "n": 2,
+        "seeds": 2,
+        "low": pytest.approx(0.72 - 0.1270620, abs=1e-6),
+        "high": pytest.approx(0.72 + 0.1270620, abs=1e-6),
         "best": True,
         "near": False,
+        "p_adjusted": None,
     }
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestrator.columns import trials_schema
+from orchestrator.columns import TRIALS, trials_schema
 from orchestrator.driver import remember
 from orchestrator.result_verbs import FORMATS
 from orchestrator.sweep import read_sweep
 from tests.orchestrator.conftest import COMMAND, Cli
-from tests.orchestrator.frames import judged, write
+from tests.orchestrator.frames import imp, judged, write
 from workers.store import Store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -108,6 +108,44 @@ def test_results_of_the_best_settings(cli: Cli, tuned: str):
     assert "caution: settings were chosen by test_accuracy, on test data" in on_test
 
 
+@pytest.fixture
+def rivals(cli: Cli) -> str:
+    """Two schedules on three seeds, one of them always better; gmp lacks two of the three."""
+    rows = [*imp([0.90, 0.92, 0.91], "FT"), *imp([0.93, 0.96, 0.94], "ALLR"), *imp([0.99], "LLR")]
+    write(cli.folder / "rivals", rows, TRIALS)
+    return "rivals"
+
+
+def test_differences_to_the_best_and_to_a_setting(cli: Cli, rivals: str):
+    lines = cli("compare", rivals).splitlines()
+    assert lines[0] == "digits, resnet8: test accuracy in percent, differences to the best"
+    assert lines[5].split() == ["90%", "20+1", "LLR", "99.0", "(1/3)"], "the best, though of one seed only"
+    assert "2 differences not tested: fewer than two seeds in common" in lines
+    (row,) = cli.json("compare", rivals, "--against", "retrain_schedule=FT", "--where", "retrain_schedule=FT,ALLR")
+    assert (row["retrain_schedule"], row["against_retrain_schedule"], row["n"]) == ("ALLR", "FT", 3)
+    assert row["difference"] == pytest.approx(0.1 / 3)
+    assert row["distinguishable"] is True
+
+
+def test_differences_to_published_numbers(cli: Cli, rivals: str):
+    (cli.folder / "theirs.csv").write_text("method,target_sparsity,retrain_schedule,test_accuracy\nimp,0.9,FT,90.5\n")
+    text = cli("compare", rivals, "--published", "theirs.csv", "--format", "markdown")
+    assert "| 90% | imp | FT | 91.0 ± 1.0 (3) | 90.5 | +0.5 |" in text
+    assert "2 of our 3 cells have no published counterpart: imp 2" in text
+    across = [
+        part for name in ("dataset", "model", "pretrain_epochs", "retrain_epochs=1:2") for part in ("--across", name)
+    ]
+    records = cli.json("compare", rivals, "--published", "paper", *across)
+    assert [round(row["published_mean"], 4) for row in records] == [0.5675, 0.6956, 0.6890]
+
+
+def test_differences_in_other_formats(cli: Cli, rivals: str):
+    found = {name: cli("compare", rivals, "--format", name) for name in ("csv", "markdown", "latex")}
+    assert r"\begin{tabular}" in found["latex"]
+    assert found["csv"].splitlines()[0].startswith("metric,dataset,model,target_sparsity,total_epochs,method,")
+    assert found["markdown"].count("\n| ") == 5
+
+
 def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
     assert cli("plot", tuned, "--where", "target_sparsity=0.9").splitlines()[0] == "wrote tuned.png"
     assert (cli.folder / "tuned.png").read_bytes().startswith(b"\x89PNG")
@@ -115,7 +153,9 @@ def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
     assert printed == "error: nothing to compare: none of 3 finished trials has train_loss\n"
     printed = cli("plot", tuned, "--best-by", "validation_accuracy", "--output", "best.svg").splitlines()
     assert printed[0] == "wrote best.svg"
-    assert printed[1].startswith("  imp: 1 of 3 settings left out"), "what the table would say below it"
+    assert any(line.startswith("  imp: 1 of 3 settings left out") for line in printed), (
+        "what the table would say below it"
+    )
     assert "settings with the best mean validation accuracy" in (cli.folder / "best.svg").read_text()
 
 
@@ -126,6 +166,13 @@ def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
         (["plot", "tuned", "--best-by", "lr"], 'error: unknown column "lr": allowed are'),
         (["results", "tuned", "--best-by", "seed"], "error: cannot choose by seed: neither more nor less of it is"),
         (["results", "tuned", "--best-by", "validation_accuracy", "--tolerance", "-1"], "--tolerance"),
+        (["compare", "tuned", "--against", "method"], 'error: "method" names no setting; write column=value'),
+        (["compare", "tuned", "--against", "method=inp"], 'error: unknown method "inp"'),
+        (["compare", "tuned", "--published", "theirs.csv"], "error: no published numbers at theirs.csv: give a CSV"),
+        (["compare", "tuned", "--published", "paper"], "error: none of our 4 cells has a published counterpart: data"),
+        (["compare", "tuned", "--published", "paper", "--by", "lr"], "error: --published fixes what is compared"),
+        (["compare", "tuned", "--across", "dataset"], "error: --across goes with --published"),
+        (["compare", "tuned", "--format", "tex"], 'error: unknown format "tex"'),
     ],
 )
 def test_what_is_wrong_with_a_choice_or_a_plot(arguments: list[str], said: str, cli: Cli, tuned: str):
