@@ -192,6 +192,7 @@ def status(
 app.command()(result_verbs.results)
 app.command()(result_verbs.compare)
 app.command()(result_verbs.plot)
+app.command()(result_verbs.report)
 
 
 @app.command()

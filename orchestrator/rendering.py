@@ -96,20 +96,24 @@ def _styled(table: Table, cell: Cell | None, width: int) -> Text:
 
 
 def _fitting(table: Table, width: int) -> list[list[Key]]:
-    """The columns in pieces that fit the width, each with whole sparsities if that is possible."""
+    """The columns in pieces that fit the width."""
     labels = zip(*(labels for _, labels, _ in _lines(table, ())), strict=True)
     heads = [[*name.split("_"), *column] for name, column in zip(table.row_names, labels, strict=False)]
-    room = (width - sum(2 + max(map(len, head)) for head in heads) + 1) // (1 + _cell_width(table))
+    return pieces(table, (width - sum(2 + max(map(len, head)) for head in heads) + 1) // (1 + _cell_width(table)))
+
+
+def pieces(table: Table, room: int) -> list[list[Key]]:
+    """The columns in pieces of at most `room`, each with whole sparsities if that is possible."""
     groups = [list(group) for _, group in groupby(table.columns, key=lambda key: key[:1])]
     if max(map(len, groups), default=0) > room:
         groups = [[column] for column in table.columns]
-    pieces: list[list[Key]] = []
+    found: list[list[Key]] = []
     for group in groups:
-        if pieces and len(pieces[-1]) + len(group) <= room:
-            pieces[-1] += group
+        if found and len(found[-1]) + len(group) <= room:
+            found[-1] += group
         else:
-            pieces.append(group)
-    return pieces
+            found.append(group)
+    return found
 
 
 def _text_width(table: Table) -> int:
@@ -267,3 +271,42 @@ def _emphasised(cell: Cell | None, text: str, best: str, near: str) -> str:
 def _records(table: Table) -> list[dict[str, Any]]:
     found = [table.cells[key] for key in product(table.rows, table.columns) if key in table.cells]
     return [{"metric": table.metric, **c.settings, **c.statistics} for c in (*table.controls, *found)]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some columns of a table as texts, for whoever lays them out otherwise.
+
+    `columns` are each column's labels from top to bottom. A line is whether a block of other rivals starts, its labels
+    (empty where they are those of the line above), and a text with its cell for each column.
+    """
+
+    columns: Sequence[Sequence[str]]
+    lines: Sequence[tuple[bool, Sequence[str], Sequence[tuple[str, Cell | None]]]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that a table says; of the `choices`, lines of settings that were chosen, the first is the head."""
+
+    heads: Sequence[str]
+    controls: Sequence[str]
+    pieces: Sequence[Piece]
+    footer: Sequence[str]
+    choices: Sequence[Sequence[str]]
+
+
+def parts(table: Table, best: str, near: str, room: int) -> Parts:
+    """A table in pieces of at most `room` columns; `best` and `near` are what its marks look like."""
+    return Parts(
+        heads=[words(name) for name in table.row_names],
+        controls=list(_controls(table)),
+        pieces=[_piece(table, across) for across in pieces(table, room)],
+        footer=_footer(table, best, near),
+        choices=_choices(table),
+    )
+
+
+def _piece(table: Table, across: Sequence[Key]) -> Piece:
+    lines = [(starts, labels, [(_text(table, c), c) for c in row]) for starts, labels, row in _lines(table, across)]
+    return Piece([_column_labels(table, key) for key in across], lines)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from orchestrator import show, show_differences
 from orchestrator.options import (
@@ -17,9 +18,12 @@ from orchestrator.options import (
     ToleranceOption,
     WhereOption,
     folders,
+    sweep_names,
 )
+from orchestrator.progress import size
 from orchestrator.show import console
 from workers.errors import UserError
+from workers.store import Store
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 KINDS = ("sparsity", "compression", "budget", "speedup", "throughput", "layers", "curves", "schedules", "all")
@@ -110,3 +114,22 @@ def plot(
     ending = "" if kind in ("sparsity", "all") else f"-{kind}"
     file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
     show.plot(console, folders(names, store), kind, metric, question, file)
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Sweeps by name.", show_default=False, autocompletion=sweep_names),
+    ],
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An .html file; else NAME.html here.", show_default=False),
+    ] = None,
+) -> None:
+    """Write one HTML file to mail: comparison, plots, cost, failures, provenance, and how to do it again."""
+    from orchestrator.report import page
+
+    file = output or Path(f"{'-'.join(names)}.html")
+    show.say(console, f"wrote {escape(str(file))}, {size(page.write(names, Store(store), metric, file))}")

@@ -1,0 +1,191 @@
+"""What a report says, as values: gathered from the store, which is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.metadata import version
+from itertools import groupby
+
+import pandas as pd
+
+from orchestrator import results
+from orchestrator.best import TARGET
+from orchestrator.charts import Chart
+from orchestrator.driver import require
+from orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
+from orchestrator.figures.parts import Frames
+from orchestrator.labels import counted
+from orchestrator.plan import Plan, make_plan
+from orchestrator.policies import policy
+from orchestrator.report.cost import Cost, cost
+from orchestrator.report.fairness import Evidence, Item, checklist
+from orchestrator.report.grids import Grid, every_cell
+from orchestrator.report.origin import Origin, Runs, origin, runs
+from orchestrator.show import Question
+from orchestrator.status import Failure, failures
+from orchestrator.tables import Table, comparison, comparison_of_best
+from workers.errors import UserError
+from workers.spec import TrialSpec
+from workers.store import Store
+
+CHOSEN_BY = "validation_accuracy"
+"""Decides which setting of a method is its best."""
+
+MOST_ROWS, MOST_LINES = 40, 24
+"""A comparison with more rows is left to the table of every cell, and of a plot with more lines only the best setting
+of each method is drawn."""
+
+LOG_LINES = 8
+STAGES_SHOWN = 5
+"""So many stages are named of each cause of failure."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures of one cause: what to do about them, and of the first stages their last lines."""
+
+    cause: str
+    hint: str
+    count: int
+    blocks: int
+    shown: Sequence[tuple[Failure, str]]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came out of the `trials` that have the metric, of `finished` ones in the tables that were written.
+
+    `tables` compare, the broadest last; `missing` are plots that cannot be drawn, and why.
+    """
+
+    trials: pd.DataFrame
+    finished: int
+    tables: Sequence[Table]
+    charts: Sequence[tuple[str, Chart]]
+    missing: Mapping[str, str]
+    grid: Grid
+    checks: Sequence[Item]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that a report says; `answer` is None while no trial is finished."""
+
+    plans: Sequence[Plan]
+    metric: str
+    answer: Answer | None
+    cost: Cost
+    troubles: Sequence[Trouble]
+    origins: Sequence[Origin]
+    runs: Sequence[Runs]
+    version: str
+
+    @cached_property
+    def trials(self) -> list[TrialSpec]:
+        """All that was asked for, each once."""
+        return list({trial.key: trial for plan in self.plans for trial in plan.sweep.trials}.values())
+
+    @cached_property
+    def states(self) -> dict[str, int]:
+        """How many trials are done, failed, blocked behind a failure, started, or new; those that there are."""
+        found = {trial.key: plan.trial_state(trial) for plan in self.plans for trial in plan.sweep.trials}
+        names = ("done", "failed", "blocked", "started", "new")
+        counts = {name: sum(state == name for state in found.values()) for name in names}
+        return {name: count for name, count in counts.items() if count}
+
+
+def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") -> Contents:
+    """Of sweeps that the store knows; raises `UserError` for one that it does not, and for an unknown metric."""
+    plans = [make_plan(require(name, store), store) for name in dict.fromkeys(names)]
+    written = [plan.sweep.name for plan in plans if "trials.parquet" in store.names(plan.sweep.name)]
+    folders = [store.url(name) for name in written]
+    frame = results.load_results(*folders) if folders else pd.DataFrame()
+    return Contents(
+        plans=plans,
+        metric=metric,
+        answer=_answer(frame, metric, folders) if len(frame) else None,
+        cost=cost(plans, store),
+        troubles=list(_troubles(plans, store)),
+        origins=[origin(plan.sweep.name, store) for plan in plans],
+        runs=runs(frame) if len(frame) else [],
+        version=version("prunesweep"),
+    )
+
+
+def _answer(frame: pd.DataFrame, metric: str, folders: Sequence[str]) -> Answer:
+    trials = results.with_metric(frame, metric)
+    whole, layers = comparison(trials, metric), results.load_layers(*folders)
+    best = _best(trials, metric) if _has_rivals(whole) else None
+    is_long = best is not None and len(whole.rows) > MOST_ROWS
+    frames = Frames(trials, partial(results.load_curves, *folders), lambda: layers)
+    drawn = dict(_drawn(frames, metric, best is not None))
+    return Answer(
+        trials=trials,
+        finished=len(frame),
+        tables=[table for table in (best, None if is_long else whole) if table],
+        charts=[(kind, made) for kind, made in drawn.items() if isinstance(made, Chart)],
+        missing={kind: why for kind, why in drawn.items() if isinstance(why, str)},
+        grid=every_cell(trials, whole),
+        checks=checklist(Evidence(trials, whole, frozenset(layers["trial"]))),
+    )
+
+
+def _has_rivals(table: Table) -> bool:
+    """Whether a method has several settings at one sparsity of a dataset and model."""
+    at = [(*(cell.settings.get(n) for n in ("dataset", "model", "method", TARGET)),) for cell in table.cells.values()]
+    return len(set(at)) < len(at)
+
+
+def _best(trials: pd.DataFrame, metric: str) -> Table | None:
+    try:
+        return comparison_of_best(trials, metric, best_by=CHOSEN_BY)
+    except UserError:  # no setting competes, for instance because none has reached its sparsity
+        return None
+
+
+def _drawn(frames: Frames, metric: str, has_best: bool) -> Iterator[tuple[str, Chart | str]]:
+    """Every kind of plot, or why there is none."""
+    for kind, about in KINDS.items():
+        draw = partial(chart, kind, frames, metric=metric if is_of_any_metric(kind) else None)
+        try:
+            made = draw(Question())
+            if len(made.names) > MOST_LINES and has_best and "best_by" not in (about.without or ()):
+                made = draw(Question(best_by=CHOSEN_BY))
+            yield kind, made
+        except UserError as error:
+            yield kind, str(error)
+
+
+def _troubles(plans: Sequence[Plan], store: Store) -> Iterator[Trouble]:
+    """Of the causes of failure, those first that have the most stages; a stage that sweeps share counts once."""
+    found = list({each.stage: each for plan in plans for each in failures(plan, store)}.values())
+    by_cause = {cause: list(same) for cause, same in groupby(sorted(found, key=_cause), _cause)}
+    for cause, same in sorted(by_cause.items(), key=lambda item: -len(item[1])):
+        shown = [(each, _last_lines(each)) for each in same[:STAGES_SHOWN]]
+        yield Trouble(cause, policy(cause).hint, len(same), sum(each.blocks for each in same), shown)
+
+
+def _cause(failure: Failure) -> str:
+    return failure.cause
+
+
+def _last_lines(failure: Failure) -> str:
+    return "\n".join([*failure.attempt.log[-LOG_LINES:], failure.attempt.message or ""]).strip()
+
+
+def summary(contents: Contents) -> str:
+    """One line: methods, what they were compared on, and how far it is."""
+    trials = contents.trials
+    methods, datasets, models = (_names(trials, kind) for kind in ("method", "dataset", "model"))
+    targets = sorted({trial.sparsity for trial in trials if trial.sparsity})
+    span = " to ".join(dict.fromkeys(f"{100 * target:.6g}%" for target in (targets[:1] + targets[-1:])))
+    at = f" at {span} sparsity" if span else ""
+    seeds = counted(len({trial.seed for trial in trials}), "seed")
+    return f"{methods} with {models} on {datasets}{at}, {seeds}"
+
+
+def _names(trials: Sequence[TrialSpec], kind: str) -> str:
+    names = list(dict.fromkeys(str(getattr(trial, kind)) for trial in trials))
+    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1] if names else "nothing"

@@ -1,0 +1,114 @@
+"""What sweeps have cost, from the results of their stages: each stage is counted once, however many trials share it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.plan import Plan
+from workers.spec import Stage, path
+from workers.store import REMOTE_READS, State, Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was done on the devices of one name: `train_seconds` without evaluation, `elapsed_seconds` with all.
+
+    The seconds are summed over stages and replicas: where stages share a device, each counts in full.
+    """
+
+    device: str
+    stages: int
+    epochs: int
+    train_seconds: float
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`work` by device; the unshared figures are what the finished trials would have cost one by one.
+
+    `again` is how many stages were started more than once, `bytes` what the results take in the store.
+    """
+
+    work: tuple[Work, ...]
+    epochs_asked: int
+    epochs_unshared: int
+    train_seconds_unshared: float
+    trials: int
+    again: int
+    bytes: int
+    peak_memory_bytes: int | None
+
+    @property
+    def epochs(self) -> int:
+        """Trained, on all devices."""
+        return sum(each.epochs for each in self.work)
+
+    @property
+    def train_seconds(self) -> float:
+        """On all devices."""
+        return sum(each.train_seconds for each in self.work)
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """On all devices."""
+        return sum(each.elapsed_seconds for each in self.work)
+
+
+def cost(plans: Sequence[Plan], store: Store) -> Cost:
+    """Of all stages of the sweeps that are done, whichever sweep ran them."""
+    stages: dict[str, Stage] = {key: stage for plan in plans for key, stage in plan.stages.items()}
+    done = [key for key in stages if any(plan.states.get(key) is State.DONE for plan in plans)]
+    results = _results(done, store)
+    last = {trial.key: plan.last[trial.key] for plan in plans for trial in plan.sweep.trials}
+    finished = [path(stages[key]) for key in last.values() if key in results]
+    peaks = [peak for result in results.values() if (peak := result["peak_memory_bytes"]) is not None]
+    return Cost(
+        work=tuple(_work(results)),
+        epochs_asked=sum(stage.epochs for stage in stages.values()),
+        epochs_unshared=sum(stage.epochs for stages in finished for stage in stages),
+        train_seconds_unshared=sum(_train_seconds(results.get(s.key)) for stages in finished for s in stages),
+        trials=len(finished),
+        again=sum(result["attempts"] > 1 for result in results.values()),
+        bytes=sum(result["bytes"] for result in results.values()),
+        peak_memory_bytes=max(peaks, default=None),
+    )
+
+
+def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:
+    with ThreadPoolExecutor(REMOTE_READS) as pool:
+        found = (map if store.is_local else pool.map)(store.result, keys)
+        return {key: result for key, result in zip(keys, found, strict=True) if result is not None}
+
+
+def _work(results: Mapping[str, Mapping[str, Any]]) -> Iterable[Work]:
+    """The device with the most work first."""
+    groups: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for result in results.values():
+        count, device = _replicas(result["device"])
+        groups.setdefault(device, []).append((count, result))
+    work = (
+        Work(
+            device,
+            len(same),
+            sum(result["epochs"] for _, result in same),
+            sum(count * _train_seconds(result) for count, result in same),
+            sum(count * result["elapsed_seconds"] for count, result in same),
+        )
+        for device, same in groups.items()
+    )
+    return sorted(work, key=lambda each: (-each.elapsed_seconds, each.device))
+
+
+def _train_seconds(result: Mapping[str, Any] | None) -> float:
+    return float(result["train_seconds"]) if result else 0.0
+
+
+def _replicas(device: str) -> tuple[int, str]:
+    """`4 x NVIDIA H100` are four devices."""
+    match = re.fullmatch(r"(\d+) x (.+)", device)
+    return (int(match[1]), match[2]) if match else (1, device)

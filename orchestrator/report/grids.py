@@ -1,0 +1,84 @@
+"""Tables that a reader sorts and filters: every cell of a comparison, with what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.columns import scale
+from orchestrator.rendering import label
+from orchestrator.results import AXES, plain
+from orchestrator.tables import Table, words
+
+MEASURED = (
+    *("test_accuracy", "test_accuracy_top5", "validation_accuracy", "reached_sparsity", "compression_ratio"),
+    *("theoretical_speedup", "train_seconds", "train_images_per_second"),
+)
+"""Columns that every cell is shown with, after the metric that was asked for, where there is anything in them."""
+
+MOST_ROWS = 5000
+"""A browser still sorts so many at once; of more the first are shown."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A text, and the number by which it is sorted; None where the text sorts itself, or nothing is known."""
+
+    text: str
+    number: float | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`numeric` says which columns are numbers; `left_out` rows are not there."""
+
+    heads: Sequence[str]
+    numeric: Sequence[bool]
+    rows: Sequence[Sequence[Value]]
+    left_out: int = 0
+
+
+def every_cell(frame: pd.DataFrame, table: Table) -> Grid:
+    """A row for each cell of the comparison and each control, in the order of the trials; means over seeds."""
+    told = (*table.row_names, *table.column_names)
+    names = [*(name for name in told if name not in AXES), *(name for name in AXES if name in told)]
+    trials = frame.drop_duplicates("trial").dropna(subset=[table.metric])
+    metrics = [n for n in dict.fromkeys([table.metric, *MEASURED]) if n in trials and trials[n].notna().any()]
+    groups = trials.groupby(names, dropna=False, sort=False)
+    counts = groups["trial"].count()
+    columns = [_metric(groups[name].agg(["mean", "std"]), name) for name in metrics]
+    keys = [key if isinstance(key, tuple) else (key,) for key in counts.index]
+    rows = [
+        [
+            *(_setting(table, name, plain(value)) for name, value in zip(names, key, strict=True)),
+            Value(f"{count}", float(count)),
+            *measured,
+        ]
+        for key, count, *measured in zip(keys, counts, *columns, strict=True)
+    ]
+    heads = [*map(words, names), "seeds", *map(_head, metrics)]
+    texts = [any(row[i].number is None and row[i].text for row in rows) for i in range(len(heads))]
+    return Grid(heads, [not text for text in texts], rows[:MOST_ROWS], max(0, len(rows) - MOST_ROWS))
+
+
+def _setting(table: Table, name: str, value: Any) -> Value:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Value(label(table, name, value), float(value) if is_number else None)
+
+
+def _metric(found: pd.DataFrame, name: str) -> Iterable[Value]:
+    how = scale(name).suited(list(found["std"].dropna()))
+    for mean, std in zip(found["mean"], found["std"], strict=True):
+        if pd.isna(mean):
+            yield Value("")
+        else:
+            deviation = "" if pd.isna(std) else f" ± {std * how.factor:,.{how.decimals}f}"
+            yield Value(f"{mean * how.factor:,.{how.decimals}f}{deviation}", float(mean))
+
+
+def _head(name: str) -> str:
+    """`test accuracy, percent`."""
+    return ", ".join(filter(None, [words(name), scale(name).name]))

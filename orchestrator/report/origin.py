@@ -1,0 +1,62 @@
+"""Where results come from: the code that asked for them, and the code and devices that computed them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from orchestrator.driver import SWEEP
+from orchestrator.results import plain
+from workers.store import Store
+
+MOST_DIFFERENCE = 200_000
+"""Characters of a difference that are shown."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of a sweep, when it was last run: the commit, what was changed on top of it, and versions of packages."""
+
+    sweep: str
+    commit: str | None
+    difference: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """So many trials ran with this code on this device, and finished in this time; ISO dates."""
+
+    commit: str | None
+    torch: str | None
+    device: str | None
+    trials: int
+    first: str
+    last: str
+
+
+def origin(name: str, store: Store) -> Origin:
+    """As the store remembers the sweep, which must be there."""
+    noted = json.loads(store.read(name, SWEEP) or b"")["provenance"]
+    difference = noted["difference"]
+    if len(difference) > MOST_DIFFERENCE:
+        left_out = len(difference) - MOST_DIFFERENCE
+        difference = f"{difference[:MOST_DIFFERENCE]}\n... and {left_out:,} characters more"
+    return Origin(name, noted["commit"], difference, noted["packages"])
+
+
+def runs(trials: pd.DataFrame) -> Sequence[Runs]:
+    """By code and device, those with the most trials first."""
+    groups = trials.groupby(["commit", "torch_version", "device"], dropna=False, sort=False)["finished_at"]
+    found = groups.agg(["count", "min", "max"]).reset_index()
+    return [_run(row) for row in found.sort_values("count", ascending=False, kind="stable").to_dict("records")]
+
+
+def _run(row: Mapping[Any, Any]) -> Runs:
+    commit, torch, device = (plain(row[name]) for name in ("commit", "torch_version", "device"))
+    first, last = (f"{row[name]:%Y-%m-%d %H:%M} UTC" for name in ("min", "max"))
+    return Runs(commit, torch, device, row["count"], first, last)

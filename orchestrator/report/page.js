@@ -1,0 +1,105 @@
+"use strict";
+
+// --- tables
+
+for (const box of document.querySelectorAll(".sortable")) {
+  const body = box.querySelector("tbody");
+  const heads = [...box.querySelectorAll("thead th")];
+  const rows = [...body.rows];
+  const text = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
+
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    return cell.dataset.n === undefined ? cell.textContent : Number(cell.dataset.n);
+  };
+  // What is missing is last, in both directions.
+  const compare = (one, other, sign) => {
+    if (one === "" || other === "") return (one === "") - (other === "");
+    const numbers = typeof one === "number" && typeof other === "number";
+    return sign * (numbers ? one - other : String(one).localeCompare(String(other), "en", { numeric: true }));
+  };
+  const sort = (column) => {
+    const direction = heads[column].getAttribute("aria-sort") === "ascending" ? "descending" : "ascending";
+    for (const head of heads) head.removeAttribute("aria-sort");
+    heads[column].setAttribute("aria-sort", direction);
+    const sign = direction === "ascending" ? 1 : -1;
+    const keys = new Map(rows.map((row) => [row, key(row, column)]));
+    rows.sort((one, other) => compare(keys.get(one), keys.get(other), sign));
+    body.append(...rows);
+  };
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(column));
+    head.append(button);
+  });
+
+  const input = box.querySelector("input");
+  const status = box.querySelector("[role=status]");
+  const filter = () => {
+    const wanted = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = !wanted.every((word) => text.get(row).includes(word));
+      shown += !row.hidden;
+    }
+    status.textContent = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+  };
+  input.addEventListener("input", filter);
+  filter();
+  box.querySelector(".controls").hidden = false;
+}
+
+// --- plots
+
+const data = document.getElementById("figures");
+const figures = data ? JSON.parse(data.textContent) : [];
+const plots = [...document.querySelectorAll(".plot")];
+const heights = new Map(plots.map((plot) => [plot, figures[plot.dataset.figure].layout.height]));
+const PRINTED = { single: 660, double: 330, lower: 0.7 };
+
+const draw = (plot) => {
+  const figure = figures[plot.dataset.figure];
+  // A finger that scrolls the page must not zoom, and has nothing to hover with.
+  const mouse = matchMedia("(hover: hover)").matches;
+  figure.layout.dragmode = mouse ? "zoom" : false;
+  const file = plot.closest(".chart").dataset.kind;
+  Plotly.newPlot(plot, figure.data, figure.layout, {
+    responsive: true,
+    displaylogo: false,
+    displayModeBar: mouse ? "hover" : false,
+    // Named one by one: among plotly's own choice is one that uploads the plot.
+    modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    toImageButtonOptions: { format: "svg", filename: file },
+  });
+};
+
+const toggle = (button) => {
+  const shown = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(shown));
+  for (const plot of button.closest(".chart").querySelectorAll(".plot")) {
+    const mine = plot.data.flatMap((trace, i) => (trace.legendgroup === button.dataset.series ? [i] : []));
+    if (mine.length) Plotly.restyle(plot, { visible: shown }, mine);
+  }
+};
+
+plots.forEach(draw);
+for (const button of document.querySelectorAll(".legend button")) {
+  button.addEventListener("click", () => toggle(button));
+}
+
+// A plot does not follow the size of paper by itself. Lower ones fit two to a page, where there is height to spare.
+addEventListener("beforeprint", () => {
+  for (const plot of plots) {
+    const width = plot.closest(".single, .wide") ? PRINTED.single : PRINTED.double;
+    const dense = plot.closest(".wide") || figures[plot.dataset.figure].layout.yaxis2;
+    const height = heights.get(plot) * (dense ? 1 : PRINTED.lower);
+    Plotly.relayout(plot, { width, height, autosize: false });
+  }
+});
+addEventListener("afterprint", () => {
+  for (const plot of plots) {
+    Plotly.relayout(plot, { width: null, height: heights.get(plot), autosize: true });
+  }
+});

@@ -1,0 +1,127 @@
+"""A report's contents as one HTML file: nothing in it is fetched from elsewhere, and the browser is told so."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from orchestrator.labels import counted
+from orchestrator.progress import duration, size
+from orchestrator.rendering import chosen_by, parts
+from orchestrator.report import asked
+from orchestrator.report.contents import Contents, gather, summary
+from orchestrator.report.fairness import MET
+from orchestrator.report.interactive import interactive
+from orchestrator.sweep import Sweep
+from orchestrator.tables import words
+from workers.errors import UserError
+from workers.store import Store
+
+SUFFIXES = (".html", ".htm")
+
+MOST_COLUMNS = 6
+"""So many fit on paper beside each other; the other columns of a comparison come below."""
+
+KIND_TITLES = {
+    "sparsity": "over sparsity",
+    "compression": "over the compression reached",
+    "budget": "over the retraining budget",
+    "speedup": "over theoretical speedup",
+    "throughput": "training throughput",
+    "layers": "density of the layers",
+    "curves": "learning curves",
+    "schedules": "best schedule",
+}
+"""What the plots of each kind are called in the page."""
+
+
+def write(names: Sequence[str], store: Store, metric: str, file: Path) -> int:
+    """Write the report of some sweeps; returns its size in bytes. Equal stores make equal files."""
+    if file.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{file}: a report's file ends in .html; a browser prints it as a PDF")
+    data = page(gather(names, store, metric)).encode()
+    file.write_bytes(data)
+    return len(data)
+
+
+def page(contents: Contents) -> str:
+    """The whole file. What comes from a sweep or a log is escaped; only our own style and scripts are not."""
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "size": size, "words": words, "counted": counted}
+    charts = [(kind, interactive(chart)) for kind, chart in contents.answer.charts] if contents.answer else []
+    return environment.get_template("page.html").render(
+        contents=contents,
+        names=[plan.sweep.name for plan in contents.plans],
+        summary=summary(contents),
+        charts=charts,
+        figures=[figure.json for _, chart in charts for figure in chart.figures],
+        kind_titles=KIND_TITLES,
+        met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
+        asked=asked,
+        parts=partial(parts, best="bold", near="*", room=MOST_COLUMNS),
+        groups=_groups,
+        chosen_by=chosen_by,
+        link=_link,
+        commands=list(_commands(contents)),
+        pandas=_pandas(contents),
+        style=_own("page.css"),
+        script=_own("page.js"),
+        plotly=Markup(get_plotlyjs()) if charts else None,
+    )
+
+
+def _groups(columns: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
+    """The upper labels of the columns, each with how many are below it."""
+    return [(first, len(list(same))) for first, same in groupby(first for first, *_ in columns)]
+
+
+def _own(name: str) -> Markup:
+    return Markup(files("orchestrator.report").joinpath(name).read_text())
+
+
+def _link(sweep: Sweep) -> str:
+    """The sweep's file, for a browser to save."""
+    return f"data:text/plain;base64,{base64.b64encode(sweep.text.encode()).decode()}"
+
+
+def _commands(contents: Contents) -> Iterator[str]:
+    """What computes everything again, and shows it."""
+    named = shlex.join(plan.sweep.name for plan in contents.plans)
+    metric = "" if contents.metric == "test_accuracy" else f" --metric {shlex.quote(contents.metric)}"
+    for plan in contents.plans:
+        yield f"prunesweep run {shlex.quote(plan.sweep.path.name)}"
+    yield f"prunesweep results {named}{metric}"
+    yield f"prunesweep plot {named}{metric}"
+    yield f"prunesweep report {named}{metric}"
+
+
+def _pandas(contents: Contents) -> str:
+    """Two lines that compute the comparison's means."""
+    names = [plan.sweep.name for plan in contents.plans]
+    tables = contents.answer.tables if contents.answer else []
+    by = [*tables[-1].row_names, *tables[-1].column_names] if tables else ["method", "target_sparsity"]
+    folders = ", ".join(json.dumps(f"results/{name}") for name in names)
+    return "\n".join(
+        [
+            "from orchestrator import load_results",
+            "",
+            f"trials = load_results({folders})",
+            f'print(trials.groupby({json.dumps(by)}, dropna=False).{contents.metric}.agg(["mean", "std", "count"]))',
+        ]
+    )

@@ -1,0 +1,123 @@
+"""A store with finished stages that nobody trained: results are made up, a function of the stage alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.collect import Collector
+from orchestrator.driver import remember
+from orchestrator.plan import Plan, make_plan
+from orchestrator.sweep import read_sweep
+from workers.causes import Cause
+from workers.spec import PruneStage, Stage, label
+from workers.store import CURVE, Store
+
+PARAMETERS, MULTIPLY_ADDS = 10_000, 1_000_000
+SECONDS_PER_EPOCH, OTHER_SECONDS = 36.0, 18.0
+"""Of each stage, training and the rest."""
+
+Fate = Callable[[Stage], str | None]
+"""None for a stage that finishes, `left` for one that nobody started, or what it fails with."""
+
+
+def finish(text: str, store: Store, file: Path, fate: Fate = lambda stage: None, device: str = "Some GPU") -> Plan:
+    """As `prunesweep run` leaves the store behind: the sweep remembered, its stages done or failed, tables written.
+
+    It is as if called in the file's folder, whose repository is the provenance.
+    """
+    file.write_text(text)
+    plan = make_plan(read_sweep(file), store)
+    with chdir(file.parent):
+        remember(plan.sweep, store)
+    lost: set[str] = set()
+    for stage in plan.stages.values():
+        end = "left" if stage.parent is not None and stage.parent.key in lost else fate(stage)
+        if end is not None:
+            lost.add(stage.key)
+        if end is None:
+            store.begin(stage)
+            store.publish(stage, {CURVE: _curve(stage)}, _result(stage, device))
+        elif end != "left":
+            _fail(store, stage, end)
+    plan = plan.refreshed(store)
+    if len(lost) < len(plan.stages):
+        Collector(plan, store).write()
+    return plan
+
+
+def _fail(store: Store, stage: Stage, message: str) -> None:
+    begun = store.begin(stage)
+    noted = {**begun.__dict__, "cause": str(Cause.DIVERGED), "message": message, "log": ("epoch 1", "epoch 2")}
+    store.fail(stage.key, type(begun)(**noted))
+
+
+def _chance(stage: Stage) -> float:
+    """Between 0 and 1, the same for a stage whenever it is asked."""
+    return int(hashlib.sha256(stage.key.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
+
+
+def _result(stage: Stage, device: str) -> dict[str, Any]:
+    density = 1 - stage.sparsity
+    accuracy = 0.97 - 0.3 * stage.sparsity**8 + 0.01 * _chance(stage)
+    kept = round(PARAMETERS * density)
+    metrics: dict[str, Any] = {
+        **{f"{split}_accuracy": accuracy + shift for split, shift in (("train", 0.02), ("validation", 0.01))},
+        **{f"{split}_loss": 1 - accuracy for split in ("train", "validation", "test")},
+        "test_accuracy": accuracy,
+        "test_accuracy_top5": None,
+        "parameters": PARAMETERS,
+        "nonzero_parameters": kept,
+        "reached_sparsity": stage.sparsity,
+        "multiply_adds": MULTIPLY_ADDS,
+        "nonzero_multiply_adds": round(MULTIPLY_ADDS * density),
+        "theoretical_speedup": 1 / density,
+        "compression_ratio": 1 / density,
+    }
+    weights = {"conv1.weight": PARAMETERS // 10, "fc.weight": PARAMETERS - PARAMETERS // 10}
+    return {
+        "label": label(stage),
+        "metrics": metrics,
+        "layers": [
+            {"name": n, "weights": w, "nonzero": round(w * density), "multiply_adds": w, "nonzero_multiply_adds": w}
+            for n, w in weights.items()
+        ],
+        "epochs": stage.epochs,
+        "images": 1000 * stage.epochs,
+        "bytes": 1000,
+        "train_seconds": SECONDS_PER_EPOCH * stage.epochs,
+        "elapsed_seconds": SECONDS_PER_EPOCH * stage.epochs + OTHER_SECONDS,
+        "peak_memory_bytes": 2_000_000,
+        "device": device,
+        "torch_version": "2.15.0",
+        "attempts": 1,
+        "finished_at": "2026-01-02T03:04:05.000000+00:00",
+        "commit": "0123456789abcdef",
+    }
+
+
+def _curve(stage: Stage) -> bytes:
+    pruned = isinstance(stage, PruneStage)
+    epochs = range(stage.start_epoch + (not pruned), stage.start_epoch + stage.epochs + 1)
+    rows = [
+        {
+            "epoch": epoch,
+            "train_loss": None if pruned and epoch == stage.start_epoch else 1 / (1 + epoch),
+            "train_accuracy": 0.9,
+            "validation_loss": 1 / (1 + epoch),
+            "validation_accuracy": 1 - 1 / (2 + epoch) + 0.01 * _chance(stage),
+            "learning_rate": None if pruned and epoch == stage.start_epoch else 0.1 / (1 + epoch),
+            "sparsity": stage.sparsity,
+        }
+        for epoch in epochs
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue()
