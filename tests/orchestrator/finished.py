@@ -99,7 +99,7 @@ def _result(stage: Stage, device: str) -> dict[str, Any]:
         "torch_version": "2.15.0",
         "attempts": 1,
         "finished_at": "2026-01-02T03:04:05.000000+00:00",
-        "commit": "0123456789abcdef",
+        "commit": "0123456789abcdef0123456789abcdef01234567+89abcdef",
     }
 
 
