@@ -25,7 +25,7 @@ from orchestrator.results import (
     sign_of,
     with_metric,
 )
-from orchestrator.statistics import SIGNIFICANCE, Paired, holm, paired
+from orchestrator.statistics import SIGNIFICANCE, Floats, Paired, holm, paired
 from workers.errors import UserError
 
 BY = ("method", "retrain_schedule")
@@ -67,7 +67,8 @@ def compare(
     Returns a row for each setting but the reference: its settings, and the reference's where they may differ as
     `against_...`; `difference` (setting minus reference), its sample deviation `std`, the number `n` of shared seeds,
     `low` and `high` (95 % t interval), `p` of the paired two-sided t-test, `p_adjusted` by Holm among the rows of the
-    arena, and `distinguishable` at 5 %, null where fewer than two seeds are shared. Raises `UserError` for unknown
+    arena, and `distinguishable` at 5 %, null where fewer than two seeds are shared. Where the difference is the same
+    with every seed, but not zero, `p` is the sign test's, and `low` and `high` are NaN. Raises `UserError` for unknown
     names, and where there is no best and no `against`.
 
     >>> accuracies = {"imp": [0.90, 0.92, 0.91], "gmp": [0.93, 0.96, 0.94]}
@@ -164,9 +165,10 @@ def pareto(
     goods = np.column_stack([sign_of(cost) * found["cost"], sign_of(metric) * found["mean"]])
     arenas = found.groupby(list(SUBJECT), dropna=False).ngroup().to_numpy()
     return found.assign(
-        front=[_unbeaten(goods[arenas == arena], each) for arena, each in zip(arenas, goods, strict=True)]
+        front=[unbeaten(goods[arenas == arena], each) for arena, each in zip(arenas, goods, strict=True)]
     )
 
 
-def _unbeaten(rivals: Any, each: Any) -> bool:
+def unbeaten(rivals: Floats, each: Floats) -> bool:
+    """Whether none of the rivals [N, D] is at least as good as `each` [D] everywhere and better somewhere."""
     return not ((rivals >= each).all(axis=1) & (rivals > each).any(axis=1)).any()

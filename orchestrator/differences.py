@@ -93,17 +93,16 @@ def _mean(cell: Cell, unit: Scale) -> str:
 
 
 def _texts(pair: Pair, unit: Scale) -> tuple[str, ...]:
-    found, mean = pair.difference, _mean(pair.cell, unit)
-    if found.n == 0:
-        return mean, "-", "-", "0", "-", ""
-    if found.n < 2:
-        return mean, unit.number(found.mean, "+"), "-", "1", "-", ""
-    interval = f"{unit.number(found.low, '+')} to {unit.number(found.high, '+')}"
-    mark = "" if pair.distinguishable else "*"
-    return mean, unit.number(found.mean, "+"), interval, str(found.n), _p(pair.p), mark
+    found = pair.difference
+    difference = "-" if isnan(found.mean) else unit.number(found.mean, "+")
+    interval = "-" if isnan(found.low) else f"{unit.number(found.low, '+')} to {unit.number(found.high, '+')}"
+    mark = "*" if pair.distinguishable is False else ""
+    return _mean(pair.cell, unit), difference, interval, str(found.n), _p(pair.p), mark
 
 
 def _p(value: float) -> str:
+    if isnan(value):
+        return "-"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -127,6 +126,8 @@ def _notes(frame: pd.DataFrame, found: Sequence[Pair]) -> Iterator[str]:
     untested = sum(pair.distinguishable is None for pair in found)
     if untested:
         yield f"{counted(untested, 'difference')} not tested: fewer than two seeds in common"
+    if any(isnan(pair.difference.low) and not isnan(pair.p) for pair in found):
+        yield "p without an interval: the same difference with every seed, so p of the sign test"
     yield from missing(frame, [cell for pair in found for cell in (pair.cell, pair.against)])
 
 

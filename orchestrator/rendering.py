@@ -17,9 +17,8 @@ from rich.text import Text
 
 from orchestrator.best import ASKED, REACHED, TARGET
 from orchestrator.conditions import spelled
-from orchestrator.labels import counted
 from orchestrator.results import AXES, SUBJECT, Cell, Key
-from orchestrator.tables import Table, words
+from orchestrator.tables import Table, untested, words
 from workers.errors import UserError, unknown
 
 FORMS: Mapping[str, str] = {"target_sparsity": "sparsity {}", "total_epochs": "{} epochs"}
@@ -252,12 +251,8 @@ def _footer(table: Table, best: str, near: str) -> list[str]:
     place = "sparsity and budget" if "total_epochs" in (*table.row_names, *table.column_names) else "sparsity"
     legend = f"{best}: best at its {place}; {near}: not distinguishable from it (paired t-test, Holm, 5%)"
     found = table.cells.values()
-    untested = sum(cell.untested for cell in found)
     told = [legend] if any(cell.best for cell in found) else []
-    told += (
-        [f"{counted(untested, 'cell')} not tested: fewer than two seeds in common with the best"] if untested else []
-    )
-    return [*told, *table.notes]
+    return [*told, *untested(found), *table.notes]
 
 
 def _text(table: Table, cell: Cell | None) -> str:

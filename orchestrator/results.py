@@ -173,7 +173,7 @@ def _judged(rivals: Sequence[Group], sign: int) -> list[Cell]:
     best = best_of(rivals, sign)
     if best is None:
         return [rival.cell for rival in rivals]
-    tests = [nan if rival.cell.mean == best.cell.mean else paired(best.values, rival.values).p for rival in rivals]
+    tests = [nan if rival is best else paired(best.values, rival.values).p for rival in rivals]
     return [_marked(rival.cell, best.cell, p) for rival, p in zip(rivals, holm(tests), strict=True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -181,6 +181,13 @@ def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]
         yield "epochs a+b: pretraining + retraining"
     if results.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
+
+
+def untested(found: Iterable[Cell]) -> Iterator[str]:
+    """How many cells have no mark because nothing can be said."""
+    number = sum(cell.untested for cell in found)
+    if number:
+        yield f"{counted(number, 'cell')} not tested: fewer than two seeds in common with the best"
 
 
 def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:

@@ -31,13 +31,13 @@ from orchestrator.figures.parts import (
 )
 from orchestrator.results import SUBJECT, Cell, Key
 from orchestrator.show import Question
-from orchestrator.tables import ROWS, Table, words
+from orchestrator.tables import ROWS, Table, untested, words
 from workers.errors import UserError
 
 BUDGET, SCHEDULE = "retrain_epochs", "retrain_schedule"
 
 RIVALS_NAMED = 2
-"""More schedules that are as good as the best within its deviation are counted."""
+"""More schedules that cannot be told from the best are counted."""
 
 
 def budget(frames: Frames, question: Question) -> Chart:
@@ -93,8 +93,8 @@ def _span(values: pd.Series[int]) -> str:
 def schedules(frames: Frames, question: Question) -> Chart:
     """A heat map for each dataset, model and method with several retraining schedules: the best of each cell.
 
-    A cell names the schedules with the best mean, and those within one deviation of it. Its colour is that of the
-    first; it has none where a schedule has no rival or all are equal.
+    A cell names the schedules with the best mean, and those not distinguishable from it, as tables mark them. Its
+    colour is that of the first; it has none where a schedule has no rival or all are equal.
     """
     metric = question.metric
     if not better(metric):
@@ -108,7 +108,7 @@ def schedules(frames: Frames, question: Question) -> Chart:
     shown = list(dict.fromkeys(cell.settings[SCHEDULE] for cell in found))
     told = scale(metric).suited([cell.std for cell in found if cell.std is not None])
     title = f"best retraining schedule by {in_unit(words(metric), told)}, mean ± standard deviation"
-    notes = ["=: equal means; ~: within one standard deviation of the best"]
+    notes = ["=: equal means; ~: not distinguishable from the best (paired t-test, Holm, 5%)", *untested(found)]
     notes += [f"{heading(key)}: one schedule only, so no map" for key in groups if key not in several]
     return Chart(title, [_map(key, cells, shown, told) for key, cells in several.items()], notes)
 
@@ -141,7 +141,7 @@ def _winner(arena: Sequence[Cell], shown: Sequence[str]) -> int | None:
 
 
 def _text(arena: Sequence[Cell], told: Scale) -> str:
-    """`SLR`, its mean and deviation, and `~ LLR, CLR`: who is as good within a deviation."""
+    """`SLR`, its mean and deviation, and `~ LLR, CLR`: what cannot be told from it."""
     if not arena:
         return ""
     best = [cell for cell in arena if cell.best] or list(arena)

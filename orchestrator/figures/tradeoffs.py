@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from orchestrator.best import TARGET
 from orchestrator.charts import Axis, Chart, Panel, Series
-from orchestrator.columns import better
+from orchestrator.comparing import unbeaten
 from orchestrator.figures.parts import (
     Frames,
     Line,
@@ -23,7 +25,7 @@ from orchestrator.figures.parts import (
     series,
     title,
 )
-from orchestrator.results import Cell, Key
+from orchestrator.results import Cell, Key, sign_of
 from orchestrator.show import Question
 from orchestrator.tables import Table
 from workers.errors import UserError
@@ -84,7 +86,7 @@ def speedup(frames: Frames, question: Question) -> Chart:
         drawn = [each for each in drawn if each.x]
         if drawn:
             x = factor_axis("theoretical speedup", (value for each in drawn for value in each.x))
-            front = _front(drawn, better(question.metric))
+            front = _front(drawn, sign_of(question.metric))
             panels.append(Panel(heading(at), x, metric_axis(table), [*drawn, *front]))
     return _made(table, panels)
 
@@ -95,16 +97,12 @@ def _made(table: Table, panels: Sequence[Panel]) -> Chart:
     return Chart(title(table), panels, table.notes)
 
 
-def _front(drawn: Sequence[Series], direction: str) -> list[Series]:
-    """The points with no other at least as fast and at least as good; none where neither direction is better."""
-    if not direction:
+def _front(drawn: Sequence[Series], sign: int) -> list[Series]:
+    """The points that no other one beats, as `orchestrator.pareto`; none where neither direction is better."""
+    if not sign:
         return []
-    sign = 1 if direction == "higher" else -1
     points = {(x, y): n for each in drawn for x, y, n in zip(each.x, each.y, each.n, strict=True)}
-    front: list[tuple[float, float]] = []
-    for x, y in sorted(points, key=lambda point: (-point[0], -sign * point[1])):
-        if not front or sign * y > sign * front[-1][1]:
-            front.append((x, y))
-    front.reverse()
+    goods = np.array([(x, sign * y) for x, y in points])
+    front = sorted(point for point, good in zip(points, goods, strict=True) if unbeaten(goods, good))
     xs, ys = zip(*front, strict=True)
     return [Series(FRONT, "front", xs, ys, [None] * len(front), [points[point] for point in front])]

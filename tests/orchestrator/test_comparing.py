@@ -18,19 +18,22 @@ from orchestrator.sheets import Sheet, render
 from tests.orchestrator.frames import dense, imp, trials
 from workers.errors import UserError
 
-FT, SLR, LLR = [0.90, 0.92, 0.91], [0.93, 0.94, 0.98], [0.94, 0.96, 0.95]
-"""LLR and SLR are both best in the mean; made unequal below."""
+FT, SLR, LLR = [0.90, 0.9195, 0.9105], [0.93, 0.94, 0.97], [0.94, 0.96, 0.95]
+"""FT is 0.04, 0.0405 and 0.0395 behind LLR, SLR 0.01 and 0.02 behind and 0.02 before."""
 
 FRAME = pd.DataFrame(
     [
         *imp(FT, "FT"),
-        *imp([0.93, 0.94, 0.97], "SLR"),
+        *imp(SLR, "SLR"),
         *imp(LLR, "LLR"),
         *imp([0.5, 0.6], "FT", 2),
         *imp([0.7, 0.9], "LLR", 2),
         *dense([0.97, 0.97, 0.97]),
     ]
 )
+
+SAME = pd.DataFrame([*imp([0.25, 0.5, 0.375], "FT"), *imp([0.5, 0.75, 0.625], "LLR")])
+"""FT is 0.25 behind with every seed."""
 
 
 def shown(sheet: Sheet) -> list[str]:
@@ -51,17 +54,24 @@ def test_each_setting_is_compared_with_the_best_of_its_arena() -> None:
     ]
     assert found["difference"].tolist() == pytest.approx([-0.04, -0.01 / 3, -0.25])
     assert found["n"].tolist() == [3, 3, 2]
-    slr = stats.ttest_rel([0.93, 0.94, 0.97], LLR)
+    slr = stats.ttest_rel(SLR, LLR)
     interval = slr.confidence_interval(0.95)
     assert found.loc[1, ["p", "low", "high"]].tolist() == pytest.approx([slr.pvalue, interval.low, interval.high])
 
 
 def test_p_values_are_adjusted_within_the_arena() -> None:
     found = compare(FRAME)
-    # FT differs by the same number with every seed; SLR is the larger of two; the arena of 22 epochs has one test.
-    assert found["p"][0] == pytest.approx(0, abs=1e-9)
-    assert found["p_adjusted"].tolist() == pytest.approx([0, *found["p"][1:]], abs=1e-9)
+    # FT has the smaller p of two, SLR the larger; the arena of 22 epochs has one test.
+    assert found["p"][0] == pytest.approx(stats.ttest_rel(FT, LLR).pvalue)
+    assert found["p_adjusted"].tolist() == pytest.approx([2 * found["p"][0], *found["p"][1:]])
     assert found["distinguishable"].tolist() == [True, False, False]
+
+
+def test_the_same_difference_with_every_seed_has_no_interval() -> None:
+    found = compare(SAME).iloc[0]
+    assert (found["difference"], found["std"], found["n"]) == (-0.25, 0, 3)
+    assert (found["p"], found["p_adjusted"], found["distinguishable"]) == (0.25, 0.25, False)
+    assert found[["low", "high"]].isna().all()
 
 
 def test_against_a_setting_that_is_named() -> None:
@@ -136,7 +146,7 @@ def test_differences_in_the_terminal() -> None:
         "─" * 90,
         "90%        20+1     LLR        95.0 ± 1.0 (3)",
         "                    SLR        94.7 ± 2.1 (3)     -0.3   -5.5 to +4.8       3    0.808   *",
-        "                    FT         91.0 ± 1.0 (3)     -4.0   -4.0 to -4.0       3   <0.001",
+        "                    FT         91.0 ± 1.0 (3)     -4.0   -4.1 to -3.9       3   <0.001",
         "",
         "mean differences over shared seeds to the first of each block; p of paired t-tests, by Holm within the block",
         "*: not distinguishable at 5%",
@@ -165,8 +175,26 @@ def test_differences_in_markdown() -> None:
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| 90% | 20+1 | LLR | **95.0 ± 1.0 (3)** |  |  |  |  |  |",
         r"|  |  | SLR | 94.7 ± 2.1 (3) | -0.3 | -5.5 to +4.8 | 3 | 0.808 | \* |",
-        "|  |  | FT | 91.0 ± 1.0 (3) | -4.0 | -4.0 to -4.0 | 3 | <0.001 |  |",
+        "|  |  | FT | 91.0 ± 1.0 (3) | -4.0 | -4.1 to -3.9 | 3 | <0.001 |  |",
     ]
+
+
+def test_a_difference_without_an_interval_in_every_format() -> None:
+    sheet = differences(SAME)
+    (line,) = [line for line in shown(sheet) if " FT " in line]
+    assert line.split()[-6:] == ["(3)", "-25.0", "-", "3", "0.250", "*"]
+    assert shown(sheet)[-1] == "p without an interval: the same difference with every seed, so p of the sign test"
+    assert r"| 37.5 ± 12.5 (3) | -25.0 | - | 3 | 0.250 | \* |" in str(render(sheet, "markdown"))
+    assert r"& 37.5 $\pm$ 12.5 (3) & $-$25.0 & - & 3 & 0.250 & {*} \\" in str(render(sheet, "latex"))
+    (record,) = json.loads(str(render(sheet, "json")))
+    assert {name: record[name] for name in ("low", "high", "p", "distinguishable")} == {
+        "low": None,
+        "high": None,
+        "p": 0.25,
+        "distinguishable": False,
+    }
+    head, row = (line.split(",") for line in str(render(sheet, "csv")).splitlines())
+    assert [row[head.index(name)] for name in ("std", "low", "high", "p")] == ["0.0", "", "", "0.25"]
 
 
 def test_several_datasets_are_columns() -> None:

@@ -71,7 +71,11 @@ def test_the_check_can_fail(tmp_path: Path) -> None:
 
 
 def test_signs_are_those_of_mathematics() -> None:
-    rows = [*imp([0.90, 0.92], "FT"), *imp([0.95, 0.97], "LLR"), *trials([0.95, 0.98], method="gmp", retrain_epochs=1)]
+    rows = [
+        *imp([0.90, 0.92], "FT"),
+        *imp([0.95, 0.9701], "LLR"),
+        *trials([0.95, 0.98], method="gmp", retrain_epochs=1),
+    ]
     text = str(sheets.render(differences(pd.DataFrame(rows)), "latex"))
     assert "$-$5.5" in text
     assert "$<$0.001" in str(sheets.render(differences(pd.DataFrame(rows[:4])), "latex"))

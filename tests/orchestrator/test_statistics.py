@@ -68,7 +68,14 @@ def test_a_test_needs_two_shared_seeds() -> None:
 
 def test_differences_that_do_not_vary() -> None:
     assert paired({0: 0.5, 1: 0.75}, {0: 0.5, 1: 0.75}).p == 1
-    assert paired({0: 0.5, 1: 0.75}, {0: 0.25, 1: 0.5}).p == 0
+    for seeds, p in {2: 0.5, 3: 0.25, 5: 0.0625, 6: 0.03125}.items():
+        # 0.3 - 0.2 and its like differ in the last digit
+        found = paired(
+            {seed: (seed + 3) / 10 for seed in range(seeds)}, {seed: (seed + 2) / 10 for seed in range(seeds)}
+        )
+        assert (found.p, found.std, found.n, found.mean) == (p, 0, seeds, pytest.approx(0.1))
+        assert all(map(math.isnan, (found.low, found.high)))
+    assert paired({0: 0.5, 1: 0.75, 2: 0.5}, {0: 0.25, 1: 0.5, 2: 0.251}).p < 0.001
 
 
 def test_holm_by_hand() -> None:
