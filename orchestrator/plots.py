@@ -74,7 +74,17 @@ def save(chart: Chart, file: Path) -> None:
     """Draw the chart in the format of the file's suffix; equal charts make equal files."""
     check_suffix(file)
     with mpl.rc_context(dict(STYLE)):
-        figure(chart).savefig(file, dpi=200, metadata=dict(METADATA[file.suffix.lower()]))
+        made = figure(chart)
+        _settle(made)
+        made.savefig(file, dpi=200, metadata=dict(METADATA[file.suffix.lower()]))
+
+
+def _settle(made: Figure) -> None:
+    """Lay it out, and round: the solver of the layout leaves last bits that depend on addresses in memory."""
+    made.draw_without_rendering()
+    made.set_layout_engine("none")
+    for axes in made.axes:
+        axes.set_position(tuple(round(each, 6) for each in axes.get_position().bounds))
 
 
 def figure(chart: Chart) -> Figure:
