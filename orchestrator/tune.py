@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray.tune.registry
 from ray import cloudpickle, tune
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback, Trainable, TuneConfig, Tuner
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -244,7 +246,7 @@ def execute(
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
     desk = Desk(StageQueue(plan, store, tell, node, max_concurrent), where)
-    with _environment(settings), _quiet(), _light(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
+    with _environment(settings), _quiet(), _mended(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
             tune_config=TuneConfig(search_alg=Hiring(desk), scheduler=Foreman(desk), num_samples=-1, reuse_actors=True),
@@ -278,17 +280,25 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _light() -> Iterator[None]:
-    """Without two habits of Tune that take a third of the driver's time.
+def _mended() -> Iterator[None]:
+    """Tune without two habits that take a third of the driver's time, and a mistake that ends it.
 
-    For each stage it fetches the trainable from Ray's key-value store five times, three of them to see that it is
-    there; and at the end it writes down all trials, for a restoration that nobody asks for.
+    For each worker it fetches the trainable from Ray's key-value store five times, three of them to see that it is
+    there; and at the end it writes down all trials, for a restoration that nobody asks for. And it stops everything
+    when Ray has ended a worker because the machine ran out of memory.
     """
     registry = ray.tune.registry._global_registry
+    failed = RayActorManager._actor_task_failed
+
+    def task_failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        foreseen = isinstance(exception, RayActorError | RayTaskError) or not isinstance(exception, RayError)
+        failed(self, tracked_actor_task, exception if foreseen else RayActorError(error_msg=str(exception)))
+
     with (
         _replaced(registry, "get", cache(registry.get)),
         _replaced(registry, "contains", cache(registry.contains)),
         _replaced(TuneController, "_get_trial_checkpoints", lambda self: {}),
+        _replaced(RayActorManager, "_actor_task_failed", task_failed),
     ):
         yield
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -332,3 +333,31 @@ def test_a_damaged_record_of_a_sweep_is_named(cli: Cli):
     error = cli("status", "small", code=2)
     assert str(record) in error
     assert "run the sweep's file again" in error
+
+
+HOG = """
+import time
+
+import torch
+
+
+def net(shape, classes):
+    hoard = torch.ones(3 * 2**28)  # 3 GB
+    time.sleep(20)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, classes))
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_ray_ends_for_want_of_memory_is_a_failure_with_a_cause(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    """Ray's own monitor, told to look early; Tune alone would end the whole run with a traceback."""
+    memory = dict(re.findall(r"(\w+): +(\d+) kB", Path("/proc/meminfo").read_text()))
+    total, free = (int(memory[name]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{(total - free + 2) / total:.3f}")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    cli.write(HOG, "mine.py")
+    text = "dataset: digits\nmodel: [lenet300, 'mine:net']\ntrain: {epochs: 1}\ntrials: [{method: dense}]\n"
+    printed = cli("run", cli.write(text), code=1)
+    assert "1 of 2 trials done" in printed
+    assert "out of host memory" in printed
+    assert "Ray ended it because the machine ran out of memory" in printed
