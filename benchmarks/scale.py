@@ -7,8 +7,9 @@ A stage does what every stage does to the store (begin, publish) and sleeps inst
 chains of a dense network and three phases, as those of IMP, and one in a hundred fails. Raw Tune (actors reused, its
 fastest settings) and the pool get the same stages in an order in which they may run; they know of no chains, claims or
 retries. Each driver is a process of its own with a Ray of its own. CPU is that process's, Ray's threads in it included;
-wall time counts from the first stage that ends. A worker takes 110 MB, so 200 want more than 24 GB. Raw Tune may take hours: it gives workers that are idle to trials whose
-own worker is starting, and ends that one, so that with stages of seconds it never has one for each slot.
+wall time counts from the first stage that ends. A worker takes 110 MB, so 200 want more than 24 GB: with `--slots
+150` they have room. Raw Tune may be slow: it gives workers that are idle to trials whose own worker is starting, and
+ends that one.
 
 With `--occupancy` a quarter and half a GPU are mixed on eight fake GPUs: of the time between the moment when all are
 first taken and the start of the last stage, the share of the GPUs that is in use.
