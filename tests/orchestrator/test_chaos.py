@@ -51,11 +51,13 @@ def tortured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_killed_three_times_a_sweep_ends_with_the_same_tables(tortured: Path):
     for found in sorted(tortured.glob("round-*/results/small")):
         assert_same(tortured / "undisturbed/results/small", found)
 
 
+@pytest.mark.slow
 def test_what_is_lost_doubled_or_different_is_noticed(tortured: Path, tmp_path: Path):
     expected, found = tortured / "undisturbed/results/small", tmp_path / "small"
     found.mkdir()

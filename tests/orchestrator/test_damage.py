@@ -61,6 +61,7 @@ def damage(path: Path, how: str = "any bit", seed: int = 0) -> None:
     path.write_bytes(next(damaged(path.read_bytes(), how, seed)))
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_said_and_computed_again(copy: Cli, larger: Cli):
     """The result of one stage, the curve of another; and the dense network, which a missing stage starts from."""
     result, curve, missing = stage(copy, "prune 0.5"), stage(copy, "prune 0.8"), stage(copy, "prune 0.9")

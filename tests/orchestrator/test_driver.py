@@ -247,6 +247,7 @@ def test_asked_to_stop_while_ray_starts(cli: Cli, number: signal.Signals):
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 def test_asked_twice_it_stops_now_whatever_an_epoch_takes(cli: Cli):
     """The epochs are of a minute or more; what comes after the second Ctrl-C changes nothing."""
     slow = "dataset: {name: synthetic, images: 20000}\nmodel: resnet56\ntrain: {epochs: 2}\ntrials: [{method: dense}]\n"
@@ -264,6 +265,7 @@ def test_asked_twice_it_stops_now_whatever_an_epoch_takes(cli: Cli):
     assert "Traceback" not in out + err
 
 
+@pytest.mark.slow
 def test_too_many_failures_stop_a_sweep(cli: Cli):
     text = """\
 dataset: digits

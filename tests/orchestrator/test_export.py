@@ -138,6 +138,7 @@ def test_mlflow_reads_every_value_of_the_curves(ran: Cli, trials: pd.DataFrame, 
         assert run.info.start_time == round(row.finished_at.timestamp() * 1000)
 
 
+@pytest.mark.slow
 def test_exported_again_to_mlflow_a_trial_is_one_run(ran: Cli, trials: pd.DataFrame):
     arguments = ["export", "mlflow", "small", "--to", "again", "--experiment", "mine"]
     ran(*arguments)

@@ -221,7 +221,9 @@ def damage(network: Path) -> None:
     place.write_bytes(sealed_json({**result, "files": files}))
 
 
-@pytest.mark.parametrize(("verb", "suffix"), [("network", ".safetensors"), ("onnx", ".onnx")])
+@pytest.mark.parametrize(
+    ("verb", "suffix"), [("network", ".safetensors"), pytest.param("onnx", ".onnx", marks=pytest.mark.slow)]
+)
 def test_a_network_without_the_tables_accuracy_is_not_exported(
     copied: Cli, trials: pd.DataFrame, verb: str, suffix: str
 ):
@@ -253,6 +255,7 @@ def test_a_damaged_network_and_a_missing_one_are_lines_with_the_command_that_com
     assert "4 done" in copied("status", "nets"), "resume would not compute it again"
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_fit_its_model_any_more_is_a_line(copied: Cli, trials: pd.DataFrame):
     copied.write(MINE.replace("width)", "2 * width)").replace("(width,", "(2 * width,"), "mine.py")
     printed = copied("export", "network", "nets", "--to", "out", "--where", "model=mine:mlp", code=1)
@@ -276,6 +279,7 @@ def test_who_asks_for_no_trial_is_told(ran: Cli, conditions: list[str], prefix: 
         networks.rows([str(ran.folder / "results/nets")], conditions, prefix)
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_here_is_a_line(ran: Cli):
     code, out, err = ran.ask("export", "network", "nets", "--to", "x", "--device", "cuda:99")
     assert (code, out) == (2, "")

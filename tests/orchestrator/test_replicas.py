@@ -41,6 +41,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cli.folder
 
 
+@pytest.mark.slow
 def test_a_sweep_with_replicas_gives_the_same_table(cli: Cli, alone: Path) -> None:
     cli("run", cli.write(TEXT + PAIRS))
     pd.testing.assert_frame_equal(table(cli.folder), table(alone), rtol=1e-9)
