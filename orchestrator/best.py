@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from orchestrator.columns import IDENTITY, MEASUREMENTS, better
-from orchestrator.results import SUBJECT, Key, check_column, plain, separating, with_metric
+from orchestrator.conditions import check_column
+from orchestrator.results import SUBJECT, Key, plain, separating, with_metric
 from workers.errors import UserError
 
 TARGET, ASKED, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"

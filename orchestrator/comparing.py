@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.columns import IDENTITY, MEASUREMENTS, better
+from orchestrator.conditions import check_column
 from orchestrator.results import (
     AXES,
     SUBJECT,
@@ -19,7 +20,6 @@ from orchestrator.results import (
     Key,
     aggregate,
     best_of,
-    check_column,
     groups,
     separating,
     sign_of,

@@ -11,12 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from orchestrator.columns import MEASUREMENTS, better
-from orchestrator.conditions import check_column as check_column
-from orchestrator.conditions import where as where
+from orchestrator.conditions import check_column
 from orchestrator.loading import ASKED, asked_of
-from orchestrator.loading import load_curves as load_curves
-from orchestrator.loading import load_layers as load_layers
-from orchestrator.loading import load_results as load_results
 from orchestrator.statistics import LEVEL, SIGNIFICANCE, bootstrap, holm, paired, t_margin
 from workers.errors import UserError, unknown
 

@@ -174,13 +174,13 @@ def plot(
 
     The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
     """
-    from orchestrator import plots, results
+    from orchestrator import conditions, loading, plots
     from orchestrator.figures import kinds
     from orchestrator.figures.parts import Frames
 
     plots.check_suffix(file)
-    trials = results.where(results.load_results(*folders), question.where)
-    frames = Frames(trials, partial(results.load_curves, *folders), partial(results.load_layers, *folders))
+    trials = conditions.where(loading.load_results(*folders), question.where)
+    frames = Frames(trials, partial(loading.load_curves, *folders), partial(loading.load_layers, *folders))
     if kind != "all":
         _draw(console, kinds.chart(kind, frames, question, metric), file)
         return
@@ -207,9 +207,9 @@ def _draw(console: Console, chart: Chart, file: Path) -> None:
 
 
 def _compared(folders: Sequence[str], question: Question) -> Table:
-    from orchestrator import results, tables
+    from orchestrator import conditions, loading, tables
 
-    frame = results.where(results.load_results(*folders), question.where)
+    frame = conditions.where(loading.load_results(*folders), question.where)
     if question.best_by is None:
         return tables.comparison(frame, question.metric, question.by)
     return tables.comparison_of_best(frame, question.metric, question.by, question.best_by, question.tolerance)

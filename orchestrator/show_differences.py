@@ -51,7 +51,7 @@ def _differences(folders: Sequence[str], question: Question, rivals: Rivals) -> 
 
 def _trials(folders: Sequence[str], question: Question) -> DataFrame:
     """Those that are asked about; with `best_by` those of the best settings."""
-    from orchestrator import best, results
+    from orchestrator import best, conditions, loading
 
-    frame = results.where(results.load_results(*folders), question.where)
+    frame = conditions.where(loading.load_results(*folders), question.where)
     return best.select_best(frame, question.best_by, question.tolerance) if question.best_by else frame

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.results import load_curves, load_layers, load_results
+from orchestrator.loading import load_curves, load_layers, load_results
 from tests.orchestrator.test_driver import VARYING
 from workers.errors import UserError
 

@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from orchestrator.conditions import where
 from orchestrator.driver import require
 from orchestrator.export.trials import is_missing, name_of
-from orchestrator.results import load_results, plain, where
+from orchestrator.loading import load_results
+from orchestrator.results import plain
 from orchestrator.sweep import Sweep
 from workers import checkpoint, data, models, precision, training
 from workers.data.base import Dataset

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.columns import CURVES, IDENTITY, MEASUREMENTS
-from orchestrator.results import load_curves, load_results, plain
+from orchestrator.loading import load_curves, load_results
+from orchestrator.results import plain
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 

@@ -10,7 +10,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from orchestrator import results
+from orchestrator import loading, results
 from orchestrator.best import TARGET
 from orchestrator.charts import Chart
 from orchestrator.driver import require
@@ -101,7 +101,7 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
     plans = [make_plan(require(name, store), store) for name in dict.fromkeys(names)]
     written = [plan.sweep.name for plan in plans if "trials.parquet" in store.names(plan.sweep.name)]
     folders = [store.url(name) for name in written]
-    frame = results.load_results(*folders) if folders else pd.DataFrame()
+    frame = loading.load_results(*folders) if folders else pd.DataFrame()
     return Contents(
         plans=plans,
         metric=metric,
@@ -116,10 +116,10 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
 
 def _answer(frame: pd.DataFrame, metric: str, folders: Sequence[str]) -> Answer:
     trials = results.with_metric(frame, metric)
-    whole, layers = comparison(trials, metric), results.load_layers(*folders)
+    whole, layers = comparison(trials, metric), loading.load_layers(*folders)
     best = _best(trials, metric) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS
-    frames = Frames(trials, partial(results.load_curves, *folders), lambda: layers)
+    frames = Frames(trials, partial(loading.load_curves, *folders), lambda: layers)
     drawn = dict(_drawn(frames, metric, best is not None))
     return Answer(
         trials=trials,

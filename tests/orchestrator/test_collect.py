@@ -15,8 +15,8 @@ import pytest
 from orchestrator import aggregate, load_curves, load_results, select_best
 from orchestrator.collect import ROW_GROUP, Collector, asked, write_table
 from orchestrator.columns import ASKED_KEY, CURVES, TRIALS
+from orchestrator.conditions import where
 from orchestrator.plan import make_plan
-from orchestrator.results import where
 from orchestrator.sweep import Sweep, read_sweep
 from orchestrator.tables import comparison
 from tests.orchestrator.frames import imp, judged, write

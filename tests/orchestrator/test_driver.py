@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from orchestrator import load_results
-from orchestrator.results import load_curves, load_layers
+from orchestrator.loading import load_curves, load_layers
 from tests.orchestrator.conftest import Cli, descendants
 from tests.small_disk import small_disk
 

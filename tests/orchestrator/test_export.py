@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from orchestrator import load_results
 from orchestrator.columns import IDENTITY, MEASUREMENTS
-from orchestrator.results import load_curves
+from orchestrator.loading import load_curves
 from tests.orchestrator.conftest import Cli
 
 FINAL = ("test_accuracy", "validation_loss", "parameters", "theoretical_speedup", "train_seconds")

@@ -15,7 +15,9 @@ import pytest
 
 from orchestrator import load_results
 from orchestrator.columns import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
-from orchestrator.results import aggregate, budgets, in_order, load_curves, load_layers, separating, where
+from orchestrator.conditions import where
+from orchestrator.loading import load_curves, load_layers
+from orchestrator.results import aggregate, budgets, in_order, separating
 from tests import gcs
 from tests.orchestrator.frames import write
 from workers.errors import UserError

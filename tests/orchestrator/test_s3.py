@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
+from orchestrator.loading import load_curves, load_layers, load_results
 from orchestrator.plan import make_plan
-from orchestrator.results import load_curves, load_layers, load_results
 from orchestrator.sweep import read_sweep
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.test_driver import VARYING

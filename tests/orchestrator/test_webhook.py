@@ -31,6 +31,7 @@ def hook() -> Iterator[Hook]:
         yield hook
 
 
+@pytest.mark.slow
 def test_the_hook_hears_that_a_run_is_done_or_has_failed(hook: Hook, cli: Cli, monkeypatch: pytest.MonkeyPatch):
     printed = cli("run", cli.write(QUICK + DENSE + DIVERGES), "--notify", hook.url, code=1)
     monkeypatch.setenv("PRUNESWEEP_NOTIFY", hook.url)

@@ -164,7 +164,7 @@ def test_a_trial_on_image_files(tmp_path: Path) -> None:
 # --- resumed
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_continued_by_as_many_it_is_the_same_bit_for_bit(count: int, tmp_path: Path) -> None:
     """Three sum in another order, were the buckets of gradients other ones after a stage was resumed."""
     stage = last_stage(trial("dpf"))
@@ -283,6 +283,7 @@ TORCHRUN = [
 ]
 
 
+@pytest.mark.slow
 def test_torchrun(tmp_path: Path) -> None:
     stage = last_stage(trial("imp", train=EXACT))
     spec = tmp_path / "spec.json"

@@ -314,6 +314,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_process_leaves_no_process_and_one_that_lives_does_not_grow(
     flowers: Path, tmp_path: Path
 ) -> None:
