@@ -21,6 +21,7 @@ from orchestrator.options import (
     sweep_names,
 )
 from orchestrator.progress import size
+from orchestrator.question import Question
 from orchestrator.show import console
 from workers.errors import UserError
 from workers.store import Store
@@ -48,7 +49,7 @@ def results(
     as_json_: SameAsJsonOption = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
-    question = show.Question(metric, by or [], where or [], best_by, tolerance)
+    question = Question(metric, by or [], where or [], best_by, tolerance)
     show.comparison(console, folders(names, store), question, "json" if as_json_ else format)
 
 
@@ -82,7 +83,7 @@ def compare(
         raise UserError("--published fixes what is compared: leave out --against and --by")
     if across and published is None:
         raise UserError("--across goes with --published")
-    question = show.Question(metric, by or [], where or [], best_by, tolerance)
+    question = Question(metric, by or [], where or [], best_by, tolerance)
     rivals = show_differences.Rivals(against or [], published, across or [])
     show_differences.differences(console, folders(names, store), question, rivals, "json" if as_json_ else format)
 
@@ -110,7 +111,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
-    question = show.Question(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
+    question = Question(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", "all") else f"-{kind}"
     file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
     show.plot(console, folders(names, store), kind, metric, question, file)

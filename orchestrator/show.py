@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
@@ -22,6 +22,7 @@ from orchestrator.labels import counted
 from orchestrator.plan import Counts, Estimate, Plan
 from orchestrator.policies import policy
 from orchestrator.progress import duration, grouped, size
+from orchestrator.question import Question
 from orchestrator.resources import Resources
 from orchestrator.status import RUNNING, Failure, Seen, Unfinished, failures, unfinished
 from workers.errors import UserError
@@ -125,20 +126,6 @@ def _at_once(resources: Resources) -> int:
 
 
 # --- results
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is compared: `metric`, of the trials that meet all conditions `where`, a row for each value of `by`.
-
-    With `best_by` only the best settings by that column, as `orchestrator.select_best` chooses them.
-    """
-
-    metric: str = "test_accuracy"
-    by: Sequence[str] = ()
-    where: Sequence[str] = ()
-    best_by: str | None = None
-    tolerance: float = 0.02
 
 
 def outcome(console: Console, plan: Plan, store: Store) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.show import Question, show_rendered
+from orchestrator.question import Question
+from orchestrator.show import show_rendered
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -29,8 +29,8 @@ from orchestrator.figures.parts import (
     subject,
     title,
 )
+from orchestrator.question import Question
 from orchestrator.results import SUBJECT, Cell, Key
-from orchestrator.show import Question
 from orchestrator.tables import ROWS, Table, untested, words
 from workers.errors import UserError
 

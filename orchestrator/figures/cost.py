@@ -11,8 +11,8 @@ from orchestrator import results
 from orchestrator.charts import Axis, Chart, Panel, Series
 from orchestrator.columns import IDENTITY, MEASUREMENTS, scale
 from orchestrator.figures.parts import Frames, heading, in_unit, known, titled
+from orchestrator.question import Question
 from orchestrator.results import SUBJECT
-from orchestrator.show import Question
 from orchestrator.tables import words
 
 

@@ -12,7 +12,7 @@ from orchestrator.figures.layers import layers
 from orchestrator.figures.parts import Frames
 from orchestrator.figures.tradeoffs import compression, sparsity, speedup
 from orchestrator.figures.training import curves
-from orchestrator.show import Question
+from orchestrator.question import Question
 from workers.errors import UserError, unknown
 
 

@@ -26,8 +26,8 @@ from orchestrator.figures.parts import (
     subject,
     titled,
 )
+from orchestrator.question import Question
 from orchestrator.results import SUBJECT, Cell, Key
-from orchestrator.show import Question
 from workers.errors import UserError
 
 SAME = 9

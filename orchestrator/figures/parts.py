@@ -15,9 +15,9 @@ from orchestrator import results
 from orchestrator.best import TARGET, choose
 from orchestrator.charts import Axis, Series
 from orchestrator.columns import Scale
+from orchestrator.question import Question
 from orchestrator.rendering import FORMS, chosen_by, label
 from orchestrator.results import SUBJECT, Cell, Key
-from orchestrator.show import Question
 from orchestrator.tables import Table, comparison, comparison_of_best, words
 from workers.errors import UserError
 

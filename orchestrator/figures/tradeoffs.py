@@ -25,8 +25,8 @@ from orchestrator.figures.parts import (
     series,
     title,
 )
+from orchestrator.question import Question
 from orchestrator.results import Cell, Key, sign_of
-from orchestrator.show import Question
 from orchestrator.tables import Table
 from workers.errors import UserError
 

@@ -28,8 +28,8 @@ from orchestrator.figures.parts import (
     subject,
     titled,
 )
+from orchestrator.question import Question
 from orchestrator.results import Cell, Key
-from orchestrator.show import Question
 from orchestrator.tables import Table, words
 from workers.errors import UserError, unknown
 

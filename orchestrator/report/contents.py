@@ -19,11 +19,11 @@ from orchestrator.figures.parts import Frames
 from orchestrator.labels import counted
 from orchestrator.plan import Plan, make_plan
 from orchestrator.policies import policy
+from orchestrator.question import Question
 from orchestrator.report.cost import Cost, cost
 from orchestrator.report.fairness import Evidence, Item, checklist
 from orchestrator.report.grids import Grid, every_cell
 from orchestrator.report.origin import Origin, Runs, origin, runs
-from orchestrator.show import Question
 from orchestrator.status import Failure, failures
 from orchestrator.tables import Table, comparison, comparison_of_best
 from workers.errors import UserError

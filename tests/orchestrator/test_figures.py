@@ -13,8 +13,8 @@ from orchestrator.charts import Chart, HeatMap, Panel, Series
 from orchestrator.columns import CURVES, LAYERS, trials_schema
 from orchestrator.figures.kinds import KINDS, chart
 from orchestrator.figures.parts import Frames, log_ticks, roomy
+from orchestrator.question import Question
 from orchestrator.result_verbs import KINDS as OFFERED
-from orchestrator.show import Question
 from tests.orchestrator import frames
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.frames import dense, imp, judged, trials

@@ -222,7 +222,9 @@ def test_every_kind_of_series_and_map_is_what_plotly_takes():
     lower = Panel("", names, Axis("rate", "log"), [kinds[0]])
     panel = Panel("", names, Axis("y", "log", (1.0,), ("1",)), [*kinds, LEVEL], (0.5,), lower)
     grid = HeatMap("map", names, names, ((0, None), (1, 1)), (("a\n1", ""), ("b", "b")), ("a", "b"))
-    for figure in interactive(Chart("all", [panel, grid])).figures:
+    figures = interactive(Chart("all", [panel, grid])).figures
+    assert len(figures) == 2
+    for figure in figures:
         go.Figure(figure.json)  # raises for a property that plotly does not know
 
 
