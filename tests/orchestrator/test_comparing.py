@@ -14,6 +14,7 @@ from scipy import stats
 from orchestrator import compare, pareto
 from orchestrator.conditions import setting
 from orchestrator.differences import differences
+from orchestrator.results import cells
 from orchestrator.sheets import Sheet, render
 from tests.orchestrator.frames import dense, imp, trials
 from workers.errors import UserError
@@ -237,3 +238,23 @@ def test_each_dataset_has_its_own_front() -> None:
     assert front(frame) == ["a", "b"]
     with pytest.raises(UserError, match="reached_sparsity makes no front"):
         pareto(frame, "reached_sparsity")
+
+
+def test_a_mean_as_good_as_the_best_counts_among_the_tests_of_a_table_too():
+    """C alone has p = 0.038; A and B tie, and with the test between them it is not told apart."""
+    a = [0.75, 0.75, 0.75, 0.75]
+    values = {"A": a, "B": [0.8125, 0.6875, 0.8125, 0.6875], "C": [0.72, 0.71, 0.65, 0.70]}
+    frame = pd.DataFrame(
+        [
+            {"trial": f"{method}{seed}", "sweep": "s", "method": method, "seed": seed, "test_accuracy": value}
+            for method, each in values.items()
+            for seed, value in enumerate(each)
+        ]
+    )
+    told = compare(frame, by=["method"], at=[]).set_index("method").p_adjusted
+    marked = {cell.settings["method"]: cell for cell in cells(frame, "test_accuracy", ["method"], [])}
+    assert told["C"] == pytest.approx(0.0765, abs=1e-3)
+    assert marked["C"].p == pytest.approx(told["C"])
+    assert marked["C"].near
+    assert marked["A"].best
+    assert marked["B"].best

@@ -100,15 +100,20 @@ def test_as_many_workers_are_asked_for_as_stages_are_ready(tmp_path: Path, gmp: 
 
 def test_a_stage_is_given_to_workers_of_its_share_only(tmp_path: Path, gmp: list[TrialSpec]):
     office = Office(tmp_path, [*gmp[:1], trial("dense")], BIG)
-    share = office.desk.wanted()
-    assert share is not None
-    name, other = ("small", "large") if share == ONE else ("large", "small")
-    workers = {name: office.worker(name), other: office.worker(other)}
-    assert office.desk.shares == {"small": ONE, "large": TWO}
+    small, large = Process(), Process()
+    for name, share in (("small", ONE), ("large", TWO)):
+        office.desk.ask(name, share)
+    office.desk.arrived("small", small)
     office.finish("small")
-    assert not office.desk.give("small", workers["small"]), "GMP needs two cores"
-    assert len(workers["small"].told) == len(workers["large"].told) == 1
-    assert office.desk.queue.stages[workers["large"].told[0]].root.method.name == "gmp"
+    assert not office.desk.give("small", small), "GMP is ready, but needs two cores"
+    office.desk.arrived("large", large)
+    assert office.desk.queue.stages[large.told[0]].root.method.name == "gmp"
+
+
+def test_the_share_of_the_longest_chain_is_looked_for_first(tmp_path: Path, gmp: list[TrialSpec]):
+    office = Office(tmp_path, [*gmp[:1], trial("imp")], BIG)
+    assert list(office.desk.queue.offers().items()) == [(ONE, 1), (TWO, 1)]
+    assert office.desk.wanted() == ONE
 
 
 def test_an_idle_worker_counts_as_one_that_comes(tmp_path: Path):
@@ -127,6 +132,7 @@ def test_an_idle_worker_counts_as_one_that_comes(tmp_path: Path):
 
 
 def test_the_limit_of_concurrent_stages_holds(tmp_path: Path, gmp: list[TrialSpec]):
+    assert Office(tmp_path / "two", gmp, most=2).desk.queue.offers() == {ONE: 2}
     office = Office(tmp_path, gmp, most=1)
     office.worker("a")
     assert office.desk.wanted() is None
