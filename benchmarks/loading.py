@@ -32,11 +32,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from workers.data.base import Dataset
-from workers.data.memory import InMemory, Split
-from workers.data.stream import MEAN, STD, Files, Streamed
-from workers.data.vision import SOURCES
-from workers.host import describe_device
+from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.memory import InMemory, Split
+from prunesweep.workers.data.stream import MEAN, STD, Files, Streamed
+from prunesweep.workers.data.vision import SOURCES
+from prunesweep.workers.host import describe_device
 
 BATCH = 128
 SIZES = {

@@ -31,17 +31,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers import models
-from workers.host import describe_device
-from workers.methods import METHODS, method_class
-from workers.methods.base import Method
-from workers.methods.dpf import DPF
-from workers.methods.gmp import GMP
-from workers.precision import set_backends
-from workers.selection import magnitude_masks
-from workers.spec import TrainSpec
-from workers.training import Network as Computed
-from workers.training import make_optimizer, train_epoch
+from prunesweep.workers import models
+from prunesweep.workers.host import describe_device
+from prunesweep.workers.methods import METHODS, method_class
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.dpf import DPF
+from prunesweep.workers.methods.gmp import GMP
+from prunesweep.workers.precision import set_backends
+from prunesweep.workers.selection import magnitude_masks
+from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.training import Network as Computed
+from prunesweep.workers.training import make_optimizer, train_epoch
 
 SPARSITY, LR, GOAL = 0.9, 0.01, 0.97
 RETRAINED = "imp, bimp, random"

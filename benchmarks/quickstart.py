@@ -21,7 +21,7 @@ import pandas as pd
 import ray
 from ray import tune
 
-from orchestrator.loading import load_results
+from prunesweep.orchestrator.results.loading import load_results
 
 SPARSITIES, BUDGETS, SCHEDULES = [0.8, 0.9, 0.95], [1, 2], ["FT", "LRW", "SLR", "CLR", "LLR", "ALLR"]
 
@@ -45,10 +45,10 @@ def plain_trial(config: dict) -> None:
     from sklearn.datasets import load_digits
     from torch.nn import functional
 
-    from workers.models.resnet import CifarResNet
-    from workers.schedules import Pruned, dense, retraining
-    from workers.selection import magnitude_masks, norm_drop, prunable
-    from workers.spec import RetrainSpec, TrainSpec
+    from prunesweep.workers.models.resnet import CifarResNet
+    from prunesweep.workers.schedules import Pruned, dense, retraining
+    from prunesweep.workers.selection import magnitude_masks, norm_drop, prunable
+    from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])

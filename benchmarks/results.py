@@ -26,9 +26,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
-from orchestrator import aggregate, load_results
-from orchestrator.collect import setting_types, write_table
-from orchestrator.columns import CURVES, TRIALS, trials_schema
+from prunesweep import aggregate, load_results
+from prunesweep.orchestrator.results.columns import CURVES, TRIALS, trials_schema
+from prunesweep.orchestrator.run.collect import setting_types, write_table
 
 SHARING = 54
 """Trials of one dense network: a cell of the paper's schedule table, for each seed."""
@@ -42,7 +42,7 @@ def keys(kind: str, count: int) -> list[str]:
 
 
 def curves(trials: int, epochs: int, random: np.random.Generator) -> pa.Table:
-    """Rows as `orchestrator.collect` writes them, trial by trial."""
+    """Rows as `prunesweep.orchestrator.run.collect` writes them, trial by trial."""
     shared = epochs * 9 // 10
     dense = random.random((trials // SHARING + 1, shared, 4))
     own = random.random((trials, epochs - shared, 4))

@@ -37,18 +37,18 @@ import ray
 from ray.tune import Callback, CheckpointConfig, RunConfig, Trainable, TuneConfig, Tuner, grid_search, with_resources
 from ray.util import ActorPool
 
-from orchestrator import tune
-from orchestrator.cluster import OBJECT_STORE, largest_node
-from orchestrator.desk import task
-from orchestrator.events import Event, Failed, Finished
-from orchestrator.plan import Plan, make_plan
-from orchestrator.resources import Shares
-from orchestrator.sweep import Sweep
-from workers import data, methods, models
-from workers.causes import Cause
-from workers.host import Where
-from workers.spec import PruneStage, Stage, TrialSpec, decode_stage
-from workers.store import Store
+from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.run import tune
+from prunesweep.orchestrator.run.assignments import task
+from prunesweep.orchestrator.run.cluster import OBJECT_STORE, largest_node
+from prunesweep.orchestrator.run.events import Event, Failed, Finished
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers import data, methods, models
+from prunesweep.workers.causes import Cause
+from prunesweep.workers.host import Where
+from prunesweep.workers.spec import PruneStage, Stage, TrialSpec, decode_stage
+from prunesweep.workers.store import Store
 
 PHASES = 3
 FAILING = 25

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from uuid import uuid4
 
+from prunesweep.workers import data, methods, models
+from prunesweep.workers.host import Where
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.spec import Stage, TrainSpec, TrialSpec
+from prunesweep.workers.store import Store
 from tests.s3 import bucket
-from workers import data, methods, models
-from workers.host import Where
-from workers.run import run_stage
-from workers.spec import Stage, TrainSpec, TrialSpec
-from workers.store import Store
 
 
 def stage_of(model: str, epochs: int, seed: int) -> Stage:

@@ -36,14 +36,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from workers import data, models, precision
-from workers.data.memory import InMemory, Split
-from workers.host import describe_device, keep_freed_memory
-from workers.measure import layer_costs
-from workers.methods import create
-from workers.methods.base import Method
-from workers.spec import Choice, TrainSpec
-from workers.training import Network, evaluate, make_optimizer, train_epoch
+from prunesweep.workers import data, models, precision
+from prunesweep.workers.data.memory import InMemory, Split
+from prunesweep.workers.host import describe_device, keep_freed_memory
+from prunesweep.workers.measure import layer_costs
+from prunesweep.workers.methods import create
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.spec import Choice, TrainSpec
+from prunesweep.workers.training import Network, evaluate, make_optimizer, train_epoch
 
 LR = 0.01
 CONTEXT = get_context("spawn")

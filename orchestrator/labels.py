@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from workers.spec import PruneStage, Stage, label, path
+from prunesweep.workers.spec import PruneStage, Stage, label, path
 
 
 def labels(stages: Mapping[str, Stage], keys: Iterable[str]) -> dict[str, str]:

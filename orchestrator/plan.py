@@ -14,12 +14,12 @@ from functools import cached_property
 from itertools import islice
 from statistics import mean
 
-from orchestrator.resources import Resources
-from orchestrator.sweep import Sweep
-from workers.errors import UserError
-from workers.methods import create
-from workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
-from workers.store import State, Store
+from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import create
+from prunesweep.workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
+from prunesweep.workers.store import State, Store
 
 Kind = tuple[Choice, Choice, bool, bool]
 """Stages of one kind cost alike per epoch: dataset and model with their options, and whether it is a pruning stage."""

@@ -8,8 +8,8 @@ from functools import cached_property
 from math import ceil, floor
 from typing import Any, Self
 
-from workers.errors import UserError
-from workers.spec import Choice, TrialSpec, freeze
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import Choice, TrialSpec, freeze
 
 SELECTORS = ("dataset", "model", "method")
 """The parts of a trial by which a rule chooses."""

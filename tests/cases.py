@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workers import data, methods, models
-from workers.spec import Stage, TrainSpec, TrialSpec
+from prunesweep.workers import data, methods, models
+from prunesweep.workers.spec import Stage, TrainSpec, TrialSpec
 
 TINY = data.choose("synthetic", {"shape": (1, 8, 8), "classes": 4, "images": 200, "test_images": 60})
 RESNET = models.choose("cifar_resnet", {"depth": 8, "width": 4})

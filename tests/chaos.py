@@ -28,11 +28,11 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from orchestrator.sweep import read_sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.store import CHECKPOINTS
 from tests.damage import DAMAGE, damaged
 from tests.family import Family
 from tests.same_tables import TABLES, assert_same, compare
-from workers.store import CHECKPOINTS
 
 SWEEP = Path(__file__).with_suffix(".yaml")
 COMMAND = Path(sys.executable).parent / "prunesweep"

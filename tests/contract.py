@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers import checkpoint
-from workers.host import Where
-from workers.methods.base import Method
-from workers.run import run_stage
-from workers.spec import Stage, TrainSpec, path
-from workers.store import NETWORK, Store
-from workers.training import Network, Score, make_optimizer, train_epoch
+from prunesweep.workers import checkpoint
+from prunesweep.workers.host import Where
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.spec import Stage, TrainSpec, path
+from prunesweep.workers.store import NETWORK, Store
+from prunesweep.workers.training import Network, Score, make_optimizer, train_epoch
 
 TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
 ITERATIONS = 6
@@ -105,6 +105,6 @@ class Training:
 
 def prune_in_advance(method: Method, sparsity: float) -> None:
     """What a stage does before it retrains, for the methods that prune a trained network."""
-    from workers.selection import magnitude_masks
+    from prunesweep.workers.selection import magnitude_masks
 
     method.hold(magnitude_masks(list(method.weights.values()), sparsity).views)

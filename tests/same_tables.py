@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from orchestrator.loading import load_curves, load_layers, load_results
-from tests.orchestrator.test_driver import VARYING
-from workers.errors import UserError
+from prunesweep.orchestrator.results.loading import load_curves, load_layers, load_results
+from prunesweep.workers.errors import UserError
+from tests.orchestrator.run.test_driver import VARYING
 
 Rows = dict[tuple[object, ...], list[str]]
 """Key of a row -> the rows with that key, as text."""

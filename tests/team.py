@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from workers.host import Where
-from workers.replicas import Replicas, joined
-from workers.run import run_stage
-from workers.spec import Stage, path
-from workers.store import Store
+from prunesweep.workers.host import Where
+from prunesweep.workers.replicas import Replicas, joined
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.spec import Stage, path
+from prunesweep.workers.store import Store
 
 Work = Callable[..., None]
 
@@ -28,7 +28,7 @@ class Team:
 
     def __init__(self, count: int, work: Work, *arguments: Any) -> None:
         context = get_context("forkserver")
-        context.set_forkserver_preload(["workers.run"])
+        context.set_forkserver_preload(["prunesweep.workers.run"])
         self.meeting = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self.members = [
             context.Process(target=_member, args=(rank, count, self.meeting.port, work, arguments))

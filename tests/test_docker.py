@@ -23,12 +23,12 @@ from packaging.specifiers import SpecifierSet
 from ray.scripts.scripts import cli as ray_cli
 from ruamel.yaml import YAML
 
-from orchestrator import load_results
-from orchestrator.cli import app
-from orchestrator.jobs import STOP_SECONDS
-from orchestrator.provenance import COMMIT, provenance
-from orchestrator.stopping import GRACE_SECONDS, INTERRUPTED
-from orchestrator.sweep import read_sweep
+from prunesweep import load_results
+from prunesweep.orchestrator.cli.main import app
+from prunesweep.orchestrator.jobs.jobs import STOP_SECONDS
+from prunesweep.orchestrator.provenance import COMMIT, provenance
+from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from tests.orchestrator.conftest import COMMAND, SWEEP, Cli, descendants
 
 ROOT = Path(__file__).parent.parent

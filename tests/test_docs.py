@@ -20,21 +20,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.cli import app
-from orchestrator.columns import CURVES, LAYERS, TRIALS
-from orchestrator.plan import make_plan
-from orchestrator.policies import POLICIES
-from orchestrator.sweep import read_sweep
-from orchestrator.sweepfile.settings import describe, train_settings
-from orchestrator.sweepfile.validation import SWEEP, block_model
+from prunesweep.orchestrator.cli.main import app
+from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.results.columns import CURVES, LAYERS, TRIALS
+from prunesweep.orchestrator.run.failures import POLICIES
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.sweepfile.settings import describe, train_settings
+from prunesweep.orchestrator.sweepfile.validation import SWEEP, block_model
+from prunesweep.workers.causes import Cause
+from prunesweep.workers.data import DATASETS
+from prunesweep.workers.methods import METHODS, method_class
+from prunesweep.workers.methods.base import Hyperparameter
+from prunesweep.workers.models import MODELS
+from prunesweep.workers.registry import Entry
+from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import COMMAND
-from workers.causes import Cause
-from workers.data import DATASETS
-from workers.methods import METHODS, method_class
-from workers.methods.base import Hyperparameter
-from workers.models import MODELS
-from workers.registry import Entry
-from workers.store import Store
 
 ROOT = Path(__file__).parent.parent
 FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.methods import METHODS
+from prunesweep.workers.methods import METHODS
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,11 +28,16 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def packages_of(path: Path) -> set[str]:
+    """The packages that a file imports; of ours the two rooms at the top."""
+    names = (name.split(".") for name in imports(path))
+    return {".".join(name[:2]) if name[0] == "prunesweep" else name[0] for name in names}
+
+
 def test_workers_import_neither_ray_nor_the_orchestrator():
-    offenders = [
-        (f.name, name) for f in files("workers") for name in imports(f) if name.split(".")[0] in {"ray", "orchestrator"}
-    ]
-    assert offenders == []
+    forbidden = {"ray", "prunesweep", "prunesweep.orchestrator"}
+    offenders = [(path.name, packages_of(path) & forbidden) for path in files("workers")]
+    assert [offender for offender in offenders if offender[1]] == []
 
 
 def test_workers_need_only_the_packages_that_they_promise():
@@ -47,10 +52,19 @@ def test_workers_need_only_the_packages_that_they_promise():
         "safetensors",
         "sklearn",
         "timm",
-        "workers",
+        "prunesweep.workers",
         *sys.stdlib_module_names,
     }
-    offenders = [(f.name, name) for f in files("workers") for name in imports(f) if name.split(".")[0] not in allowed]
+    offenders = [(path.name, name) for path in files("workers") for name in packages_of(path) - allowed]
+    assert offenders == []
+
+
+def test_the_folders_are_imported_by_the_project_s_name_only():
+    """`import workers` would find any other project's folder of that name."""
+    everywhere = [
+        path for folder in ("workers", "orchestrator", "tests", "benchmarks", "docs") for path in files(folder)
+    ]
+    offenders = [path.name for path in everywhere if packages_of(path) & {"workers", "orchestrator"}]
     assert offenders == []
 
 
@@ -65,13 +79,16 @@ def test_ray_tune_is_imported_in_one_file():
     assert users == {"tune.py"}
 
 
+def modules() -> dict[str, Path]:
+    """Every module by its full name."""
+    paths = [path for package in ("workers", "orchestrator") for path in files(package)]
+    named = {path: ".".join(("prunesweep", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths}
+    return {name.removesuffix(".__init__"): path for path, name in named.items()}
+
+
 def test_no_import_cycles():
-    modules = {
-        ".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f
-        for p in ("workers", "orchestrator")
-        for f in files(p)
-    }
-    graph = {name: {i for i in module_level_imports(f) if i in modules and i != name} for name, f in modules.items()}
+    known = modules()
+    graph = {name: {i for i in module_level_imports(f) if i in known and i != name} for name, f in known.items()}
     done: set[str] = set()
     while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
         done |= ready
@@ -93,15 +110,15 @@ def module_level_imports(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     "module",
     [
-        "workers.spec",
-        "workers.store",
-        "workers.methods",
-        *(f"workers.methods.{name}" for name in METHODS),
-        "workers.models",
-        "workers.data",
-        "orchestrator.sweep",
-        "orchestrator.plan",
-        "orchestrator.cli",
+        "prunesweep.workers.spec",
+        "prunesweep.workers.store",
+        "prunesweep.workers.methods",
+        *(f"prunesweep.workers.methods.{name}" for name in METHODS),
+        "prunesweep.workers.models",
+        "prunesweep.workers.data",
+        "prunesweep.orchestrator.sweepfile.read",
+        "prunesweep.orchestrator.plan",
+        "prunesweep.orchestrator.cli.main",
     ],
 )
 def test_planning_loads_neither_torch_nor_ray(module: str):

@@ -14,7 +14,7 @@ import scipy.io
 from numpy.typing import NDArray
 from torchvision import datasets
 
-from workers.data import vision
+from prunesweep.workers.data import vision
 
 Array = NDArray[np.uint8]
 Source = type[datasets.VisionDataset]

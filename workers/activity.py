@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from workers.host import Where, describe_device
+from prunesweep.workers.host import Where, describe_device
 
 if TYPE_CHECKING:
     import torch
 
-    from workers.checkpoint import Progress
+    from prunesweep.workers.checkpoint import Progress
 
 REMEMBERED = 16
 """The rate is over so many heartbeats that saw the stage further than the one before: half a minute, or 15 epochs."""

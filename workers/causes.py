@@ -7,10 +7,10 @@ import traceback
 from enum import StrEnum
 from pathlib import Path
 
-from workers.errors import Diverged, ReplicaLost, UserError
-from workers.files import Unavailable, is_full
-from workers.registry import foreign_packages
-from workers.store import Damaged
+from prunesweep.workers.errors import Diverged, ReplicaLost, UserError
+from prunesweep.workers.files import Unavailable, is_full
+from prunesweep.workers.registry import foreign_packages
+from prunesweep.workers.store import Damaged
 
 PROJECT = Path(__file__).parents[1]
 
@@ -65,7 +65,7 @@ def _memory(error: Exception) -> Cause | None:
 def _in_user_code(error: Exception) -> bool:
     """Whether a method, model or dataset that is not the project's was at work, or what it is made of."""
     installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
-    ours = [*installed, *(PROJECT / package for package in ("workers", "orchestrator"))]
+    ours = [*installed, PROJECT]
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__", "").partition(".")[0] in foreign_packages:
             return True

@@ -13,9 +13,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from workers.methods.base import Method
-from workers.seal import BLANK, FIELD, intact, seal
-from workers.store import read_metadata
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+from prunesweep.workers.store import read_metadata
 
 
 class Refused(ValueError):

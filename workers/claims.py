@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from workers.activity import Activity
-from workers.seal import intact, sealed_json, unsealed_json
-from workers.store import Store
+from prunesweep.workers.activity import Activity
+from prunesweep.workers.seal import intact, sealed_json, unsealed_json
+from prunesweep.workers.store import Store
 
 CLAIM = "claim."
 """What the names of claims begin with."""

@@ -16,19 +16,19 @@ import pyarrow.parquet
 import torch
 from torch import nn
 
-from workers import checkpoint, data, measure, methods, models, precision, schedules, selection, training
-from workers.checkpoint import Progress
-from workers.data.base import Dataset, SplitName
-from workers.data.portions import batch_sizes
-from workers.errors import Diverged
-from workers.flat import Flat
-from workers.host import Where, cap_memory, describe_device, keep_freed_memory
-from workers.methods.base import Method
-from workers.replicas import ALONE, Replicas
-from workers.seeding import derive
-from workers.spec import PruneStage, Stage, TrainStage, label
-from workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
-from workers.training import Batches, Network, Score
+from prunesweep.workers import checkpoint, data, measure, methods, models, precision, schedules, selection, training
+from prunesweep.workers.checkpoint import Progress
+from prunesweep.workers.data.base import Dataset, SplitName
+from prunesweep.workers.data.portions import batch_sizes
+from prunesweep.workers.errors import Diverged
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.replicas import ALONE, Replicas
+from prunesweep.workers.seeding import derive
+from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
+from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
+from prunesweep.workers.training import Batches, Network, Score
 
 log = logging.getLogger("prunesweep")
 

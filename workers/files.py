@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from workers.errors import UserError
+from prunesweep.workers.errors import UserError
 
 ASIDE = "damaged-"
 """What the names of files begin with that were set aside."""

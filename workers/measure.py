@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workers.selection import prunable
+from prunesweep.workers.selection import prunable
 
 _PROCESS = Path("/proc/self")
 

@@ -15,8 +15,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from workers.errors import UserError, unknown
-from workers.spec import Choice, Value, freeze
+from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.spec import Choice, Value, freeze
 
 foreign_packages: set[str] = set()
 """The top-level names of the packages and modules of others that were used in this process."""
@@ -80,7 +80,7 @@ def _installed(kind: str, places: tuple[str, ...]) -> dict[str, str]:
 def _foreign(target: str) -> Entry:
     """Another package's object: keyword-only parameters are its options, their defaults part of the key."""
     package = target.partition(":")[0].partition(".")[0]
-    if package != "workers":
+    if package != "prunesweep":
         foreign_packages.add(package)
     parameters = inspect.signature(load(target)).parameters.values()
     named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -22,7 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from workers.data.portions import Portion
+from prunesweep.workers.data.portions import Portion
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Run one stage to its result: `run_stage` for the orchestrator, `python -m workers.run spec.json` without it.
+"""Run one stage to its result: `run_stage` for the orchestrator, `python -m prunesweep.workers.run FILE` without it.
 
 A stage with replicas is one that as many processes run at the same time, all of them with `run_stage`.
 """
@@ -19,16 +19,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from workers.activity import Activities
-from workers.causes import Cause, cause_of
-from workers.checkpoint import Progress
-from workers.claims import Claim, Claimed, Holding
-from workers.errors import ReplicaLost
-from workers.execution import Execution
-from workers.host import Where
-from workers.replicas import ALONE, Replicas, launched, lost_another
-from workers.spec import Stage, decode_stage, label, path
-from workers.store import Attempt, Damaged, Store
+from prunesweep.workers.activity import Activities
+from prunesweep.workers.causes import Cause, cause_of
+from prunesweep.workers.checkpoint import Progress
+from prunesweep.workers.claims import Claim, Claimed, Holding
+from prunesweep.workers.errors import ReplicaLost
+from prunesweep.workers.execution import Execution
+from prunesweep.workers.host import Where
+from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
+from prunesweep.workers.spec import Stage, decode_stage, label, path
+from prunesweep.workers.store import Attempt, Damaged, Store
 
 LOG_LINES = 20
 
@@ -153,11 +153,11 @@ def _last_lines() -> Iterator[deque[str]]:
 
 
 def main() -> int:
-    """`python -m workers.run spec.json`: run a stage, and first those that it needs, in this process.
+    """`python -m prunesweep.workers.run spec.json`: run a stage, and first those that it needs, in this process.
 
     Started by torchrun, in all of its processes together.
     """
-    parser = argparse.ArgumentParser(prog="python -m workers.run", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m prunesweep.workers.run", description=main.__doc__)
     parser.add_argument("spec", type=Path, help="a stage's spec.json, as the store keeps it in stages/<key>/")
     parser.add_argument("--store", default="results", help="where results are kept (default: results)")
     parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: data)")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from math import cos, floor, pi, sqrt
 
-from workers.errors import SpecError, unknown
-from workers.spec import RetrainSpec, TrainSpec
+from prunesweep.workers.errors import SpecError, unknown
+from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
 Schedule = Callable[[int], float]
 """Learning rate at iteration 0, 1, ... of a stage."""

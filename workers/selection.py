@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workers.allocation import lamp_scores, layer_counts
-from workers.errors import UserError
-from workers.flat import BLOCK, Flat, memory
+from prunesweep.workers.allocation import lamp_scores, layer_counts
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.flat import BLOCK, Flat, memory
 
 SMALL = 1 << 14
 """Up to here every score is a candidate: a sample would not pay."""

@@ -31,9 +31,9 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from workers.files import Files, is_full
-from workers.seal import intact, sealed_json, unsealed_json
-from workers.spec import Stage, encode
+from prunesweep.workers.files import Files, is_full
+from prunesweep.workers.seal import intact, sealed_json, unsealed_json
+from prunesweep.workers.spec import Stage, encode
 
 RESULT = "result.json"
 NETWORK = "network.safetensors"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from workers.flat import Flat
+from prunesweep.workers.flat import Flat
 
 
 @contextmanager

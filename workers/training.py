@@ -14,11 +14,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 from torch.optim.swa_utils import update_bn
 
-from workers import precision
-from workers.methods.base import Method
-from workers.replicas import ALONE, Replicas
-from workers.schedules import Schedule
-from workers.spec import TrainSpec
+from prunesweep.workers import precision
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.replicas import ALONE, Replicas
+from prunesweep.workers.schedules import Schedule
+from prunesweep.workers.spec import TrainSpec
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -73,7 +73,7 @@ class Network:
             if self.replicas.count == 1:
                 yield
                 return
-            from workers.batchnorm import WholeBatch  # loads the compiler, for a second
+            from prunesweep.workers.batchnorm import WholeBatch  # loads the compiler, for a second
 
             with WholeBatch():
                 yield

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from workers.flat import Flat
-from workers.methods.base import Method, hyperparameter
-from workers.selection import kept, largest
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.selection import kept, largest
 
 
 @dataclass(kw_only=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.export.trials import FinishedTrial
-from workers.errors import UserError
+from prunesweep.orchestrator.export.trials import FinishedTrial
+from prunesweep.workers.errors import UserError
 
 # Read when MLflow is imported. Who mistyped an address should not wait for minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")

@@ -17,21 +17,21 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from orchestrator.conditions import where
-from orchestrator.driver import require
-from orchestrator.export.trials import is_missing, name_of
-from orchestrator.loading import load_results
-from orchestrator.results import plain
-from orchestrator.sweep import Sweep
-from workers import checkpoint, data, models, precision, training
-from workers.data.base import Dataset
-from workers.data.memory import InMemory
-from workers.data.stream import Streamed
-from workers.errors import UserError
-from workers.host import Where, describe_device
-from workers.methods.base import Method
-from workers.spec import TrialSpec
-from workers.store import NETWORK, Damaged, Store
+from prunesweep.orchestrator.export.trials import is_missing, name_of
+from prunesweep.orchestrator.results.cells import plain
+from prunesweep.orchestrator.results.conditions import where
+from prunesweep.orchestrator.results.loading import load_results
+from prunesweep.orchestrator.run.driver import require
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers import checkpoint, data, models, precision, training
+from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.memory import InMemory
+from prunesweep.workers.data.stream import Streamed
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import Where, describe_device
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.store import NETWORK, Damaged, Store
 
 Row = Mapping[Any, Any]
 """A trial of `trials.parquet`."""

@@ -13,7 +13,7 @@ import onnxruntime
 import torch
 from torch.onnx import OnnxExporterError
 
-from orchestrator.export.networks import Form, NotExported, Trained
+from prunesweep.orchestrator.export.networks import Form, NotExported, Trained
 
 LIMIT = 2**31 - 2**20
 """Bytes of weights: protobuf writes less than 2 GiB, and the graph is a part of it."""

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from orchestrator.export.trials import FinishedTrial
+from prunesweep.orchestrator.export.trials import FinishedTrial
 
 FILE = "events.out.tfevents.0.prunesweep"
 """TensorBoard looks for `tfevents` in the name, and reads a folder's files in the order of their names."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.columns import CURVES, IDENTITY, MEASUREMENTS
-from orchestrator.loading import load_curves, load_results
-from orchestrator.results import plain
+from prunesweep.orchestrator.results.cells import plain
+from prunesweep.orchestrator.results.columns import CURVES, IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.loading import load_curves, load_results
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 

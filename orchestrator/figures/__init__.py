@@ -1,1 +1,1 @@
-"""Figures as values: from the tables of results to `orchestrator.charts.Chart`, a function for each kind."""
+"""Figures as values: from the tables of results to `orchestrator.figures.charts.Chart`, a function for each kind."""

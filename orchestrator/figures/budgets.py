@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
-from orchestrator import results
-from orchestrator.best import TARGET
-from orchestrator.charts import Axis, Chart, HeatMap, Panel
-from orchestrator.columns import IDENTITY, MEASUREMENTS, Scale, better, scale
-from orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel
+from prunesweep.orchestrator.figures.parts import (
     SPLIT,
     TOTALS,
     Frames,
@@ -29,10 +26,13 @@ from orchestrator.figures.parts import (
     subject,
     title,
 )
-from orchestrator.question import Question
-from orchestrator.results import SUBJECT, Cell, Key
-from orchestrator.tables import ROWS, Table, untested, words
-from workers.errors import UserError
+from prunesweep.orchestrator.results import cells as results
+from prunesweep.orchestrator.results.best import TARGET
+from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, Scale, better, scale
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.tables.comparison import ROWS, Table, untested, words
+from prunesweep.workers.errors import UserError
 
 BUDGET, SCHEDULE = "retrain_epochs", "retrain_schedule"
 

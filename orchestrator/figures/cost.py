@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator import results
-from orchestrator.charts import Axis, Chart, Panel, Series
-from orchestrator.columns import IDENTITY, MEASUREMENTS, scale
-from orchestrator.figures.parts import Frames, heading, in_unit, known, titled
-from orchestrator.question import Question
-from orchestrator.results import SUBJECT
-from orchestrator.tables import words
+from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
+from prunesweep.orchestrator.figures.parts import Frames, heading, in_unit, known, titled
+from prunesweep.orchestrator.results import cells
+from prunesweep.orchestrator.results.cells import SUBJECT
+from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, scale
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.tables.comparison import words
 
 
 def throughput(frames: Frames, question: Question) -> Chart:
@@ -22,10 +22,10 @@ def throughput(frames: Frames, question: Question) -> Chart:
     Unlike in other figures, one mean is over different sparsities and budgets; the notes say over which settings.
     """
     metric, by = question.metric, list(question.by or ["method"])
-    trials = results.with_metric(frames.trials, metric)
+    trials = cells.with_metric(frames.trials, metric)
     several = [name for name in SUBJECT if trials[name].nunique() > 1]
     names = list(dict.fromkeys([*several, *by, "device"]))
-    groups = results.aggregate(trials, metric, names)
+    groups = cells.aggregate(trials, metric, names)
     subjects = dict.fromkeys(tuple(row) for row in groups[several].itertuples(index=False))
     bars = list(dict.fromkeys(_bar(row, by) for row in groups.to_dict("records")))
     unit = scale(metric)
@@ -45,7 +45,7 @@ def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequenc
     rows = groups.to_dict("records")
     deviations = [known(row["std"]) for row in rows]
     return Series(
-        name="unknown device" if results.plain(device) is None else str(device),
+        name="unknown device" if cells.plain(device) is None else str(device),
         kind="bars",
         x=[bars.index(_bar(row, by)) for row in rows],
         y=[row["mean"] * factor for row in rows],
@@ -55,7 +55,7 @@ def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequenc
 
 
 def _bar(row: Mapping[Any, Any], by: Sequence[str]) -> str:
-    return ", ".join("none" if results.plain(row[name]) is None else f"{results.plain(row[name])}" for name in by)
+    return ", ".join("none" if cells.plain(row[name]) is None else f"{cells.plain(row[name])}" for name in by)
 
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], metric: str) -> list[str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.charts import Chart
-from orchestrator.figures.budgets import budget, schedules
-from orchestrator.figures.cost import throughput
-from orchestrator.figures.layers import layers
-from orchestrator.figures.parts import Frames
-from orchestrator.figures.tradeoffs import compression, sparsity, speedup
-from orchestrator.figures.training import curves
-from orchestrator.question import Question
-from workers.errors import UserError, unknown
+from prunesweep.orchestrator.figures.budgets import budget, schedules
+from prunesweep.orchestrator.figures.charts import Chart
+from prunesweep.orchestrator.figures.cost import throughput
+from prunesweep.orchestrator.figures.layers import layers
+from prunesweep.orchestrator.figures.parts import Frames
+from prunesweep.orchestrator.figures.tradeoffs import compression, sparsity, speedup
+from prunesweep.orchestrator.figures.training import curves
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.workers.errors import UserError, unknown
 
 
 @dataclass(frozen=True)

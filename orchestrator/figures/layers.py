@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from orchestrator import results
-from orchestrator.best import REACHED, TARGET
-from orchestrator.charts import Axis, Chart, Panel, Series
-from orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
+from prunesweep.orchestrator.figures.parts import (
     TOTALS,
     Frames,
     compared,
@@ -26,9 +24,11 @@ from orchestrator.figures.parts import (
     subject,
     titled,
 )
-from orchestrator.question import Question
-from orchestrator.results import SUBJECT, Cell, Key
-from workers.errors import UserError
+from prunesweep.orchestrator.results import cells as results
+from prunesweep.orchestrator.results.best import REACHED, TARGET
+from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.workers.errors import UserError
 
 SAME = 9
 """Densities in percent that agree in so many decimals are equal."""

@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator import results
-from orchestrator.best import TARGET, choose
-from orchestrator.charts import Axis, Series
-from orchestrator.columns import Scale
-from orchestrator.question import Question
-from orchestrator.rendering import FORMS, chosen_by, label
-from orchestrator.results import SUBJECT, Cell, Key
-from orchestrator.tables import Table, comparison, comparison_of_best, words
-from workers.errors import UserError
+from prunesweep.orchestrator.figures.charts import Axis, Series
+from prunesweep.orchestrator.results import cells as results
+from prunesweep.orchestrator.results.best import TARGET, choose
+from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.columns import Scale
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best, words
+from prunesweep.orchestrator.tables.rendering import FORMS, chosen_by, label
+from prunesweep.workers.errors import UserError
 
 TICK_GAP = 0.12
 """Labels of places that are nearer to each other than this share of the axis would overlap."""

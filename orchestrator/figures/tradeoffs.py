@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.best import TARGET
-from orchestrator.charts import Axis, Chart, Panel, Series
-from orchestrator.comparing import unbeaten
-from orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
+from prunesweep.orchestrator.figures.parts import (
     Frames,
     Line,
     compared,
@@ -25,10 +23,12 @@ from orchestrator.figures.parts import (
     series,
     title,
 )
-from orchestrator.question import Question
-from orchestrator.results import Cell, Key, sign_of
-from orchestrator.tables import Table
-from workers.errors import UserError
+from prunesweep.orchestrator.results.best import TARGET
+from prunesweep.orchestrator.results.cells import Cell, Key, sign_of
+from prunesweep.orchestrator.results.comparing import unbeaten
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.tables.comparison import Table
+from prunesweep.workers.errors import UserError
 
 FRONT = "Pareto front"
 
@@ -98,7 +98,7 @@ def _made(table: Table, panels: Sequence[Panel]) -> Chart:
 
 
 def _front(drawn: Sequence[Series], sign: int) -> list[Series]:
-    """The points that no other one beats, as `orchestrator.pareto`; none where neither direction is better."""
+    """The points that no other one beats, as `prunesweep.pareto`; none where neither direction is better."""
     if not sign:
         return []
     points = {(x, y): n for each in drawn for x, y, n in zip(each.x, each.y, each.n, strict=True)}

@@ -9,11 +9,8 @@ from math import isnan
 
 import pandas as pd
 
-from orchestrator import results
-from orchestrator.best import TARGET
-from orchestrator.charts import Axis, Chart, Panel, Series
-from orchestrator.columns import better, scale
-from orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
+from prunesweep.orchestrator.figures.parts import (
     Frames,
     compared,
     grouped,
@@ -28,10 +25,13 @@ from orchestrator.figures.parts import (
     subject,
     titled,
 )
-from orchestrator.question import Question
-from orchestrator.results import Cell, Key
-from orchestrator.tables import Table, words
-from workers.errors import UserError, unknown
+from prunesweep.orchestrator.results import cells as results
+from prunesweep.orchestrator.results.best import TARGET
+from prunesweep.orchestrator.results.cells import Cell, Key
+from prunesweep.orchestrator.results.columns import better, scale
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.workers.errors import UserError, unknown
 
 ENDS = {
     **{name: name for name in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")},

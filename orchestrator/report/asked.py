@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from orchestrator.conditions import spelled
-from workers.spec import Choice, TrialSpec
+from prunesweep.orchestrator.results.conditions import spelled
+from prunesweep.workers.spec import Choice, TrialSpec
 
 SHOWN = 12
 """More values of one setting are counted."""

@@ -10,25 +10,25 @@ from itertools import groupby
 
 import pandas as pd
 
-from orchestrator import loading, results
-from orchestrator.best import TARGET
-from orchestrator.charts import Chart
-from orchestrator.driver import require
-from orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
-from orchestrator.figures.parts import Frames
-from orchestrator.labels import counted
-from orchestrator.plan import Plan, make_plan
-from orchestrator.policies import policy
-from orchestrator.question import Question
-from orchestrator.report.cost import Cost, cost
-from orchestrator.report.fairness import Evidence, Item, checklist
-from orchestrator.report.grids import Grid, every_cell
-from orchestrator.report.origin import Origin, Runs, origin, runs
-from orchestrator.status import Failure, failures
-from orchestrator.tables import Table, comparison, comparison_of_best
-from workers.errors import UserError
-from workers.spec import TrialSpec
-from workers.store import Store
+from prunesweep.orchestrator.figures.charts import Chart
+from prunesweep.orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
+from prunesweep.orchestrator.figures.parts import Frames
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.report.cost import Cost, cost
+from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
+from prunesweep.orchestrator.report.grids import Grid, every_cell
+from prunesweep.orchestrator.report.origin import Origin, Runs, origin, runs
+from prunesweep.orchestrator.results import cells, loading
+from prunesweep.orchestrator.results.best import TARGET
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.run.driver import require
+from prunesweep.orchestrator.run.failures import policy
+from prunesweep.orchestrator.status.status import Failure, failures
+from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.store import Store
 
 CHOSEN_BY = "validation_accuracy"
 """Decides which setting of a method is its best."""
@@ -115,7 +115,7 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
 
 
 def _answer(frame: pd.DataFrame, metric: str, folders: Sequence[str]) -> Answer:
-    trials = results.with_metric(frame, metric)
+    trials = cells.with_metric(frame, metric)
     whole, layers = comparison(trials, metric), loading.load_layers(*folders)
     best = _best(trials, metric) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS

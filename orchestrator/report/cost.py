@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan import Plan
-from workers.spec import Stage, path
-from workers.store import REMOTE_READS, State, Store
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.workers.spec import Stage, path
+from prunesweep.workers.store import REMOTE_READS, State, Store
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.best import TARGET
-from orchestrator.collect import TRAIN_SETTINGS
-from orchestrator.labels import counted
-from orchestrator.results import SUBJECT
-from orchestrator.tables import Table, words
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.results.best import TARGET
+from prunesweep.orchestrator.results.cells import SUBJECT
+from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
+from prunesweep.orchestrator.tables.comparison import Table, words
 
 MET, NOT_MET, UNKNOWN = "met", "not met", "cannot be told"
 

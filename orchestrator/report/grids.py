@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.columns import scale
-from orchestrator.rendering import label
-from orchestrator.results import AXES, plain
-from orchestrator.tables import Table, words
+from prunesweep.orchestrator.results.cells import AXES, plain
+from prunesweep.orchestrator.results.columns import scale
+from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.orchestrator.tables.rendering import label
 
 MEASURED = (
     *("test_accuracy", "test_accuracy_top5", "validation_accuracy", "reached_sparsity", "compression_ratio"),

@@ -8,8 +8,8 @@ from html import escape
 from math import ceil, log10
 from typing import Any
 
-from orchestrator.charts import Axis, Chart, HeatMap, Panel, Series
-from orchestrator.looks import COLOURS, DASHES, MARKERS
+from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
+from prunesweep.orchestrator.figures.style import COLOURS, DASHES, MARKERS
 
 Json = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator.driver import SWEEP
-from orchestrator.results import plain
-from workers.store import Store
+from prunesweep.orchestrator.results.cells import plain
+from prunesweep.orchestrator.run.driver import SWEEP
+from prunesweep.workers.store import Store
 
 MOST_DIFFERENCE = 200_000
 """Characters of a difference that are shown."""

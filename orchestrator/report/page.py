@@ -15,17 +15,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from orchestrator.labels import counted
-from orchestrator.progress import duration, size
-from orchestrator.rendering import chosen_by, parts
-from orchestrator.report import asked
-from orchestrator.report.contents import Contents, gather, summary
-from orchestrator.report.fairness import MET
-from orchestrator.report.interactive import interactive
-from orchestrator.sweep import Sweep
-from orchestrator.tables import words
-from workers.errors import UserError
-from workers.store import Store
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.report import asked
+from prunesweep.orchestrator.report.contents import Contents, gather, summary
+from prunesweep.orchestrator.report.fairness import MET
+from prunesweep.orchestrator.report.interactive import interactive
+from prunesweep.orchestrator.run.progress import duration, size
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.tables.comparison import words
+from prunesweep.orchestrator.tables.rendering import chosen_by, parts
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
 
 SUFFIXES = (".html", ".htm")
 
@@ -57,7 +57,7 @@ def write(names: Sequence[str], store: Store, metric: str, file: Path) -> int:
 def page(contents: Contents) -> str:
     """The whole file. What comes from a sweep or a log is escaped; only our own style and scripts are not."""
     environment = Environment(
-        loader=PackageLoader("orchestrator.report", ""),
+        loader=PackageLoader("prunesweep.orchestrator.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -92,7 +92,7 @@ def _groups(columns: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
 
 
 def _own(name: str) -> Markup:
-    return Markup(files("orchestrator.report").joinpath(name).read_text())
+    return Markup(files("prunesweep.orchestrator.report").joinpath(name).read_text())
 
 
 def _link(sweep: Sweep) -> str:
@@ -119,7 +119,7 @@ def _pandas(contents: Contents) -> str:
     folders = ", ".join(json.dumps(f"results/{name}") for name in names)
     return "\n".join(
         [
-            "from orchestrator import load_results",
+            "from prunesweep import load_results",
             "",
             f"trials = load_results({folders})",
             f'print(trials.groupby({json.dumps(by)}, dropna=False).{contents.metric}.agg(["mean", "std", "count"]))',

@@ -1,1 +1,1 @@
-"""Sweep files: reading, checking and expanding them. `orchestrator.sweep` is the way in."""
+"""Sweep files: reading, checking and expanding them. `orchestrator.sweepfile.read` is the way in."""

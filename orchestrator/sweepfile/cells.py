@@ -9,13 +9,13 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from orchestrator.resources import is_called
-from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
-from orchestrator.sweepfile.validation import BUDGET, PHASE, RETRAIN, hyperparameters, loading
-from workers import data, models
-from workers.errors import UserError, nearest, unknown
-from workers.spec import Choice, freeze
+from prunesweep.orchestrator.resources import is_called
+from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
+from prunesweep.orchestrator.sweepfile.validation import BUDGET, PHASE, RETRAIN, hyperparameters, loading
+from prunesweep.workers import data, models
+from prunesweep.workers.errors import UserError, nearest, unknown
+from prunesweep.workers.spec import Choice, freeze
 
 CHOOSE: dict[str, Callable[[str, Mapping[str, Any]], Choice]] = {"dataset": data.choose, "model": models.choose}
 

@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from workers.errors import UserError, nearest
+from prunesweep.workers.errors import UserError, nearest
 
 MAX_BYTES = 200_000
 """A file of this size takes seconds to read; what is larger is better written in Python, or no sweep."""

@@ -13,13 +13,20 @@ from traceback import extract_tb
 from types import FunctionType, ModuleType
 from typing import Any
 
-from orchestrator.sweepfile.cells import Block, Element, grid
-from orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
-from orchestrator.sweepfile.trials import check_rules, trial_of
-from orchestrator.sweepfile.validation import MAX_TRIALS, block_model, header, hyperparameters, known_method, validate
-from workers.errors import UserError, unknown
-from workers.methods.base import Method
-from workers.spec import Choice, TrainSpec, TrialSpec, encode
+from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
+from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
+from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
+from prunesweep.orchestrator.sweepfile.validation import (
+    MAX_TRIALS,
+    block_model,
+    header,
+    hyperparameters,
+    known_method,
+    validate,
+)
+from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec, encode
 
 PARTS: dict[str, tuple[type, str]] = {
     "dataset": (Choice, 'a Choice, such as Choice.of("digits")'),

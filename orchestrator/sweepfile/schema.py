@@ -8,11 +8,11 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from orchestrator.sweepfile.validation import SWEEP, block_model
-from workers.data import DATASETS
-from workers.methods import METHODS
-from workers.models import MODELS
-from workers.registry import Entry
+from prunesweep.orchestrator.sweepfile.validation import SWEEP, block_model
+from prunesweep.workers.data import DATASETS
+from prunesweep.workers.methods import METHODS
+from prunesweep.workers.models import MODELS
+from prunesweep.workers.registry import Entry
 
 FOREIGN = {"type": "string", "pattern": r"^[\w.]+:\w+$"}
 """`module:name`, a third party's."""

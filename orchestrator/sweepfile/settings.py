@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.sweepfile.document import shown
-from workers.errors import nearest
-from workers.methods.base import Hyperparameter
-from workers.schedules import DENSE
-from workers.spec import TrainSpec
+from prunesweep.orchestrator.sweepfile.document import shown
+from prunesweep.workers.errors import nearest
+from prunesweep.workers.methods.base import Hyperparameter
+from prunesweep.workers.schedules import DENSE
+from prunesweep.workers.spec import TrainSpec
 
 AXIS, VALUE = "\0axis", "\0value"
 """Parts of a validation error's location that say which form a setting was taken for; no key can be spelled so."""

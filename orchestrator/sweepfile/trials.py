@@ -8,14 +8,14 @@ from dataclasses import MISSING, fields, replace
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
-from orchestrator.resources import SELECTORS, Shares, distinct
-from orchestrator.sweepfile.cells import Cell, Element
-from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
-from workers.errors import SpecError, UserError
-from workers.methods.base import Method
-from workers.schedules import check_dense
-from workers.spec import TrainSpec, TrialSpec
+from prunesweep.orchestrator.resources import SELECTORS, Shares, distinct
+from prunesweep.orchestrator.sweepfile.cells import Cell, Element
+from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from prunesweep.orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
+from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.schedules import check_dense
+from prunesweep.workers.spec import TrainSpec, TrialSpec
 
 
 def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
-from orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from orchestrator.sweepfile.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
-from workers.errors import UserError, unknown
-from workers.methods import method_class
-from workers.methods.base import Hyperparameter, Method
+from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from prunesweep.orchestrator.sweepfile.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
+from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.methods import method_class
+from prunesweep.workers.methods.base import Hyperparameter, Method
 
 MAX_TRIALS = 100_000
 """Planning this many takes under a minute and 300 MB; ten times as many would need 3 GB, and years to run."""
@@ -53,7 +53,7 @@ def known_method(name: str) -> type[Method]:
     with loading(name):
         found = method_class(name)
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UserError(f'"{name}" is not a method: it is no subclass of workers.methods.base.Method')
+        raise UserError(f'"{name}" is not a method: it is no subclass of prunesweep.workers.methods.base.Method')
     return found
 
 

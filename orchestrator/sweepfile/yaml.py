@@ -12,8 +12,17 @@ from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from orchestrator.sweepfile.document import MAX_WHOLE, Document, Loc, Problem, Rejected, listed, noting, shown
-from workers.errors import UserError
+from prunesweep.orchestrator.sweepfile.document import (
+    MAX_WHOLE,
+    Document,
+    Loc,
+    Problem,
+    Rejected,
+    listed,
+    noting,
+    shown,
+)
+from prunesweep.workers.errors import UserError
 
 MAX_DEPTH = 20
 MAX_TEXT = 1000

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.collect import Collector
-from orchestrator.driver import remember
-from orchestrator.plan import Plan, make_plan
-from orchestrator.sweep import read_sweep
-from workers.causes import Cause
-from workers.spec import PruneStage, Stage, label
-from workers.store import CURVE, Store
+from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.run.collect import Collector
+from prunesweep.orchestrator.run.driver import remember
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.causes import Cause
+from prunesweep.workers.spec import PruneStage, Stage, label
+from prunesweep.workers.store import CURVE, Store
 
 PARAMETERS, MULTIPLY_ADDS = 10_000, 1_000_000
 SECONDS_PER_EPOCH, OTHER_SECONDS = 36.0, 18.0

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.labels import labels
-from orchestrator.plan import Plan, Size, estimate, make_plan
-from orchestrator.resources import Resources
-from orchestrator.status import failures, unfinished
-from orchestrator.sweep import read_sweep
-from workers.claims import Claim, Holding
-from workers.spec import PruneStage, Stage
-from workers.store import Store
+from prunesweep.orchestrator.labels import labels
+from prunesweep.orchestrator.plan import Plan, Size, estimate, make_plan
+from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.status.status import failures, unfinished
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.claims import Claim, Holding
+from prunesweep.workers.spec import PruneStage, Stage
+from prunesweep.workers.store import Store
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 HEAD = "dataset: digits\nmodel: resnet8\ntrain: {epochs: 6}\n"
@@ -65,7 +65,7 @@ def test_seeds_that_ask_for_different_things_have_no_common_figure(planned):
         f'    yield TrialSpec(Choice.of("digits"), Choice.of("resnet8"), Choice.of("gmp"), {seed}, {sparsity})\n'
         for seed, sparsity in ((0, 0.5), (1, 0.5), (1, 0.9))
     )
-    plan = planned(f"from workers.spec import Choice, TrialSpec\n\ndef trials():\n{trials}", "x.py")
+    plan = planned(f"from prunesweep.workers.spec import Choice, TrialSpec\n\ndef trials():\n{trials}", "x.py")
     assert plan.counts.per_seed is None
     assert plan.sizes == {0: Size(1, 1, 20, 20), 1: Size(2, 2, 40, 40)}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.store import Store
+from prunesweep.workers.store import Store
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
+from prunesweep.workers.activity import Activities, Activity
+from prunesweep.workers.checkpoint import Progress
+from prunesweep.workers.claims import Claim, Holding, newest
+from prunesweep.workers.host import Where, processor
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.store import Store
 from tests.cases import last_stage, trial
-from workers.activity import Activities, Activity
-from workers.checkpoint import Progress
-from workers.claims import Claim, Holding, newest
-from workers.host import Where, processor
-from workers.run import run_stage
-from workers.seal import sealed_json
-from workers.store import Store
 
 KEY = "0" * 20
 CPU = Where(device="cpu")
@@ -112,7 +112,7 @@ def test_claims_of_other_versions_are_read(store: Store):
 def test_who_looks_in_its_claims_needs_neither_torch_nor_ray(store: Store):
     with Holding(store, KEY, Claim.mine("0002-me", "my run"), look=Activities(CPU).look):
         code = (
-            "import sys; from workers.claims import newest; from workers.store import Store\n"
+            "import sys; from prunesweep.workers.claims import newest; from prunesweep.workers.store import Store\n"
             f"claim = newest(Store({store.location!r}), {KEY!r})[1]\n"
             "print(claim.process, claim.doing.device, [m for m in ('torch', 'ray') if m in sys.modules])"
         )

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.methods.base import Method
-from workers.methods.cs import CS
-from workers.methods.dnw import DNW
-from workers.methods.dpf import DPF
-from workers.methods.dst import DST
-from workers.methods.gmp import GMP
-from workers.methods.gsm import GSM
-from workers.methods.lc import LC
-from workers.methods.str import STR
-from workers.selection import magnitude_masks
-from workers.spec import TrainSpec
-from workers.training import make_optimizer
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.cs import CS
+from prunesweep.workers.methods.dnw import DNW
+from prunesweep.workers.methods.dpf import DPF
+from prunesweep.workers.methods.dst import DST
+from prunesweep.workers.methods.gmp import GMP
+from prunesweep.workers.methods.gsm import GSM
+from prunesweep.workers.methods.lc import LC
+from prunesweep.workers.methods.str import STR
+from prunesweep.workers.selection import magnitude_masks
+from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.training import make_optimizer
 
 
 def linear(rows: list[list[float]], *, bias: float | None = None) -> nn.Linear:

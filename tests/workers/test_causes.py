@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from prunesweep.workers import checkpoint, registry
+from prunesweep.workers.causes import Cause, cause_of
+from prunesweep.workers.errors import Diverged, UserError
+from prunesweep.workers.files import Unavailable
+from prunesweep.workers.host import Where, cap_memory
+from prunesweep.workers.run import StageFailed, run_stage
+from prunesweep.workers.store import Damaged, Store
 from tests.cases import last_stage, trial
-from workers import checkpoint, registry
-from workers.causes import Cause, cause_of
-from workers.errors import Diverged, UserError
-from workers.files import Unavailable
-from workers.host import Where, cap_memory
-from workers.run import StageFailed, run_stage
-from workers.store import Damaged, Store
 
 OURS = """\
-from workers.methods.dense import Dense
+from prunesweep.workers.methods.dense import Dense
 
 class {name}(Dense):
     def after_step(self):

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from prunesweep.workers import claims
+from prunesweep.workers.claims import EXPIRED_AFTER, Claim, Claimed, Holding, Watch, newest, release
+from prunesweep.workers.host import Where
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.spec import encode
+from prunesweep.workers.store import Store
 from tests.cases import last_stage, trial
 from tests.damage import DAMAGE, damaged
-from workers import claims
-from workers.claims import EXPIRED_AFTER, Claim, Claimed, Holding, Watch, newest, release
-from workers.host import Where
-from workers.run import run_stage
-from workers.seal import sealed_json
-from workers.spec import encode
-from workers.store import Store
 
 KEY = "0" * 20
 STAGE = last_stage(trial("dense"))
@@ -71,7 +71,7 @@ def test_a_run_that_ends_releases_its_own_claims_alone(store: Store):
 
 
 def test_the_claim_of_a_process_that_ended_here_holds_nobody_up(store: Store):
-    code = "import json; from workers.claims import *; print(json.dumps(asdict(Claim.mine('0001-them', 'their run'))))"
+    code = "import json; from prunesweep.workers.claims import *; print(json.dumps(asdict(Claim.mine('1-a', 'a'))))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     them = Claim(**json.loads(said))
     assert them.orphaned
@@ -166,13 +166,13 @@ def test_who_lost_its_claim_while_it_was_stopped_neither_publishes_nor_notes_a_f
 
 
 def test_a_process_outside_any_sweep_heeds_claims_and_those_of_the_dead_are_void(store: Store, tmp_path: Path):
-    """`python -m workers.run`, twice: the second is refused while the first lives, and goes on after it was killed."""
+    """`prunesweep.workers.run`, twice: the second is refused while the first lives, and goes on after it was killed."""
     spec = tmp_path / "spec.json"
     train = replace(trial("dense").train, epochs=2000)
     long = last_stage(trial("dense", train=train))
     spec.write_text(json.dumps(encode(long)))
     command, root = (
-        [sys.executable, "-m", "workers.run", str(spec), "--store", store.location],
+        [sys.executable, "-m", "prunesweep.workers.run", str(spec), "--store", store.location],
         Path(__file__).parents[2],
     )
     first = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from prunesweep.workers import methods
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import METHODS
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.selection import kept, prunable
+from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
+from prunesweep.workers.store import CURVE, Store
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
 from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, resumed_after, run
-from workers import methods
-from workers.errors import UserError
-from workers.methods import METHODS
-from workers.methods.base import Method
-from workers.selection import kept, prunable
-from workers.spec import PruneStage, Stage, TrainStage, path
-from workers.store import CURVE, Store
 
 NAMES = [*METHODS, TAYLOR]
 SPARSE = [name for name in NAMES if methods.method_class(name).takes_sparsity]

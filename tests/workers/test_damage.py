@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from prunesweep.workers import checkpoint
+from prunesweep.workers.checkpoint import Progress, Refused
+from prunesweep.workers.files import ASIDE
+from prunesweep.workers.host import Where
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.run import StageFailed, run_stage
+from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+from prunesweep.workers.spec import Stage, path
+from prunesweep.workers.store import CHECKPOINT, CHECKPOINTS, NETWORK, RESULT, State, Store
 from tests.cases import last_stage, trial
 from tests.contract import numbers, run
 from tests.damage import DAMAGE, damaged
 from tests.small_disk import SmallDisk, small_disk
-from workers import checkpoint
-from workers.checkpoint import Progress, Refused
-from workers.files import ASIDE
-from workers.host import Where
-from workers.methods.base import Method
-from workers.run import StageFailed, run_stage
-from workers.seal import BLANK, FIELD, intact, seal
-from workers.spec import Stage, path
-from workers.store import CHECKPOINT, CHECKPOINTS, NETWORK, RESULT, State, Store
 
 STAGE = last_stage(trial("gmp"))
 CHILD = last_stage(trial("imp"))

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 from torchvision.transforms.functional import rotate
 
+from prunesweep.workers import data, models
+from prunesweep.workers.data import augmentation, memory
+from prunesweep.workers.data.base import epoch_generator
+from prunesweep.workers.data.memory import InMemory, Split
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import Where
+from prunesweep.workers.registry import load
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.store import Store
 from tests.cases import last_stage, trial
-from workers import data, models
-from workers.data import augmentation, memory
-from workers.data.base import epoch_generator
-from workers.data.memory import InMemory, Split
-from workers.errors import UserError
-from workers.host import Where
-from workers.registry import load
-from workers.run import run_stage
-from workers.store import Store
 
 GENERATED = ["digits", "synthetic"]
 

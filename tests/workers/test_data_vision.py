@@ -17,12 +17,12 @@ import pytest
 import torch
 from torchvision import datasets
 
+from prunesweep.workers import data
+from prunesweep.workers.data import vision
+from prunesweep.workers.data.memory import InMemory
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.registry import load
 from tests.vision_files import SHAPES, Images, some, write
-from workers import data
-from workers.data import vision
-from workers.data.memory import InMemory
-from workers.errors import UserError
-from workers.registry import load
 
 NAMES = list(vision.SOURCES)
 TRAINING, TEST = 50, 20

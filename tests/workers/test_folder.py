@@ -15,14 +15,14 @@ import scipy.io
 import torch
 from torchvision.datasets import imagenet
 
+from prunesweep.workers import data
+from prunesweep.workers.data import cache, folder, images
+from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.images import centred, read
+from prunesweep.workers.data.memory import InMemory
+from prunesweep.workers.data.stream import Files, Streamed
+from prunesweep.workers.errors import UserError
 from tests.workers.pictures import COLOURS, picture, write_flowers
-from workers import data
-from workers.data import cache, folder, images
-from workers.data.base import Dataset
-from workers.data.images import centred, read
-from workers.data.memory import InMemory
-from workers.data.stream import Files, Streamed
-from workers.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers import models
-from workers.measure import Layer, PeakMemory, layer_costs, summary
+from prunesweep.workers import models
+from prunesweep.workers.measure import Layer, PeakMemory, layer_costs, summary
 
 
 @pytest.fixture(autouse=True)

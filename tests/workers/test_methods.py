@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from prunesweep.workers import checkpoint, methods
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.spec import PruneStage, TrialSpec, path
+from prunesweep.workers.store import CURVE, MOMENTUM, NETWORK, Store
 from tests.cases import TRAIN, last_stage, trial
 from tests.contract import network, numbers, run
-from workers import checkpoint, methods
-from workers.errors import SpecError
-from workers.spec import PruneStage, TrialSpec, path
-from workers.store import CURVE, MOMENTUM, NETWORK, Store
 
 
 def test_momentum_of_pruned_weights_stays_zero(store: Store):

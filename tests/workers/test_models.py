@@ -13,14 +13,14 @@ import torch
 import torchvision
 from torch import nn
 
+from prunesweep.workers import models
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.models.resnet import Block, CifarResNet
+from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from prunesweep.workers.models.wide_resnet import WideBlock
+from prunesweep.workers.registry import load
+from prunesweep.workers.selection import prunable
 from tests.orchestrator.conftest import Cli
-from workers import models
-from workers.errors import UserError
-from workers.models.resnet import Block, CifarResNet
-from workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
-from workers.models.wide_resnet import WideBlock
-from workers.registry import load
-from workers.selection import prunable
 
 ROOT = Path(__file__).parents[2]
 Shape = tuple[int, int, int]
@@ -477,7 +477,7 @@ def test_options_of_an_entry_are_the_builders(name: str) -> None:
 def test_choosing_a_model_or_dataset_imports_no_torch() -> None:
     code = """if True:
         import sys
-        from workers import data, models
+        from prunesweep.workers import data, models
         models.choose("resnet50", {}), models.choose("wrn22x4", {"dropout": 0.1}), data.choose("cifar10", {})
         print([name for name in ("torch", "torchvision", "numpy", "sklearn") if name in sys.modules])
     """

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from prunesweep.workers import checkpoint, data, methods, models
+from prunesweep.workers.host import Where
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.seeding import derive
+from prunesweep.workers.spec import PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.workers.store import CHECKPOINT, MOMENTUM, NETWORK, Store
 from tests.cases import RESNET, TINY, TRAIN
-from workers import checkpoint, data, methods, models
-from workers.host import Where
-from workers.run import run_stage
-from workers.seeding import derive
-from workers.spec import PruneStage, Stage, TrainSpec, TrialSpec, path
-from workers.store import CHECKPOINT, MOMENTUM, NETWORK, Store
 
 E = 6
 """180 training images in batches of 32."""

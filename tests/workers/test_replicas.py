@@ -19,21 +19,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from prunesweep.workers import data, models
+from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.folder import image_folder
+from prunesweep.workers.data.portions import Portion
+from prunesweep.workers.data.synthetic import synthetic
+from prunesweep.workers.execution import Execution
+from prunesweep.workers.host import Where
+from prunesweep.workers.replicas import ALONE, Replicas
+from prunesweep.workers.run import run_stage
+from prunesweep.workers.spec import Stage, encode, path
+from prunesweep.workers.store import CURVE, Store
 from tests import team
 from tests.cases import SETTINGS, TRAIN, last_stage, trial
 from tests.contract import network, numbers
 from tests.workers.pictures import write_flowers
-from workers import data, models
-from workers.data.base import Dataset
-from workers.data.folder import image_folder
-from workers.data.portions import Portion
-from workers.data.synthetic import synthetic
-from workers.execution import Execution
-from workers.host import Where
-from workers.replicas import ALONE, Replicas
-from workers.run import run_stage
-from workers.spec import Stage, encode, path
-from workers.store import CURVE, Store
 
 Batch = tuple[Tensor, Tensor]
 
@@ -279,7 +279,16 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 TORCHRUN = [
-    *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "workers.run"),
+    *(
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "prunesweep.workers.run",
+    ),
 ]
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from prunesweep.workers.host import Where
+from prunesweep.workers.run import StageFailed, run_stage
+from prunesweep.workers.spec import encode, label, path
+from prunesweep.workers.store import State, Store
 from tests.cases import TRAIN, last_stage, trial
-from workers.host import Where
-from workers.run import StageFailed, run_stage
-from workers.spec import encode, label, path
-from workers.store import State, Store
 
 
 def test_a_finished_stage_is_not_run_again(store: Store):
@@ -31,13 +31,13 @@ def test_divergence_stops_the_stage_with_its_cause(store: Store):
 
 
 def test_data_order_is_the_same_in_every_process_and_the_network_too(tmp_path):
-    """Two processes, two stores, one spec: the same bits. `python -m workers.run` runs the parents first."""
+    """Two processes, two stores, one spec: the same bits. `python -m prunesweep.workers.run` runs the parents first."""
     stage = last_stage(trial("imp"))
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(encode(stage)))
     sums = []
     for name in ("a", "b"):
-        command = [sys.executable, "-m", "workers.run", str(spec), "--store", str(tmp_path / name)]
+        command = [sys.executable, "-m", "prunesweep.workers.run", str(spec), "--store", str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert all(label(each) in done.stdout for each in path(stage))
@@ -49,7 +49,9 @@ def test_data_order_is_the_same_in_every_process_and_the_network_too(tmp_path):
 def test_a_bad_spec_is_one_line(text: str, tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(text)
-    done = subprocess.run([sys.executable, "-m", "workers.run", str(spec)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "prunesweep.workers.run", str(spec)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert str(spec) in done.stderr
     assert "Traceback" not in done.stderr

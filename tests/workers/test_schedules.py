@@ -6,9 +6,9 @@ from math import cos, pi
 
 import pytest
 
-from workers.errors import SpecError
-from workers.schedules import Pruned, allr_peak, check_dense, cubic_sparsity, dense, retraining
-from workers.spec import RetrainSpec, TrainSpec
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.schedules import Pruned, allr_peak, check_dense, cubic_sparsity, dense, retraining
+from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
 E = 10
 LINEAR = TrainSpec(epochs=10, lr=1.0, schedule="linear")

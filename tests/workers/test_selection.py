@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.allocation import apportion
-from workers.errors import UserError
-from workers.flat import Flat, blocks, memory
-from workers.selection import (
+from prunesweep.workers.allocation import apportion
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.flat import Flat, blocks, memory
+from prunesweep.workers.selection import (
     _bracket,
     _parts,
     _scan,

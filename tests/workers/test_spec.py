@@ -6,10 +6,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tests.cases import SETTINGS
-from workers import data, methods, models
-from workers.methods import METHODS
-from workers.spec import (
+from prunesweep.workers import data, methods, models
+from prunesweep.workers.methods import METHODS
+from prunesweep.workers.spec import (
     Choice,
     PruneStage,
     RetrainSpec,
@@ -21,6 +20,7 @@ from workers.spec import (
     encode,
     path,
 )
+from tests.cases import SETTINGS
 
 DENSE = TrainStage(data.choose("digits", {}), models.choose("resnet8", {}), Choice("dense"), 0, 0.0, TrainSpec())
 PRUNED = PruneStage(DENSE, 0.9, RetrainSpec(2, "ALLR"))

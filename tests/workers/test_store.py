@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial
 from tests.damage import DAMAGE, damaged
 from tests.s3 import bucket
-from workers.errors import UserError
-from workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 
 STAGE = last_stage(trial("dense"))
 
@@ -141,7 +141,7 @@ def test_a_damaged_note_of_an_attempt_still_counts(store: Store):
 
 def test_attempts_are_in_order_though_the_clock_is_set_back(store: Store, monkeypatch: pytest.MonkeyPatch):
     first = store.begin(STAGE)
-    monkeypatch.setattr("workers.store.now", lambda: "1999-12-31T23:59:59.000000+00:00")
+    monkeypatch.setattr("prunesweep.workers.store.now", lambda: "1999-12-31T23:59:59.000000+00:00")
     second = store.begin(STAGE)
     assert [attempt.name for attempt in store.attempts(STAGE.key)] == [first.name, second.name]
     assert second.started_at < first.started_at

@@ -20,13 +20,13 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import v2
 
+from prunesweep.workers.data.base import Batches
+from prunesweep.workers.data.folder import find
+from prunesweep.workers.data.images import Box, centred, random_box, read, resized
+from prunesweep.workers.data.stream import Streamed
+from prunesweep.workers.errors import UserError
 from tests.orchestrator.conftest import descendants
 from tests.workers.pictures import picture, write_flowers
-from workers.data.base import Batches
-from workers.data.folder import find
-from workers.data.images import Box, centred, random_box, read, resized
-from workers.data.stream import Streamed
-from workers.errors import UserError
 
 SIZE = 224
 """So large that a batch of 40 is decoded in two parts."""
@@ -188,7 +188,7 @@ def test_training_images_are_random_crops_of_their_files_half_of_them_mirrored(g
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:
-    from workers.data.base import epoch_generator
+    from prunesweep.workers.data.base import epoch_generator
 
     return epoch_generator(seed, epoch)
 
@@ -301,8 +301,8 @@ ENDLESS = """\
 import sys
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from workers.data.folder import find
-from workers.data.stream import Streamed
+from prunesweep.workers.data.folder import find
+from prunesweep.workers.data.stream import Streamed
 
 if __name__ == "__main__":
     found = find("image_folder", Path(sys.argv[1]))

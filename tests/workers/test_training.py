@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from prunesweep.workers import precision, training
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.store import Store
 from tests.cases import TRAIN, last_stage, trial
 from tests.contract import network, numbers, resumed_after, run
-from workers import precision, training
-from workers.methods.base import Method
-from workers.spec import TrainSpec
-from workers.store import Store
 
 LR = 0.1
 

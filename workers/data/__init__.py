@@ -7,28 +7,28 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from workers import registry
-from workers.registry import Entry
-from workers.spec import Choice
+from prunesweep.workers import registry
+from prunesweep.workers.registry import Entry
+from prunesweep.workers.spec import Choice
 
 if TYPE_CHECKING:
-    from workers.data.base import Dataset
+    from prunesweep.workers.data.base import Dataset
 
 DATASETS: dict[str, Entry] = {
-    "digits": Entry("workers.data.digits:digits"),
-    "mnist": Entry("workers.data.vision:mnist"),
-    "fashion_mnist": Entry("workers.data.vision:fashion_mnist"),
-    "cifar10": Entry("workers.data.vision:cifar10"),
-    "cifar100": Entry("workers.data.vision:cifar100"),
-    "svhn": Entry("workers.data.vision:svhn"),
-    "stl10": Entry("workers.data.vision:stl10"),
-    "image_folder": Entry("workers.data.folder:image_folder", {"path": ".", "size": 224, "crop": "resized"}),
+    "digits": Entry("prunesweep.workers.data.digits:digits"),
+    "mnist": Entry("prunesweep.workers.data.vision:mnist"),
+    "fashion_mnist": Entry("prunesweep.workers.data.vision:fashion_mnist"),
+    "cifar10": Entry("prunesweep.workers.data.vision:cifar10"),
+    "cifar100": Entry("prunesweep.workers.data.vision:cifar100"),
+    "svhn": Entry("prunesweep.workers.data.vision:svhn"),
+    "stl10": Entry("prunesweep.workers.data.vision:stl10"),
+    "image_folder": Entry("prunesweep.workers.data.folder:image_folder", {"path": ".", "size": 224, "crop": "resized"}),
     "tiny_imagenet": Entry(
-        "workers.data.folder:tiny_imagenet", {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"}
+        "prunesweep.workers.data.folder:tiny_imagenet", {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"}
     ),
-    "imagenet": Entry("workers.data.folder:imagenet", {"path": "imagenet", "size": 224}),
+    "imagenet": Entry("prunesweep.workers.data.folder:imagenet", {"path": "imagenet", "size": 224}),
     "synthetic": Entry(
-        "workers.data.synthetic:synthetic",
+        "prunesweep.workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},
     ),
 }

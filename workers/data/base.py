@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.data.portions import Portion
+from prunesweep.workers.data.portions import Portion
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 SplitName = Literal["train", "validation", "test"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workers.data.memory import InMemory, Split, channel_statistics, split_validation
+from prunesweep.workers.data.memory import InMemory, Split, channel_statistics, split_validation
 
 TEST_IMAGES = 397
 

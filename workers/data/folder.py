@@ -16,12 +16,12 @@ from torchvision.datasets import imagenet as imagenet_archives
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.datasets.utils import download_and_extract_archive
 
-from workers.data.base import Dataset, split_indices
-from workers.data.cache import Pixels, decoded
-from workers.data.images import centred, read
-from workers.data.memory import InMemory, Split, channel_statistics
-from workers.data.stream import Files, Streamed
-from workers.errors import UserError
+from prunesweep.workers.data.base import Dataset, split_indices
+from prunesweep.workers.data.cache import Pixels, decoded
+from prunesweep.workers.data.images import centred, read
+from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
+from prunesweep.workers.data.stream import Files, Streamed
+from prunesweep.workers.errors import UserError
 
 ANNOTATIONS = "val_annotations.txt"
 """Tiny ImageNet's list of the classes of its held-out images."""

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers.errors import UserError
+from prunesweep.workers.errors import UserError
 
 try:
     from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]

@@ -14,9 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.data.augmentation import cropped, flip, rotated, turns
-from workers.data.base import SPLIT_SEED, Batches, Dataset, SplitName, epoch_generator, normalised, split_indices
-from workers.data.portions import Portion
+from prunesweep.workers.data.augmentation import cropped, flip, rotated, turns
+from prunesweep.workers.data.base import (
+    SPLIT_SEED,
+    Batches,
+    Dataset,
+    SplitName,
+    epoch_generator,
+    normalised,
+    split_indices,
+)
+from prunesweep.workers.data.portions import Portion
 
 CHUNK_VALUES = 2**20
 """Batches are prepared together up to this many values: tiny images are bound by the number of operations, while

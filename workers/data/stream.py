@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from workers.data.augmentation import flip
-from workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
-from workers.data.images import centred, random_box, read, resized
-from workers.data.portions import Portion
-from workers.errors import UserError
+from prunesweep.workers.data.augmentation import flip
+from prunesweep.workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
+from prunesweep.workers.data.images import centred, random_box, read, resized
+from prunesweep.workers.data.portions import Portion
+from prunesweep.workers.errors import UserError
 
 PART_VALUES = 2**22
 """A part of a batch has up to so many values: containers often have 64 MB of shared memory in all."""

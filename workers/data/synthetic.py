@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workers.data.memory import InMemory, Split, channel_statistics, split_validation
-from workers.errors import UserError
+from prunesweep.workers.data.memory import InMemory, Split, channel_statistics, split_validation
+from prunesweep.workers.errors import UserError
 
 SEED = 20231
 

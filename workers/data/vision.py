@@ -20,8 +20,8 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
-from workers.data.memory import InMemory, Split, split_validation
-from workers.errors import UserError
+from prunesweep.workers.data.memory import InMemory, Split, split_validation
+from prunesweep.workers.errors import UserError
 
 
 class _Labelled(datasets.STL10):  # type: ignore[misc]

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from workers import registry
-from workers.methods.base import Method
-from workers.registry import Entry
-from workers.spec import Choice
+from prunesweep.workers import registry
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.registry import Entry
+from prunesweep.workers.spec import Choice
 
 METHODS: dict[str, Entry] = {
-    "dense": Entry("workers.methods.dense:Dense"),
-    "imp": Entry("workers.methods.imp:IMP"),
-    "bimp": Entry("workers.methods.bimp:BIMP"),
-    "random": Entry("workers.methods.random:RandomPruning"),
-    "gmp": Entry("workers.methods.gmp:GMP"),
-    "gsm": Entry("workers.methods.gsm:GSM"),
-    "dpf": Entry("workers.methods.dpf:DPF"),
-    "dnw": Entry("workers.methods.dnw:DNW"),
-    "lc": Entry("workers.methods.lc:LC"),
-    "str": Entry("workers.methods.str:STR"),
-    "dst": Entry("workers.methods.dst:DST"),
-    "cs": Entry("workers.methods.cs:CS"),
+    "dense": Entry("prunesweep.workers.methods.dense:Dense"),
+    "imp": Entry("prunesweep.workers.methods.imp:IMP"),
+    "bimp": Entry("prunesweep.workers.methods.bimp:BIMP"),
+    "random": Entry("prunesweep.workers.methods.random:RandomPruning"),
+    "gmp": Entry("prunesweep.workers.methods.gmp:GMP"),
+    "gsm": Entry("prunesweep.workers.methods.gsm:GSM"),
+    "dpf": Entry("prunesweep.workers.methods.dpf:DPF"),
+    "dnw": Entry("prunesweep.workers.methods.dnw:DNW"),
+    "lc": Entry("prunesweep.workers.methods.lc:LC"),
+    "str": Entry("prunesweep.workers.methods.str:STR"),
+    "dst": Entry("prunesweep.workers.methods.dst:DST"),
+    "cs": Entry("prunesweep.workers.methods.cs:CS"),
 }
 
 

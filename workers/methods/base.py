@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from workers.spec import Choice, Stage, TrainStage, TrialSpec
+from prunesweep.workers.spec import Choice, Stage, TrainStage, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +105,7 @@ class Method:
 
     def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
         """Take the model, before the optimizer exists; `iterations` is per epoch."""
-        from workers.selection import prunable
+        from prunesweep.workers.selection import prunable
 
         self.model, self.sparsity, self.epochs, self.iterations = model, sparsity, epochs, iterations
         self.weights: dict[str, Parameter] = prunable(model)
@@ -126,7 +126,7 @@ class Method:
     def adjust_gradients(self) -> None:
         """Change gradients after the backward pass; here those of masked weights become zero."""
         if self.masks is not None:
-            from workers.selection import apply_masks
+            from prunesweep.workers.selection import apply_masks
 
             apply_masks([weight.grad for weight in self.weights.values()], self.masks)
 
@@ -147,7 +147,7 @@ class Method:
 
     def hold(self, masks: Sequence[Tensor]) -> None:
         """Zero what the masks prune, momentum included, and keep it zero from here on."""
-        from workers.selection import apply_masks
+        from prunesweep.workers.selection import apply_masks
 
         self.masks = masks
         apply_masks(list(self.weights.values()), masks)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from workers.allocation import Allocation
-from workers.errors import SpecError
-from workers.methods import phases
-from workers.methods.base import ALLOCATION, Method, hyperparameter
-from workers.methods.dense import Dense
-from workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
+from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.methods import phases
+from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.dense import Dense
+from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 
 
 @dataclass(kw_only=True)

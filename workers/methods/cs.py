@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.methods import phases
-from workers.methods.base import Method, hyperparameter
-from workers.spec import Stage, TrialSpec
+from prunesweep.workers.methods import phases
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.spec import Stage, TrialSpec
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter
@@ -43,7 +43,7 @@ class CS(Method):
         """With an m for every weight that trains, and a buffer for the sparse weights."""
         import torch
 
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         self.training = [weight for weight in self.weights.values() if weight.requires_grad]
@@ -56,7 +56,7 @@ class CS(Method):
 
     def view(self) -> AbstractContextManager[None]:
         """The weights by their soft masks."""
-        from workers.swap import swapped
+        from prunesweep.workers.swap import swapped
 
         self._refresh()
         return swapped(self.training, self.sparse.views)
@@ -65,8 +65,8 @@ class CS(Method):
         """From the gradient at w_eff to those of w and m, the penalty's included."""
         import torch
 
-        from workers.flat import blocks
-        from workers.swap import gradients
+        from prunesweep.workers.flat import blocks
+        from prunesweep.workers.swap import gradients
 
         beta, scale = self._beta(), self._scale()
         layers = zip(self.training, gradients(self.training), self.logits.views, self.gradients.views, strict=True)

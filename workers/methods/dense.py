@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.methods.base import Method
+from prunesweep.workers.methods.base import Method
 
 
 @dataclass(kw_only=True)

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.allocation import Allocation
-from workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -31,7 +31,7 @@ class DNW(Method):
 
     def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
         """With buffers for the masks and the sparse weights."""
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         like = list(self.weights.values())
@@ -39,8 +39,8 @@ class DNW(Method):
 
     def view(self) -> AbstractContextManager[None]:
         """The largest weights as they are now."""
-        from workers.selection import magnitude_masks
-        from workers.swap import masked
+        from prunesweep.workers.selection import magnitude_masks
+        from prunesweep.workers.swap import masked
 
         weights = list(self.weights.values())
         masks = magnitude_masks(weights, self.sparsity, self.allocation, self.buffer)
@@ -48,7 +48,7 @@ class DNW(Method):
 
     def finalize(self) -> bool:
         """The weights that the last view saw: the same function."""
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         weights = list(self.weights.values())
         self.hold(magnitude_masks(weights, self.sparsity, self.allocation, self.buffer).views)

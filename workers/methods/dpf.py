@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.allocation import Allocation
-from workers.methods import gradual
-from workers.methods.base import ALLOCATION, Method, hyperparameter
-from workers.spec import TrialSpec
+from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.methods import gradual
+from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.spec import TrialSpec
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -40,7 +40,7 @@ class DPF(Method):
 
     def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
         """With buffers for the masks and the sparse weights."""
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         like = list(self.weights.values())
@@ -48,7 +48,7 @@ class DPF(Method):
 
     def view(self) -> AbstractContextManager[None]:
         """The weights that the mask keeps."""
-        from workers.swap import masked
+        from prunesweep.workers.swap import masked
 
         if self.masks is None:
             return nullcontext()
@@ -70,6 +70,6 @@ class DPF(Method):
         return True
 
     def _select(self, sparsity: float) -> None:
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         self.masks = magnitude_masks(list(self.weights.values()), sparsity, self.allocation, self.buffer).views

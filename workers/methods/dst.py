@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.methods import phases
-from workers.methods.base import Method, hyperparameter
-from workers.spec import Stage, TrialSpec
+from prunesweep.workers.methods import phases
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.spec import Stage, TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ class DST(Method):
         """With thresholds for every layer that trains, and a buffer for the sparse weights."""
         import torch
 
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         self.training = [weight for weight in self.weights.values() if weight.requires_grad]
@@ -57,7 +57,7 @@ class DST(Method):
 
     def view(self) -> AbstractContextManager[None]:
         """The weights above their thresholds."""
-        from workers.swap import swapped
+        from prunesweep.workers.swap import swapped
 
         self._refresh()
         return swapped(self.training, self.sparse.views)
@@ -68,7 +68,7 @@ class DST(Method):
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and t, which the regularization has given its own part already."""
-        from workers.swap import gradients
+        from prunesweep.workers.swap import gradients
 
         assert self.threshold.grad is not None
         layers = zip(self.training, gradients(self.training), self._thresholds(), strict=True)
@@ -107,7 +107,7 @@ def _step(weight: Tensor, threshold: Tensor, sparse: Tensor) -> Tensor:
     """Leave w_eff of a layer in `sparse`; returns how many weights are above their threshold."""
     import torch
 
-    from workers.flat import blocks
+    from prunesweep.workers.flat import blocks
 
     kept = threshold.new_zeros(())
     for w, out, t in blocks(weight, sparse, threshold[:, None]):
@@ -122,7 +122,7 @@ def _chain(weight: Tensor, found: Tensor, threshold: Tensor) -> Tensor:
     """Turn the gradient of w_eff, `found`, into that of w; returns minus the gradient of the thresholds."""
     import torch
 
-    from workers.flat import blocks
+    from prunesweep.workers.flat import blocks
 
     sums, half = [], weight.new_tensor(0.5)
     past_one = 1.0 + torch.finfo(weight.dtype).eps

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.allocation import Allocation
-from workers.methods import gradual
-from workers.methods.base import ALLOCATION, Method, hyperparameter
-from workers.spec import TrialSpec
+from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.methods import gradual
+from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.spec import TrialSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class GMP(Method):
         return True
 
     def _prune(self, sparsity: float) -> None:
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         weights = [weight.detach() for weight in self.weights.values()]
         for weight, stored in zip(weights, self.aside or [], strict=self.aside is not None):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workers.errors import SpecError
-from workers.schedules import cubic_sparsity
-from workers.spec import TrialSpec
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.schedules import cubic_sparsity
+from prunesweep.workers.spec import TrialSpec
 
 
 def check_interval(interval: int, trial: TrialSpec) -> None:

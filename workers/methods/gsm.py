@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from workers.methods.base import Method, hyperparameter
-from workers.spec import Stage, TrainStage, TrialSpec
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.spec import Stage, TrainStage, TrialSpec
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -37,8 +37,8 @@ class GSM(Method):
 
     def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
         """With a buffer for the mask of the weights that train."""
-        from workers.flat import Flat
-        from workers.selection import kept
+        from prunesweep.workers.flat import Flat
+        from prunesweep.workers.selection import kept
 
         super().attach(model, sparsity, epochs, iterations)
         self.training = [weight for weight in self.weights.values() if weight.requires_grad]
@@ -47,8 +47,8 @@ class GSM(Method):
 
     def adjust_gradients(self) -> None:
         """Only the k most salient weights keep their gradient."""
-        from workers.selection import apply_masks, largest
-        from workers.swap import gradients
+        from prunesweep.workers.selection import apply_masks, largest
+        from prunesweep.workers.swap import gradients
 
         found = gradients(self.training)
         largest(self.training, self.k, self.active, times=found)
@@ -56,7 +56,7 @@ class GSM(Method):
 
     def finalize(self) -> bool:
         """Prune by magnitude to the target."""
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         self.hold(magnitude_masks(list(self.weights.values()), self.sparsity).views)
         return True

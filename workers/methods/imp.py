@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from workers.allocation import Allocation
-from workers.errors import SpecError
-from workers.methods import phases
-from workers.methods.base import ALLOCATION, Method, hyperparameter
-from workers.methods.dense import Dense
-from workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
+from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.methods import phases
+from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.dense import Dense
+from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 
 RetrainSchedule = Literal["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "constant", "stepped", "cosine", "linear"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.base import Method, hyperparameter
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -31,7 +31,7 @@ class LC(Method):
 
     def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
         """With a buffer for the masks."""
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         self.top = Flat.like(list(self.weights.values()))
@@ -40,7 +40,7 @@ class LC(Method):
         """What makes of the optimizer's own weight decay the penalty of the smallest weights."""
         import torch
 
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         assert self.optimizer is not None
         decay: float = self.optimizer.param_groups[0]["weight_decay"]
@@ -56,7 +56,7 @@ class LC(Method):
 
     def finalize(self) -> bool:
         """Prune by magnitude to the target."""
-        from workers.selection import magnitude_masks
+        from prunesweep.workers.selection import magnitude_masks
 
         self.hold(magnitude_masks(list(self.weights.values()), self.sparsity).views)
         return True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workers.errors import SpecError
-from workers.schedules import RETRAINING, TUNABLE
-from workers.spec import PruneStage, RetrainSpec, Stage, TrainStage, TrialSpec
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.schedules import RETRAINING, TUNABLE
+from prunesweep.workers.spec import PruneStage, RetrainSpec, Stage, TrainStage, TrialSpec
 
 DIGITS = 10
 """Sparsities are rounded to this many decimals, so that equal levels reached by different formulas are one stage."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workers.errors import SpecError
-from workers.methods.imp import IMP
-from workers.spec import TrialSpec
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.methods.imp import IMP
+from prunesweep.workers.spec import TrialSpec
 
 
 @dataclass(kw_only=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
-from workers.methods import phases
-from workers.methods.base import Method, hyperparameter
-from workers.spec import Stage, TrialSpec
+from prunesweep.workers.methods import phases
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.spec import Stage, TrialSpec
 
 if TYPE_CHECKING:
     from torch.nn import Module, Parameter
@@ -40,7 +40,7 @@ class STR(Method):
         """With a threshold for every layer that trains, and a buffer for the sparse weights."""
         import torch
 
-        from workers.flat import Flat
+        from prunesweep.workers.flat import Flat
 
         super().attach(model, sparsity, epochs, iterations)
         self.training = [weight for weight in self.weights.values() if weight.requires_grad]
@@ -55,7 +55,7 @@ class STR(Method):
 
     def view(self) -> AbstractContextManager[None]:
         """The shrunken weights."""
-        from workers.swap import swapped
+        from prunesweep.workers.swap import swapped
 
         self._refresh()
         return swapped(self.training, self.sparse.views)
@@ -64,8 +64,8 @@ class STR(Method):
         """From the gradient at w_eff to those of w (there where w_eff is not zero) and of t."""
         import torch
 
-        from workers.flat import blocks
-        from workers.swap import gradients
+        from prunesweep.workers.flat import blocks
+        from prunesweep.workers.swap import gradients
 
         sums = torch.zeros_like(self.threshold)
         for whole, sparse, total in zip(gradients(self.training), self.sparse.views, sums, strict=True):
@@ -87,7 +87,7 @@ class STR(Method):
     def _refresh(self) -> None:
         import torch
 
-        from workers.flat import blocks
+        from prunesweep.workers.flat import blocks
 
         least: list[float] = self.threshold.detach().sigmoid().tolist()
         if any(map(isnan, least)):

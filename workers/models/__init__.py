@@ -6,18 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from workers import registry
-from workers.errors import UserError
-from workers.models.options import check_cifar_resnet, check_form, check_wide_resnet
-from workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
-from workers.registry import Entry
-from workers.spec import Choice
+from prunesweep.workers import registry
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_wide_resnet
+from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from prunesweep.workers.registry import Entry
+from prunesweep.workers.spec import Choice
 
 if TYPE_CHECKING:
     from torch import nn
 
-CIFAR_RESNET = "workers.models.resnet:CifarResNet"
-WIDE_RESNET = "workers.models.wide_resnet:WideResNet"
+CIFAR_RESNET = "prunesweep.workers.models.resnet:CifarResNet"
+WIDE_RESNET = "prunesweep.workers.models.wide_resnet:WideResNet"
 
 
 def _wide(depth: int, width: int) -> Entry:
@@ -25,8 +25,8 @@ def _wide(depth: int, width: int) -> Entry:
 
 
 MODELS: dict[str, Entry] = {
-    "lenet300": Entry("workers.models.lenet:lenet300"),
-    "lenet5": Entry("workers.models.lenet:lenet5"),
+    "lenet300": Entry("prunesweep.workers.models.lenet:lenet300"),
+    "lenet5": Entry("prunesweep.workers.models.lenet:lenet5"),
     "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}),
     # resnet8, resnet14, ... resnet110, but not resnet50: that name, like resnet18, 34, 101 and 152, is torchvision's,
     # on small images too. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
@@ -34,9 +34,9 @@ MODELS: dict[str, Entry] = {
     "wide_resnet": _wide(28, 10),
     # Those of the paper's tables, to complete and to suggest; `_known` reads the others.
     **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
-    **{name: Entry(f"workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
-    **{name: Entry(f"workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
-    **{name: Entry(f"workers.models.vision:{name}") for name in TORCHVISION if name not in RESNETS + VGGS},
+    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
+    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
+    **{name: Entry(f"prunesweep.workers.models.vision:{name}") for name in TORCHVISION if name not in RESNETS + VGGS},
 }
 
 NAMED = {CIFAR_RESNET: ("cifar_resnet", ("depth",)), WIDE_RESNET: ("wide_resnet", ("depth", "width"))}
@@ -63,7 +63,7 @@ def _known(name: str) -> Mapping[str, Entry]:
     if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
         return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
     if name.startswith("timm:"):
-        return {**MODELS, name: Entry(f"workers.models.timm_models:{name.removeprefix('timm:')}")}
+        return {**MODELS, name: Entry(f"prunesweep.workers.models.timm_models:{name.removeprefix('timm:')}")}
     return MODELS
 
 

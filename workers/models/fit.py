@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from workers.errors import UserError
+from prunesweep.workers.errors import UserError
 
 
 def fitted(name: str, shape: tuple[int, int, int], make: Callable[[], nn.Module]) -> nn.Module:

@@ -6,7 +6,7 @@ from math import prod
 
 from torch import nn
 
-from workers.errors import UserError
+from prunesweep.workers.errors import UserError
 
 
 def lenet300(shape: tuple[int, int, int], classes: int) -> nn.Sequential:

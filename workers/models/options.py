@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.errors import UserError
+from prunesweep.workers.errors import UserError
 
 FORMS = ("auto", "cifar", "imagenet")
 """The forms of a network that was made for ImageNet and is used on small images as well."""

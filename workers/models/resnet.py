@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workers.models.options import blocks_per_group, check_cifar_resnet
+from prunesweep.workers.models.options import blocks_per_group, check_cifar_resnet
 
 
 class Block(nn.Module):

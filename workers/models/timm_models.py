@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from workers.errors import UserError, unknown
-from workers.models.fit import fitted
+from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.models.fit import fitted
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:

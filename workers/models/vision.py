@@ -9,11 +9,11 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from workers.errors import UserError
-from workers.models.fit import fitted
-from workers.models.options import check_form, is_cifar
-from workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
-from workers.models.vgg import CifarVGG
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.models.fit import fitted
+from prunesweep.workers.models.options import check_form, is_cifar
+from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from prunesweep.workers.models.vgg import CifarVGG
 
 
 def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workers.models.options import blocks_per_group, check_wide_resnet
-from workers.models.resnet import conv3x3
+from prunesweep.workers.models.options import blocks_per_group, check_wide_resnet
+from prunesweep.workers.models.resnet import conv3x3
 
 
 class WideBlock(nn.Module):

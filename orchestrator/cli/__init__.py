@@ -1,0 +1,1 @@
+"""The verbs of `prunesweep`: each parses, calls and prints."""

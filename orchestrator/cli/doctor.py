@@ -1,0 +1,140 @@
+"""Is this machine ready for a sweep?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from prunesweep.orchestrator.cli import datasets
+from prunesweep.orchestrator.provenance import PACKAGES
+from prunesweep.orchestrator.run.progress import size
+from prunesweep.workers import data
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import processor
+from prunesweep.workers.store import Store
+
+FREE_DISK = 2 * 10**9
+
+BROKEN = (ImportError, OSError, RuntimeError)
+"""What importing or using a package raises that does not fit this machine: libraries absent, a device unusable."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at: `ok`; `absent`, which a sweep may do without; `no`, with which no sweep would run."""
+
+    name: str
+    state: Literal["ok", "absent", "no"]
+    found: str
+
+
+def examine(store: str, data_folder: Path) -> list[Check]:
+    """All checks; starts no cluster and leaves nothing behind."""
+    ray = subprocess.Popen(
+        [sys.executable, "-c", "import ray.tune"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    return [
+        Check("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+        *_packages(),
+        Check("processor", "ok", f"{processor()}, {os.cpu_count()} cores"),
+        *_torch(data_folder),
+        _store(store),
+        _disk(store),
+        *_imported("ray.tune", ray),
+    ]
+
+
+def _packages() -> Iterator[Check]:
+    for name in PACKAGES:
+        try:
+            yield Check(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield Check(name, "no", f"not installed: pip install {name}")
+
+
+def _imported(module: str, process: subprocess.Popen[str]) -> Iterator[Check]:
+    """A fault only: that the module can be imported is nothing to report."""
+    errors = process.communicate()[1]
+    if process.returncode:
+        reason = errors.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        yield Check(module, "no", f"cannot be imported: {reason[0]}")
+
+
+def _torch(data_folder: Path) -> Iterator[Check]:
+    """Imports it and multiplies: a build that does not fit the machine fails here and not in every trial."""
+    try:
+        yield Check("devices", "ok", _devices())
+    except BROKEN as error:
+        yield Check("devices", "no", f"torch does not work here: {type(error).__name__}: {_first_line(error)}")
+    else:
+        yield from _datasets(data_folder)
+
+
+def _devices() -> str:
+    import torch
+
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    for name in names:
+        ones = torch.ones(2, 2, device=name)
+        float((ones @ ones).sum())
+    gpus = [torch.cuda.get_device_name(name) for name in names[1:]]
+    return ", ".join(gpus) or "no GPU that torch can use: trials run on the CPU"
+
+
+def _datasets(folder: Path) -> Iterator[Check]:
+    """Present or not; absent is no fault, a sweep may not need it."""
+    for name in data.DATASETS:
+        try:
+            datasets.present(name, str(folder))
+        except UserError as error:
+            yield Check(name, "absent", str(error))
+        except BROKEN as error:
+            yield Check(name, "no", f"{type(error).__name__}: {_first_line(error)}")
+        else:
+            yield Check(name, "ok", "ready")
+
+
+def _store(location: str) -> Check:
+    try:
+        store = Store(location)
+        folder = Path(store.location)
+        if "://" not in location and not folder.exists():
+            return _place(folder)
+        store.require_writable()
+    except UserError as error:
+        return Check("store", "no", str(error))
+    return Check("store", "ok", f"{store.location} is writable")
+
+
+def _place(folder: Path) -> Check:
+    """Whether a folder that is not there could be made, without making it."""
+    parent = _nearest(folder)
+    if os.access(parent, os.W_OK | os.X_OK):
+        return Check("store", "ok", f"{folder} will be made by the first run")
+    return Check("store", "no", f"{folder} cannot be made: {parent} is not writable; choose another with --store")
+
+
+def _disk(location: str) -> Check:
+    if "://" in location:
+        return Check("disk", "ok", "the store is remote")
+    free = shutil.disk_usage(_nearest(Path(location).expanduser().absolute())).free
+    if free < FREE_DISK:
+        return Check("disk", "no", f"{size(free)} free for the store; at least {size(FREE_DISK)} are wanted")
+    return Check("disk", "ok", f"{size(free)} free for the store")
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the first of the folders around it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,110 @@
+"""The verbs for sweeps as jobs of a Ray cluster."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from prunesweep.orchestrator.cli.options import (
+    AutoscalingOption,
+    DashboardOption,
+    DeviceOption,
+    FollowOption,
+    ForceOption,
+    JobName,
+    JsonOption,
+    LoadersOption,
+    MaxConcurrentOption,
+    MaxFailuresOption,
+    NotifyOption,
+    SharedDataOption,
+    SharedStoreOption,
+    SweepFile,
+)
+from prunesweep.orchestrator.cli.printing import as_json
+from prunesweep.orchestrator.run.driver import Options
+from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+
+if TYPE_CHECKING:
+    from prunesweep.orchestrator.jobs.dashboard import Dashboard, Job
+
+
+def submit(
+    sweep: SweepFile,
+    address: DashboardOption,
+    store: SharedStoreOption,
+    data_dir: SharedDataOption = "data",
+    device: DeviceOption = "auto",
+    loaders: LoadersOption = 0,
+    max_failures: MaxFailuresOption = None,
+    max_concurrent: MaxConcurrentOption = None,
+    autoscaling: AutoscalingOption = False,
+    force: ForceOption = False,
+    notify: NotifyOption = None,
+    follow: FollowOption = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
+    read = read_sweep(sweep)
+    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify)
+    from prunesweep.orchestrator.jobs import dashboard
+    from prunesweep.orchestrator.jobs import jobs as cluster_jobs
+
+    cluster = dashboard.connect(address)
+    job = cluster_jobs.submit(cluster, read, store, options, force, print)
+    if follow:
+        _follow(cluster, job)
+    else:
+        print(f"its log: prunesweep logs {job.sweep} --follow --address {address}")
+
+
+def logs(name: JobName, address: DashboardOption, follow: FollowOption = False) -> None:
+    """Print what a sweep's job has written; with --follow until it ends, and then its exit code."""
+    from prunesweep.orchestrator.jobs import dashboard
+
+    cluster = dashboard.connect(address)
+    job = dashboard.require(cluster, name)
+    if follow:
+        _follow(cluster, job)
+    else:
+        print(cluster.get_job_logs(job.id), end="")
+
+
+def _follow(cluster: Dashboard, job: Job) -> None:
+    from prunesweep.orchestrator.jobs import jobs as cluster_jobs
+
+    try:
+        ended = cluster_jobs.follow(cluster, job, partial(print, end="", flush=True))
+    except KeyboardInterrupt:
+        again = f"prunesweep logs {job.sweep} --follow --address {cluster.get_address()}"
+        print(f"\n{job.id} goes on; look in again with: {again}")
+        raise typer.Exit(INTERRUPTED) from None
+    print(ended)
+    raise typer.Exit(ended.code)
+
+
+def cancel(name: JobName, address: DashboardOption) -> None:
+    """Stop a sweep's job: its running stages finish an epoch and its checkpoint. Submitted again, it continues."""
+    from prunesweep.orchestrator.jobs import dashboard
+    from prunesweep.orchestrator.jobs import jobs as cluster_jobs
+
+    cluster = dashboard.connect(address)
+    job = dashboard.require(cluster, name)
+    if job.active:
+        print(f"stopping {job.id}: running stages finish an epoch, which takes {GRACE_SECONDS:.0f} s at the most")
+        job = cluster_jobs.cancel(cluster, job)
+    print(job)
+
+
+def jobs(address: DashboardOption, as_json_: JsonOption = False) -> None:
+    """List the jobs of sweeps on a Ray cluster. How far a sweep is, `status` says, from its store alone."""
+    from prunesweep.orchestrator.jobs import dashboard
+
+    found = dashboard.jobs(dashboard.connect(address))
+    if as_json_:
+        print(as_json([asdict(job) for job in found]))
+    else:
+        print("\n".join(map(str, found)) or "no sweep has been submitted to this cluster yet")

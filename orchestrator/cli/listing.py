@@ -1,0 +1,104 @@
+"""What there is to choose from: methods with their hyperparameters, models, datasets; ours and installed packages'."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, replace
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from inspect import getdoc
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, describe
+from prunesweep.orchestrator.sweepfile.validation import LEVELS
+from prunesweep.workers import registry
+from prunesweep.workers.data import DATASETS
+from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.methods import METHODS, method_class
+from prunesweep.workers.methods.base import Hyperparameter
+from prunesweep.workers.models import MODELS
+from prunesweep.workers.registry import Entry
+
+KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "models": MODELS, "datasets": DATASETS}
+
+
+def catalogue(kind: str) -> list[dict[str, Any]]:
+    """Methods, models or datasets as JSON values; a `UserError` for another kind."""
+    if kind not in KINDS:
+        raise UserError(unknown("kind", kind, KINDS))
+    theirs = (point.name for point in entry_points(group=f"prunesweep.{kind}"))
+    names = dict.fromkeys((*KINDS[kind], *theirs))
+    return [_method(name) if kind == "methods" else _entry(kind, name) for name in names]
+
+
+def lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """A catalogue for people, in lines of at most `width` where words allow it."""
+    if kind == "methods":
+        for row in rows:
+            yield from ("",) if row is not rows[0] else ()
+            yield from _method_lines(row, width)
+        return
+    for summary, group in groupby(rows, key=lambda row: row["summary"]):
+        yield from textwrap.wrap(summary, width)
+        for _, alike in groupby(group, key=lambda row: tuple(row["options"])):
+            yield from _group_lines(list(alike), width)
+    if kind == "models":
+        yield from textwrap.wrap(_summary("prunesweep.workers.models.timm_models"), width)
+
+
+def _method(name: str) -> dict[str, Any]:
+    found = method_class(name)
+    own = found.hyperparameters()
+    # Where the levels can be given instead, a sparsity need not be.
+    sparsity = replace(SPARSITY, default=None) if LEVELS in [each.name for each in own] else SPARSITY
+    settings = [_hyperparameter(each) for each in ([sparsity, *own] if found.takes_sparsity else own)]
+    return {"name": name, "summary": (getdoc(found) or "").partition("\n")[0], "settings": settings}
+
+
+def _hyperparameter(each: Hyperparameter) -> dict[str, Any]:
+    required = each.default is MISSING
+    return {
+        "name": each.name,
+        "allowed": describe(each.type, each.limits),
+        "required": required,
+        "default": None if required else each.default,
+        "help": each.help,
+    }
+
+
+def _entry(kind: str, name: str) -> dict[str, Any]:
+    entry = registry.find(kind.removesuffix("s"), KINDS[kind], name)
+    return {"name": name, "summary": _summary(entry.target.partition(":")[0]), "options": dict(entry.options)}
+
+
+def _summary(module: str) -> str:
+    """The first line of a module's docstring, without importing it: torchvision takes seconds."""
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return module
+    return (ast.get_docstring(ast.parse(Path(spec.origin).read_bytes())) or module).partition("\n")[0]
+
+
+def _method_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
+    yield from textwrap.wrap(f"{row['name']}: {row['summary']}", width, subsequent_indent="  ")
+    column = max((len(each["name"]) for each in row["settings"]), default=0) + 4
+    for each in row["settings"]:
+        default = "" if each["default"] is None else f"; default {each['default']}"
+        required = "; required" if each["required"] else ""
+        text = f"{each['help']}: {each['allowed']}{default}{required}"
+        first = f"  {each['name']}".ljust(column)
+        yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * column)
+
+
+def _group_lines(group: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """Names that have the same options, then these, whose defaults may differ by the name."""
+    names = ", ".join(row["name"] for row in group)
+    yield from textwrap.wrap(names, width, initial_indent="  ", subsequent_indent="  ")
+    for option, value in group[0]["options"].items():
+        same = all(row["options"].get(option) == value for row in group)
+        shown = list(value) if isinstance(value, tuple) else value
+        yield f"    {option}: {f'default {shown}' if same else 'by the name'}"

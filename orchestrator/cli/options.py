@@ -1,0 +1,146 @@
+"""The arguments and options that verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunesweep.orchestrator.run.driver import known, recall, require
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+
+def sweep_names(context: typer.Context) -> list[str]:
+    """For the shell's completion: the sweeps of the store that the line names so far."""
+    try:
+        return known(Store(context.params.get("store") or "results"))
+    except (UserError, OSError):
+        return []
+
+
+SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, .yaml or .py.", show_default=False)]
+StoreOption = Annotated[
+    str,
+    typer.Option("--store", metavar="PLACE", envvar="PRUNESWEEP_STORE", help="Folder or URL of all stages and tables."),
+]
+DataOption = Annotated[
+    Path, typer.Option("--data-dir", metavar="FOLDER", envvar="PRUNESWEEP_DATA", help="Folder of the datasets.")
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="DEVICE", help="auto (a GPU where trials get one), cpu, cuda or cuda:N.")
+]
+LoadersOption = Annotated[
+    int,
+    typer.Option(metavar="N", min=0, help="Processes that decode images, for each trial; a CPU each."),
+]
+MaxFailuresOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-failures", metavar="N", min=0, help="Stop when more stages than this fail.", show_default=False
+    ),
+]
+MaxConcurrentOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-concurrent",
+        metavar="N",
+        min=1,
+        help="Run at most this many stages at once; else as many as fit.",
+        show_default=False,
+    ),
+]
+AutoscalingOption = Annotated[
+    bool,
+    typer.Option("--autoscaling", metavar="", help="The cluster gets nodes on demand: wait for those that it lacks."),
+]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="PRUNESWEEP_NOTIFY",
+        help="A web hook, of a chat for instance, that is told when the run has ended.",
+        show_default=False,
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
+]
+DashboardOption = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        envvar="PRUNESWEEP_ADDRESS",
+        help="The dashboard of a Ray cluster, such as http://head:8265.",
+        show_default=False,
+    ),
+]
+SharedStoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        envvar="PRUNESWEEP_STORE",
+        help="Folder or URL of all stages and tables, which all nodes see.",
+        show_default=False,
+    ),
+]
+SharedDataOption = Annotated[
+    str,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Folder of the datasets on all nodes; else the head's PRUNESWEEP_DATA.",
+        show_default=False,
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", metavar="", help="Print the log until the job ends; Ctrl-C ends only the printing.")
+]
+JobName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A sweep's name, for its last job; or a job's.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
+ResultNames = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="NAME",
+        help="Sweeps by name, or folders with results.",
+        show_default=False,
+        autocompletion=sweep_names,
+    ),
+]
+MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
+]
+BestByOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
+]
+ToleranceOption = Annotated[
+    float,
+    typer.Option(metavar="T", min=0, help="How far a setting may be from the sparsity it competes at, with --best-by."),
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
+]
+
+
+def folders(names: Sequence[str], store: str) -> list[str]:
+    """Where the results of each name are, of a sweep or of a folder; a `UserError` when there is neither."""
+    opened = Store(store)
+    return [_folder(name, opened) for name in names]
+
+
+def _folder(name: str, store: Store) -> str:
+    if recall(name, store) is None and (Path(name).exists() or "://" in name):
+        return name
+    return store.url(require(name, store).name)

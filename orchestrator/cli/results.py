@@ -1,0 +1,136 @@
+"""The verbs that show results: tables and figures of what a store has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from prunesweep.orchestrator.cli import comparing, printing
+from prunesweep.orchestrator.cli.options import (
+    BestByOption,
+    ByOption,
+    MetricOption,
+    ResultNames,
+    StoreOption,
+    ToleranceOption,
+    WhereOption,
+    folders,
+    sweep_names,
+)
+from prunesweep.orchestrator.cli.printing import console
+from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.run.progress import size
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+FORMATS = ("table", "csv", "markdown", "latex", "json")
+KINDS = ("sparsity", "compression", "budget", "speedup", "throughput", "layers", "curves", "schedules", "all")
+"""Of plots; what makes them is in `orchestrator.figures.kinds`, which takes longer to load."""
+
+FormatOption = Annotated[
+    str,
+    typer.Option(metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS),
+]
+SameAsJsonOption = Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")]
+
+
+def results(
+    names: ResultNames,
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
+    format: FormatOption = "table",
+    as_json_: SameAsJsonOption = False,
+) -> None:
+    """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
+    question = Question(metric, by or [], where or [], best_by, tolerance)
+    printing.comparison(console, folders(names, store), question, "json" if as_json_ else format)
+
+
+def compare(
+    names: ResultNames,
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SETTING", help='Instead of the best, such as "method=gmp"; may be repeated.'),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(metavar="PLACE", help="Instead, published numbers: `paper`, or a CSV file.", show_default=False),
+    ] = None,
+    across: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="With --published: need not be the same, or COLUMN=OURS:PUBLISHED,...; repeatable."
+        ),
+    ] = None,
+    format: FormatOption = "table",
+    as_json_: SameAsJsonOption = False,
+) -> None:
+    """Show differences over shared seeds, to the best of each sparsity and budget or to published numbers."""
+    if published is not None and (against or by):
+        raise UserError("--published fixes what is compared: leave out --against and --by")
+    if across and published is None:
+        raise UserError("--across goes with --published")
+    question = Question(metric, by or [], where or [], best_by, tolerance)
+    rivals = comparing.Rivals(against or [], published, across or [])
+    comparing.differences(console, folders(names, store), question, rivals, "json" if as_json_ else format)
+
+
+def plot(
+    names: ResultNames,
+    store: StoreOption = "results",
+    kind: Annotated[
+        str,
+        typer.Option(metavar="KIND", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.", autocompletion=lambda: KINDS),
+    ] = "sparsity",
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="What to draw; else what the kind is about.", show_default=False),
+    ] = None,
+    by: ByOption = None,
+    best_by: BestByOption = None,
+    tolerance: ToleranceOption = 0.02,
+    where: WhereOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png or NAME-KIND.png here.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
+    question = Question(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
+    ending = "" if kind in ("sparsity", "all") else f"-{kind}"
+    file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
+    printing.plot(console, folders(names, store), kind, metric, question, file)
+
+
+def report(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Sweeps by name.", show_default=False, autocompletion=sweep_names),
+    ],
+    store: StoreOption = "results",
+    metric: MetricOption = "test_accuracy",
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An .html file; else NAME.html here.", show_default=False),
+    ] = None,
+) -> None:
+    """Write one HTML file to mail: comparison, plots, cost, failures, provenance, and how to do it again."""
+    from prunesweep.orchestrator.report import page
+
+    file = output or Path(f"{'-'.join(names)}.html")
+    printing.say(console, f"wrote {escape(str(file))}, {size(page.write(names, Store(store), metric, file))}")

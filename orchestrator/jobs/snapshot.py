@@ -1,0 +1,82 @@
+"""The user's code as a job takes it along: a zip file of a folder, without what is no code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from prunesweep.orchestrator.run.progress import size
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import MARK
+
+LIMIT = 100 * 2**20
+"""More is refused by the dashboard of Ray, which receives it (`ray_constants.DASHBOARD_CLIENT_MAX_SIZE`)."""
+
+LEFT_OUT = ("results", "data")
+"""Folders at the top that hold no code; deeper ones of these names may."""
+
+WHEN = (1980, 1, 1, 0, 0, 0)
+"""Equal files make equal bytes, which Ray knows by their hash and does not send again."""
+
+
+def place(sweep: Path) -> tuple[Path, Path]:
+    """The folder of the user's code, and the sweep file's path in it: the current folder if the file lies in it."""
+    file, here = Path(os.path.abspath(sweep)), Path.cwd()  # noqa: PTH100 (a link counts where it lies)
+    folder = here if file.is_relative_to(here) else file.parent
+    return folder, file.relative_to(folder)
+
+
+def pack(folder: Path, sweep: Path, archive: Path) -> int:
+    """Write the zip file; returns how many files are in it. Raises `UserError` when it becomes too large."""
+    names = sorted({*_not_ignored(folder, list(_code(folder))), sweep.as_posix()})
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in names:
+            _pack(packed, folder, name)
+            if archive.stat().st_size > LIMIT:
+                raise UserError(_too_large(folder, names))
+    return len(names)
+
+
+def _pack(packed: zipfile.ZipFile, folder: Path, name: str) -> None:
+    try:
+        packed.writestr(zipfile.ZipInfo(name, WHEN), (folder / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name!a} in {folder} is not text in UTF-8; give the file another name") from error
+
+
+def _code(folder: Path) -> Iterator[str]:
+    """Files below a folder, by their path in it; hidden ones, environments and stores are no code."""
+    for place, folders, files in os.walk(folder):
+        at = Path(place)
+        folders[:] = [name for name in folders if _may_hold_code(at / name, at == folder)]
+        for name in files:
+            if not name.startswith(".") and (at / name).is_file():
+                yield (at / name).relative_to(folder).as_posix()
+
+
+def _may_hold_code(folder: Path, top: bool) -> bool:
+    if folder.name.startswith(".") or folder.name == "__pycache__" or (top and folder.name in LEFT_OUT):
+        return False
+    return not (folder / MARK).exists() and not (folder / "pyvenv.cfg").exists()
+
+
+def _not_ignored(folder: Path, names: list[str]) -> Iterable[str]:
+    """Without what git ignores, where the folder belongs to a repository."""
+    try:
+        asked = "\0".join(names).encode(errors="surrogateescape")
+        done = subprocess.run(["git", "check-ignore", "-z", "--stdin"], cwd=folder, input=asked, capture_output=True)
+    except OSError:
+        return names
+    return set(names) - set(done.stdout.decode(errors="surrogateescape").split("\0"))
+
+
+def _too_large(folder: Path, names: Iterable[str]) -> str:
+    bytes_, name = max(((folder / name).stat().st_size, name) for name in names)
+    return (
+        f"{folder} is more than {size(LIMIT)} when packed, the most that Ray takes; its largest file is {name} "
+        f"({size(bytes_)}): keep what is no code in results/ or data/, or name it in .gitignore, or submit from the "
+        "folder that holds your code"
+    )

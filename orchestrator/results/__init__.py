@@ -1,0 +1,1 @@
+"""Finished results as DataFrames: loading, conditions, means over seeds, statistics, comparisons."""

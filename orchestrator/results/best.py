@@ -1,0 +1,184 @@
+"""Which setting of a method is its best: hyperparameters chosen by a mean over seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from prunesweep.orchestrator.results.cells import SUBJECT, Key, plain, separating, with_metric
+from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.conditions import check_column
+from prunesweep.workers.errors import UserError
+
+TARGET, ASKED, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The trials of the chosen settings, and for each group the settings in which its candidates differ."""
+
+    trials: pd.DataFrame
+    varied: Mapping[Key, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting with all its seeds: the target asked for, the target where it competes, and its means.
+
+    `trials` are their places in the frame.
+    """
+
+    trials: tuple[int, ...]
+    group: Key
+    asked: float | None
+    target: float | None
+    reached: float
+    score: float
+    seeds: int
+
+    @property
+    def placed(self) -> bool:
+        """Without a target there is none to miss."""
+        return self.asked is None or self.target is not None
+
+
+def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance: float = 0.02) -> pd.DataFrame:
+    """The trials of the best setting of each dataset, model, method and target sparsity.
+
+    A setting is all that was asked for but the seed. Its mean of `by` over the seeds decides, in the direction that is
+    better for that column; among equals, the first in the frame.
+
+    A setting competes at the target, of any trial on the same dataset and model, that is nearest to its mean
+    `reached_sparsity`, and nowhere when that is farther than `tolerance`: a method that learns its sparsity may miss
+    what was asked for. The trials returned have this target as their `target_sparsity`, and what they asked for in a
+    new column `asked_sparsity`. Trials without a target compete among themselves. A setting with fewer seeds than a
+    rival does not compete: it could win by luck.
+
+    Raises `UserError` for a column that is missing or has no better direction, and when no setting competes.
+
+    >>> rows = [(0.1, 0, 0.90, 0.89), (0.1, 1, 0.91, 0.90), (0.2, 0, 0.93, 0.92), (0.2, 1, 0.92, 0.94)]
+    >>> frame = pd.DataFrame(rows, columns=["lr", "seed", "validation_accuracy", "test_accuracy"]).assign(
+    ...     dataset="digits", model="resnet8", method="gmp", target_sparsity=0.9, reached_sparsity=0.9, sweep="s"
+    ... )
+    >>> frame["trial"] = [str(place) for place in frame.index]
+    >>> select_best(frame)[["lr", "seed", "test_accuracy"]]
+        lr  seed  test_accuracy
+    2  0.2     0           0.92
+    3  0.2     1           0.94
+    """
+    return choose(frame, by, tolerance, (*SUBJECT, "method")).trials
+
+
+def choose(frame: pd.DataFrame, by: str, tolerance: float, groups: Sequence[str]) -> Selection:
+    """As `select_best`, a setting for each target and each combination of the columns `groups`."""
+    _check(frame, (*SUBJECT, *groups, TARGET, REACHED, by), by)
+    trials = with_metric(frame, by).reset_index(drop=True)
+    varied = _varied(trials, groups)
+    names = dict.fromkeys([*SUBJECT, *groups, TARGET, *(name for each in varied.values() for name in each)])
+    settings, places = trials.groupby(list(names), dropna=False, sort=False), _places(frame)
+    candidates = [_candidate(same, by, groups, places, tolerance) for _, same in settings]
+    arenas = _arenas(candidates)
+    notes = tuple(_notes(candidates, arenas, by, tolerance))
+    if not arenas:
+        raise UserError(f"nothing to compare: {'; '.join(notes)}; a larger tolerance allows more")
+    return Selection(_chosen(trials, [_best(arena, by) for arena in arenas]), varied, notes)
+
+
+def _check(frame: pd.DataFrame, names: Iterable[str], by: str) -> None:
+    for name in names:
+        check_column(frame, name)
+    if not better(by):
+        judged = "validation_accuracy, validation_loss or another measurement of which one is better"
+        raise UserError(f"cannot choose by {by}: neither more nor less of it is better; choose by {judged}")
+
+
+def _varied(trials: pd.DataFrame, groups: Sequence[str]) -> dict[Key, tuple[str, ...]]:
+    asked = [name for name in trials.columns if name not in (TARGET, *groups, *IDENTITY, *MEASUREMENTS)]
+    return {
+        tuple(map(plain, key)): tuple(separating(same, [TARGET], asked)[1:])
+        for key, same in trials.groupby(list(groups), dropna=False, sort=False)
+    }
+
+
+def _places(frame: pd.DataFrame) -> dict[Key, list[float]]:
+    """The targets of each dataset and model."""
+    return {key: sorted(same.dropna().unique()) for key, same in frame.groupby(list(SUBJECT))[TARGET]}
+
+
+def _candidate(
+    same: pd.DataFrame, by: str, groups: Sequence[str], places: Mapping[Key, list[float]], tolerance: float
+) -> Candidate:
+    first, reached = same.iloc[0], float(same[REACHED].mean())
+    asked = plain(first[TARGET])
+    return Candidate(
+        trials=tuple(same.index),
+        group=tuple(plain(first[name]) for name in groups),
+        asked=asked,
+        target=None if asked is None else _nearest(reached, places[tuple(first[list(SUBJECT)])], tolerance),
+        reached=reached,
+        score=float(same[by].mean()),
+        seeds=same["seed"].nunique(),
+    )
+
+
+def _nearest(reached: float, targets: Iterable[float], tolerance: float) -> float | None:
+    nearest = min(targets, key=lambda target: abs(target - reached))
+    return nearest if round(abs(nearest - reached), 9) <= tolerance else None
+
+
+def _arenas(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
+    """Those that compete with each other, in the frame's order."""
+    arenas: dict[Key, list[Candidate]] = defaultdict(list)
+    for each in candidates:
+        if each.placed:
+            arenas[each.group, each.target].append(each)
+    return list(arenas.values())
+
+
+def _complete(arena: Sequence[Candidate]) -> list[Candidate]:
+    full = max(each.seeds for each in arena)
+    return [each for each in arena if each.seeds == full]
+
+
+def _best(arena: Sequence[Candidate], by: str) -> Candidate:
+    sign = 1 if better(by) == "higher" else -1
+    return max(_complete(arena), key=lambda each: sign * each.score)
+
+
+def _chosen(trials: pd.DataFrame, winners: Iterable[Candidate]) -> pd.DataFrame:
+    targets = {number: each.target for each in winners for number in each.trials}
+    found = trials[trials.index.isin(targets)]
+    return found.assign(asked_sparsity=found[TARGET], target_sparsity=found.index.map(targets).astype(float))
+
+
+def _notes(
+    candidates: Sequence[Candidate], arenas: Sequence[Sequence[Candidate]], by: str, tolerance: float
+) -> Iterator[str]:
+    if "test" in by.split("_"):
+        yield f"caution: settings were chosen by {by}, on test data; the numbers flatter them"
+    for group in dict.fromkeys(each.group for each in candidates):
+        label = ", ".join("none" if value is None else str(value) for value in group)
+        missed = "; ".join(_missed([each for each in candidates if each.group == group], tolerance))
+        if missed:
+            yield f"{label}: {missed}"
+        spare = sum(len(arena) - len(_complete(arena)) for arena in arenas if arena[0].group == group)
+        if spare:
+            yield f"{label}: {_settings(spare)} left out, with fewer seeds than others at the same sparsity"
+
+
+def _missed(same: Sequence[Candidate], tolerance: float) -> Iterator[str]:
+    """How many settings are near no target, and the targets asked for where none is."""
+    lost = sum(not each.placed for each in same)
+    if lost:
+        yield f"{lost} of {_settings(len(same))} left out, not within {tolerance:g} of a target"
+    for target in sorted({each.asked for each in same if each.asked is not None} - {each.target for each in same}):
+        nearest = min((each.reached for each in same), key=lambda reached: abs(reached - target))
+        yield f"none at {100 * target:.6g}%, the nearest reached {100 * nearest:.1f}%"
+
+
+def _settings(count: int) -> str:
+    return f"{count} setting{'' if count == 1 else 's'}"

@@ -1,0 +1,249 @@
+"""Finished results as DataFrames: select, aggregate, compare over seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isnan, nan
+from typing import Any, Literal
+
+import pandas as pd
+
+from prunesweep.orchestrator.results.columns import MEASUREMENTS, better
+from prunesweep.orchestrator.results.conditions import check_column
+from prunesweep.orchestrator.results.loading import ASKED, asked_of
+from prunesweep.orchestrator.results.statistics import LEVEL, SIGNIFICANCE, bootstrap, holm, paired, t_margin
+from prunesweep.workers.errors import UserError, unknown
+
+SUBJECT = ("dataset", "model")
+AXES = ("target_sparsity", "total_epochs")
+
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over `n` seeds in the metric's own unit, of the `asked` ones; `std` is None for one seed.
+
+    `low` and `high` are its 95 % t interval. `best` and `near` are among the cells that it competes with: of the same
+    dataset, model, sparsity and total epochs. `p` is that of a paired t-test against the best over the seeds that both
+    have, adjusted by Holm within these cells; None for the best, and where fewer than two seeds are shared. `near` is
+    not distinguishable from the best: `p` is above 5 %.
+    """
+
+    settings: Mapping[str, Any]
+    mean: float
+    std: float | None
+    n: int
+    asked: int | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    best: bool = False
+    near: bool = False
+    untested: bool = False
+
+    def at(self, names: Iterable[str]) -> Key:
+        """The cell's settings under these names."""
+        return tuple(self.settings[name] for name in names)
+
+    @property
+    def statistics(self) -> dict[str, float | int | bool | None]:
+        """All but the settings."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "n": self.n,
+            "seeds": self.asked,
+            "low": self.low,
+            "high": self.high,
+            "best": self.best,
+            "near": self.near,
+            "p_adjusted": self.p,
+        }
+
+
+def aggregate(
+    frame: pd.DataFrame,
+    metric: str,
+    by: Sequence[str],
+    *,
+    interval: Literal["t", "bootstrap"] | None = None,
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """Mean, sample standard deviation and count over the seeds of each group; missing settings make groups too.
+
+    `by` names at least one column. Returns the columns `by`, then `mean`, `std` (over n - 1, so NaN for one seed) and
+    `n` (rows that have the metric). With `interval`, then also `low` and `high`, the mean's confidence interval at
+    `level`, NaN for n < 2: Student's, or the percentile bootstrap's, which is too narrow for three to five seeds.
+
+    >>> frame = pd.DataFrame({"method": ["imp", "imp", "imp", "gmp"], "test_accuracy": [0.5, 0.6, 0.7, 0.8]})
+    >>> aggregate(frame, "test_accuracy", ["method"], interval="t").round(3)
+      method  mean  std  n    low   high
+    0    imp   0.6  0.1  3  0.352  0.848
+    1    gmp   0.8  NaN  1    NaN    NaN
+    """
+    for name in (metric, *by):
+        check_column(frame, name)
+    if interval not in (None, "t", "bootstrap"):
+        raise UserError(unknown("interval", str(interval), ["t", "bootstrap"]))
+    groups = frame.groupby(list(by), dropna=False, sort=False)[metric]
+    found = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
+    if interval == "t":
+        margin = t_margin(found["std"], found["n"], level)
+        found = found.assign(low=found["mean"] - margin, high=found["mean"] + margin)
+    elif interval == "bootstrap":
+        bounds = [bootstrap(values.dropna(), level) for _, values in groups]
+        found = found.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
+    return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """A cell with its values by seed; none where seeds repeat, because nothing says which belong together."""
+
+    cell: Cell
+    values: Mapping[Any, float]
+
+
+def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group]:
+    """The trials that agree in these settings, in the frame's order, with how many seeds were asked for."""
+    means = aggregate(frame, metric, names, interval="t").to_dict("records")
+    pairs: list[list[tuple[Any, float]]] = [[] for _ in means]
+    sweeps: list[set[str]] = [set() for _ in means]
+    numbers = frame.groupby(list(names), dropna=False, sort=False).ngroup()
+    for number, seed, sweep, value in zip(numbers, frame["seed"], frame["sweep"], frame[metric], strict=True):
+        pairs[number].append((seed, value))
+        sweeps[number].add(sweep)
+    asked = _asked_seeds(frame)
+    found = []
+    for row, same, those in zip(means, pairs, sweeps, strict=True):
+        seeds = {seed for sweep in those for seed in asked.get(sweep) or ()}
+        wanted = len(seeds) if all(asked.get(sweep) for sweep in those) else None
+        settings = {name: plain(row[name]) for name in names}
+        std, low, high = (plain(row[name]) for name in ("std", "low", "high"))
+        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), wanted, low, high)
+        found.append(Group(cell, {} if len(dict(same)) < len(same) else dict(same)))
+    return found
+
+
+def _asked_seeds(frame: pd.DataFrame) -> dict[str, set[int] | None]:
+    """By sweep; None where its settings have unlike seeds."""
+    found: dict[str, set[int] | None] = {}
+    for said in frame.attrs.get(ASKED) or asked_of(frame):
+        seeds, before = said["seeds"], found.get(said["sweep"], set())
+        found[said["sweep"]] = None if seeds is None or before is None else before | set(seeds)
+    return found
+
+
+def cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
+    """The mean of every group of trials that agree in these settings, in the frame's order.
+
+    The best is marked among those that agree in the settings `competing`, some of the names, and what cannot be told
+    from it.
+    """
+    found = groups(frame, metric, names)
+    arenas: dict[Key, list[int]] = defaultdict(list)
+    for place, group in enumerate(found):
+        arenas[group.cell.at(competing)].append(place)
+    judged = [group.cell for group in found]
+    for places in arenas.values():
+        for place, cell in zip(places, _judged([found[place] for place in places], sign_of(metric)), strict=True):
+            judged[place] = cell
+    return judged
+
+
+def sign_of(metric: str) -> int:
+    """1 where higher is better, -1 where lower is, 0 where neither is."""
+    return {"higher": 1, "lower": -1}.get(better(metric), 0)
+
+
+def best_of(rivals: Sequence[Group], sign: int) -> Group | None:
+    """None without a rival, when all are equal, and where neither direction is better."""
+    best = max(rivals, key=lambda rival: sign * rival.cell.mean)
+    return best if sign and any(rival.cell.mean != best.cell.mean for rival in rivals) else None
+
+
+def _judged(rivals: Sequence[Group], sign: int) -> list[Cell]:
+    best = best_of(rivals, sign)
+    if best is None:
+        return [rival.cell for rival in rivals]
+    tests = [nan if rival is best else paired(best.values, rival.values).p for rival in rivals]
+    return [_marked(rival.cell, best.cell, p) for rival, p in zip(rivals, holm(tests), strict=True)]
+
+
+def _marked(cell: Cell, best: Cell, p: float) -> Cell:
+    if cell.mean == best.mean:
+        return replace(cell, best=True)
+    return replace(cell, untested=True) if isnan(p) else replace(cell, p=p, near=p > SIGNIFICANCE)
+
+
+def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Each trial that has the metric, once; a `UserError` for an unknown metric, and when no trial has it."""
+    numbers = set(frame.select_dtypes("number").columns)
+    if metric not in numbers:
+        raise UserError(unknown("metric", metric, numbers & set(MEASUREMENTS)))
+    found = frame.drop_duplicates("trial").dropna(subset=[metric])
+    if found.empty:
+        raise UserError(f"nothing to compare: none of {len(frame)} finished trials has {metric}")
+    found.attrs[ASKED] = frame.attrs.get(ASKED) or asked_of(frame)
+    return found
+
+
+def separating(frame: pd.DataFrame, names: Sequence[str], settings: Iterable[str]) -> list[str]:
+    """The names and as many further settings as it takes for every group to have one value of each setting.
+
+    The sweep is added where it tells trials of one seed apart that no setting does.
+    """
+    for name in names:
+        check_column(frame, name)
+    chosen = list(names)
+    for setting in settings:
+        chosen += _varying(frame, chosen, setting)
+    return chosen + _varying(frame, chosen, "sweep") if seeds_repeat(frame, chosen) else chosen
+
+
+def _varying(frame: pd.DataFrame, chosen: list[str], setting: str) -> list[str]:
+    if setting in chosen:
+        return []
+    varies = (frame.groupby(chosen, dropna=False)[setting].nunique(dropna=False) > 1).any()
+    return [setting] if varies else []
+
+
+def seeds_repeat(frame: pd.DataFrame, names: Sequence[str]) -> bool:
+    """Whether two trials agree in these settings and in the seed: then they differ in a setting without a column."""
+    return bool(frame.duplicated([*names, *({"seed"} - {*names})]).any())
+
+
+def in_order(keys: Iterable[Key]) -> tuple[Key, ...]:
+    """Each key once, by its first value, then the next: missing first, numbers by size, texts as they first appear."""
+    found = list(dict.fromkeys(keys))
+    ranks = [
+        {value: _rank(value, i) for i, value in enumerate(dict.fromkeys(values))} for values in zip(*found, strict=True)
+    ]
+    return tuple(sorted(found, key=lambda key: [rank[value] for rank, value in zip(ranks, key, strict=True)]))
+
+
+def _rank(value: Any, position: int) -> float:
+    if value is None:
+        return -inf
+    return float(value) if isinstance(value, int | float) else position
+
+
+def budgets(frame: pd.DataFrame) -> dict[int, str]:
+    """How to write each total of epochs: `20+2` (pretraining + retraining) where all trials split it so, else `22`."""
+    labels = {}
+    for total, same in frame.groupby("total_epochs"):
+        splits = same[["pretrain_epochs", "retrain_epochs"]].drop_duplicates().to_numpy()
+        split = len(splits) == 1 and splits[0][1] > 0
+        labels[plain(total)] = "+".join(f"{epochs:g}" for epochs in splits[0]) if split else f"{plain(total)}"
+    return labels
+
+
+def plain(value: Any) -> Any:
+    """A value of a frame in Python's own type: missing is None, and a whole number that comes as a float is an int."""
+    if pd.isna(value):
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value

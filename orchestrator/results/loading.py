@@ -1,0 +1,106 @@
+"""Finished results from folders, URLs and files, as DataFrames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
+
+from prunesweep.orchestrator.results.columns import ASKED_KEY, SCHEMA_VERSION, VERSION_KEY
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import remote
+
+ASKED = "asked"
+"""Under this name a frame's `attrs` say what its sweeps asked for."""
+
+_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
+
+
+def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """A row per finished trial, as `orchestrator.results.columns` describes it.
+
+    Each argument is a sweep's folder (`results/quickstart`), its URL, or a `trials.parquet` itself. A trial that
+    several sweeps share comes once, from the first. Raises `UserError` where there are no results.
+
+    The frame's `attrs["asked"]` says of each sweep how many `trials` it asked for, how many are `finished`, and which
+    `seeds` every setting is to have, None where they have unlike ones: with it tables tell what is missing.
+    """
+    tables = [_read(_file(place, "trials.parquet")) for place in (folder, *more)]
+    frame = _joined(tables)
+    frame.attrs[ASKED] = [said for table in tables for said in _asked(table)]
+    return frame
+
+
+def load_curves(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """A row per trial, stage and epoch, from the same places as `load_results`."""
+    return _joined([_read(_file(place, "curves.parquet")) for place in (folder, *more)])
+
+
+def load_layers(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+    """A row per trial and layer, from the same places as `load_results`."""
+    return _joined([_read(_file(place, "layers.parquet")) for place in (folder, *more)])
+
+
+def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Of a trial that several tables have, the rows of the first."""
+    whole = tables[0]
+    for table in tables[1:]:
+        known = pc.is_in(table["trial"], value_set=whole["trial"].combine_chunks())
+        whole = pa.concat_tables([whole, table.filter(pc.invert(known))], promote_options="permissive")
+    frame: pd.DataFrame = whole.to_pandas()
+    return frame
+
+
+def _asked(table: pa.Table) -> list[dict[str, Any]]:
+    said = json.loads((table.schema.metadata or {}).get(ASKED_KEY, b"null"))
+    if said is not None:
+        return [{**said, "finished": len(table)}]
+    return asked_of(table.select(["sweep", "trial", "seed"]).to_pandas())
+
+
+def asked_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """What its sweeps asked for, where nothing says it: what they have, all settings with all the seeds."""
+    found = []
+    for name, rows in frame.groupby("sweep"):
+        count, seeds = rows["trial"].nunique(), sorted(int(seed) for seed in rows["seed"].dropna().unique())
+        found.append({"sweep": name, "trials": count, "finished": count, "seeds": seeds})
+    return found
+
+
+def _file(place: str | Path, name: str) -> str:
+    if "://" in str(place):
+        text, mark, options = str(place).partition("?")
+        return _beside(text.rstrip("/"), name) + mark + options
+    return _beside(str(Path(place).expanduser()), name)
+
+
+def _beside(text: str, name: str) -> str:
+    folder, _, last = text.rpartition("/")
+    if last in _TABLES:
+        return f"{folder or '.'}/{name}"
+    return text if last.endswith(".parquet") else f"{text}/{name}"
+
+
+def _read(path: str) -> pa.Table:
+    try:
+        place, inner = remote(path) if "://" in path else (LocalFileSystem(), path)
+        table = pq.read_table(inner, filesystem=place, partitioning=None, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise UserError(
+            f"cannot read {path}: {error}; if the file is damaged, `prunesweep run SWEEP` writes it again"
+        ) from error
+    version = int((table.schema.metadata or {}).get(VERSION_KEY, 0))
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {version}, this prunesweep reads up to {SCHEMA_VERSION}; upgrade prunesweep"
+        )
+    return table

@@ -1,0 +1,95 @@
+"""Numbers that papers have published, as tables to lay results beside.
+
+`imagenet_retraining_schedules.csv` and `imagenet_bimp_vs_pruning_stable.csv` are the two tables on ImageNet of Zimmer,
+Spiegel and Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from prunesweep.orchestrator.results.columns import MEASUREMENTS, unit
+from prunesweep.workers.errors import UserError, unknown
+
+PAPER = "paper"
+SOURCE = 'Zimmer, Spiegel, Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023'
+KEYS = (
+    *("dataset", "model", "method", "retrain_schedule", "target_sparsity"),
+    *("retrain_epochs", "pretrain_epochs", "total_epochs", "phases"),
+)
+"""Settings that a published number may state."""
+
+_NUMBERS = ("target_sparsity", "retrain_epochs", "pretrain_epochs", "total_epochs", "phases")
+_SHIPPED = ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stable.csv")
+
+
+def load_published(place: str | Path = PAPER) -> pd.DataFrame:
+    """Published numbers, a row for each: the settings `KEYS`, then `metric`, `mean`, `std` and `source`.
+
+    `place` is `paper`, for the tables that come with prunesweep, or a CSV file. A file has the columns `method` and
+    `target_sparsity`, any other of `KEYS`, and for each metric, a measurement of `trials.parquet`, `METRIC_mean` with
+    or without `METRIC_std`, or just `METRIC`. Accuracies are in percent there, as papers print them, and sparsities
+    fractions; all are fractions in what is returned. A setting that a file does not state is null. Raises `UserError`.
+
+    >>> paper = load_published()
+    >>> paper[(paper.method == "bimp") & (paper.metric == "test_accuracy")][["target_sparsity", "mean", "std"]]
+        target_sparsity    mean     std
+    78              0.7  0.7562  0.0002
+    79              0.8  0.7508  0.0016
+    80              0.9  0.7353  0.0005
+    """
+    if str(place) == PAPER:
+        folder = Path(__file__).parent
+        return pd.concat([_read(folder / name).assign(source=SOURCE) for name in _SHIPPED], ignore_index=True)
+    return _read(Path(place)).assign(source=Path(place).name)
+
+
+def _read(file: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(file)
+    except FileNotFoundError as error:
+        raise UserError(f"no published numbers at {file}: give a CSV file, or `{PAPER}`") from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"cannot read {file} as CSV: {error}") from error
+    metrics = _metrics([str(name) for name in table.columns], file)
+    for name in (*(name for name in _NUMBERS if name in table), *metrics.values(), *map(_std, metrics)):
+        if name in table and not pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(f"{file}: the column {name} has a value that is no number")
+    parts = [_long(table, metric, column, file) for metric, column in metrics.items()]
+    return pd.concat(parts, ignore_index=True).dropna(subset=["mean"]).reset_index(drop=True)
+
+
+def _metrics(columns: Sequence[str], file: Path) -> dict[str, str]:
+    """By metric the column of its mean; raises `UserError` for a column that means nothing."""
+    for name in ("method", "target_sparsity"):
+        if name not in columns:
+            raise UserError(f"{file} lacks the column {name}; it has {', '.join(columns)}")
+    found = {}
+    for name in columns:
+        metric = name.removesuffix("_mean").removesuffix("_std")
+        if name in KEYS:
+            continue
+        if metric not in MEASUREMENTS:
+            allowed = [*KEYS, *(f"{metric}_{part}" for metric in MEASUREMENTS for part in ("mean", "std"))]
+            raise UserError(f"{file}: {unknown('column', name, allowed)}")
+        if name != _std(metric):
+            found[metric] = name
+    if not found:
+        raise UserError(f"{file} has no numbers: give a column such as test_accuracy_mean")
+    return found
+
+
+def _std(metric: str) -> str:
+    return f"{metric}_std"
+
+
+def _long(table: pd.DataFrame, metric: str, column: str, file: Path) -> pd.DataFrame:
+    percent = unit(metric) == "fraction" and "accuracy" in metric
+    if percent and table[column].max() <= 1:
+        raise UserError(f"{file}: {column} is at most {table[column].max():g}; accuracies are in percent")
+    values = {"mean": table[column], "std": table[_std(metric)] if _std(metric) in table else float("nan")}
+    scaled = {name: value / 100 if percent else value for name, value in values.items()}
+    return table.reindex(columns=list(KEYS)).assign(metric=metric, **scaled)

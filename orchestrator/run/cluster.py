@@ -1,0 +1,203 @@
+"""The cluster that a sweep runs on: one embedded in this process, or an existing one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import ceil
+from typing import Any
+from uuid import uuid4
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from prunesweep.orchestrator.resources import Resources
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+KNOCK_SECONDS = 5.0
+
+NEEDED = ("raylet", "gcs_server")
+"""Those of Ray's processes without which no stage runs."""
+
+HANG_SECONDS = 10.0
+"""Longer than a turn of Tune's loop, and than it takes to shut down what is left of Ray."""
+
+LOOK_SECONDS = 60.0
+"""A node starts a process to look at the store."""
+
+OBJECT_STORE = 128 * 2**20
+"""Stages talk through the store, not through Ray's shared memory."""
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
+    # Of a worker's death Ray prints a paragraph, or 25 lines of a log; a run says it in one, and goes on. SIGTERM it
+    # would answer with an end on the spot; a run lets its stages finish an epoch (`orchestrator.run.stopping`).
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    ray._private.utils.set_sigterm_handler = lambda _: None
+    ended = threading.Event()
+    try:
+        _start() if address is None else _connect(address)
+        look = require_alive if address is None else partial(_require_answer, ray.get_runtime_context().gcs_address)
+        threading.Thread(target=_watch, args=(look, ended), daemon=True).start()
+        yield
+    finally:
+        ended.set()
+        ray.shutdown()
+
+
+def _start() -> None:
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE,
+        )
+    except Exception as error:
+        raise NotStarted(f"Ray could not be started ({' '.join(str(error).split())})") from error
+
+
+def _connect(address: str) -> None:
+    if address.startswith("http"):
+        raise UserError(f"--address {address} is a dashboard, which `prunesweep submit` takes: `run` wants HOST:6379")
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError) as error:
+        raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
+
+
+class ClusterLost(RuntimeError):
+    """A process that Ray needs has ended."""
+
+
+class NotStarted(ClusterLost):
+    """The embedded Ray did not come up: it was killed meanwhile, or it cannot run here."""
+
+
+def _watch(look: Callable[[], None], ended: threading.Event) -> None:
+    """End this process when Ray is gone, and stays so, and the main thread has not noticed.
+
+    Waiting for a GCS that has gone Ray hangs for a minute, in code that no signal and no exception reaches, and then
+    ends the process itself, with words that help nobody.
+    """
+    while not ended.wait(HANG_SECONDS / 2):
+        if _lost(look) and not ended.wait(HANG_SECONDS) and (lost := _lost(look)):
+            print(f"error: {lost}; what is finished is kept: run the same command again", file=sys.stderr)
+            sys.stdout.flush()
+            _node().kill_all_processes(check_alive=False, allow_graceful=False)
+            os._exit(1)
+
+
+def _lost(look: Callable[[], None]) -> ClusterLost | None:
+    try:
+        look()
+    except ClusterLost as lost:
+        return lost
+    return None
+
+
+def _require_answer(gcs: str) -> None:
+    try:
+        _knock(gcs)
+    except OSError as error:
+        raise ClusterLost(f"the head of the Ray cluster, {gcs}, does not answer any more ({error})") from error
+
+
+def require_alive() -> None:
+    """Raise `ClusterLost` when the embedded Ray was killed: Ray itself would wait for it for ever."""
+    node = _node()
+    ended = [name for name, _ in node.dead_processes() if name in NEEDED] if node else []
+    if ended:
+        raise ClusterLost(f"Ray's {' and '.join(ended)} ended unexpectedly")
+
+
+def _node() -> Any:
+    """The embedded Ray; None after it was shut down. Ray has no public name for it."""
+    return ray._private.worker._global_node
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` when nothing listens at `host:port`: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def require_shared(store: Store) -> None:
+    """Raise `UserError` when a node of the cluster does not see in the store what this process writes there."""
+    here = ray.get_runtime_context().get_node_id()
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in _alive() if node["NodeID"] != here}
+    if not nodes:
+        return
+    name = f".seen-{uuid4().hex[:8]}"
+    store.write(b"", name)
+    try:
+        looks = {_look_from(node, store, name): node for node in nodes}
+        done, late = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
+        wrong = {looks[look]: f"does not answer within {LOOK_SECONDS:.0f} s" for look in late}
+        wrong |= {looks[look]: why for look in done if (why := _answer(look))}
+    finally:
+        store.remove(name)
+    # One that died a moment ago may still be in the list, and is no obstacle: it gets no stages.
+    alive = {node["NodeID"] for node in _alive()} if wrong else set()
+    wrong = {node: why for node, why in wrong.items() if node in alive}
+    for node, why in wrong.items():
+        raise UserError(
+            f"node {nodes[node]} of the cluster {why} ({len(wrong)} of {len(nodes)} "
+            f"other nodes have trouble with the store {store.location}): choose a --store that all nodes share, "
+            "such as a network filesystem or s3://"
+        )
+
+
+def _look_from(node: str, store: Store, name: str) -> Any:
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return (
+        ray.remote(num_cpus=0, max_retries=0)(_trouble).options(scheduling_strategy=there).remote(store.location, name)
+    )
+
+
+def _trouble(location: str, name: str) -> str | None:
+    """On the other node: what keeps it from using the store."""
+    try:
+        return None if Store(location).read(name) is not None else "sees another folder there"
+    except (OSError, UserError) as error:
+        return f"cannot read it: {error}"
+
+
+def _answer(look: Any) -> str | None:
+    try:
+        answer: str | None = ray.get(look)
+        return answer
+    except RayError as error:
+        return f"cannot run prunesweep: {str(error).strip().splitlines()[-1]}"
+
+
+def largest_node(foreseen: Iterable[Resources] = ()) -> Resources:
+    """What one trial can have at most: all of the node with the most GPUs, then cores.
+
+    `foreseen` is asked of nodes that are not there yet, and have whole GPUs.
+    """
+    nodes = [(node.get("GPU", 0.0), node.get("CPU", 0.0)) for node in nodes_alive()]
+    gpus, cpus = max([*nodes, *((ceil(share.gpus), share.cpus) for share in foreseen)])
+    return Resources(cpus=cpus, gpus=gpus)
+
+
+def nodes_alive() -> list[dict[str, float]]:
+    """What each node has."""
+    return [node["Resources"] for node in _alive()]
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

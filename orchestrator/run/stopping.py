@@ -1,0 +1,126 @@
+"""How a run ends before its sweep does: on Ctrl-C, on SIGTERM, and after too many failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Started, Tick
+
+GRACE_SECONDS = 25.0
+"""After SIGTERM: spot instances give 30 seconds or more, and so does Slurm before it kills."""
+
+PATIENCE_SECONDS = 10.0
+"""After that a process which was to stop at once, and hangs in foreign code, ends where it is."""
+
+INTERRUPTED = 130
+"""The exit code of a run that was asked to stop."""
+
+
+class TooManyFailures(Exception):
+    """The run was stopped because more stages failed than `--max-failures` allows."""
+
+
+class Stopping:
+    """Waits, once it is asked to stop, until every running stage has come to the end of an epoch and its checkpoint.
+
+    The first Ctrl-C or SIGTERM asks. After the second, or when the grace of SIGTERM is over, the run stops at once;
+    from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
+    `TooManyFailures`; both are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
+    """
+
+    def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
+        self.say, self.max_failures = say, max_failures
+        self.failures = 0
+        self.running: set[str] = set()
+        self.awaited: set[str] | None = None
+        self.signals: list[int] = []
+        self.overdue = self.ended = False
+
+    @contextmanager
+    def heeding_signals(self) -> Iterator[None]:
+        """Inside it signals ask this run to stop; for the main thread."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+        self.heed_signals()
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def heed_signals(self) -> None:
+        """From now on, too: when Ray starts, it puts a handler before ours that prints the stack at SIGTERM."""
+        for number in _SIGNALS:
+            signal.signal(number, self._signalled)
+
+    def hear(self, event: Event) -> None:
+        """Take note of what happens; raises when time passes and it is time to stop."""
+        match event:
+            case Started(key):
+                self.running.add(key)
+            case Progressed(key, _):
+                self._reached(key)
+            case Finished(key) | Retried(key) | Elsewhere(key):
+                self._over(key)
+            case Failed(key):
+                self._over(key)
+                self._count_failure()
+            case Tick():  # with other events Tune would catch what is raised
+                self.check()
+
+    def check(self) -> None:
+        """Raise when it is time to stop."""
+        while self.signals:
+            self._heed(self.signals.pop(0))
+        if self.awaited is not None and not self.awaited:
+            self._end()
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        """Only noted, for `check`; where that is not reached any more, this process ends."""
+        if self.ended:
+            return
+        if number == signal.SIGALRM and self.overdue:
+            os._exit(INTERRUPTED)
+        first = not self.signals and self.awaited is None
+        self.overdue = number == signal.SIGALRM or not first
+        if self.overdue or number == signal.SIGTERM:
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS if self.overdue else GRACE_SECONDS)
+        self.signals.append(number)
+
+    def _heed(self, number: int) -> None:
+        if self.awaited is not None or not self.running:
+            self._end()
+        in_time = f"at the latest in {GRACE_SECONDS:.0f} s" if number == signal.SIGTERM else "Ctrl-C again stops now"
+        self._ask(f"stopping after the next epoch of {counted(len(self.running), 'running stage')}; {in_time}")
+
+    def _count_failure(self) -> None:
+        self.failures += 1
+        if self.max_failures is not None and self.failures > self.max_failures and self.awaited is None:
+            self._ask(f"stopping: more than {counted(self.max_failures, 'failed stage')} (--max-failures)")
+
+    def _ask(self, message: str) -> None:
+        self.awaited = set(self.running)
+        self.say(message)
+
+    def _reached(self, key: str) -> None:
+        if self.awaited is not None:
+            self.awaited.discard(key)
+
+    def _over(self, key: str) -> None:
+        self.running.discard(key)
+        self._reached(key)
+
+    def _end(self) -> None:
+        self.ended = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self.max_failures is not None and self.failures > self.max_failures:
+            raise TooManyFailures(f"{counted(self.failures, 'stage')} failed, more than --max-failures allows")
+        raise KeyboardInterrupt
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)

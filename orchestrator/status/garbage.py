@@ -1,0 +1,99 @@
+"""What nothing in a store needs, and its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.run.driver import known, require
+from prunesweep.workers.claims import CLAIM
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import ASIDE, TEMPORARY, File
+from prunesweep.workers.store import CHECKPOINTS, Store
+
+ABANDONED = timedelta(days=1)
+"""A temporary file, and a stage without a result, may be in use if they were written more recently."""
+
+Paths = dict[tuple[str, ...], int]
+"""Files and folders of the store, with their bytes."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What `gc` would remove, by kind; `unreadable` are sweeps whose record is damaged.
+
+    Which stages those need is not known: then stages count as needed all.
+    """
+
+    kinds: dict[str, Paths]
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> Paths:
+        """All kinds together."""
+        return {path: size for paths in self.kinds.values() for path, size in paths.items()}
+
+
+def find(store: Store) -> Garbage:
+    """Look for what nothing needs. A finished checkpoint, a file set aside, or a stage that no remembered sweep has."""
+    files = store.files()
+    needed, unreadable = _needed(store)
+    stages = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2}
+    unneeded = set() if unreadable else stages - needed
+    unneeded -= _begun(stages, files, store)
+    rest = [file for file in files if not (file.path[0] == "stages" and file.path[1] in unneeded)]
+    leavings = [file for file in rest if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
+    finished = store.done({file.path[1] for file in leavings})
+    kinds = {
+        "stages of no sweep": _folders(unneeded, files),
+        "checkpoints and claims of finished stages": _sizes(file for file in leavings if file.path[1] in finished),
+        "damaged files that were set aside": _sizes(file for file in rest if file.path[-1].startswith(ASIDE)),
+        "abandoned temporary files": _sizes(f for f in rest if f.path[-1].endswith(TEMPORARY) and not _recent(f)),
+    }
+    return Garbage({kind: paths for kind, paths in kinds.items() if paths}, unreadable)
+
+
+def remove(garbage: Garbage, store: Store) -> int:
+    """Remove what was found and is still not needed; returns the bytes freed."""
+    freed = 0
+    for path, size in find(store).paths.items():
+        if path in garbage.paths:
+            store.remove_tree(*path)
+            freed += size
+    return freed
+
+
+def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
+    """The stages of all sweeps that the store remembers, and the names of those whose record is damaged."""
+    needed: set[str] = set()
+    unreadable = []
+    for name in known(store):
+        try:
+            needed |= make_plan(require(name, store), store).stages.keys()
+        except UserError:
+            unreadable.append(name)
+    return needed, tuple(unreadable)
+
+
+def _begun(stages: Iterable[str], files: Iterable[File], store: Store) -> set[str]:
+    """Stages that may be running: without a result, and written to not long ago."""
+    recent = {file.path[1] for file in files if file.path[0] == "stages" and _recent(file)}
+    return recent - store.done(stages)
+
+
+def _recent(file: File) -> bool:
+    return datetime.now(UTC) - file.modified < ABANDONED
+
+
+def _folders(stages: set[str], files: Iterable[File]) -> Paths:
+    sizes: Paths = {("stages", key): 0 for key in sorted(stages)}
+    for file in files:
+        if file.path[:2] in sizes:
+            sizes[file.path[:2]] += file.size
+    return sizes
+
+
+def _sizes(files: Iterable[File]) -> Paths:
+    return {file.path: file.size for file in files}

@@ -1,0 +1,173 @@
+"""What runs now, by node and device, how fast, and when it will be done: as values, and as lines of `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from rich.markup import escape
+
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.progress import duration, size
+from prunesweep.orchestrator.status.status import RUNNING, Unfinished
+from prunesweep.workers.activity import Activity
+from prunesweep.workers.store import State
+
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+HEAD = ("epoch", "epochs/s", "images/s", "stage")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU with all that runs on it, or the processors of a node; `name` is the maker's.
+
+    `utilisation` is in percent: of a GPU the share of time in which it is used, of processors what these stages use,
+    100 for each core. `memory_used` (bytes) is of a GPU all that is in use, of a node what these processes have.
+    """
+
+    node: str
+    device: str
+    name: str | None
+    utilisation: float | None
+    memory_used: int | None
+    memory_total: int | None
+    stages: Sequence[Unfinished]
+
+
+@dataclass(frozen=True)
+class Now:
+    """All that runs of a sweep; None is what is not known (yet).
+
+    `unlocated` run without saying where: their process is of a version that does not tell.
+    """
+
+    devices: Sequence[Device]
+    unlocated: Sequence[Unfinished]
+    epochs_per_second: float | None
+    images_per_second: float | None
+    epochs_left: int
+    seconds_left: float | None
+
+
+def now(plan: Plan, begun: Sequence[Unfinished]) -> Now:
+    """What of the begun stages runs. The time left is that of all epochs which failures do not hold up."""
+    running = [each for each in begun if each.state == RUNNING]
+    left = _epochs_left(plan, begun)
+    rates = [each.doing.epochs_per_second for each in running if each.doing and each.doing.epochs_per_second]
+    # Those that have just begun have no rate yet; they are taken to be as fast as the others.
+    seconds = left / (sum(rates) * len(running) / len(rates)) if rates else None
+    images = [each.doing.images_per_second for each in running if each.doing and each.doing.images_per_second]
+    devices = [_device(same) for same in _by_device(running)]
+    unlocated = [each for each in running if each.doing is None]
+    return Now(devices, unlocated, sum(rates) or None, sum(images) or None, left, seconds)
+
+
+def _epochs_left(plan: Plan, begun: Sequence[Unfinished]) -> int:
+    known = {each.stage: each.epochs_left for each in begun}
+    held_up = {key for key, state in plan.states.items() if state is State.FAILED} | plan.blocked.keys()
+    return sum(known.get(key, stage.epochs) for key, stage in plan.to_run.items() if key not in held_up)
+
+
+def _by_device(running: Iterable[Unfinished]) -> Iterator[list[Unfinished]]:
+    """By node and name; what different processes call `cuda:0` may be different GPUs, or the same."""
+    found: dict[tuple[str, ...], list[Unfinished]] = {}
+    for each in running:
+        if each.doing is not None:
+            found.setdefault((each.doing.host, each.doing.device_id or each.doing.device), []).append(each)
+    yield from (found[place] for place in sorted(found))
+
+
+def _device(stages: Sequence[Unfinished]) -> Device:
+    said = [each.doing for each in stages if each.doing]
+    of_gpu = said[0].device.startswith("cuda")
+    used, busy, total = _gpu(said) if of_gpu else _processors(said)
+    name = _first(each.device_name for each in said)
+    return Device(said[0].host, said[0].device, name, busy, used, total, stages)
+
+
+def _gpu(said: Sequence[Activity]) -> tuple[int | None, float | None, int | None]:
+    """All of them look at the same GPU."""
+    used, total = _first(each.gpu_used for each in said), _first(each.gpu_memory for each in said)
+    return used, _first(each.gpu_percent for each in said), total
+
+
+def _processors(said: Sequence[Activity]) -> tuple[int | None, float | None, int | None]:
+    used, busy = (each.resident for each in said), (each.cpu_percent for each in said)
+    return _sum(used), _sum(busy), _first(each.host_memory for each in said)
+
+
+def _first(values: Iterable[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _sum(values: Iterable[N | None]) -> N | None:
+    """None unless all are known."""
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return sum(known[1:], known[0]) if known and len(known) == len(found) else None
+
+
+def record(found: Now) -> dict[str, Any]:
+    """For programs; stages by their keys, under which `unfinished_stages` says more."""
+    devices = [{**asdict(device), "stages": _keys(device.stages)} for device in found.devices]
+    return {**asdict(found), "devices": devices, "unlocated": _keys(found.unlocated)}
+
+
+def _keys(stages: Iterable[Unfinished]) -> list[str]:
+    return [stage.stage for stage in stages]
+
+
+# --- for people
+
+
+def lines(found: Now) -> Iterator[str]:
+    """A table, grouped; nothing when nothing runs. Names come last: they are of any length."""
+    stages = [*found.unlocated, *(stage for device in found.devices for stage in device.stages)]
+    if not stages:
+        return
+    nodes = {device.node for device in found.devices}
+    where = f" on {counted(len(nodes), 'node')}" if nodes else ""
+    pace = "" if found.epochs_per_second is None else f", {_rate(found.epochs_per_second)} epochs/s"
+    left = f"{counted(found.epochs_left, 'epoch')} left, ETA {duration(found.seconds_left)}"
+    yield f"[green]running[/]: {counted(len(stages), 'stage')}{where}{pace}, {left}"
+    for device in found.devices:
+        yield f"  [bold]{escape(_place(device))}[/]: {_load(device)}"
+        yield from _rows(device.stages)
+    if found.unlocated:
+        yield "  [bold]somewhere[/], by a version of prunesweep that does not say where:"
+        yield from _rows(found.unlocated)
+
+
+def _place(device: Device) -> str:
+    return f"{device.node}  {device.device}" + (f" ({device.name})" if device.name else "")
+
+
+def _load(device: Device) -> str:
+    busy = "-" if device.utilisation is None else f"{device.utilisation:.0f}%"
+    used, total = ("-" if count is None else size(count) for count in (device.memory_used, device.memory_total))
+    return f"utilisation {busy}, memory {used} of {total}"
+
+
+def _rows(stages: Sequence[Unfinished]) -> Iterator[str]:
+    rows = [HEAD, *(_row(stage) for stage in stages)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD) - 1)]
+    for *numbers, name in rows:
+        yield "    " + "  ".join(map(str.rjust, numbers, widths)) + f"  {escape(name)}"
+
+
+def _row(stage: Unfinished) -> tuple[str, str, str, str]:
+    doing = stage.doing
+    epoch = "-" if doing is None or doing.epoch is None else str(doing.epoch)
+    epochs, images = (doing.epochs_per_second, doing.images_per_second) if doing else (None, None)
+    return f"{epoch}/{stage.epochs}", _rate(epochs), _rate(images), stage.label
+
+
+def _rate(rate: float | None) -> str:
+    """To two digits or more: an epoch takes from milliseconds to hours."""
+    if rate is None:
+        return "-"
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"

@@ -1,0 +1,148 @@
+"""Sweep file -> trials. Strict: whatever is wrong is an error that names the file, the line and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.sweepfile import python
+from prunesweep.orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
+from prunesweep.orchestrator.sweepfile.document import (
+    Document,
+    Loc,
+    Problem,
+    Rejected,
+    noting,
+    read_text,
+    shown,
+    until_many,
+)
+from prunesweep.orchestrator.sweepfile.schema import sweep_schema as sweep_schema
+from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
+from prunesweep.orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, check_count, validate
+from prunesweep.orchestrator.sweepfile.yaml import parse
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import METHODS
+from prunesweep.workers.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once."""
+
+    name: str
+    trials: tuple[TrialSpec, ...]
+    duplicates: int
+    resources: Shares
+    text: str
+    path: Path
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`."""
+    text = read_text(path)
+    top, asked = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
+    distinct = tuple(dict.fromkeys(asked))
+    resources = Shares(top.get("resources", {}))
+    return Sweep(top["name"], distinct, len(asked) - len(distinct), resources, text, path)
+
+
+def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
+    """What the file says of itself, and all the trials that it asks for, equal ones too."""
+    problems: list[Problem] = []
+    top: dict[str, Any] = {}
+    blocks: list[list[Block]] = []
+    with noting(problems):
+        top = validate(SWEEP, {"name": document.path.stem, **document.value})
+    for loc, block in until_many(_raw_blocks(document), problems):
+        with noting(problems):
+            blocks.append(_by_method(block, loc, {key: top[key] for key in SHARED if key in top}))
+    grids: list[list[Grid]] = []
+    for methods in until_many(blocks if not problems else (), problems):
+        with noting(problems):
+            grids.append([grid(block) for block in methods])
+    trials: list[TrialSpec] = []
+    if not problems:
+        with noting(problems):
+            trials = _expanded(grids, _seeds(top))
+            check_rules(top, trials)
+    if problems:
+        raise document.error(problems)
+    return top, trials
+
+
+def _raw_blocks(document: Document) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    trials = document.value.get("trials")
+    for index, block in enumerate(trials if isinstance(trials, list) else ()):
+        if isinstance(block, dict):
+            yield ("trials", index), block
+
+
+def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> list[Block]:
+    """The block once for each of its methods, checked against each one's hyperparameters."""
+    problems: list[Problem] = []
+    found: list[Block] = []
+    for method in until_many(_methods(block, loc), problems):
+        with noting(problems):
+            settings = validate(_model_of(method), block, loc)
+            found.append(Block(loc, method, settings, around))
+    if problems:
+        raise Rejected(*problems)
+    return found
+
+
+def _methods(block: dict[str, Any], loc: Loc) -> list[Element]:
+    loc, given = (*loc, "method"), block.get("method")
+    if given is None:
+        raise Rejected(Problem(loc, f"missing: one of {', '.join(sorted(METHODS))}, or module:name"))
+    if not isinstance(given, list):
+        return [Element(given, loc)]
+    if not given:
+        raise Rejected(Problem(loc, "an empty list is not allowed: give at least one method"))
+    for index, name in enumerate(given):
+        if name in given[:index]:
+            raise Rejected(Problem((*loc, index), f"{shown(name)} is given twice"))
+    return [Element(name, (*loc, index)) for index, name in enumerate(given)]
+
+
+def _model_of(method: Element) -> type[BaseModel]:
+    if not isinstance(method.value, str):
+        raise Rejected(Problem(method.loc, f"{shown(method.value)} is not allowed: the name of a method"))
+    try:
+        return block_model(method.value)
+    except UserError as error:
+        raise Rejected(Problem(method.loc, str(error))) from error
+
+
+def _seeds(top: Mapping[str, Any]) -> list[int]:
+    given = top.get("seeds", 1)
+    return list(range(given)) if isinstance(given, int) else given
+
+
+def _expanded(grids: list[list[Grid]], seeds: list[int]) -> list[TrialSpec]:
+    """The trials of all blocks; raises `Rejected`, before any cell is made where there would be too many."""
+    check_count(sum(each.count for methods in grids for each in methods) * len(seeds))
+    problems: list[Problem] = []
+    trials: list[TrialSpec] = []
+    for methods in until_many(grids, problems):
+        with noting(problems):
+            for cell in until_many(_kept(methods), problems):
+                with noting(problems):
+                    trials += trials_of(cell, methods[0].block.loc, seeds)
+                check_count(len(trials))
+    if problems:
+        raise Rejected(*problems)
+    return trials
+
+
+def _kept(methods: list[Grid]) -> list[Cell]:
+    """The cells of one block of the file, for all its methods."""
+    block = methods[0].block
+    return keep(
+        [budgeted(cell) for each in methods for cell in each.cells()], block.settings.get("exclude", []), block.loc
+    )

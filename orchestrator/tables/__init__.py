@@ -1,0 +1,1 @@
+"""Tables as values, and their renderings for a terminal, a paper and a program."""

@@ -1,0 +1,205 @@
+"""Which method is best, at which sparsity, for which training budget: the comparison as a value."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from prunesweep.orchestrator.labels import counted
+from prunesweep.orchestrator.results import cells as results
+from prunesweep.orchestrator.results.best import ASKED, REACHED, TARGET, Selection, choose
+from prunesweep.orchestrator.results.cells import AXES, SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, Scale, scale
+from prunesweep.orchestrator.results.loading import ASKED as WANTED
+from prunesweep.workers.errors import UserError
+
+ROWS = ("method", "retrain_schedule")
+SHOWN_DIFFERENCE = 0.0005
+"""A sparsity reached is shown where it is off its target by half of the last digit shown, or more."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A comparison. `cells` are by row and column, keys under `row_names` and `column_names`; one may be missing.
+
+    `controls` have no target sparsity: the dense networks. `budgets` says how total epochs are written, `scale` how
+    the metric is. Where settings were chosen, `best_by` is the column that decided, and `choices` names for each row
+    which settings of its cells are to be shown.
+    """
+
+    title: str
+    metric: str
+    row_names: tuple[str, ...]
+    column_names: tuple[str, ...]
+    rows: tuple[Key, ...]
+    columns: tuple[Key, ...]
+    cells: Mapping[tuple[Key, Key], Cell]
+    controls: tuple[Cell, ...]
+    budgets: Mapping[int, str]
+    scale: Scale
+    notes: tuple[str, ...]
+    best_by: str | None = None
+    choices: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
+
+
+def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[str] | None = None) -> Table:
+    """Means over seeds, with the best of every sparsity and budget marked.
+
+    Rows are `by` (default: method and retraining schedule), after dataset and model if there are several, before every
+    other setting that still varies within a cell: different settings are never averaged. Columns are target sparsity
+    and, below it, total epochs; where that would leave over a third of the table empty (methods with unlike budgets),
+    each budget has rows of its own. Budgets are totals, pretraining included: what a result costs. Raises `UserError`
+    for an unknown metric or column, and when no trial has the metric.
+    """
+    trials = results.with_metric(frame, metric)
+    names, axes = _names(trials, metric, by)
+    return _table(trials, metric, names, axes)
+
+
+def comparison_of_best(
+    frame: pd.DataFrame,
+    metric: str = "test_accuracy",
+    by: Sequence[str] | None = None,
+    best_by: str = "validation_accuracy",
+    tolerance: float = 0.02,
+) -> Table:
+    """Means over seeds of the settings that `prunesweep.select_best` chooses, the best of every sparsity marked.
+
+    Rows are `by` (default: method), after dataset and model if there are several, each with its best setting at every
+    target sparsity; budgets are settings too, and compete unless `by` names `total_epochs`. The settings of a cell are
+    those in which the candidates of any row differ, and the sparsities asked for and reached. Raises `UserError` as
+    `comparison` and `select_best` do.
+    """
+    names = list(dict.fromkeys([*_several(frame), *(by or ["method"])]))
+    if TARGET in names:
+        raise UserError(f"{TARGET} makes the columns where settings are chosen; leave it out of the rows")
+    selection = choose(frame, best_by, tolerance, names)
+    trials = results.with_metric(selection.trials, metric)
+    axes = [TARGET] if trials[TARGET].notna().any() else []
+    chosen = dict.fromkeys(["total_epochs", *(name for each in selection.varied.values() for name in each), ASKED])
+    if metric != REACHED:
+        reached = trials.groupby([*names, *axes], dropna=False)[REACHED].transform("mean")
+        trials, chosen[REACHED] = trials.assign(**{REACHED: reached}), None
+    extra = [name for name in chosen if name not in (metric, *names)]
+    table = _table(trials, metric, names, axes, extra)
+    notes = (*table.notes, *_unlike_budgets(trials, names), *selection.notes)
+    return replace(table, notes=notes, best_by=best_by, choices=_choices(table, selection))
+
+
+def _unlike_budgets(trials: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
+    epochs = trials["total_epochs"][trials[TARGET].notna()]
+    if "total_epochs" not in names and epochs.nunique() > 1:
+        equal = "equal ones compete with --by method --by total_epochs"
+        yield f"budgets differ, {epochs.min():g} to {epochs.max():g} epochs in all; {equal}"
+
+
+def _choices(table: Table, selection: Selection) -> dict[Key, tuple[str, ...]]:
+    rows: dict[Key, list[Cell]] = defaultdict(list)
+    for (row, _), cell in table.cells.items():
+        rows[row].append(cell)
+    return {
+        row: (
+            *(name for name in selection.varied[row] if name != table.metric),
+            *(name for name in (ASKED, REACHED) if any(_off_target(cell, name) for cell in found)),
+        )
+        for row, found in rows.items()
+    }
+
+
+def _off_target(cell: Cell, name: str) -> bool:
+    there = cell.settings.get(name)
+    return there is not None and abs(there - cell.settings.get(TARGET, there)) >= SHOWN_DIFFERENCE
+
+
+def _table(
+    trials: pd.DataFrame, metric: str, names: Sequence[str], axes: Sequence[str], extra: Sequence[str] = ()
+) -> Table:
+    """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
+    competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
+    means = results.cells(trials, metric, [*names, *axes, *extra], competing)
+    controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
+    sparse = [cell for cell in means if cell not in controls]
+    row_names, column_names = _layout(sparse, names, axes)
+    placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
+    labels = results.budgets(trials)
+    return Table(
+        title=_title(trials, metric),
+        metric=metric,
+        row_names=row_names,
+        column_names=column_names,
+        rows=results.in_order(row for row, _ in placed),
+        columns=results.in_order(column for _, column in placed),
+        cells=placed,
+        controls=tuple(controls),
+        budgets=labels,
+        scale=scale(metric).suited([cell.std for cell in means if cell.std is not None]),
+        notes=(*_notes(trials, [*names, *axes], labels), *missing(trials, means)),
+    )
+
+
+def _names(trials: pd.DataFrame, metric: str, by: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The settings that tell the rows apart, and those that the columns may show."""
+    given = set(trials.columns[trials.notna().any()])
+    axes = [name for name in AXES if name in given and name not in (by or ())]
+    leading = [*_several(trials), *(by or [name for name in ROWS if name in given])]
+    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
+    names = results.separating(trials, list(dict.fromkeys([*leading, *axes])), settings)
+    return [name for name in names if name not in axes], axes
+
+
+def _several(trials: pd.DataFrame) -> list[str]:
+    return [name for name in SUBJECT if trials[name].nunique(dropna=False) > 1]
+
+
+def _layout(
+    found: Sequence[Cell], names: Sequence[str], axes: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of rows and columns: budgets in the header, or with the rows where the header would make many gaps."""
+    wide = (tuple(names), tuple(axes))
+    if len(axes) < 2 or 3 * len(found) >= 2 * _size(found, *wide):
+        return wide
+    subject = [name for name in names if name in SUBJECT]
+    stacked = ((*subject, axes[1], *(name for name in names if name not in subject)), (axes[0],))
+    return stacked if _size(found, *stacked) < _size(found, *wide) else wide
+
+
+def _size(found: Sequence[Cell], row_names: Key, column_names: Key) -> int:
+    return len({cell.at(row_names) for cell in found}) * len({cell.at(column_names) for cell in found})
+
+
+def _title(trials: pd.DataFrame, metric: str) -> str:
+    subject = ", ".join(str(trials[name].iloc[0]) for name in SUBJECT if name not in _several(trials))
+    what = " in ".join(filter(None, [words(metric), scale(metric).name]))
+    return f"{subject}{': ' if subject else ''}{what}, mean ± standard deviation (seeds)"
+
+
+def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]) -> Iterator[str]:
+    if "total_epochs" in names and any("+" in label for label in labels.values()):
+        yield "epochs a+b: pretraining + retraining"
+    if results.seeds_repeat(trials, names):
+        yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
+
+
+def untested(found: Iterable[Cell]) -> Iterator[str]:
+    """How many cells have no mark because nothing can be said."""
+    number = sum(cell.untested for cell in found)
+    if number:
+        yield f"{counted(number, 'cell')} not tested: fewer than two seeds in common with the best"
+
+
+def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:
+    """What was asked for and is not there."""
+    if any(cell.asked and cell.n < cell.asked for cell in means):
+        yield "(n/N): n of the N seeds asked for"
+    for said in trials.attrs.get(WANTED, ()):
+        left = said["trials"] - said["finished"]
+        if left:
+            yield f"{said['sweep']}: {left:,} of {counted(said['trials'], 'trial')} not finished"
+
+
+def words(name: str) -> str:
+    """A column's name as people write it."""
+    return name.replace("_", " ")

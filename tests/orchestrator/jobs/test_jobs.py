@@ -1,0 +1,445 @@
+"""Sweeps as jobs on a real Ray cluster, with nodes, ports and a token of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prunesweep import load_results
+from prunesweep.orchestrator.jobs import snapshot
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+from tests.orchestrator.conftest import COMMAND, SWEEP, Cli, descendants
+from tests.orchestrator.hook import SECRET, Hook
+from tests.orchestrator.run.test_driver import VARYING
+
+TOKEN = "of-the-tests-" + "0" * 51
+
+MINE = """\
+from torch import nn
+
+
+def net(shape, classes):
+    wide = [nn.Conv2d(shape[0], 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+    deep = [nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()]
+    return nn.Sequential(*wide, *deep, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes))
+"""
+STAGES, SEEDS = 7, 6
+"""Of `SWEEP` for each seed; with six seeds there is time to stop it."""
+
+
+class Head:
+    """`ray start --head` as a person would do it by hand."""
+
+    def __init__(self, *arguments: object, port: int | None = None, cpus: int = 2, within: Sequence[str] = ()) -> None:
+        self.cpus = cpus
+        # Sockets lie in there, and their paths may have 107 characters.
+        self.folder = Path(tempfile.mkdtemp(prefix="ps", dir="/tmp"))
+        self.gcs, self.port, agent, client = free_ports(4)
+        self.gcs = port or self.gcs
+        self.url = f"http://127.0.0.1:{self.port}"
+        ports = ["--port", self.gcs, "--dashboard-port", self.port, "--dashboard-agent-listen-port", agent]
+        ports += ["--ray-client-server-port", client]
+        self.process = self.start("--head", *ports, *arguments, folder=self.folder / "h", within=within)
+
+    def start(self, *arguments: object, folder: Path, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        limits = ["--min-worker-port", 0, "--max-worker-port", 0, "--object-store-memory", 10**8]
+        limits += ["--num-cpus", self.cpus]
+        command = [COMMAND.parent / "ray", "start", "--block", "--disable-usage-stats", "--temp-dir", folder]
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))
+        }
+        return subprocess.Popen(
+            [str(word) for word in (*within, *command, *limits, *arguments)],
+            env={
+                **environment,
+                "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": TOKEN,
+            },
+            stdout=folder.with_suffix(".log").open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @contextmanager
+    def second_node(self, within: Sequence[str] = (), name: str = "n") -> Iterator[subprocess.Popen[bytes]]:
+        """With a folder of its own, as on another machine: nodes unpack snapshots there, and clear them away."""
+        node = self.start("--address", f"127.0.0.1:{self.gcs}", folder=self.folder / name, within=within)
+        try:
+            while "Ray runtime started" not in (self.folder / f"{name}.log").read_text():
+                assert node.poll() is None
+                time.sleep(0.2)
+            yield node
+        finally:
+            stop(node)
+
+    def cli(self, folder: Path, **environment: str) -> JobsCli:
+        return JobsCli(folder, {"PRUNESWEEP_ADDRESS": self.url, "RAY_AUTH_TOKEN": TOKEN, **environment})
+
+
+class JobsCli(Cli):
+    """The command on a laptop: with the cluster's address and token, and an address of Ray that must not matter."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        super().__init__(folder)
+        self.environment = {"RAY_ADDRESS": "192.0.2.1:6379", "HOME": str(folder), **environment}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return super().start(*arguments)
+
+    def submit(self, *arguments: str, code: int = 0) -> str:
+        return self("submit", *arguments, "--store", str(self.folder / "results"), code=code)
+
+    def until(self, condition: Callable[[], bool], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self("logs", "small")
+            time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def stop(node: subprocess.Popen[bytes]) -> None:
+    """And with it what it has started; Ray ends it all at SIGTERM."""
+    family = descendants(node.pid, "")
+    node.terminate()
+    try:
+        node.wait(20)
+    except subprocess.TimeoutExpired:
+        for pid in family:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+        node.wait(10)
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    head = Head()
+    try:
+        cli = head.cli(head.folder)
+        cli.until(lambda: cli.ask("jobs").code == 0, 60)
+        yield head
+    finally:
+        stop(head.process)
+        shutil.rmtree(head.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def laptop(head: Head, tmp_path: Path) -> JobsCli:
+    """A project with a model of its own at its top, where commands are run, and sweeps below."""
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "mine.py").write_text(MINE)
+    cli = head.cli(tmp_path)
+    cli.write(SWEEP.format(name="small", seeds=SEEDS).replace("resnet8", "mine:net"), "sweeps/small.yaml")
+    return cli
+
+
+def embedded(laptop: JobsCli, text: str) -> Path:
+    """The folder of a run of its own without that cluster."""
+    here = Cli(laptop.folder / "here")
+    here.folder.mkdir()
+    shutil.copy(laptop.folder / "mine.py", here.folder)
+    here("run", here.write(text, "small.yaml"))
+    return here.folder
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    """What the first seed gave."""
+    frame = load_results(folder / "results" / name).drop(columns=VARYING)
+    return frame[frame.seed == 0].reset_index(drop=True)
+
+
+def test_a_sweep_is_submitted_looked_at_and_cancelled(laptop: JobsCli):
+    """Its web hook, which is a secret, hears of the end, and is printed nowhere."""
+    with Hook() as hook:
+        laptop.environment["PRUNESWEEP_NOTIFY"] = hook.url
+        said = submitted_and_cancelled(laptop)
+    assert SECRET not in said + laptop("jobs") + laptop("jobs", "--json")
+    assert [each["outcome"] for each in hook.heard] == ["interrupted"]
+
+
+def submitted_and_cancelled(laptop: JobsCli) -> str:
+    """All that is printed meanwhile."""
+    printed = laptop.submit("sweeps/small.yaml")
+    assert f"{laptop.folder}: 2 files, " in printed
+    assert "prunesweep-small-1 is submitted" in printed
+    assert "ing already; nothing more is submitted" in laptop.submit("sweeps/small.yaml")
+    refused = laptop("submit", "sweeps/small.yaml", "--store", "/elsewhere", code=2)
+    assert "another sweep file, store or options" in refused
+
+    watching = laptop.start("logs", "small", "--follow")
+    laptop.until(lambda: laptop.results() >= 2)
+    watching.send_signal(signal.SIGINT)
+    out, err = watching.communicate(timeout=10)
+    assert (watching.returncode, err) == (130, "")
+    assert "42 trials (7 with each of 6 seeds) in 42 stages" in out
+    assert "prunesweep-small-1 goes on; look in again with" in out
+
+    assert "prunesweep-small-1  stopped" in laptop("cancel", "small")
+    log = laptop("logs", "small")
+    assert "stopping after the next epoch of " in log
+    assert "interrupted: what is finished is kept" in log
+    assert "Traceback" not in log
+    assert 2 <= laptop.results() < STAGES * SEEDS
+    assert not list((laptop.folder / "results/stages").glob("*/claim.*"))
+    return printed + refused + out + log
+
+
+@pytest.mark.slow
+def test_submitted_again_a_cancelled_sweep_goes_on_and_gives_the_same(laptop: JobsCli):
+    text = SWEEP.format(name="again", seeds=SEEDS).replace("resnet8", "mine:net")
+    laptop.write(text, "sweeps/again.yaml")
+    laptop.submit("sweeps/again.yaml")
+    laptop.until(lambda: laptop.results() >= 2)
+    for _ in range(2):
+        assert "prunesweep-again-1  stopped" in laptop("cancel", "again"), "the second time there is nothing to do"
+    kept = {path: path.stat().st_mtime_ns for path in (laptop.folder / "results/stages").glob("*/result.json")}
+    printed = laptop.submit("sweeps/again.yaml", "--follow")
+    assert "prunesweep-again-2 is submitted" in printed
+    assert "42 of 42 trials done" in printed
+    assert "prunesweep-again-2  succeeded" in printed
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    listed = [job for job in json.loads(laptop("jobs", "--json")) if job["sweep"] == "again"]
+    assert [(job["attempt"], job["state"], job["exit_code"]) for job in listed] == [
+        (1, "stopped", None),
+        (2, "succeeded", 0),
+    ]
+    pd.testing.assert_frame_equal(
+        table(laptop.folder, "again"), table(embedded(laptop, text), "again"), check_exact=True
+    )
+
+
+@pytest.mark.parametrize(
+    "environment", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "x" * 64}, {"RAY_AUTH_TOKEN": ""}]
+)
+def test_a_token_that_is_missing_or_wrong(environment: dict[str, str], head: Head, tmp_path: Path):
+    code, out, err = head.cli(tmp_path, **environment).ask("jobs")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: the cluster at {head.url} wants a")
+    assert (
+        "put it into RAY_AUTH_TOKEN, or into a file that RAY_AUTH_TOKEN_PATH names, and set RAY_AUTH_MODE=token" in err
+    )
+    assert err.count("\n") == 1
+
+
+def test_the_token_may_be_in_a_file(head: Head, tmp_path: Path):
+    (tmp_path / "token").write_text(TOKEN)
+    head.cli(tmp_path, RAY_AUTH_TOKEN="", RAY_AUTH_TOKEN_PATH=str(tmp_path / "token"))("jobs")
+
+
+def test_what_a_job_could_not_see_and_jobs_that_do_not_exist(laptop: JobsCli):
+    file = "sweeps/small.yaml"
+    error = laptop("submit", file, "--store", "results", code=2)
+    assert "--store results is relative, and a job runs on other machines" in error
+    error = laptop("submit", file, "--store", "/x", "--data-dir", "my/data", code=2)
+    assert "--data-dir my/data is relative" in error
+    large = laptop.write((laptop.folder / file).read_text() + "resources: {cpus: 1, gpus: 1}\n", "large.yaml")
+    error = laptop.submit(large, code=2)
+    assert "no node can hold a trial with cpus: 1, gpus: 1; the cluster has 2 CPUs and 0 GPUs on a node" in error
+    error = laptop("logs", "smal", code=2)
+    assert 'has no job of a sweep "smal"' in error
+    assert laptop.ask("submit", file).code == 2
+
+
+@pytest.fixture
+def addresses() -> Iterator[dict[str, str]]:
+    """Where nothing listens, where nobody answers, and where something else does."""
+    (closed,) = free_ports(1)
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield {
+            "refused": f"http://127.0.0.1:{closed}",
+            "timed out": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "what answers there is no dashboard of Ray": f"127.0.0.1:{server.server_port}",
+            "not known": "http://no.such.host.invalid:8265",
+        }
+    server.shutdown()
+    server.server_close()
+
+
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_an_address_where_no_dashboard_answers(addresses: dict[str, str], tmp_path: Path):
+    cli = JobsCli(tmp_path, {})
+    for reason, address in addresses.items():
+        begun = time.monotonic()
+        code, out, err = cli.ask("jobs", "--address", address)
+        assert time.monotonic() - begun < 10
+        assert (code, out) == (2, "")
+        assert "no Ray dashboard answers at http://" in err
+        assert f"({reason}): the address begins with http://, its port is 8265" in err
+        assert err.count("\n") == 1
+    assert '"ray://head:10001" is not allowed' in cli("jobs", "--address", "ray://head:10001", code=2)
+
+
+# --- snapshots
+
+
+def packed(folder: Path, monkeypatch: pytest.MonkeyPatch, sweep: str) -> list[str]:
+    monkeypatch.chdir(folder)
+    archive = folder.parent / "snapshot.zip"
+    count = snapshot.pack(*snapshot.place(Path(sweep)), archive)
+    names = zipfile.ZipFile(archive).namelist()
+    assert len(names) == count
+    return names
+
+
+def test_a_snapshot_holds_code_and_no_stores_data_or_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project = tmp_path / "project"
+    code = ["mine.py", "package/data/loader.py", "sweeps/x.yaml"]
+    other = [
+        "data/x.bin",
+        "results/a",
+        ".env",
+        ".git/HEAD",
+        "env/pyvenv.cfg",
+        "env/lib/x.py",
+        "store/.prunesweep",
+        "store/a",
+    ]
+    for name in (*code, *other, "package/__pycache__/x.pyc"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name)
+    assert packed(project, monkeypatch, "sweeps/x.yaml") == code
+    first = (tmp_path / "snapshot.zip").read_bytes()
+    os.utime(project / "mine.py", (0, 0))
+    assert packed(project, monkeypatch, "sweeps/x.yaml") == code
+    assert (tmp_path / "snapshot.zip").read_bytes() == first, "equal files are sent once"
+    assert packed(project / "package", monkeypatch, "../sweeps/x.yaml") == ["x.yaml"], "of a file elsewhere its folder"
+
+
+def test_a_snapshot_leaves_out_what_git_ignores_but_never_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    for name, text in {".gitignore": "runs\n*.yaml\n", "mine.py": "", "runs": "", "x.yaml": "", "é.py": ""}.items():
+        (project / name).write_text(text)
+    assert packed(project, monkeypatch, "x.yaml") == ["mine.py", "x.yaml", "é.py"]
+
+
+def test_a_snapshot_that_is_too_large_names_the_largest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "x.yaml").write_text("")
+    (project / "weights.bin").write_bytes(os.urandom(snapshot.LIMIT))
+    with pytest.raises(UserError, match=r"the most that Ray takes; its largest file is weights\.bin \(105 MB\)"):
+        packed(project, monkeypatch, "x.yaml")
+
+
+# --- longer ones
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_has_the_time_to_finish_an_epoch(laptop: JobsCli):
+    """Ray would kill it after 3 seconds; its epochs take longer."""
+    text = "dataset: {name: synthetic, images: 6000, test_images: 100}\nmodel: resnet20\ntrain: {epochs: 4}\n"
+    laptop.write(text + "trials: [{method: dense}]\n", "long.yaml")
+    laptop.submit("long.yaml")
+    store = Store(str(laptop.folder / "results"))
+    stages = laptop.folder / "results/stages"
+    laptop.until(lambda: bool(list(stages.glob("*/checkpoint.safetensors"))))
+    (key,) = [path.name for path in stages.iterdir()]
+    before = store.checkpointed_epochs(key)
+    begun = time.monotonic()
+    assert "prunesweep-long-1  stopped" in laptop("cancel", "long")
+    assert time.monotonic() - begun > 3.5
+    assert store.checkpointed_epochs(key) == before + 1
+    assert "interrupted: what is finished is kept" in laptop("logs", "long")
+
+
+@pytest.mark.slow
+def test_a_followed_job_ends_as_its_run(laptop: JobsCli):
+    text = (laptop.folder / "sweeps/small.yaml").read_text()
+    laptop.write(text.replace("name: small", "name: wrong").replace("lr: 0.1", "lr: 1.0e+30"), "wrong.yaml")
+    printed = laptop.submit("wrong.yaml", "--max-failures", "0", "--follow", code=1)
+    assert "prunesweep-wrong-1  failed" in printed
+
+
+@pytest.mark.slow
+def test_the_life_of_a_sweep_on_a_cluster(laptop: JobsCli, head: Head):
+    """Nodes join, and one is killed; who looks on is cut off; it is cancelled, goes on, and gives the same table."""
+    text = SWEEP.format(name="life", seeds=SEEDS).replace("epochs: 6", "epochs: 12")
+    file = laptop.write(text, "sweeps/life.yaml")
+    here = JobsCli(laptop.folder / "elsewhere", laptop.environment)
+    here.folder.mkdir()
+    store = str(laptop.folder / "results")
+    here("submit", f"../{file}", "--store", store)
+    watching = here.start("logs", "life", "--follow")
+    with head.second_node(name="n1") as node:
+        here.until(lambda: bool(descendants(node.pid, "ray::Resource")))
+        here.until(lambda: laptop.results() >= 2)
+        watching.kill()
+        watching.communicate()
+        for pid in (*descendants(node.pid, "raylet"), *descendants(node.pid, "")):
+            os.kill(pid, signal.SIGKILL)
+    done = laptop.results()
+    here.until(lambda: laptop.results() > done)
+    assert "life: " in here("status", "life", "--store", store)
+    assert "prunesweep-life-1  stopped" in here("cancel", "life")
+    assert laptop.results() < STAGES * SEEDS
+    with head.second_node(name="n2"):
+        printed = here("submit", f"../{file}", "--store", store, "--follow")
+    assert "prunesweep-life-2  succeeded" in printed
+    assert "42 of 42 trials done" in printed
+    assert "imp" in here("results", "life", "--store", store)
+    pd.testing.assert_frame_equal(table(laptop.folder, "life"), table(embedded(laptop, text), "life"), check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_an_epoch(laptop: JobsCli, head: Head):
+    """Four stages on four cores of two nodes, one of which goes."""
+    text = (
+        "dataset: {name: synthetic, images: 400, test_images: 100}\nmodel: resnet20\ntrain: {epochs: 10}\n"
+        "trials: [{method: dense}]\n"
+    )
+    file = laptop.write(text + "seeds: 4\n", "small.yaml")
+    stages = laptop.folder / "results/stages"
+    with head.second_node() as node:
+        laptop.submit(file)
+        laptop.until(lambda: len(list(stages.glob("*/attempts/*"))) == 4)
+        assert len(descendants(node.pid, "ray::Resource")) == 2
+        family = descendants(node.pid, "")
+        for pid in (*descendants(node.pid, "raylet"), *family):
+            os.kill(pid, signal.SIGKILL)
+        printed = laptop("logs", "small", "--follow")
+    # Ray may notice first that the processes are gone, which here are on a machine that still answers.
+    assert printed.count("node lost: ") + printed.count("killed: ") == 2, printed
+    assert "4 of 4 trials done" in printed
+    assert sorted(len(list(path.iterdir())) for path in stages.glob("*/attempts")) == [1, 1, 2, 2]
+    pd.testing.assert_frame_equal(
+        table(laptop.folder, "small"), table(embedded(laptop, text), "small"), check_exact=True
+    )

@@ -1,0 +1,404 @@
+"""Reports: what they say, by values worked out by hand, and as text; `test_report_page.py` opens them in a browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.report.contents import gather
+from prunesweep.orchestrator.report.cost import cost
+from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evidence, checklist
+from prunesweep.orchestrator.report.grids import every_cell
+from prunesweep.orchestrator.report.interactive import interactive
+from prunesweep.orchestrator.report.page import page
+from prunesweep.orchestrator.results.columns import TRIALS
+from prunesweep.orchestrator.tables.comparison import comparison
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import PruneStage, Stage
+from prunesweep.workers.store import Store
+from tests.orchestrator.conftest import Cli
+from tests.orchestrator.finished import OTHER_SECONDS, SECONDS_PER_EPOCH, finish
+from tests.orchestrator.frames import dense, imp, trials
+
+SWEEP = """\
+name: small
+dataset: digits
+model: resnet8
+seeds: 3
+train: {epochs: 20}
+trials:
+  - method: dense
+  - method: imp
+    sparsity: [0.8, 0.9]
+    retrain_epochs: [1, 2]
+    retrain_schedule: [FT, ALLR]
+  - {method: random, sparsity: [0.8, 0.9], retrain_epochs: 2, retrain_schedule: ALLR}
+  - {method: gmp, sparsity: [0.8, 0.9]}
+"""
+"""13 trials a seed. A seed's stages: one dense, eight imp, two random, two gmp."""
+
+CELLS = 13
+EPOCHS = 3 * (20 + 2 * 2 * (1 + 2) + 2 * 2 + 2 * 20)
+UNSHARED = 3 * (20 + 2 * 2 * (21 + 22) + 2 * 22 + 2 * 20)
+
+
+def made(folder: Path, text: str = SWEEP, **more: Any) -> tuple[Store, Plan]:
+    store = Store(folder / "results")
+    return store, finish(text, store, folder / "sweep.yaml", **more)
+
+
+def text_of(html: str) -> str:
+    """What a reader sees, about: without style, scripts and tags, in single spaces."""
+    html = re.sub(r"<(style|script)\b.*?</\1>", " ", html, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+# --- cost
+
+
+def test_each_stage_costs_once_however_many_trials_share_it(tmp_path: Path):
+    store, plan = made(tmp_path)
+    found = cost([plan], store)
+    assert found.epochs == found.epochs_asked == EPOCHS
+    assert found.epochs_unshared == UNSHARED
+    assert found.train_seconds == pytest.approx(SECONDS_PER_EPOCH * EPOCHS)
+    assert found.elapsed_seconds == pytest.approx(SECONDS_PER_EPOCH * EPOCHS + OTHER_SECONDS * len(plan.stages))
+    assert found.train_seconds_unshared == pytest.approx(SECONDS_PER_EPOCH * UNSHARED)
+    assert (found.trials, found.again, found.bytes) == (3 * CELLS, 0, 1000 * len(plan.stages))
+    trials = pd.read_parquet(tmp_path / "results/small/trials.parquet")
+    assert trials["train_seconds"].sum() == pytest.approx(found.train_seconds_unshared)  # the rows count it often
+
+
+def test_two_sweeps_that_share_stages_do_not_cost_them_twice(tmp_path: Path):
+    store, plan = made(tmp_path)
+    again = finish(SWEEP.replace("name: small", "name: other"), store, tmp_path / "other.yaml")
+    assert cost([plan, again], store) == cost([plan], store)
+
+
+def test_replicas_are_so_many_devices(tmp_path: Path):
+    store, plan = made(tmp_path, device="4 x Some GPU")
+    (work,) = cost([plan], store).work
+    assert work.device == "Some GPU"
+    assert (work.stages, work.epochs) == (len(plan.stages), EPOCHS)
+    assert work.train_seconds == pytest.approx(4 * SECONDS_PER_EPOCH * EPOCHS)
+
+
+# --- every cell
+
+
+def test_every_cell_is_there_with_its_mean_over_seeds():
+    frame = pd.DataFrame([*imp([0.90, 0.92], "FT"), *imp([0.96], "ALLR", 2), *dense([0.98, 0.97])])
+    grid = every_cell(frame, comparison(frame))
+    assert list(grid.heads)[-2:] == ["seeds", "test accuracy, percent"]
+    found = {tuple(value.text for value in row) for row in grid.rows}
+    assert ("imp", "FT", "90%", "20+1", "2", "91.0 ± 1.4") in found
+    assert ("imp", "ALLR", "90%", "20+2", "1", "96.0") in found
+    assert ("dense", "", "", "20", "2", "97.5 ± 0.7") in found
+    assert [row[-1].number for row in grid.rows] == pytest.approx([0.91, 0.96, 0.975])
+    assert list(grid.numeric) == [False, False, True, True, True, True]
+
+
+# --- a fair comparison
+
+
+def evidence(rows: list[dict[str, Any]], **more: Any) -> Evidence:
+    """Rows with all columns; what is not said is as in a fair comparison."""
+    usual = {
+        "parameters": 1000,
+        "nonzero_parameters": 100,
+        "compression_ratio": 10.0,
+        "theoretical_speedup": 8.0,
+        "commit": "abc",
+        "torch_version": "2.15",
+        "device": "GPU",
+    }
+    plain = dict.fromkeys((*TRIALS.names, "dataset_options", "model_options", "augment"))
+    settings = {"batch_size": 64, "augment": True}
+    frame = pd.DataFrame([{**plain, **usual, **settings, **row, **more} for row in rows])
+    for name in ("lr", "schedule", "momentum", "nesterov", "weight_decay", "recalibrate", "precision", "compile"):
+        frame[name] = None
+    for name in ("warmup_epochs", "step_epochs", "milestones", "gamma", "end_lr", "label_smoothing", "clip_norm"):
+        frame[name] = None
+    frame["evaluation_batch_size"] = 256
+    frame["dense_test_accuracy"] = 0.9
+    return Evidence(frame, comparison(frame), frozenset(frame["trial"]))
+
+
+FAIR = [
+    *dense([0.97, 0.98, 0.96]),
+    *(r for s in (0.5, 0.75, 0.9, 0.95, 0.98) for r in imp([0.9, 0.91, 0.92], "FT", 2, s)),
+    *(r for s in (0.5, 0.75, 0.9, 0.95, 0.98) for r in imp([0.5, 0.51, 0.52], "FT", 2, s, method="random")),
+]
+
+
+def verdicts(found: Evidence) -> dict[str, tuple[str, str]]:
+    return {item.asked: (item.verdict, item.found) for item in checklist(found)}
+
+
+def test_a_fair_comparison_meets_all_that_is_recorded_but_the_number_of_pairs():
+    found = verdicts(evidence(FAIR))
+    unmet = {asked: verdict for asked, (verdict, _) in found.items() if verdict != MET}
+    assert unmet == {
+        "at least 3 pairs of dataset and architecture": NOT_MET,
+        "equal care for the settings of every method": UNKNOWN,
+        "real size, with what the indices take": NOT_MET,
+        "realised speed beside the theoretical one": NOT_MET,
+    }
+    assert found["at least 5 operating points"][1] == "5 sparsities for each method, compression ratios 10x"
+    # 4 bytes for each of 1000 weights; 4 for each of 100 and a bit for each of 1000
+    assert f"{4000 / (400 + 125):.3g}x smaller" in found["real size, with what the indices take"][1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "says"),
+    [
+        ("at least 5 operating points", FAIR[:3] + FAIR[3:15], "4 sparsities"),
+        ("mean and sample deviation over at least 3 seeds", FAIR[:-1], "1 of 11 cells have fewer"),
+        ("the dense network as a control", FAIR[3:], "none on digits, resnet8"),
+        ("random pruning as a baseline", FAIR[:18], "0 trials"),
+        ("the same device for all", [*FAIR[1:], {**FAIR[0], "device": "CPU"}], "GPU, CPU"),
+        ("identical library and code for all", [*FAIR[1:], {**FAIR[0], "commit": "def"}], "commit abc, def"),
+        (
+            "identical data, augmentation, optimizer and training settings",
+            [*FAIR, *trials([0.5] * 3, method="gmp", batch_size=32)],
+            "batch size: 64, 32",
+        ),
+        (
+            "the whole training cost, and rivals at equal cost",
+            [*FAIR, *trials([0.5] * 3, method="gmp", pretrain_epochs=20)],
+            "20 to 22 epochs in all, pretraining included; 5 of 6",
+        ),
+    ],
+)
+def test_what_is_not_met_is_said_with_the_number_that_says_so(asked: str, rows: list[dict[str, Any]], says: str):
+    verdict, found = verdicts(evidence(rows))[asked]
+    assert verdict == NOT_MET
+    assert says in found
+
+
+def test_without_a_commit_nobody_can_tell_whether_the_code_was_the_same():
+    verdict, found = verdicts(evidence(FAIR, commit=None))["identical library and code for all"]
+    assert (verdict, found) == (UNKNOWN, "PyTorch 2.15, no commit is recorded: it was run outside of a repository")
+
+
+# --- charts for a browser
+
+LINE = Series("imp <b>", "line", (0.2, 0.1), (90.0, 80.0), (1.0, None), (3, 1))
+LEVEL = Series("dense", "level", (), (97.0,), (0.5,), (3,))
+
+
+def test_a_line_has_a_band_of_one_deviation_and_a_level_spans_the_panel():
+    density = Axis("sparsity", "density", (0.2, 0.1), ("80%", "90%"))
+    shown = interactive(Chart("title", [Panel("here", density, Axis("accuracy"), [LINE, LEVEL])]))
+    (figure,) = shown.figures
+    band, line, level_band, level = figure.json["data"]
+    assert figure.title == "here"
+    assert (line["x"], line["y"]) == ([0.2, 0.1], [90.0, 80.0])
+    assert (band["x"], band["y"]) == ([0.2, 0.1, 0.1, 0.2], [91.0, 80.0, 80.0, 89.0])
+    assert line["hovertext"] == [
+        "imp &lt;b&gt;<br>sparsity: 80%<br>90 ± 1 (3)",
+        "imp &lt;b&gt;<br>sparsity: 90%<br>80 (1)",
+    ]
+    left, right = figure.json["layout"]["xaxis"]["range"]
+    assert left > right  # sparsity grows to the right
+    assert level["x"] == pytest.approx([10**left, 10**right], rel=1e-4)
+    assert level["y"] == [97.0, 97.0]
+    assert level_band["y"] == [97.5, 97.5, 96.5, 96.5]
+    assert {trace["legendgroup"] for trace in (band, line)} == {"imp <b>"}
+    assert [look.name for look in shown.legend] == ["dense", "imp <b>"]
+
+
+def test_every_kind_of_series_and_map_is_what_plotly_takes():
+    names = Axis("method", "category", (0, 1), ("a", "b"))
+    kinds = [Series(k, k, (0.0, 1.0), (1.0, 2.0), (0.1, None), (3, 1)) for k in ("line", "points", "front", "bars")]
+    lower = Panel("", names, Axis("rate", "log"), [kinds[0]])
+    panel = Panel("", names, Axis("y", "log", (1.0,), ("1",)), [*kinds, LEVEL], (0.5,), lower)
+    grid = HeatMap("map", names, names, ((0, None), (1, 1)), (("a\n1", ""), ("b", "b")), ("a", "b"))
+    figures = interactive(Chart("all", [panel, grid])).figures
+    assert len(figures) == 2
+    for figure in figures:
+        go.Figure(figure.json)  # raises for a property that plotly does not know
+
+
+# --- the page
+
+
+def test_equal_stores_make_equal_files(tmp_path: Path):
+    store, _ = made(tmp_path)
+    assert page(gather(["small"], store)) == page(gather(["small"], store))
+
+
+def test_nothing_is_fetched_from_elsewhere(tmp_path: Path):
+    store, _ = made(tmp_path)
+    html = page(gather(["small"], store))
+    ours = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert re.findall(r"""(?:src|href|action)=["'](?!#|data:).*""", ours) == []
+    assert "url(" not in ours
+    assert "default-src 'none'" in html
+
+
+def test_text_of_a_sweep_is_text(tmp_path: Path):
+    evil = "# <script>alert(1)</script> & <b>bold</b> {{ 7 * 7 }}\n"
+    store, _ = made(tmp_path, evil + SWEEP)
+    html = page(gather(["small"], store))
+    assert "<script>alert" not in html
+    assert "# &lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;bold&lt;/b&gt; {{ 7 * 7 }}" in html
+
+
+def test_an_unfinished_sweep_says_so_with_its_failures_by_cause(tmp_path: Path):
+    def fate(stage: Stage) -> str | None:
+        if isinstance(stage, PruneStage) and stage.sparsity == 0.9:
+            return "the loss is <nan>" if stage.criterion == "magnitude" else "left"
+        return None
+
+    store, _ = made(tmp_path, fate=fate)
+    contents = gather(["small"], store)
+    assert contents.states == {"done": 24, "failed": 12, "new": 3}
+    (trouble,) = contents.troubles
+    assert (trouble.cause, trouble.count, len(trouble.shown)) == ("diverged", 12, 5)
+    said = text_of(page(contents))
+    assert "Unfinished: 24 of 39 trials are done, 12 failed, 3 new." in said
+    assert "diverged: 12 stages" in said
+    assert "lower train.lr, or add warm-up epochs" in said
+    assert "epoch 1 epoch 2 the loss is &lt;nan&gt;" in said
+    assert "and 7 more" in said
+
+
+def test_tables_that_are_older_than_the_results_are_told(tmp_path: Path):
+    def fate(stage: Stage) -> str | None:
+        return "left" if stage.sparsity == 0.9 else None
+
+    store, _ = made(tmp_path, fate=fate)
+    before = (tmp_path / "results/small/trials.parquet").read_bytes()
+    finish(SWEEP, store, tmp_path / "sweep.yaml")
+    (tmp_path / "results/small/trials.parquet").write_bytes(before)
+    said = text_of(page(gather(["small"], store)))
+    assert "all 39 trials are done" in said
+    assert "The tables were written when 21 trials were done" in said
+
+
+def test_trials_without_the_metric_are_told(tmp_path: Path):
+    store, _ = made(tmp_path)
+    assert "33 trials of 39 have dense test accuracy." in text_of(page(gather(["small"], store, "dense_test_accuracy")))
+
+
+def test_a_sweep_without_any_result_has_a_report(tmp_path: Path):
+    store, _ = made(tmp_path, fate=lambda stage: "no" if stage.parent is None else None)
+    contents = gather(["small"], store)
+    assert contents.answer is None
+    said = text_of(page(contents))
+    assert "Unfinished: 0 of 39 trials are done, 9 failed, 30 blocked behind a failure." in said
+    assert "No trial is finished yet" in said
+    assert "retrain_schedule: [FT, ALLR]" in said
+
+
+def test_one_seed_and_no_dense_control(tmp_path: Path):
+    text = SWEEP.replace("seeds: 3", "seeds: 1").replace("  - method: dense\n", "")
+    store, _ = made(tmp_path, text)
+    contents = gather(["small"], store)
+    assert contents.answer is not None
+    found = {item.asked: item.verdict for item in contents.answer.checks}
+    assert found["mean and sample deviation over at least 3 seeds"] == NOT_MET
+    assert found["the dense network as a control"] == NOT_MET
+    assert contents.answer.charts
+    assert "±" not in "".join(value.text for row in contents.answer.grid.rows for value in row)
+
+
+def test_a_sweep_of_dense_networks_only(tmp_path: Path):
+    text = "name: d\ndataset: digits\nmodel: resnet8\nseeds: 2\ntrain: {epochs: 3}\ntrials:\n  - method: dense\n"
+    store, _ = made(tmp_path, text)
+    contents = gather(["d"], store)
+    assert contents.answer is not None
+    assert len(contents.answer.grid.rows) == 1
+    assert "over sparsity: nothing to plot" in text_of(page(contents)).lower()
+
+
+def test_several_sweeps_in_one_report(tmp_path: Path):
+    store, _ = made(tmp_path)
+    other = SWEEP.replace("name: small", "name: other").replace("[0.8, 0.9]", "[0.9, 0.95]")
+    finish(other, store, tmp_path / "other.yaml")
+    contents = gather(["small", "other"], store)
+    assert len(contents.trials) == 3 * (1 + 3 * (CELLS - 1) // 2)
+    assert contents.answer is not None
+    assert len(contents.answer.trials) == len(contents.trials)
+    assert "prunesweep report small other" in text_of(page(contents))
+
+
+def test_what_a_report_says_of_its_origin_is_what_is_in_the_store(tmp_path: Path):
+    store, _ = made(tmp_path)
+    contents = gather(["small"], store)
+    (run,) = contents.runs
+    assert run.commit == "0123456789abcdef0123456789abcdef01234567+89abcdef"
+    assert (run.torch, run.device, run.trials) == ("2.15.0", "Some GPU", 39)
+    assert run.first == run.last == "2026-01-02 03:04 UTC"
+    (origin,) = contents.origins
+    assert origin.packages["ray"] in text_of(page(contents))
+
+
+def test_local_changes_of_the_code_are_shown_as_they_are(tmp_path: Path):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@n"]
+    (tmp_path / "code.py").write_text("rate = 1\n")
+    for command in (["init", "-q"], ["add", "code.py"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    (tmp_path / "code.py").write_text("rate = '<i>2</i>'\n")
+    store, _ = made(tmp_path)
+    (origin,) = gather(["small"], store).origins
+    html = page(gather(["small"], store))
+    assert f"<code>{origin.commit}</code>" in html
+    assert "+rate = &#39;&lt;i&gt;2&lt;/i&gt;&#39;" in html
+
+
+def test_the_lines_of_python_give_the_means_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store, _ = made(tmp_path)
+    html = page(gather(["small"], store))
+    lines = re.findall(r"<code>(from prunesweep .*?)</code>", html, re.DOTALL)[0].replace("&#34;", '"')
+    exec(lines.replace("results/small", str(tmp_path / "results/small")))
+    printed = capsys.readouterr().out
+    assert len(re.findall(r" 3$", printed, re.MULTILINE)) == CELLS
+
+
+def test_many_settings_leave_the_best_of_each_method_in_sight(tmp_path: Path):
+    """More rows than anyone compares at a glance: they are in the table of every cell."""
+    rates = ", ".join(f"{0.01 * k:.2f}" for k in range(1, 46))
+    text = SWEEP.replace(
+        "{method: gmp, sparsity: [0.8, 0.9]}", f"{{method: gmp, sparsity: 0.9, train: {{lr: [{rates}]}}}}"
+    )
+    store, _ = made(tmp_path, text.replace("seeds: 3", "seeds: 1"))
+    contents = gather(["small"], store)
+    assert contents.answer is not None
+    (table,) = contents.answer.tables
+    assert table.best_by == "validation_accuracy"
+    assert len(table.rows) == 3
+    assert len(contents.answer.grid.rows) == 1 + 8 + 2 + 45
+    assert max(len(chart.names) for kind, chart in contents.answer.charts if kind == "sparsity") == 3
+
+
+# --- the verb
+
+
+def test_the_verb_writes_a_file_named_after_the_sweep(cli: Cli):
+    made(cli.folder)
+    said = cli("report", "small")
+    assert re.fullmatch(r"wrote small\.html, [\d.]+ MB\n", said)
+    html = (cli.folder / "small.html").read_text()
+    assert html.startswith("<!DOCTYPE html>")
+    assert "test accuracy in percent" in html
+    cli("report", "small", "--metric", "theoretical_speedup", "--output", "other.html")
+    assert "theoretical speedup, mean" in (cli.folder / "other.html").read_text()
+
+
+def test_wrong_requests_are_told_in_a_line(cli: Cli):
+    made(cli.folder)
+    assert "ends in .html" in cli("report", "small", "--output", "small.pdf", code=2)
+    assert 'has no sweep "smal": it knows small; did you mean' in cli("report", "smal", code=2)
+    assert 'unknown metric "accuracy"' in cli("report", "small", "--metric", "accuracy", code=2)
+    with pytest.raises(UserError, match="nothing to compare"):
+        gather(["small"], Store(cli.folder / "results"), "test_accuracy_top5")

@@ -1,0 +1,260 @@
+"""Differences over shared seeds and Pareto fronts: numbers worked out by hand, and how they are shown."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from prunesweep import compare, pareto
+from prunesweep.orchestrator.results.cells import cells
+from prunesweep.orchestrator.results.conditions import setting
+from prunesweep.orchestrator.tables.differences import differences
+from prunesweep.orchestrator.tables.sheet import Sheet, render
+from prunesweep.workers.errors import UserError
+from tests.orchestrator.frames import dense, imp, trials
+
+FT, SLR, LLR = [0.90, 0.9195, 0.9105], [0.93, 0.94, 0.97], [0.94, 0.96, 0.95]
+"""FT is 0.04, 0.0405 and 0.0395 behind LLR, SLR 0.01 and 0.02 behind and 0.02 before."""
+
+FRAME = pd.DataFrame(
+    [
+        *imp(FT, "FT"),
+        *imp(SLR, "SLR"),
+        *imp(LLR, "LLR"),
+        *imp([0.5, 0.6], "FT", 2),
+        *imp([0.7, 0.9], "LLR", 2),
+        *dense([0.97, 0.97, 0.97]),
+    ]
+)
+
+SAME = pd.DataFrame([*imp([0.25, 0.5, 0.375], "FT"), *imp([0.5, 0.75, 0.625], "LLR")])
+"""FT is 0.25 behind with every seed."""
+
+
+def shown(sheet: Sheet) -> list[str]:
+    sink = io.StringIO()
+    Console(file=sink, width=120, color_system=None).print(render(sheet))
+    return [line.rstrip() for line in sink.getvalue().splitlines()]
+
+
+# --- compare
+
+
+def test_each_setting_is_compared_with_the_best_of_its_arena() -> None:
+    found = compare(FRAME)
+    assert found[["total_epochs", "retrain_schedule", "against_retrain_schedule"]].to_numpy().tolist() == [
+        [21, "FT", "LLR"],
+        [21, "SLR", "LLR"],
+        [22, "FT", "LLR"],
+    ]
+    assert found["difference"].tolist() == pytest.approx([-0.04, -0.01 / 3, -0.25])
+    assert found["n"].tolist() == [3, 3, 2]
+    slr = stats.ttest_rel(SLR, LLR)
+    interval = slr.confidence_interval(0.95)
+    assert found.loc[1, ["p", "low", "high"]].tolist() == pytest.approx([slr.pvalue, interval.low, interval.high])
+
+
+def test_p_values_are_adjusted_within_the_arena() -> None:
+    found = compare(FRAME)
+    # FT has the smaller p of two, SLR the larger; the arena of 22 epochs has one test.
+    assert found["p"][0] == pytest.approx(stats.ttest_rel(FT, LLR).pvalue)
+    assert found["p_adjusted"].tolist() == pytest.approx([2 * found["p"][0], *found["p"][1:]])
+    assert found["distinguishable"].tolist() == [True, False, False]
+
+
+def test_the_same_difference_with_every_seed_has_no_interval() -> None:
+    found = compare(SAME).iloc[0]
+    assert (found["difference"], found["std"], found["n"]) == (-0.25, 0, 3)
+    assert (found["p"], found["p_adjusted"], found["distinguishable"]) == (0.25, 0.25, False)
+    assert found[["low", "high"]].isna().all()
+
+
+def test_against_a_setting_that_is_named() -> None:
+    found = compare(FRAME, against={"retrain_schedule": "FT"})
+    assert found["retrain_schedule"].tolist() == ["SLR", "LLR", "LLR"]
+    assert found["difference"].tolist() == pytest.approx([0.11 / 3, 0.04, 0.25])
+    assert set(found["against_retrain_schedule"]) == {"FT"}
+    assert compare(FRAME, against={"phases": 7}).empty
+
+
+def test_against_several_settings_is_against_the_best_of_them() -> None:
+    frame = pd.DataFrame([*FRAME.to_dict("records"), *trials([0.99] * 3, method="gmp", retrain_epochs=1)])
+    found = compare(frame, against={"method": "imp"})
+    assert set(found["against_retrain_schedule"]) == {"LLR"}
+    assert found["difference"][found["method"] == "gmp"].tolist() == pytest.approx([0.04])
+
+
+def test_only_shared_seeds_count_and_too_few_are_not_tested() -> None:
+    later = [{**row, "seed": row["seed"] + 2, "trial": f"{row['trial']}+2"} for row in imp([0.5, 0.1], "ALLR")]
+    found = compare(pd.DataFrame([*imp(LLR, "LLR"), *later])).iloc[0]
+    assert (found["n"], found["difference"]) == (1, pytest.approx(0.5 - 0.95))
+    assert found[["std", "low", "high", "p", "p_adjusted", "distinguishable"]].isna().all()
+
+
+def test_different_settings_are_never_averaged() -> None:
+    rates = [row for lr in (0.1, 0.2) for row in imp([0.5 + lr, 0.6 + lr], "FT", lr=lr)]
+    found = compare(pd.DataFrame(rates))
+    assert found[["lr", "against_lr"]].to_numpy().tolist() == [[0.1, 0.2]]
+    assert found["difference"].tolist() == pytest.approx([-0.1])
+
+
+def test_of_a_loss_the_lowest_is_the_reference() -> None:
+    frame = pd.DataFrame([*imp([0.1, 0.2], "FT", metric="test_loss"), *imp([0.3, 0.5], "LLR", metric="test_loss")])
+    assert compare(frame, "test_loss")["difference"].tolist() == pytest.approx([0.25])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metric": "test_acuracy"}, 'did you mean "test_accuracy"'),
+        ({"by": ["metod"]}, 'unknown column "metod"'),
+        ({"against": {"metod": "gmp"}}, 'unknown column "metod"'),
+        ({"metric": "reached_sparsity"}, "neither more nor less reached_sparsity is better: say what"),
+        ({"at": ["validation_loss"]}, "no trial with test_accuracy has all of validation_loss"),
+    ],
+)
+def test_what_cannot_be_compared(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compare(FRAME.assign(reached_sparsity=0.9, validation_loss=None), **arguments)
+
+
+def test_a_setting_is_named_by_a_condition() -> None:
+    assert setting(FRAME, "method=imp") == ("method", "imp")
+    assert setting(FRAME, "total_epochs = 22") == ("total_epochs", 22)
+    for wrong in ("method", "method!=imp", "total_epochs=21,22", "total_epochs>1"):
+        with pytest.raises(UserError, match="names no setting; write column=value"):
+            setting(FRAME, wrong)
+    with pytest.raises(UserError, match='unknown method "inp"'):
+        setting(FRAME, "method=inp")
+
+
+# --- what it looks like
+
+
+def test_differences_in_the_terminal() -> None:
+    frame = FRAME[(FRAME.total_epochs == 21)]
+    assert shown(differences(frame)) == [
+        "digits, resnet8: test accuracy in percent, differences to the best",
+        "",
+        "target     total    retrain",
+        "sparsity   epochs   schedule    test accuracy   points   95% interval   seeds        p",
+        "─" * 90,
+        "90%        20+1     LLR        95.0 ± 1.0 (3)",
+        "                    SLR        94.7 ± 2.1 (3)     -0.3   -5.5 to +4.8       3    0.808   *",
+        "                    FT         91.0 ± 1.0 (3)     -4.0   -4.1 to -3.9       3   <0.001",
+        "",
+        "mean differences over shared seeds to the first of each block; p of paired t-tests, by Holm within the block",
+        "*: not distinguishable at 5%",
+    ]
+
+
+def test_missing_seeds_are_told() -> None:
+    lines = shown(differences(FRAME))
+    assert any("60.0" not in line and "55.0 ± 7.1 (2/3)" in line for line in lines)
+    assert lines[-1] == "(n/N): n of the N seeds asked for"
+
+
+def test_differences_for_programs() -> None:
+    records = json.loads(str(render(differences(FRAME), "json")))
+    assert len(records) == 3
+    assert records[0]["difference"] == pytest.approx(-0.04)
+    assert records[0]["mean"] + 0.04 == pytest.approx(records[0]["against_mean"])
+    table = pd.read_csv(io.StringIO(str(render(differences(FRAME), "csv"))))
+    assert table["difference"].tolist() == pytest.approx(compare(FRAME)["difference"].tolist())
+
+
+def test_differences_in_markdown() -> None:
+    lines = str(render(differences(FRAME[FRAME.total_epochs == 21]), "markdown")).splitlines()
+    assert lines[2:7] == [
+        "| target sparsity | total epochs | retrain schedule | test accuracy | points | 95% interval | seeds | p |  |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 90% | 20+1 | LLR | **95.0 ± 1.0 (3)** |  |  |  |  |  |",
+        r"|  |  | SLR | 94.7 ± 2.1 (3) | -0.3 | -5.5 to +4.8 | 3 | 0.808 | \* |",
+        "|  |  | FT | 91.0 ± 1.0 (3) | -4.0 | -4.1 to -3.9 | 3 | <0.001 |  |",
+    ]
+
+
+def test_a_difference_without_an_interval_in_every_format() -> None:
+    sheet = differences(SAME)
+    (line,) = [line for line in shown(sheet) if " FT " in line]
+    assert line.split()[-6:] == ["(3)", "-25.0", "-", "3", "0.250", "*"]
+    assert shown(sheet)[-1] == "p without an interval: the same difference with every seed, so p of the sign test"
+    assert r"| 37.5 ± 12.5 (3) | -25.0 | - | 3 | 0.250 | \* |" in str(render(sheet, "markdown"))
+    assert r"& 37.5 $\pm$ 12.5 (3) & $-$25.0 & - & 3 & 0.250 & {*} \\" in str(render(sheet, "latex"))
+    (record,) = json.loads(str(render(sheet, "json")))
+    assert {name: record[name] for name in ("low", "high", "p", "distinguishable")} == {
+        "low": None,
+        "high": None,
+        "p": 0.25,
+        "distinguishable": False,
+    }
+    head, row = (line.split(",") for line in str(render(sheet, "csv")).splitlines())
+    assert [row[head.index(name)] for name in ("std", "low", "high", "p")] == ["0.0", "", "", "0.25"]
+
+
+def test_several_datasets_are_columns() -> None:
+    other = FRAME.assign(dataset="cifar10", trial="other " + FRAME.trial)
+    sheet = differences(pd.concat([FRAME, other]))
+    assert sheet.labels[0] == "dataset"
+    assert sheet.title == "resnet8: test accuracy in percent, differences to the best"
+
+
+def test_nothing_to_show() -> None:
+    with pytest.raises(UserError, match="nothing to compare: no two settings"):
+        differences(pd.DataFrame(imp(FT, "FT")))
+
+
+# --- fronts
+
+
+def cell(method: str, speedup: float, accuracy: float, **more: Any) -> list[dict[str, Any]]:
+    return [{**row, "theoretical_speedup": speedup} for row in trials([accuracy] * 2, method=method, **more)]
+
+
+def front(frame: pd.DataFrame, *columns: str) -> list[str]:
+    found = pareto(frame, *columns)
+    return found["method"][found["front"]].tolist()
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    frame = pd.DataFrame([*cell("a", 2, 0.9), *cell("b", 3, 0.8), *cell("c", 2, 0.8), *cell("d", 3, 0.8)])
+    assert front(frame) == ["a", "b", "d"]
+
+
+def test_the_front_knows_which_direction_is_better() -> None:
+    frame = pd.DataFrame([*cell("a", 2, 0.9), *cell("b", 3, 0.8)]).assign(train_seconds=[5.0, 5.0, 9.0, 9.0])
+    assert front(frame, "train_seconds") == ["a"]
+    assert front(frame.assign(test_loss=[0.9, 0.9, 0.8, 0.8]), "theoretical_speedup", "test_loss") == ["b"]
+
+
+def test_each_dataset_has_its_own_front() -> None:
+    frame = pd.DataFrame([*cell("a", 2, 0.9), *cell("b", 1, 0.1, dataset="cifar10")])
+    assert front(frame) == ["a", "b"]
+    with pytest.raises(UserError, match="reached_sparsity makes no front"):
+        pareto(frame, "reached_sparsity")
+
+
+def test_a_mean_as_good_as_the_best_counts_among_the_tests_of_a_table_too():
+    """C alone has p = 0.038; A and B tie, and with the test between them it is not told apart."""
+    a = [0.75, 0.75, 0.75, 0.75]
+    values = {"A": a, "B": [0.8125, 0.6875, 0.8125, 0.6875], "C": [0.72, 0.71, 0.65, 0.70]}
+    frame = pd.DataFrame(
+        [
+            {"trial": f"{method}{seed}", "sweep": "s", "method": method, "seed": seed, "test_accuracy": value}
+            for method, each in values.items()
+            for seed, value in enumerate(each)
+        ]
+    )
+    told = compare(frame, by=["method"], at=[]).set_index("method").p_adjusted
+    marked = {cell.settings["method"]: cell for cell in cells(frame, "test_accuracy", ["method"], [])}
+    assert told["C"] == pytest.approx(0.0765, abs=1e-3)
+    assert marked["C"].p == pytest.approx(told["C"])
+    assert marked["C"].near
+    assert marked["A"].best
+    assert marked["B"].best

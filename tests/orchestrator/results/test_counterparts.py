@@ -1,0 +1,190 @@
+"""Published numbers: how they are read, and what stands beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from prunesweep import load_published
+from prunesweep.orchestrator.results.counterparts import Across, beside, read_across
+from prunesweep.orchestrator.tables.differences import beside_published
+from prunesweep.orchestrator.tables.sheet import render
+from prunesweep.workers.errors import UserError
+from tests.orchestrator.frames import SETTINGS, dense, imp, judged, trials
+
+PAPER = {"dataset": "imagenet", "model": "resnet50", "pretrain_epochs": 90}
+IMAGENET = pd.DataFrame(
+    [
+        *imp([0.735, 0.737], "FT", 2, 0.7, **PAPER),
+        *imp([0.74], "ALLR", 5, 0.7, **PAPER),
+        *imp([0.74], "ALLR", 7, 0.7, **PAPER),  # no such budget in the paper
+        *trials([0.76], method="bimp", target_sparsity=0.7, **{**PAPER, "pretrain_epochs": 81}, retrain_epochs=9),
+        *dense([0.77], **PAPER),
+    ]
+)
+
+
+def sheet(frame: pd.DataFrame, published: str | Path = "paper", metric: str = "test_accuracy", **across: Any) -> str:
+    return str(render(beside_published(frame, load_published(published), metric, across), "markdown"))
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "theirs.csv").write_text(text)
+    return folder / "theirs.csv"
+
+
+# --- what is published
+
+
+def test_the_paper_s_tables_come_with_the_package() -> None:
+    paper = load_published()
+    assert len(paper[paper.metric == "test_accuracy"]) == 54 + 24
+    (allr,) = paper[(paper.retrain_schedule == "ALLR") & (paper.target_sparsity == 0.9) & (paper.retrain_epochs == 10)][
+        ["mean", "std"]
+    ].to_numpy()
+    assert allr.tolist() == pytest.approx([0.7199, 0.0007])
+    reached = paper[(paper.method == "str") & (paper.metric == "reached_sparsity")]
+    assert reached["mean"].tolist() == pytest.approx([0.7534, 0.8093, 0.9]), "sparsities are fractions already"
+    speed = paper[(paper.method == "dnw") & (paper.metric == "train_images_per_second")]
+    assert speed["mean"].tolist() == [530] * 3
+    assert paper["source"].str.contains("ICLR 2023").all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method,test_accuracy_mean\nimp,70\n", "theirs.csv lacks the column target_sparsity; it has method, test_ac"),
+        ("method,target_sparsity,accuracy\nimp,0.9,70\n", 'unknown column "accuracy": allowed are'),
+        ("method,target_sparsity,test_acuracy_mean\nimp,0.9,70\n", 'did you mean "test_accuracy_mean"'),
+        ("method,target_sparsity\nimp,0.9\n", "has no numbers: give a column such as test_accuracy_mean"),
+        ("method,target_sparsity,test_accuracy\nimp,0.9,0.7\n", "test_accuracy is at most 0.7; accuracies are in perc"),
+        ("method,target_sparsity,test_accuracy\nimp,90%,70\n", "target_sparsity has a value that is no number"),
+        ("method,target_sparsity,test_accuracy_std\nimp,0.9,0.1\n", "has no numbers"),
+        ("", "cannot read .*theirs.csv as CSV: No columns"),
+    ],
+)
+def test_a_file_that_is_no_table_of_numbers(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        load_published(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(UserError, match=r"no published numbers at none\.csv: give a CSV file, or `paper`"):
+        load_published("none.csv")
+
+
+# --- what corresponds
+
+
+def test_cells_are_laid_beside_the_numbers_of_the_same_settings() -> None:
+    laid = beside(IMAGENET, load_published(), "test_accuracy")
+    assert [(each.cell.settings["method"], each.mean, each.std) for each in laid.found] == [
+        ("imp", pytest.approx(0.7351), pytest.approx(0.0004)),
+        ("imp", pytest.approx(0.7437), pytest.approx(0.0005)),
+        ("bimp", pytest.approx(0.7562), pytest.approx(0.0002)),
+    ]
+    assert laid.found[0].difference == pytest.approx(0.736 - 0.7351)
+    assert [cell.settings["method"] for cell in laid.alone] == ["imp", "dense"]
+    assert len(laid.missed) == 78 - 3
+
+
+def test_what_a_file_does_not_state_is_not_looked_at(tmp_path: Path) -> None:
+    file = write(tmp_path, "method,target_sparsity,retrain_schedule,test_accuracy\nimp,0.9,,70\nimp,0.9,LLR,75\n")
+    frame = pd.DataFrame([*imp([0.8], "FT"), *imp([0.8], "LLR")])
+    found = beside(frame, load_published(file), "test_accuracy").found
+    assert [(each.cell.settings["retrain_schedule"], each.mean) for each in found] == [
+        ("FT", 0.70),
+        ("LLR", 0.70),
+        ("LLR", 0.75),
+    ]
+    assert all(each.std is None for each in found)
+
+
+SMALL = pd.DataFrame([*imp([0.9, 0.8], "FT", 1, 0.7), *imp([0.9, 0.9], "FT", 2, 0.7)])
+
+
+@pytest.mark.parametrize(
+    ("across", "means"),
+    [
+        ({"retrain_epochs": None}, [0.7351, 0.7398, 0.7444] * 2),
+        ({"retrain_epochs": {1: 2, 2: 10}}, [0.7351, 0.7444]),
+        ({"retrain_epochs": {2: 5}}, [0.7398]),
+    ],
+)
+def test_settings_may_differ_where_that_is_said(across: Across, means: list[float]) -> None:
+    across = {"dataset": None, "model": None, "pretrain_epochs": None, **across}
+    found = beside(SMALL, load_published(), "test_accuracy", across).found
+    assert [each.mean for each in found] == pytest.approx(means)
+
+
+def test_across_as_it_is_typed() -> None:
+    assert read_across(["dataset", "retrain_epochs=1:2, 2:10", "method=my_imp:imp"]) == {
+        "dataset": None,
+        "retrain_epochs": {1: 2, 2: 10},
+        "method": {"my_imp": "imp"},
+    }
+    for wrong, message in {"datset": 'did you mean "dataset"', "model=a": '"a" is no pair; write COLUMN, or'}.items():
+        with pytest.raises(UserError, match=message):
+            read_across([wrong])
+
+
+# --- what it looks like
+
+
+def test_a_sheet_of_differences_to_the_paper() -> None:
+    assert sheet(IMAGENET).splitlines() == [
+        "imagenet, resnet50: test accuracy in percent, beside published numbers",
+        "",
+        "| target sparsity | method | retrain schedule | ours | published | points |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        "| 70% | imp | FT | 73.60 ± 0.14 (2) | 73.51 ± 0.04 | +0.09 |",
+        "|  |  | ALLR | 74.00 (1/2) | 74.37 ± 0.05 | -0.37 |",
+        "|  | bimp |  | 76.00 (1/2) | 75.62 ± 0.02 | +0.38 |",
+        "",
+        'published: Zimmer, Spiegel, Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023',
+        "",
+        "2 of our 5 cells have no published counterpart: imp 1, dense 1",
+        "",
+        "75 of 78 published numbers have no counterpart here",
+        "",
+        "(n/N): n of the N seeds asked for",
+    ]
+
+
+def test_another_metric_and_another_dataset() -> None:
+    frame = pd.DataFrame(trials([1000.0], "train_images_per_second", method="gmp", target_sparsity=0.9))
+    text = sheet(frame, metric="train_images_per_second", dataset=None, model=None)
+    assert "| 90% | gmp | 1,000 (1) | 1,425 | -425 |" in text
+
+
+def test_a_sparsity_that_was_missed_is_pointed_out() -> None:
+    frame = pd.DataFrame(judged([0.5], [0.71], 0.71, method="str", target_sparsity=0.7))
+    text = sheet(frame, dataset=None, model=None)
+    assert "str at 70%: the published networks reached 75.3% sparsity, ours 71.0%" in text.splitlines()
+
+
+def test_numbers_for_programs_are_in_the_metric_s_own_unit() -> None:
+    made = beside_published(IMAGENET, load_published(), "test_accuracy", {})
+    first = json.loads(str(render(made, "json")))[0]
+    assert (first["mean"], first["published_mean"]) == (pytest.approx(0.736), pytest.approx(0.7351))
+    assert first["published_std"] == pytest.approx(0.0004)
+    assert first["difference"] == pytest.approx(0.0009)
+    assert (first["n"], first["seeds"], first["published_retrain_epochs"]) == (2, 2, 2)
+
+
+def test_without_any_counterpart_it_says_what_differs() -> None:
+    with pytest.raises(UserError) as error:
+        sheet(SMALL)
+    assert str(error.value) == (
+        "none of our 2 cells has a published counterpart: dataset is digits here, imagenet there; "
+        "model is resnet8 here, resnet50 there; add --across dataset --across model"
+    )
+    with pytest.raises(UserError, match='unknown metric "train_seconds": allowed are reached_sparsity'):
+        sheet(
+            pd.DataFrame([{**SETTINGS, "trial": "a", "seed": 0, "total_epochs": 20, "train_seconds": 1.0}]),
+            metric="train_seconds",
+        )

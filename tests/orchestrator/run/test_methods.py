@@ -1,0 +1,93 @@
+"""Every method from a sweep file to its row, one of one's own included."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prunesweep import load_results
+from tests.cases import SETTINGS, TAYLOR
+from tests.orchestrator.conftest import Cli
+
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+LEARNED = ["str", "dst", "cs"]
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A finished sweep over all methods, in a folder that has a method of one's own."""
+    cli = Cli(tmp_path_factory.mktemp("methods"))
+    shutil.copy(EXAMPLES / "taylor.py", cli.folder)
+    blocks = [
+        {"method": name, **({} if name == "dense" else {"sparsity": [0.3, 0.9]}), **settings}
+        for name, settings in SETTINGS.items()
+    ]
+    sweep = {"name": "all", "dataset": "digits", "model": "lenet300", "train": {"epochs": 4, "lr": 0.05}}
+    cli("run", cli.write(json.dumps({**sweep, "trials": blocks})))
+    return cli
+
+
+@pytest.fixture(scope="module")
+def frame(cli: Cli) -> pd.DataFrame:
+    return load_results(cli.folder / "results" / "all")
+
+
+def test_every_method_has_its_rows(frame: pd.DataFrame):
+    assert set(frame.method) == {*SETTINGS}
+    sparse = frame[frame.method != "dense"]
+    assert (sparse.groupby("method").target_sparsity.apply(list).map(tuple) == (0.3, 0.9)).all()
+    assert (sparse.reached_sparsity > sparse.target_sparsity - 1e-4).all()
+    exact = sparse[~sparse.method.isin(LEARNED)]
+    assert (exact.reached_sparsity - exact.target_sparsity).abs().max() < 1e-4
+
+
+def test_hyperparameters_are_columns_and_null_where_a_method_has_none(frame: pd.DataFrame):
+    rows = frame.set_index("method")
+    assert (rows.loc["str", "s_initial"] == -3.0).all()
+    assert (rows.loc["gsm", "momentum"] == 0.95).all()
+    assert (rows.loc["dpf", "momentum"] == 0.9).all()
+    assert (rows.loc["dpf", "mask_interval"] == 4).all()
+    assert (rows.loc[TAYLOR, "when"] == 0.5).all()
+    assert rows.loc["dnw", ["s_initial", "mask_interval", "when"]].isna().all().all()
+
+
+def test_a_method_that_learns_its_sparsity_trains_once_for_all_targets(frame: pd.DataFrame):
+    for name in LEARNED:
+        rows = frame[frame.method == name]
+        assert rows.stage_keys.map(lambda keys: keys[0]).nunique() == 1
+        assert (rows.total_epochs == 4).all()
+        assert (rows.retrain_epochs == 0).all()
+        assert rows.phases.isna().all()
+        assert rows.dense_test_accuracy.isna().all()
+        assert rows.train_images_per_second.notna().all()
+
+
+def test_nothing_is_left_to_train(cli: Cli):
+    assert "to train  nothing" in cli("plan", "sweep.yaml")
+
+
+def test_the_documented_sweep_over_ones_own_method_is_valid(tmp_path: Path):
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    assert "valid, 3 trials" in Cli(tmp_path / "examples")("validate", "taylor.yaml")
+    assert len([line for line in (EXAMPLES / "taylor.py").read_text().splitlines() if line.strip()]) < 40
+
+
+def test_a_hyperparameter_that_a_method_lacks_is_an_error_with_its_line(tmp_path: Path):
+    cli = Cli(tmp_path)
+    head = "name: x\ndataset: digits\nmodel: resnet8\ntrials:\n"
+    for block, message in [
+        ("method: dnw, sparsity: 0.9, penalty: 1", 'unknown key of method dnw "penalty"'),
+        ("method: str, sparsity: 0.9", "s_initial: missing: initial value of t"),
+        ("method: dst, sparsity: 0.9, penalty: -1", "penalty"),
+        ("method: gsm, sparsity: 0.9, momentum: 1.0", "momentum"),
+        ("method: gmp, sparsity: 0.9, allocation: earth", 'allocation: "earth"'),
+        ("method: random, sparsity: 0.9, retrain_epochs: 1, allocation: lamp", "random pruning takes global, uniform"),
+    ]:
+        answer = cli.ask("validate", cli.write(f"{head}  - {{{block}}}\n"))
+        assert answer.code == 2
+        assert answer.err.startswith("error: sweep.yaml:5: ")
+        assert message in answer.err

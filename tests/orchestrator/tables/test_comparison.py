@@ -1,0 +1,611 @@
+"""The comparison: who is best where, worked out by hand, and what it looks like."""
+
+from __future__ import annotations
+
+import io
+import json
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.tables.rendering import render
+from prunesweep.workers.errors import UserError
+from tests.orchestrator.frames import dense, imp, judged, trials
+
+SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+
+
+def shown(table: Table, width: int = 120, terminal: bool = False) -> str:
+    sink = io.StringIO()
+    Console(file=sink, width=width, force_terminal=terminal, color_system=None).print(render(table))
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+
+
+def marks(table: Table) -> dict[Any, str]:
+    return {row: "best" if cell.best else "near" if cell.near else "" for (row, _), cell in table.cells.items()}
+
+
+FT, ALLR, LLR = imp([0.9001, 0.9199], "FT"), imp([0.925, 0.935], "ALLR"), imp([0.93, 0.95], "LLR")
+"""Means 0.91, 0.93, 0.94; FT is 0.03 behind LLR, nearly so with either seed, ALLR 0.005 and 0.015."""
+
+SMALL = pd.DataFrame([*FT, *ALLR, *LLR, *dense([0.96, 0.98])])
+
+# Budgets in the header: FT lacks its second budget, LLR has one seed there.
+HEADER = pd.DataFrame(
+    [*imp([0.5, 0.5], "FT"), *imp([0.75, 0.77], "LLR"), *imp([0.8125], "LLR", 2), *imp([0.5, 0.52], "FT", 1, 0.95)]
+)
+
+# Methods with unlike budgets: 20 epochs in all, or 20 and 1 of retraining; gmp is not finished at 90 %.
+UNLIKE = pd.DataFrame(
+    [
+        *imp([0.5, 0.52], "FT", 1, 0.8),
+        *imp([0.6, 0.62], "FT", 1, 0.9),
+        *trials([0.7, 0.72], method="bimp", retrain_schedule="ALLR", pretrain_epochs=18, retrain_epochs=2, phases=1),
+        *trials([0.8, 0.82], method="gmp", target_sparsity=0.8),
+    ]
+)
+
+
+# --- who is best
+
+
+def test_means_deviations_best_and_near() -> None:
+    table = comparison(SMALL)
+    cells = {row[-1]: cell for (row, _), cell in table.cells.items()}
+    assert [cells[s].mean for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.91, 0.93, 0.94])
+    assert [cells[s].std for s in ("FT", "ALLR", "LLR")] == pytest.approx(
+        [0.0198 * 2**-0.5, 2**-0.5 / 100, 2**0.5 / 100]
+    )
+    # FT: t = 0.03 / 0.0001 with one degree of freedom, p = 1 - 2 atan(300) / pi, times two tests.
+    assert cells["FT"].p == pytest.approx(0.004244, abs=1e-6)
+    # ALLR: t = 0.01 / 0.005 = 2 with one degree of freedom, p = 1 - 2 atan(2) / pi.
+    assert cells["ALLR"].p == pytest.approx(0.29517, abs=1e-5)
+    assert marks(table) == {("imp", "FT"): "", ("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
+
+
+def test_near_is_a_paired_test_over_shared_seeds_not_a_question_of_deviations() -> None:
+    noisy = {"LLR": [0.50, 0.70, 0.90, 0.60], "FT": [0.49, 0.69, 0.88, 0.59], "SLR": [0.90, 0.50, 0.60, 0.60]}
+    frame = pd.DataFrame([row for name, values in noisy.items() for row in imp(values, name)])
+    cells = {row[-1]: cell for (row, _), cell in comparison(frame).cells.items()}
+    assert (cells["LLR"].best, cells["FT"].near, cells["SLR"].near) == (True, False, True)
+    # FT is always behind: t = 0.0125 / 0.0025 = 5 with 3 degrees of freedom, p = 0.0154, times two tests.
+    assert cells["FT"].p == pytest.approx(0.0308, abs=1e-4)
+    assert cells["LLR"].p is None
+
+
+@pytest.mark.parametrize(("seeds", "p", "mark"), [(2, 0.5, "near"), (5, 0.0625, "near"), (6, 0.03125, "")])
+def test_the_same_difference_with_every_seed_tells_apart_from_six_seeds_on(seeds: int, p: float, mark: str) -> None:
+    frame = pd.DataFrame(
+        [*imp([0.25 + i / 16 for i in range(seeds)], "FT"), *imp([0.5 + i / 16 for i in range(seeds)], "LLR")]
+    )
+    table = comparison(frame)
+    assert marks(table) == {("imp", "FT"): mark, ("imp", "LLR"): "best"}
+    assert next(cell.p for (row, _), cell in table.cells.items() if row[-1] == "FT") == p
+
+
+def test_p_values_are_adjusted_within_an_arena_alone() -> None:
+    def arena(epochs: int, rivals: int) -> list[dict[str, Any]]:
+        best = imp([0.50, 0.70, 0.90, 0.60], "best", epochs)
+        return [row for i in range(rivals) for row in imp([0.49, 0.69, 0.88, 0.59], f"{i}", epochs)] + best
+
+    table = comparison(pd.DataFrame([*arena(1, 1), *arena(2, 4)]))
+    found = {(column[1], row[-1]): cell for (row, column), cell in table.cells.items()}
+    assert found[21, "0"].p == pytest.approx(0.0154, abs=1e-4)
+    assert not found[21, "0"].near
+    assert [found[22, f"{i}"].p for i in range(4)] == pytest.approx([4 * 0.01539] * 4, abs=1e-3)
+    assert all(found[22, f"{i}"].near for i in range(4))
+
+
+def test_what_shares_fewer_than_two_seeds_with_the_best_is_not_tested_and_that_is_said() -> None:
+    apart = [{**row, "seed": row["seed"] + 1, "trial": f"{row['trial']}+1"} for row in imp([0.5, 0.6], "FT")]
+    table = comparison(pd.DataFrame([*imp([0.8, 0.9], "LLR"), *apart]))
+    assert set(marks(table).values()) == {"best", ""}
+    lines = shown(table).splitlines()
+    assert "1 cell not tested: fewer than two seeds in common with the best" in lines
+    assert "(n/N): n of the N seeds asked for" in lines
+    assert any("(2/3)" in line for line in lines)
+
+
+def test_trials_of_one_seed_cannot_be_paired() -> None:
+    hidden = [{**row, "trial": f"other {row['trial']}"} for row in ALLR]
+    assert marks(comparison(pd.DataFrame([*ALLR, *LLR]))) == {("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
+    assert marks(comparison(pd.DataFrame([*ALLR, *hidden, *LLR]))) == {("imp", "ALLR"): "", ("imp", "LLR"): "best"}
+
+
+def test_equal_means_are_both_best_whatever_their_seeds() -> None:
+    frame = pd.DataFrame([*imp([0.5, 0.75], "A"), *imp([0.75, 0.5], "B"), *imp([0.25, 0.25], "C")])
+    assert list(marks(comparison(frame)).values()) == ["best", "best", "near"]
+
+
+def test_missing_seeds_and_trials_are_told_in_every_format_for_people() -> None:
+    frame = pd.DataFrame([*imp([0.5, 0.52, 0.51], "FT"), *imp([0.6], "LLR")])
+    frame.attrs["asked"] = [{"sweep": "s", "trials": 1200, "finished": 4, "seeds": [0, 1, 2, 3, 4]}]
+    table = comparison(frame)
+    for text in (shown(table), render(table, "markdown"), render(table, "latex")):
+        assert "(3/5)" in str(text)
+        assert "60.0 (1/5)" in str(text)
+        assert "s: 1,196 of 1,200 trials not finished" in str(text)
+    assert [row["seeds"] for row in json.loads(str(render(table, "json")))] == [5, 5]
+    frame.attrs["asked"][0]["seeds"] = None  # they differ from setting to setting: nobody knows what is missing
+    assert "60.0 (1)" in shown(comparison(frame))
+
+
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [("test_loss", "FT"), ("train_seconds", "FT"), ("test_accuracy", "LLR"), ("train_images_per_second", "LLR")],
+)
+def test_the_best_is_the_lowest_or_the_highest(metric: str, best: str) -> None:
+    frame = pd.DataFrame([*imp([1.0], "FT", metric=metric), *imp([2.0], "LLR", metric=metric)])
+    assert marks(comparison(frame, metric)) == {("imp", s): "best" if s == best else "" for s in ("FT", "LLR")}
+
+
+def test_nothing_is_best_alone_among_equals_or_where_neither_direction_is_better() -> None:
+    equal = pd.DataFrame([*imp([0.9], "FT"), *imp([0.9], "LLR")])
+    neutral = pd.DataFrame(
+        [*imp([0.8], "FT", metric="reached_sparsity"), *imp([0.9], "LLR", metric="reached_sparsity")]
+    )
+    tables = [comparison(pd.DataFrame(FT)), comparison(equal), comparison(neutral, "reached_sparsity")]
+    assert {mark for table in tables for mark in marks(table).values()} == {""}
+
+
+def test_only_equal_sparsities_and_equal_total_budgets_compete() -> None:
+    worse_but_cheaper = [*imp([0.8], "FT", 1), *imp([0.9], "FT", 2), *imp([0.7], "LLR", 1), *imp([0.95], "LLR", 2)]
+    best = {key for key, cell in comparison(pd.DataFrame(worse_but_cheaper)).cells.items() if cell.best}
+    assert best == {(("imp", "FT"), (0.9, 21)), (("imp", "LLR"), (0.9, 22))}
+
+
+def test_datasets_do_not_compete() -> None:
+    frame = pd.DataFrame([*FT, *LLR, *imp([0.3], "FT", dataset="cifar10"), *imp([0.2], "LLR", dataset="cifar10")])
+    table = comparison(frame)
+    assert table.row_names == ("dataset", "method", "retrain_schedule")
+    assert [row for row, mark in marks(table).items() if mark] == [("digits", "imp", "LLR"), ("cifar10", "imp", "FT")]
+    assert table.title == "resnet8: test accuracy in percent, mean ± standard deviation (seeds)"
+
+
+def test_a_trial_counts_once_and_only_with_the_metric() -> None:
+    frame = pd.DataFrame([*FT, *FT, *imp([0.5, None], "LLR")])
+    assert {row[-1]: cell.n for (row, _), cell in comparison(frame).cells.items()} == {"FT": 2, "LLR": 1}
+
+
+# --- rows and columns
+
+
+def test_a_setting_that_varies_within_a_cell_becomes_part_of_the_row() -> None:
+    frame = pd.DataFrame([*FT, *imp([0.5, 0.6], "FT", phases=2), *trials([0.7], method="gmp", pruning_interval=2)])
+    table = comparison(frame)
+    assert table.row_names[-3:] == ("method", "retrain_schedule", "phases")
+    assert not any("caution" in note for note in table.notes)
+
+
+def test_by_leads_and_what_varies_follows() -> None:
+    table = comparison(SMALL, by=["phases"])
+    assert table.row_names == ("phases", "retrain_schedule")
+    assert table.rows == ((1, "FT"), (1, "ALLR"), (1, "LLR"))
+
+
+def test_by_may_take_what_the_columns_would_show() -> None:
+    table = comparison(SMALL, by=["target_sparsity", "total_epochs", "retrain_schedule"])
+    assert table.rows == ((None, 20, None), (0.9, 21, "FT"), (0.9, 21, "ALLR"), (0.9, 21, "LLR"))
+    assert table.columns == ((),)
+    assert "| target sparsity | total epochs | retrain schedule | test accuracy |" in str(render(table, "markdown"))
+    assert "| 90% | 20+1 | FT | 91.0 ± 1.4 (2) |" in str(render(table, "markdown"))
+
+
+def test_trials_of_one_seed_that_no_column_separates_are_pointed_out() -> None:
+    hidden = [{**row, "trial": f"other {row['trial']}"} for row in FT]
+    assert any(note.startswith("caution") for note in comparison(pd.DataFrame([*FT, *hidden])).notes)
+    other_sweep = [{**row, "sweep": "other"} for row in hidden]
+    assert comparison(pd.DataFrame([*FT, *other_sweep])).row_names[-1] == "sweep"
+
+
+def test_budgets_are_in_the_header_when_the_methods_share_them() -> None:
+    table = comparison(HEADER)
+    assert table.row_names == ("method", "retrain_schedule")
+    assert table.columns == ((0.9, 21), (0.9, 22), (0.95, 21))
+
+
+def test_budgets_are_in_the_rows_when_the_methods_differ_in_them() -> None:
+    table = comparison(UNLIKE)
+    assert table.columns == ((0.8,), (0.9,))
+    assert table.rows == ((20, "bimp", "ALLR"), (20, "gmp", None), (21, "imp", "FT"))
+
+
+def test_levels_of_one_path_are_one_row_though_each_has_its_own_budget() -> None:
+    levels = [row for k in range(1, 5) for row in imp([0.9], "LLR", 5 * k, round(1 - 0.8**k, 10), phase_fraction=0.2)]
+    table = comparison(pd.DataFrame(levels))
+    assert table.rows == (("imp", "LLR"),)
+    assert table.columns == ((0.2, 25), (0.36, 30), (0.488, 35), (0.5904, 40))
+
+
+def test_only_dense_trials_are_an_ordinary_table() -> None:
+    table = comparison(pd.DataFrame(dense([0.5, 0.7])))
+    assert (table.rows, table.columns, table.controls) == ((("dense",),), ((20,),), ())
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("metric", "by", "message"),
+    [
+        ("test_acuracy", None, r'unknown metric "test_acuracy": allowed are test_accuracy; did you mean'),
+        ("method", None, 'unknown metric "method"'),
+        ("test_accuracy", ["metod"], r'unknown column "metod": .* did you mean "method"'),
+    ],
+)
+def test_unknown_names(metric: str, by: list[str] | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        comparison(SMALL, metric, by)
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(UserError, match="nothing to compare: none of 0 finished trials has test_accuracy"):
+        comparison(SMALL[:0])
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(UserError, match=r'unknown format "latx": .* did you mean "latex"'):
+        render(comparison(SMALL), "latx")
+
+
+# --- what it looks like
+
+
+def test_terminal() -> None:
+    assert shown(comparison(SMALL)) == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "dense, 20 epochs: 97.0 ± 1.4 (2)",
+            "",
+            "        retrain   sparsity 90%",
+            "method  schedule  20+1 epochs",
+            "──────────────────────────────────",
+            "imp     FT        91.0 ± 1.4 (2)",
+            "        ALLR      93.0 ± 0.7 (2)*",
+            "        LLR       94.0 ± 1.4 (2)**",
+            "",
+            "**: best at its sparsity and budget; *: not distinguishable from it (paired t-test, Holm, 5%)",
+            "epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_terminal_with_missing_cells_single_seeds_and_two_levels() -> None:
+    assert shown(comparison(HEADER)).splitlines()[2:8] == [
+        "        retrain   sparsity 90%                      sparsity 95%",
+        "method  schedule  20+1 epochs      20+2 epochs      20+1 epochs",
+        "────────────────────────────────────────────────────────────────────",
+        "imp     FT        50.0 ± 0.0 (2)   -                51.0 ± 1.4 (2)",
+        "        LLR       76.0 ± 1.4 (2)**     81.2 (1/2)   -",
+        "",
+    ]
+
+
+def test_terminal_with_budgets_in_the_rows() -> None:
+    assert shown(comparison(UNLIKE)).splitlines()[2:9] == [
+        "total           retrain",
+        "epochs  method  schedule  sparsity 80%     sparsity 90%",
+        "───────────────────────────────────────────────────────────",
+        "20      bimp    ALLR      -                71.0 ± 1.4 (2)",
+        "        gmp               81.0 ± 1.4 (2)   -",
+        "",
+        "20+1    imp     FT        51.0 ± 1.4 (2)   61.0 ± 1.4 (2)",
+    ]
+
+
+def quickstart() -> pd.DataFrame:
+    paths = product((0.8, 0.9, 0.95), (1, 2), SCHEDULES)
+    return pd.DataFrame([row for s, epochs, name in paths for row in imp([0.875, 0.885, 0.89], name, epochs, s)])
+
+
+def test_six_schedules_at_three_sparsities_and_two_budgets_fit_120_columns() -> None:
+    lines = shown(comparison(quickstart())).splitlines()
+    assert len(lines) == 13
+    assert max(map(len, lines)) <= 120
+
+
+def test_a_narrow_terminal_gets_a_table_for_each_sparsity() -> None:
+    lines = shown(comparison(quickstart()), width=80, terminal=True).splitlines()
+    assert [line.split()[1:] for line in lines if "sparsity" in line] == [
+        ["sparsity", "80%"],
+        ["sparsity", "90%"],
+        ["sparsity", "95%"],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_best_is_bold_on_a_terminal() -> None:
+    sink = io.StringIO()
+    Console(file=sink, width=120, force_terminal=True, color_system="standard").print(render(comparison(SMALL)))
+    assert "\x1b[1m94.0 ± 1.4 (2)**\x1b[0m" in sink.getvalue()
+
+
+def test_csv_has_a_line_for_each_cell_in_the_metrics_own_unit() -> None:
+    frame = pd.DataFrame([*imp([0.25, 0.75], "FT"), *imp([0.5], "LLR"), *dense([1.0])])
+    low, high = stats.t.interval(0.95, 1, 0.5, 0.25)
+    assert render(comparison(frame), "csv") == "\n".join(
+        [
+            "metric,method,retrain_schedule,target_sparsity,total_epochs,mean,std,n,seeds,low,high,best,near,p_adjusted",
+            "test_accuracy,dense,,,20,1.0,,1,2,,,False,False,",
+            f"test_accuracy,imp,FT,0.9,21,0.5,0.3535533905932738,2,2,{low},{high},False,False,",
+            "test_accuracy,imp,LLR,0.9,21,0.5,,1,2,,,False,False,",
+        ]
+    )
+
+
+def test_json_has_a_record_for_each_cell() -> None:
+    records = json.loads(str(render(comparison(SMALL), "json")))
+    assert [record["retrain_schedule"] for record in records] == [None, "FT", "ALLR", "LLR"]
+    assert records[3] == {
+        "metric": "test_accuracy",
+        "method": "imp",
+        "retrain_schedule": "LLR",
+        "target_sparsity": 0.9,
+        "total_epochs": 21,
+        "mean": pytest.approx(0.94),
+        "std": pytest.approx(0.0141421, rel=1e-4),
+        "n": 2,
+        "seeds": 2,
+        "low": pytest.approx(0.94 - 0.1270620, abs=1e-6),
+        "high": pytest.approx(0.94 + 0.1270620, abs=1e-6),
+        "best": True,
+        "near": False,
+        "p_adjusted": None,
+    }
+
+
+def test_markdown() -> None:
+    assert render(comparison(SMALL), "markdown") == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "",
+            "dense, 20 epochs: 97.0 ± 1.4 (2)",
+            "",
+            "| method | retrain schedule | sparsity 90%, 20+1 epochs |",
+            "| --- | --- | ---: |",
+            "| imp | FT | 91.0 ± 1.4 (2) |",
+            r"|  | ALLR | 93.0 ± 0.7 (2)\* |",
+            "|  | LLR | **94.0 ± 1.4 (2)** |",
+            "",
+            r"**bold**: best at its sparsity and budget; \*: not distinguishable from it (paired t-test, Holm, 5%)",
+            "",
+            "epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_latex() -> None:
+    frame = pd.concat([SMALL, HEADER[HEADER.target_sparsity == 0.95]]).replace({"imp": "my_imp"})
+    assert render(comparison(frame), "latex") == "\n".join(
+        [
+            "% digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds); "
+            r"needs \usepackage{booktabs}",
+            r"\begin{tabular}{llrr}",
+            r"\toprule",
+            r" &  & \multicolumn{1}{c}{sparsity 90\%} & \multicolumn{1}{c}{sparsity 95\%} \\",
+            r"\cmidrule(lr){3-3} \cmidrule(lr){4-4}",
+            r"method & retrain schedule & 20+1 epochs & 20+1 epochs \\",
+            r"\midrule",
+            r"\multicolumn{4}{l}{dense, 20 epochs: 97.0 $\pm$ 1.4 (2)} \\",
+            r"\midrule",
+            r"my\_imp & FT & 91.0 $\pm$ 1.4 (2) & 51.0 $\pm$ 1.4 (2) \\",
+            r" & ALLR & 93.0 $\pm$ 0.7 (2)* & - \\",
+            r" & LLR & \textbf{94.0 $\pm$ 1.4 (2)} & - \\",
+            r"\bottomrule",
+            r"\end{tabular}",
+            "% bold: best at its sparsity and budget; *: not distinguishable from it (paired t-test, Holm, 5%)",
+            "% epochs a+b: pretraining + retraining",
+        ]
+    )
+
+
+def test_latex_sets_blocks_of_rivals_apart() -> None:
+    lines = str(render(comparison(UNLIKE), "latex")).splitlines()
+    assert lines[6:9] == [
+        r" & gmp &  & 81.0 $\pm$ 1.4 (2) & - \\",
+        r"\addlinespace",
+        r"20+1 & imp & FT & 51.0 $\pm$ 1.4 (2) & 61.0 $\pm$ 1.4 (2) \\",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "text"),
+    [
+        ("test_accuracy", [0.8850, 0.8910, 0.8790], "88.5 ± 0.6 (3)"),
+        ("test_accuracy", [0.9664, 0.9676, 0.9652], "96.64 ± 0.12 (3)"),
+        ("test_accuracy", [0.75], "75.00 (1)"),
+        ("test_loss", [0.25, 0.5], "0.375 ± 0.177 (2)"),
+        ("theoretical_speedup", [6.0, 6.5], "6.25 ± 0.35 (2)"),
+        ("train_images_per_second", [1450.0, 1458.0], "1,454 ± 6 (2)"),
+        ("train_seconds", [61.25], "61.2 (1)"),
+        ("peak_memory_bytes", [3 * 2**20], "3 (1)"),
+        ("nonzero_parameters", [84895], "84,895 (1)"),
+    ],
+)
+def test_each_unit_is_written_as_people_write_it(metric: str, values: list[float], text: str) -> None:
+    assert f"| {text} |" in str(render(comparison(pd.DataFrame(imp(values, "FT", metric=metric)), metric), "markdown"))
+
+
+# --- the best settings
+
+
+def learned(lr: float, validation: float, test: list[float], asked: float, reached: float) -> list[dict[str, Any]]:
+    return judged([validation] * 2, test, reached, method="str", lr=lr, target_sparsity=asked)
+
+
+def gmp(lr: float, interval: int, validation: float, test: list[float], sparsity: float) -> list[dict[str, Any]]:
+    settings = {"method": "gmp", "lr": lr, "pruning_interval": interval, "target_sparsity": sparsity}
+    return judged([validation] * 2, test, **settings)
+
+
+TUNED = pd.DataFrame(
+    [
+        *judged([0.97, 0.97], [0.96, 0.98], method="dense", target_sparsity=None, lr=0.1),
+        *gmp(0.1, 2, 0.80, [0.99, 0.99], 0.9),  # best on test data
+        *gmp(0.1, 4, 0.90, [0.9001, 0.9199], 0.9),
+        *gmp(0.2, 4, 0.85, [0.80, 0.82], 0.9),
+        *gmp(0.1, 2, 0.70, [0.60, 0.62], 0.95),
+        *gmp(0.2, 2, 0.75, [0.7001, 0.7199], 0.95),
+        *learned(0.1, 0.80, [0.91, 0.93], 0.9, 0.906),
+        *learned(0.1, 0.70, [0.50, 0.52], 0.95, 0.95),
+        *learned(0.2, 0.80, [0.71, 0.73], 0.9, 0.96),
+        *learned(0.3, 0.99, [0.99, 0.99], 0.9, 0.85),  # 0.05 from any target
+    ]
+)
+
+
+def test_the_best_settings_in_the_terminal() -> None:
+    assert shown(comparison_of_best(TUNED)) == "\n".join(
+        [
+            "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
+            "dense, 20 epochs, lr 0.1: 97.0 ± 1.4 (2)",
+            "",
+            "method  sparsity 90%     sparsity 95%",
+            "─────────────────────────────────────────",
+            "gmp     91.0 ± 1.4 (2)   71.0 ± 1.4 (2)",
+            "str     92.0 ± 1.4 (2)** 72.0 ± 1.4 (2)**",
+            "",
+            "**: best at its sparsity; *: not distinguishable from it (paired t-test, Holm, 5%)",
+            "str: 1 of 4 settings left out, not within 0.02 of a target",
+            "",
+            "settings with the best mean validation accuracy",
+            "",
+            "method  setting           90%    95%",
+            "──────────────────────────────────────",
+            "gmp     lr                0.1    0.2",
+            "        pruning interval  4      2",
+            "str     lr                0.1    0.2",
+            "        asked sparsity    90%    90%",
+            "        reached sparsity  90.6%  96.0%",
+        ]
+    )
+
+
+def test_the_best_settings_in_markdown() -> None:
+    text = str(render(comparison_of_best(TUNED), "markdown"))
+    assert text.splitlines()[-9:] == [
+        "settings with the best mean validation accuracy",
+        "",
+        "| method | setting | 90% | 95% |",
+        "| --- | --- | ---: | ---: |",
+        "| gmp | lr | 0.1 | 0.2 |",
+        "|  | pruning interval | 4 | 2 |",
+        "| str | lr | 0.1 | 0.2 |",
+        "|  | asked sparsity | 90% | 90% |",
+        "|  | reached sparsity | 90.6% | 96.0% |",
+    ]
+    assert "| str | **92.0 ± 1.4 (2)** | **72.0 ± 1.4 (2)** |" in text
+
+
+def test_the_best_settings_in_latex() -> None:
+    assert str(render(comparison_of_best(TUNED), "latex")).splitlines()[-14:] == [
+        "% str: 1 of 4 settings left out, not within 0.02 of a target",
+        "",
+        "% settings with the best mean validation accuracy",
+        r"\begin{tabular}{llrr}",
+        r"\toprule",
+        r"method & setting & 90\% & 95\% \\",
+        r"\midrule",
+        r"gmp & lr & 0.1 & 0.2 \\",
+        r" & pruning interval & 4 & 2 \\",
+        r"str & lr & 0.1 & 0.2 \\",
+        r" & asked sparsity & 90\% & 90\% \\",
+        r" & reached sparsity & 90.6\% & 96.0\% \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def test_records_of_the_best_carry_their_settings() -> None:
+    lines = str(render(comparison_of_best(TUNED[TUNED.target_sparsity != 0.95]), "csv")).splitlines()
+    assert lines[0] == (
+        "metric,method,target_sparsity,total_epochs,lr,pruning_interval,asked_sparsity,reached_sparsity,"
+        "mean,std,n,seeds,low,high,best,near,p_adjusted"
+    )
+    starts = [
+        f"test_accuracy,dense,,20,0.1,,,0,0.97,{TUNED.test_accuracy[:2].std()},2,2,",
+        f"test_accuracy,gmp,0.9,20,0.1,4,0.9,0.9,0.91,{TUNED.test_accuracy[4:6].std()},2,2,",
+        f"test_accuracy,str,0.9,20,0.1,,0.9,0.906,0.92,{TUNED.test_accuracy[12:14].std()},2,2,",
+    ]
+    assert [line.startswith(start) for line, start in zip(lines[1:], starts, strict=True)] == [True] * 3
+    assert [line.split(",")[-3:-1] for line in lines[1:]] == [["False"] * 2, ["False"] * 2, ["True", "False"]]
+    records = json.loads(str(render(comparison_of_best(TUNED), "json")))
+    assert records[-1] == {
+        "metric": "test_accuracy",
+        "method": "str",
+        "target_sparsity": 0.95,
+        "total_epochs": 20,
+        "lr": 0.2,
+        "pruning_interval": None,
+        "asked_sparsity": 0.9,
+        "reached_sparsity": pytest.approx(0.96),
+        "mean": pytest.approx(0.72),
+        "std": pytest.approx(0.0141421, rel=1e-4),
+        "n": 2,
+        "seeds": 2,
+        "low": pytest.approx(0.72 - 0.1270620, abs=1e-6),
+        "high": pytest.approx(0.72 + 0.1270620, abs=1e-6),
+        "best": True,
+        "near": False,
+        "p_adjusted": None,
+    }
+
+
+def test_another_column_may_choose_and_another_be_reported() -> None:
+    lossy = TUNED.assign(train_loss=1 - TUNED.test_accuracy)
+    table = comparison_of_best(lossy, "validation_accuracy", best_by="train_loss", tolerance=0.05)
+    assert {row[0]: cell.mean for (row, column), cell in table.cells.items() if column == (0.9,)} == {
+        "gmp": pytest.approx(0.80),
+        "str": pytest.approx(0.99),
+    }
+    assert table.notes == ()
+    reached = comparison_of_best(TUNED, "reached_sparsity")
+    assert reached.cells[("str",), (0.95,)].mean == pytest.approx(0.96)
+
+
+def test_budgets_compete_unless_they_make_rows() -> None:
+    rows = {"method": "imp", "phases": 1}
+    short, long = (
+        judged([0.7 + epochs / 10] * 2, [0.5 + epochs / 10] * 2, retrain_epochs=epochs, **rows) for epochs in (1, 2)
+    )
+    frame = pd.DataFrame([*short, *long, *judged([0.6] * 2, [0.649, 0.651], method="gmp")])
+    both = comparison_of_best(frame)
+    assert marks(both) == {("imp",): "best", ("gmp",): ""}
+    note = "budgets differ, 20 to 22 epochs in all; equal ones compete with --by method --by total_epochs"
+    assert both.notes == (note,)
+    assert both.choices == {("imp",): ("retrain_epochs",), ("gmp",): ()}
+    apart = comparison_of_best(frame, by=["method", "total_epochs"])
+    assert {row: cell.mean for (row, _), cell in apart.cells.items()} == {
+        ("imp", 21): pytest.approx(0.6),
+        ("imp", 22): pytest.approx(0.7),
+        ("gmp", 20): pytest.approx(0.65),
+    }
+    assert set(marks(apart).values()) == {""}
+    assert apart.notes == ("epochs a+b: pretraining + retraining",)
+
+
+def test_ten_methods_at_five_sparsities_fit_120_columns() -> None:
+    methods = [f"method{i}" for i in range(10)]
+    grid = product(methods, (0.7, 0.8, 0.9, 0.95, 0.98), (0.05, 0.1), (1e-4, 5e-4))
+    rows = [
+        judged([0.8 - lr] * 3, [0.875, 0.885, 0.89], method=m, target_sparsity=s, lr=lr, weight_decay=decay)
+        for m, s, lr, decay in grid
+    ]
+    lines = shown(comparison_of_best(pd.DataFrame([row for same in rows for row in same]))).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert len(lines) <= 40
+
+
+def test_only_dense_networks_have_a_best_too() -> None:
+    table = comparison_of_best(TUNED[TUNED.method == "dense"])
+    assert (table.rows, table.columns) == ((("dense",),), ((),))
+
+
+def test_the_sparsity_cannot_be_a_row_of_the_best() -> None:
+    with pytest.raises(UserError, match="target_sparsity makes the columns"):
+        comparison_of_best(TUNED, by=["target_sparsity"])

@@ -1,0 +1,82 @@
+"""Tables pasted into a document that has `\\usepackage{booktabs}` and nothing else: it compiles."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prunesweep import load_published
+from prunesweep.orchestrator.tables import rendering, sheet
+from prunesweep.orchestrator.tables.comparison import comparison, comparison_of_best
+from prunesweep.orchestrator.tables.differences import beside_published, differences
+from tests.orchestrator.frames import dense, imp, trials
+
+pytestmark = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+
+HARD = r"my_pkg:50%_&_$x^2$ #1 {a} ~b \c <d> |e| é"
+
+NAMES = pd.DataFrame(
+    [
+        *(row for s in (0.9, 0.995) for row in imp([0.90, 0.92], HARD, 1, s)),
+        *(row for s in (0.9, 0.995) for row in imp([0.93, 0.94], "[optional]", 1, s, dataset_options="[a: 1, *]")),
+        *imp([0.93, 0.95], "*", 2, 0.9),
+        *dense([0.96, 0.98], model_options=HARD),
+    ]
+)
+
+TABLES = {
+    "results": lambda frame: rendering.render(comparison(frame), "latex"),
+    "two datasets": lambda frame: rendering.render(
+        comparison(pd.concat([frame, frame.assign(dataset=HARD, trial="2" + frame.trial)])), "latex"
+    ),
+    "a row begins with a bracket": lambda frame: rendering.render(comparison(frame, by=["dataset_options"]), "latex"),
+    "best": lambda frame: rendering.render(
+        comparison_of_best(frame.assign(validation_accuracy=0.5, reached_sparsity=0.9)), "latex"
+    ),
+    "compare": lambda frame: sheet.render(differences(frame), "latex"),
+    "published": lambda frame: sheet.render(
+        beside_published(
+            frame.assign(retrain_schedule="FT", weight_decay=frame.retrain_schedule),
+            load_published(),
+            "test_accuracy",
+            dict.fromkeys(["dataset", "model", "retrain_epochs", "pretrain_epochs"]),
+        ),
+        "latex",
+    ),
+}
+
+
+def compiled(table: str, folder: Path) -> str:
+    """What the document says in the end."""
+    text = f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{table}\n\\end{{document}}\n"
+    (folder / "paper.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (folder / "paper.pdf").stat().st_size > 1000
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_compiles_as_pasted_whatever_the_names_are(name: str, tmp_path: Path) -> None:
+    compiled(str(TABLES[name](NAMES)), tmp_path)
+
+
+def test_the_check_can_fail(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        compiled(str(TABLES["results"](NAMES)).replace(r"\_", "_"), tmp_path)
+
+
+def test_signs_are_those_of_mathematics() -> None:
+    rows = [
+        *imp([0.90, 0.92], "FT"),
+        *imp([0.95, 0.9701], "LLR"),
+        *trials([0.95, 0.98], method="gmp", retrain_epochs=1),
+    ]
+    text = str(sheet.render(differences(pd.DataFrame(rows)), "latex"))
+    assert "$-$5.5" in text
+    assert "$<$0.001" in str(sheet.render(differences(pd.DataFrame(rows[:4])), "latex"))
