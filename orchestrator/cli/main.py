@@ -40,8 +40,9 @@ from prunesweep.orchestrator.cli.options import (
 from prunesweep.orchestrator.cli.printing import console
 from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
+from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run import notify as webhook
-from prunesweep.orchestrator.run.driver import Options, known, recall, require, run_sweep
+from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.progress import size
 from prunesweep.orchestrator.run.stopping import INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status import garbage

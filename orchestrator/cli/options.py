@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prunesweep.orchestrator.run.driver import known, recall, require
+from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

@@ -18,9 +18,9 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Counts, Estimate, Plan
+from prunesweep.orchestrator.records import recall
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.run.driver import recall
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.run.progress import duration, grouped, size
 from prunesweep.orchestrator.status import nodes

@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from prunesweep.orchestrator.export.trials import is_missing, name_of
+from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.results.cells import plain
 from prunesweep.orchestrator.results.conditions import where
 from prunesweep.orchestrator.results.loading import load_results
-from prunesweep.orchestrator.run.driver import require
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import checkpoint, data, models, precision, training
 from prunesweep.workers.data.base import Dataset

@@ -15,6 +15,7 @@ from prunesweep.orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
 from prunesweep.orchestrator.figures.parts import Frames
 from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.report.cost import Cost, cost
 from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
 from prunesweep.orchestrator.report.grids import Grid, every_cell
@@ -22,7 +23,6 @@ from prunesweep.orchestrator.report.origin import Origin, Runs, origin, runs
 from prunesweep.orchestrator.results import cells, loading
 from prunesweep.orchestrator.results.best import TARGET
 from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.run.driver import require
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status.status import Failure, failures
 from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from prunesweep.orchestrator.records import RECORD
 from prunesweep.orchestrator.results.cells import plain
-from prunesweep.orchestrator.run.driver import SWEEP
 from prunesweep.workers.store import Store
 
 MOST_DIFFERENCE = 200_000
@@ -41,7 +41,7 @@ class Runs:
 
 def origin(name: str, store: Store) -> Origin:
     """As the store remembers the sweep, which must be there."""
-    noted = json.loads(store.read(name, SWEEP) or b"")["provenance"]
+    noted = json.loads(store.read(name, RECORD) or b"")["provenance"]
     difference = noted["difference"]
     if len(difference) > MOST_DIFFERENCE:
         left_out = len(difference) - MOST_DIFFERENCE

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.provenance import provenance
-from prunesweep.orchestrator.resources import Resources, Shares, distinct, fitting
+from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.resources import Resources, distinct, fitting
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
 from prunesweep.orchestrator.run.stopping import Stopping
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.sweepfile.validation import NAME
 from prunesweep.workers.claims import release
-from prunesweep.workers.errors import UserError, nearest
-from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import decode_trial, encode
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 
     from prunesweep.orchestrator.run.collect import Collector
     from prunesweep.workers.host import Where
-
-SWEEP = "sweep.json"
 
 ROUNDS = 3
 """A stage that turns out to be damaged while others are computed is itself computed in the next round."""
@@ -190,74 +185,3 @@ def _claims_released(store: Store, stopping: Stopping, where: Where) -> Iterator
         yield
     finally:
         release(store, stopping.running, where.run)
-
-
-def remember(sweep: Sweep, store: Store) -> None:
-    """Keep the sweep beside its tables, so that `resume` and `status` know it by name.
-
-    A sweep that shares no trial with the one of that name is another question: `UserError`.
-    """
-    try:
-        before = recall(sweep.name, store)
-    except UserError:  # it is damaged, and this sweep is what it should say
-        before = None
-        store.set_file_aside(sweep.name, SWEEP)
-    mine = {trial.key for trial in sweep.trials}
-    if before is not None and mine.isdisjoint(trial.key for trial in before.trials):
-        raise UserError(
-            f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
-            f"with {sweep.path}: give this one another `name:`, or choose another --store"
-        )
-    origin = provenance(Path.cwd())
-    record = {
-        "name": sweep.name,
-        "path": str(sweep.path.absolute()),
-        "text": sweep.text,
-        "duplicates": sweep.duplicates,
-        "resources": sweep.resources.given,
-        "trials": [encode(trial) for trial in sweep.trials],
-        "provenance": asdict(origin),
-    }
-    store.write(sealed_json(record), sweep.name, SWEEP)
-
-
-def recall(name: str, store: Store) -> Sweep | None:
-    """The sweep that was last run under a name, None when there is none; raises `UserError` when it is damaged."""
-    saved = store.read(name, SWEEP) if re.fullmatch(NAME, name) else None
-    if saved is None:
-        return None
-    try:
-        return _sweep(name, json.loads(saved if intact(saved) else b""))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{store.path(name, SWEEP)} is damaged, or of another version of prunesweep; run the sweep's file again, "
-            "which sets it aside"
-        ) from error
-
-
-def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
-    """Under the name of its folder, whatever the record says: tables are written there."""
-    return Sweep(
-        name=name,
-        trials=tuple(decode_trial(trial) for trial in record["trials"]),
-        duplicates=record["duplicates"],
-        resources=Shares(record["resources"]),
-        text=record["text"],
-        path=Path(record["path"]),
-    )
-
-
-def known(store: Store) -> list[str]:
-    """The names of the sweeps that the store remembers."""
-    names = (name for name in store.names() if name != "stages" and not name.startswith("."))
-    return [name for name in names if store.read(name, SWEEP) is not None]
-
-
-def require(name: str, store: Store) -> Sweep:
-    """The sweep of that name; a `UserError` lists what there is."""
-    sweep = recall(name, store)
-    if sweep is None:
-        names = known(store)
-        there = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "run one with: prunesweep run FILE"
-        raise UserError(f'the store {store.location} has no sweep "{name}": {there}')
-    return sweep

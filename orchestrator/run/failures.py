@@ -1,4 +1,7 @@
-"""What is done about a failure, by its cause."""
+"""Failures: why a worker's process is gone, and what is done about a failure of each cause (the retry policy).
+
+Ray loads only where it explains a death: what is printed about a store's failures comes from here too.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ from dataclasses import dataclass, replace
 
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.errors import ReplicaLost
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How often a stage is tried again in the same run, whether with a larger share, and what a person can do."""
+    """What is done about a cause: a stage is tried `again` so often in the same run, perhaps with a `larger` share.
+
+    `hint` tells a person what to do when that did not help.
+    """
 
     hint: str
     again: int = 0
@@ -42,17 +49,36 @@ POLICIES: Mapping[str, Policy] = {
 
 
 def policy(cause: str) -> Policy:
-    """Of a cause, also of one that another version of prunesweep noted."""
+    """The policy for a cause; one that only another version of prunesweep knows counts as internal."""
     return POLICIES.get(cause, POLICIES[Cause.INTERNAL])
 
 
 def larger(share: Resources, cause: str, node: Resources) -> Resources | None:
-    """About twice the share of what ran out, at most what a node has; None when there is no more.
+    """About twice the share of the resource that ran out, at most what `node` has; None when `share` has that already.
 
-    More cores mean fewer trials at once on a node, and so more memory for each.
+    A share cannot ask for host memory; with more cores for each, fewer trials run at once on a node.
     """
     if cause == Cause.GPU_MEMORY:
         most = min(1.0, node.gpus)
         return replace(share, gpus=min(2 * share.gpus, most)) if 0 < share.gpus < most else None
     cores = node.cpus / share.replicas
     return replace(share, cpus=min(2 * share.cpus, cores)) if share.cpus < cores else None
+
+
+def why_it_died(error: object) -> tuple[Cause, str]:
+    """The cause of the end of a worker's process, and a sentence; `error` is Ray's, or its text.
+
+    Where the type of the error does not tell the cause, its words do.
+    """
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
+
+    words = str(error)
+    if isinstance(error, OutOfMemoryError) or "running low on memory" in words:
+        return Cause.HOST_MEMORY, "Ray ended it because the machine ran out of memory"
+    if isinstance(error, NodeDiedError) or getattr(error, "preempted", False) or "node has died" in words:
+        return Cause.NODE_LOST, "the machine that ran it was lost"
+    if ReplicaLost.__name__ in words:
+        return Cause.KILLED, "the process of one of its replicas was killed, or crashed"
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return Cause.KILLED, "its process was killed, or crashed"
+    return Cause.INTERNAL, words

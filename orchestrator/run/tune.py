@@ -30,8 +30,8 @@ from ray.tune.search import Searcher
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources, request
 from prunesweep.orchestrator.run.assignments import Desk
-from prunesweep.orchestrator.run.deaths import why_it_died
 from prunesweep.orchestrator.run.events import Listener, Tick
+from prunesweep.orchestrator.run.failures import why_it_died
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.team import Team, decode_task
 from prunesweep.workers.causes import Cause

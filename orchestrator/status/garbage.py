@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.run.driver import known, require
+from prunesweep.orchestrator.records import known, require
 from prunesweep.workers.claims import CLAIM
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import ASIDE, TEMPORARY, File

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
-from prunesweep.orchestrator.run.driver import remember
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.spec import PruneStage, Stage, label

@@ -18,7 +18,7 @@ import pytest
 
 from prunesweep.orchestrator.cli.results import FORMATS
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.run.driver import remember
+from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage

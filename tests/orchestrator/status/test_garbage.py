@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.run.driver import SWEEP, remember
+from prunesweep.orchestrator.records import RECORD, remember
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.host import Where
@@ -123,7 +123,7 @@ def test_a_stage_that_may_be_running_is_left_alone(cli: Cli, store: Store):
 
 
 def test_while_a_record_cannot_be_read_no_stage_is_removed(cli: Cli, store: Store):
-    store.write(b"{", "kept", SWEEP)
+    store.write(b"{", "kept", RECORD)
     assert garbage.find(store).kinds == {}
     assert "the record of kept cannot be read: no stage is removed" in cli("gc", "--yes")
     assert store.done(store.names("stages"))

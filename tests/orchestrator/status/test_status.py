@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from prunesweep.orchestrator.plan import Plan, make_plan
-from prunesweep.orchestrator.run.driver import remember
+from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.status.nodes import lines, now
 from prunesweep.orchestrator.status.status import RUNNING, SILENT, Unfinished, look, unfinished
 from prunesweep.orchestrator.sweepfile.read import read_sweep

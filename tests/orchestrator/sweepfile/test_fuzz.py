@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from prunesweep.orchestrator.cli import main
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.run.driver import remember
+from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.sweepfile.document import SHOWN
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.validation import MAX_TRIALS
