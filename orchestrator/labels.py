@@ -1,4 +1,4 @@
-"""What stages are called: in a few words, with what tells each from the others."""
+"""Names of stages for people: a few words, and the settings that tell one stage from others of the same words."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from prunesweep.workers.spec import PruneStage, Stage, label, path
 
 
 def labels(stages: Mapping[str, Stage], keys: Iterable[str]) -> dict[str, str]:
-    """Labels of some of the stages; where others have the same label, with the settings in which they differ."""
-    alike: dict[str, list[Stage]] = {}
+    """A label for each of the keys. Where other stages have the same label, it names the settings that differ."""
+    by_label: dict[str, list[Stage]] = {}
     for stage in stages.values():
-        alike.setdefault(label(stage), []).append(stage)
-    wanted = {key: label(stages[key]) for key in keys}
-    varying = {text: _varying(alike[text]) for text in set(wanted.values())}
-    return {key: ", ".join([text, *_told(stages[key], varying[text])]) for key, text in wanted.items()}
+        by_label.setdefault(label(stage), []).append(stage)
+    short = {key: label(stages[key]) for key in keys}
+    varying = {text: _varying_settings(by_label[text]) for text in set(short.values())}
+    return {key: ", ".join([text, *_spelled(stages[key], varying[text])]) for key, text in short.items()}
 
 
-def _told(stage: Stage, names: Sequence[str]) -> list[str]:
+def _spelled(stage: Stage, names: Sequence[str]) -> list[str]:
     settings = _settings(stage) if names else {}
     return [f"{name} {_short(settings[name])}" for name in names if name in settings]
 
 
-def _varying(stages: list[Stage]) -> list[str]:
-    found = [_settings(stage) for stage in stages] if len(stages) > 1 else []
-    names = dict.fromkeys(name for settings in found for name in settings)
-    return [name for name in names if len({settings.get(name) for settings in found}) > 1]
+def _varying_settings(stages: list[Stage]) -> list[str]:
+    """The settings that do not have the same value in all of the stages."""
+    of_stages = [_settings(stage) for stage in stages] if len(stages) > 1 else []
+    names = dict.fromkeys(name for settings in of_stages for name in settings)
+    return [name for name in names if len({settings.get(name) for settings in of_stages}) > 1]
 
 
 def _settings(stage: Stage) -> dict[str, Any]:
-    """In what stages of one label may differ, as a sweep file spells it."""
+    """The settings in which stages of one label may differ, as a sweep file spells them."""
     root = stage.root
     choices = {"dataset": root.dataset, "model": root.model, "method": root.method}
     retrain = stage.retrain if isinstance(stage, PruneStage) else None
@@ -47,8 +48,3 @@ def _settings(stage: Stage) -> dict[str, Any]:
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 trial`, `1,234 trials`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

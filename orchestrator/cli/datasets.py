@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from prunesweep.orchestrator.run.progress import size
+from prunesweep.orchestrator.text import size
 from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
 

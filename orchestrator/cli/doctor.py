@@ -15,7 +15,7 @@ from typing import Literal
 
 from prunesweep.orchestrator.cli import datasets
 from prunesweep.orchestrator.provenance import PACKAGES
-from prunesweep.orchestrator.run.progress import size
+from prunesweep.orchestrator.text import size
 from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import processor

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from prunesweep.orchestrator.cli.options import DataOption, DeviceOption, ResultNames, StoreOption, WhereOption, folders
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.run.driver import Options
+from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

@@ -38,16 +38,15 @@ from prunesweep.orchestrator.cli.options import (
     sweep_names,
 )
 from prunesweep.orchestrator.cli.printing import console
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run import notify as webhook
 from prunesweep.orchestrator.run.driver import Options, run_sweep
-from prunesweep.orchestrator.run.progress import size
 from prunesweep.orchestrator.run.stopping import INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.status.status import Seen, look
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_schema
+from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Damaged, Store

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Counts, Estimate, Plan
 from prunesweep.orchestrator.records import recall
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.results.question import Question
 from prunesweep.orchestrator.run.failures import policy
-from prunesweep.orchestrator.run.progress import duration, grouped, size
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, Failure, Seen, Unfinished, failures, unfinished
+from prunesweep.orchestrator.text import counted, duration, grouped, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

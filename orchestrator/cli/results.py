@@ -22,7 +22,7 @@ from prunesweep.orchestrator.cli.options import (
 )
 from prunesweep.orchestrator.cli.printing import console
 from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.run.progress import size
+from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

@@ -13,9 +13,9 @@ from ray._private.authentication.authentication_token_setup import maybe_enable_
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from prunesweep.orchestrator.run.progress import duration
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.validation import NAME
+from prunesweep.orchestrator.text import duration
 from prunesweep.workers.errors import UserError, nearest
 
 CONNECT_SECONDS, ANSWER_SECONDS, UPLOAD_SECONDS = 4.0, 5.0, 120.0

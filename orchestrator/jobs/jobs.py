@@ -14,13 +14,12 @@ from tempfile import TemporaryDirectory
 
 from prunesweep.orchestrator.jobs import dashboard, snapshot
 from prunesweep.orchestrator.jobs.dashboard import PREFIX, Dashboard, Job, Refused, Unreachable, jobs, require
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.provenance import COMMIT, provenance
 from prunesweep.orchestrator.resources import distinct, fitting
 from prunesweep.orchestrator.run.driver import Options
-from prunesweep.orchestrator.run.progress import size
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
 
 STOP_SECONDS = GRACE_SECONDS + 35

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prunesweep.orchestrator.run.progress import size
+from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import MARK
 

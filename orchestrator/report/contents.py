@@ -13,7 +13,6 @@ import pandas as pd
 from prunesweep.orchestrator.figures.charts import Chart
 from prunesweep.orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
 from prunesweep.orchestrator.figures.parts import Frames
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.report.cost import Cost, cost
@@ -26,6 +25,7 @@ from prunesweep.orchestrator.results.question import Question
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status.status import Failure, failures
 from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.text import counted, joined
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
@@ -187,5 +187,4 @@ def summary(contents: Contents) -> str:
 
 
 def _names(trials: Sequence[TrialSpec], kind: str) -> str:
-    names = list(dict.fromkeys(str(getattr(trial, kind)) for trial in trials))
-    return ", ".join(names[:-1]) + (" and " if names[1:] else "") + names[-1] if names else "nothing"
+    return joined(list(dict.fromkeys(str(getattr(trial, kind)) for trial in trials))) or "nothing"

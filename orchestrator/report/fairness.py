@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.results.best import TARGET
 from prunesweep.orchestrator.results.cells import SUBJECT
 from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
 from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.orchestrator.text import counted
 
 MET, NOT_MET, UNKNOWN = "met", "not met", "cannot be told"
 

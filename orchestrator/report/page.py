@@ -15,15 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.report import asked
 from prunesweep.orchestrator.report.contents import Contents, gather, summary
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.interactive import interactive
-from prunesweep.orchestrator.run.progress import duration, size
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.tables.comparison import words
 from prunesweep.orchestrator.tables.rendering import chosen_by, parts
+from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan, make_plan
-from prunesweep.orchestrator.run.progress import duration
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.text import counted, duration
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 

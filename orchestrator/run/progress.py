@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from functools import cached_property
 
 from rich.console import Console, Group
@@ -26,6 +25,7 @@ from prunesweep.orchestrator.run.events import (
     Tick,
     Waiting,
 )
+from prunesweep.orchestrator.text import duration
 from prunesweep.workers.spec import label
 
 LINE_SECONDS, LINE_SHARE, LONGEST_LINE_SECONDS = 5.0, 0.01, 120.0
@@ -147,32 +147,3 @@ class Progress:
         for key, epoch in list(self.running.items())[:RUNNING_SHOWN]:
             rows.add_row(Text("  ▸", style="cyan"), label(self.stages[key]), f"{epoch}/{self.stages[key].epochs}")
         return Group(bar, Text(self.line()), rows)
-
-
-def duration(seconds: float | None) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`; a dash when it is not known."""
-    if seconds is None:
-        return "-"
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 90:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{hours // 24} d {hours % 24} h"
-
-
-def size(count: float) -> str:
-    """`12 kB`, `3.4 MB`, `1.2 GB`: bytes in powers of ten."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
-
-
-def grouped(causes: Iterable[str]) -> str:
-    """`2 diverged, 1 worker died`."""
-    causes = list(causes)
-    return ", ".join(f"{causes.count(cause)} {cause}" for cause in dict.fromkeys(causes))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Started, Tick
+from prunesweep.orchestrator.text import counted
 
 GRACE_SECONDS = 25.0
 """After SIGTERM: spot instances give 30 seconds or more, and so does Slurm before it kills."""

@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from rich.markup import escape
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.progress import duration, size
 from prunesweep.orchestrator.status.status import RUNNING, Unfinished
+from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.store import State
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.results import cells as results
 from prunesweep.orchestrator.results.best import ASKED, REACHED, TARGET, Selection, choose
 from prunesweep.orchestrator.results.cells import AXES, SUBJECT, Cell, Key
 from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, Scale, scale
 from prunesweep.orchestrator.results.loading import ASKED as WANTED
+from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
 ROWS = ("method", "retrain_schedule")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.labels import counted
 from prunesweep.orchestrator.results.best import TARGET
 from prunesweep.orchestrator.results.cells import SUBJECT, Cell, budgets, in_order, plain, sign_of
 from prunesweep.orchestrator.results.columns import Scale, scale
@@ -20,6 +19,7 @@ from prunesweep.orchestrator.results.published import KEYS
 from prunesweep.orchestrator.tables.comparison import SHOWN_DIFFERENCE, missing, words
 from prunesweep.orchestrator.tables.rendering import written
 from prunesweep.orchestrator.tables.sheet import Line, Sheet
+from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
 LEGEND = (
