@@ -6,7 +6,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from inspect import isgenerator
 from pathlib import Path
 from traceback import extract_tb
@@ -126,6 +126,7 @@ def _noting(problems: list[Problem], line: int) -> Iterator[None]:
 
 def _checked(trial: Any, loc: Loc) -> TrialSpec:
     """The trial with all options spelled out; raises `Rejected` by the rules of a block of a YAML sweep."""
+    trial = _plain(trial)
     _check_types(trial, loc)
     cls = _method(trial, loc)
     settings = validate(block_model(trial.method.name), _block(trial, cls), loc)
@@ -136,6 +137,23 @@ def _checked(trial: Any, loc: Loc) -> TrialSpec:
             raise Rejected(Problem((*loc, name), "a list is not allowed: a TrialSpec has one value for each setting"))
     sparsity = cell["sparsity"] if cls.takes_sparsity else Element(0.0, (*loc, "sparsity"))
     return trial_of({**cell, "sparsity": sparsity}, loc, trial.seed)
+
+
+def _plain(value: Any) -> Any:
+    """The same with NumPy's scalars, such as `numpy.arange` makes, as Python's: they are equal, and are the same trial.
+
+    A float of fewer bits becomes the number that it is printed as: `numpy.float32(0.1)` is 0.1.
+    """
+    if isinstance(value, Choice):
+        return Choice.of(_plain(value.name), {name: _plain(option) for name, option in value.options})
+    if isinstance(value, TrialSpec | TrainSpec):
+        return replace(value, **{field.name: _plain(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    if type(value).__module__ == "numpy" and value.ndim == 0:
+        scalar = value.item()
+        return float(str(value)) if isinstance(scalar, float) else scalar
+    return value
 
 
 def _check_types(trial: Any, loc: Loc) -> None:

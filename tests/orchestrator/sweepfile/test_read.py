@@ -526,6 +526,21 @@ def test_a_python_sweep_is_the_same_as_a_yaml_one(read):
     assert python.text == code
 
 
+def test_numbers_of_numpy_make_the_same_trials_as_python_s(read):
+    numpy = (
+        "import numpy as np\n" + PYTHON + "    for epochs in np.arange(2, 4):\n"
+        "        train = TrainSpec(epochs=epochs, lr=np.float32(0.1), augment=np.bool_(False))\n"
+        "        yield trial('gmp', np.float64(0.9), seed=np.int64(3), pruning_interval=np.uint8(1), train=train)\n"
+    )
+    python = PYTHON + (
+        "    for epochs in (2, 3):\n        train = TrainSpec(epochs=epochs, lr=0.1, augment=False)\n"
+        "        yield trial('gmp', 0.9, seed=3, pruning_interval=1, train=train)\n"
+    )
+    assert read(numpy, "x.py").trials == read(python, "y.py").trials
+    with pytest.raises(UserError, match=r"x.py:7: trials\(\)\[0\].seed: -1 is not allowed"):
+        read("import numpy as np\n" + PYTHON + "    yield trial(seed=np.int64(-1))\n", "x.py")
+
+
 def test_a_python_sweep_leaves_nothing_behind(read, tmp_path):
     before = set(sys.modules)
     read(
