@@ -537,7 +537,7 @@ def test_numbers_of_numpy_make_the_same_trials_as_python_s(read):
         "        yield trial('gmp', 0.9, seed=3, pruning_interval=1, train=train)\n"
     )
     assert read(numpy, "x.py").trials == read(python, "y.py").trials
-    with pytest.raises(UserError, match=r"x.py:7: trials\(\)\[0\].seed: -1 is not allowed"):
+    with pytest.raises(UserError, match=r"x.py:8: trials\(\)\[0\].seed: -1 is not allowed"):
         read("import numpy as np\n" + PYTHON + "    yield trial(seed=np.int64(-1))\n", "x.py")
 
 
