@@ -7,6 +7,7 @@ are first used, so that importing prunesweep loads neither torch nor Ray.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ __all__ = [
     "pareto",
     "select_best",
 ]
+
+
+if not (Path(__file__).parent / "workers").is_dir():
+    raise ImportError(
+        "prunesweep/orchestrator and prunesweep/workers are no folders here: they are links to the folders beside "
+        "prunesweep, and git, or what unpacked them, wrote files. In a clone (on Windows in developer mode) run "
+        "`git config core.symlinks true` and `git checkout -- prunesweep`, then install again"
+    )
 
 
 def __getattr__(name: str) -> Any:

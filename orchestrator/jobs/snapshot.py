@@ -48,10 +48,15 @@ def _pack(packed: zipfile.ZipFile, folder: Path, name: str) -> None:
 
 
 def _code(folder: Path) -> Iterator[str]:
-    """Files below a folder, by their path in it; hidden ones, environments and stores are no code."""
-    for place, folders, files in os.walk(folder):
+    """Files below a folder, by their path in it; hidden ones, environments and stores are no code.
+
+    A link to a folder is followed where it leads to another folder of this one: what is unpacked has no links.
+    """
+    for place, folders, files in os.walk(folder, followlinks=True):
         at = Path(place)
-        folders[:] = [name for name in folders if _may_hold_code(at / name, at == folder)]
+        folders[:] = [
+            name for name in folders if _may_hold_code(at / name, at == folder) and _leads_within(at / name, folder)
+        ]
         for name in files:
             if not name.startswith(".") and (at / name).is_file():
                 yield (at / name).relative_to(folder).as_posix()
@@ -63,14 +68,26 @@ def _may_hold_code(folder: Path, top: bool) -> bool:
     return not (folder / MARK).exists() and not (folder / "pyvenv.cfg").exists()
 
 
+def _leads_within(path: Path, folder: Path) -> bool:
+    """Whether a link stays in the folder and may be followed without end: not through another, nor to where it lies."""
+    if not path.is_symlink():
+        return True
+    target, place = path.resolve(), path.parent.resolve()
+    through_another = place != folder.resolve() / path.parent.relative_to(folder)
+    return target.is_relative_to(folder.resolve()) and not place.is_relative_to(target) and not through_another
+
+
 def _not_ignored(folder: Path, names: list[str]) -> Iterable[str]:
-    """Without what git ignores, where the folder belongs to a repository."""
+    """Without what git ignores, where the folder belongs to a repository; git is asked for no path through a link."""
+    top = folder.resolve()
+    real = {name: ((folder / name).parent.resolve() / Path(name).name).relative_to(top).as_posix() for name in names}
     try:
-        asked = "\0".join(names).encode(errors="surrogateescape")
+        asked = "\0".join(real.values()).encode(errors="surrogateescape")
         done = subprocess.run(["git", "check-ignore", "-z", "--stdin"], cwd=folder, input=asked, capture_output=True)
     except OSError:
         return names
-    return set(names) - set(done.stdout.decode(errors="surrogateescape").split("\0"))
+    ignored = set(done.stdout.decode(errors="surrogateescape").split("\0"))
+    return [name for name in names if real[name] not in ignored]
 
 
 def _too_large(folder: Path, names: Iterable[str]) -> str:

@@ -43,8 +43,9 @@ class Answer(NamedTuple):
 class Cli:
     """The real command in a folder of its own, as a user runs it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, command: Path = COMMAND, **environment: str) -> None:
+        self.folder, self.command = folder, command
+        self.environment = {"COLUMNS": "160", **environment}
 
     def write(self, text: str, file: str = "sweep.yaml") -> str:
         (self.folder / file).write_text(text)
@@ -55,13 +56,13 @@ class Cli:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [COMMAND, *arguments],
+            [self.command, *arguments],
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "COLUMNS": "160"},
+            env={**os.environ, **self.environment},
         )
 
     def __call__(self, *arguments: str, code: int = 0) -> str:

@@ -8,12 +8,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -24,11 +22,10 @@ from prunesweep import load_results
 from prunesweep.orchestrator.jobs import snapshot
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
-from tests.orchestrator.conftest import COMMAND, SWEEP, Cli, descendants
+from tests.head import TOKEN, Head, JobsCli, free_ports
+from tests.orchestrator.conftest import SWEEP, Cli, descendants
 from tests.orchestrator.hook import SECRET, Hook
 from tests.orchestrator.run.test_driver import VARYING
-
-TOKEN = "of-the-tests-" + "0" * 51
 
 MINE = """\
 from torch import nn
@@ -43,110 +40,10 @@ STAGES, SEEDS = 7, 6
 """Of `SWEEP` for each seed; with six seeds there is time to stop it."""
 
 
-class Head:
-    """`ray start --head` as a person would do it by hand."""
-
-    def __init__(self, *arguments: object, port: int | None = None, cpus: int = 2, within: Sequence[str] = ()) -> None:
-        self.cpus = cpus
-        # Sockets lie in there, and their paths may have 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="ps", dir="/tmp"))
-        self.gcs, self.port, agent, client = free_ports(4)
-        self.gcs = port or self.gcs
-        self.url = f"http://127.0.0.1:{self.port}"
-        ports = ["--port", self.gcs, "--dashboard-port", self.port, "--dashboard-agent-listen-port", agent]
-        ports += ["--ray-client-server-port", client]
-        self.process = self.start("--head", *ports, *arguments, folder=self.folder / "h", within=within)
-
-    def start(self, *arguments: object, folder: Path, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
-        limits = ["--min-worker-port", 0, "--max-worker-port", 0, "--object-store-memory", 10**8]
-        limits += ["--num-cpus", self.cpus]
-        command = [COMMAND.parent / "ray", "start", "--block", "--disable-usage-stats", "--temp-dir", folder]
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))
-        }
-        return subprocess.Popen(
-            [str(word) for word in (*within, *command, *limits, *arguments)],
-            env={
-                **environment,
-                "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN": TOKEN,
-            },
-            stdout=folder.with_suffix(".log").open("w"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-    @contextmanager
-    def second_node(self, within: Sequence[str] = (), name: str = "n") -> Iterator[subprocess.Popen[bytes]]:
-        """With a folder of its own, as on another machine: nodes unpack snapshots there, and clear them away."""
-        node = self.start("--address", f"127.0.0.1:{self.gcs}", folder=self.folder / name, within=within)
-        try:
-            while "Ray runtime started" not in (self.folder / f"{name}.log").read_text():
-                assert node.poll() is None
-                time.sleep(0.2)
-            yield node
-        finally:
-            stop(node)
-
-    def cli(self, folder: Path, **environment: str) -> JobsCli:
-        return JobsCli(folder, {"PRUNESWEEP_ADDRESS": self.url, "RAY_AUTH_TOKEN": TOKEN, **environment})
-
-
-class JobsCli(Cli):
-    """The command on a laptop: with the cluster's address and token, and an address of Ray that must not matter."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        super().__init__(folder)
-        self.environment = {"RAY_ADDRESS": "192.0.2.1:6379", "HOME": str(folder), **environment}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in self.environment.items():
-                patch.setenv(name, value)
-            return super().start(*arguments)
-
-    def submit(self, *arguments: str, code: int = 0) -> str:
-        return self("submit", *arguments, "--store", str(self.folder / "results"), code=code)
-
-    def until(self, condition: Callable[[], bool], seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, self("logs", "small")
-            time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def stop(node: subprocess.Popen[bytes]) -> None:
-    """And with it what it has started; Ray ends it all at SIGTERM."""
-    family = descendants(node.pid, "")
-    node.terminate()
-    try:
-        node.wait(20)
-    except subprocess.TimeoutExpired:
-        for pid in family:
-            if Path(f"/proc/{pid}").exists():
-                os.kill(pid, signal.SIGKILL)
-        node.wait(10)
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    head = Head()
-    try:
-        cli = head.cli(head.folder)
-        cli.until(lambda: cli.ask("jobs").code == 0, 60)
+    with Head() as head:
         yield head
-    finally:
-        stop(head.process)
-        shutil.rmtree(head.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -349,6 +246,29 @@ def test_a_snapshot_leaves_out_what_git_ignores_but_never_the_sweep(tmp_path: Pa
     for name, text in {".gitignore": "runs\n*.yaml\n", "mine.py": "", "runs": "", "x.yaml": "", "é.py": ""}.items():
         (project / name).write_text(text)
     assert packed(project, monkeypatch, "x.yaml") == ["mine.py", "x.yaml", "é.py"]
+
+
+def test_a_snapshot_follows_links_that_stay_in_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What git ignores stays out by either name; a link out of the project, or around in a circle, is not followed."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for file in (project / "code/net.py", project / "code/notes.log", project / "x.yaml", elsewhere / "large.bin"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+    (project / ".gitignore").write_text("*.log\n")
+    (project / "package").mkdir()
+    (project / "package/__init__.py").write_text("")
+    (project / "package/code").symlink_to("../code")
+    (project / "package/top").symlink_to("..")
+    (project / "code/back").symlink_to("../package")
+    (project / "elsewhere").symlink_to(elsewhere)
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    assert packed(project, monkeypatch, "x.yaml") == [
+        "code/back/__init__.py",
+        "code/net.py",
+        "package/__init__.py",
+        "package/code/net.py",
+        "x.yaml",
+    ]
 
 
 def test_a_snapshot_that_is_too_large_names_the_largest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.head import TOKEN, Head, JobsCli
 from tests.orchestrator.conftest import descendants
-from tests.orchestrator.jobs.test_jobs import TOKEN, Head, JobsCli, stop
 
 NO_NODE = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
 AUTOSCALING = {
@@ -41,18 +41,13 @@ mount -t tmpfs tmpfs "$0" && exec "$@"
 
 @pytest.fixture
 def head() -> Iterator[Head]:
-    head = Head()
-    try:
+    with Head() as head:
         yield head
-    finally:
-        stop(head.process)
 
 
 @pytest.fixture
 def cli(head: Head, tmp_path: Path) -> JobsCli:
-    cli = head.cli(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
-    cli.until(lambda: cli.ask("jobs").code == 0)
-    return cli
+    return head.cli(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
 
 
 def test_a_store_that_another_node_does_not_see_is_refused_before_the_first_trial(cli: JobsCli, head: Head):
@@ -97,17 +92,13 @@ def test_an_autoscaler_brings_the_nodes_that_a_sweep_waits_for(tmp_path: Path):
     (tmp_path / "cluster.json").write_text(json.dumps(AUTOSCALING))
     fake = ["env", "RAY_FAKE_CLUSTER=1", "AUTOSCALER_UPDATE_INTERVAL_S=1"]
     scaled = f"--autoscaling-config={tmp_path / 'cluster.json'}"
-    head = Head("--num-cpus", 0, scaled, port=6379, within=fake)
-    try:
+    with Head("--num-cpus", 0, scaled, port=6379, within=fake) as head:
         cli = head.cli(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
-        cli.until(lambda: cli.ask("jobs").code == 0)
         there = "--address", "127.0.0.1:6379"
         said = cli("run", cli.sweep(1), *there, code=2)
         assert "the cluster has 0 CPUs and 0 GPUs on a node" in said
         assert "where nodes come on demand, run with --autoscaling" in said
         assert "7 of 7 trials done" in cli("run", "sweep.yaml", *there, "--autoscaling")
-    finally:
-        stop(head.process)
 
 
 @pytest.mark.slow

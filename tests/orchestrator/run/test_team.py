@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 
 from prunesweep import load_results
 from prunesweep.workers.store import Store
+from tests.head import Head
 from tests.orchestrator.conftest import Cli, descendants
-from tests.orchestrator.jobs.test_jobs import Head, stop
 from tests.orchestrator.run.test_driver import VARYING
 
 TEXT = """\
@@ -117,16 +116,11 @@ def net(shape, classes):
 @pytest.mark.slow
 def test_replicas_on_two_nodes_give_the_same_table(tmp_path: Path, alone: Path) -> None:
     """Of one CPU each, so that neither has room for both."""
-    head = Head(cpus=1)
-    laptop = head.cli(tmp_path)
-    file = laptop.write(TEXT + PAIRS)
-    try:
-        laptop.until(lambda: laptop.ask("jobs").code == 0, 60)
+    with Head(cpus=1) as head:
+        laptop = head.cli(tmp_path)
+        file = laptop.write(TEXT + PAIRS)
         said = laptop.submit(file, code=2)
         assert "there is room for 1 replicas of a trial with cpus: 1, gpus: 0, replicas: 2" in said
         with head.second_node():
             assert "1 of 1 trial done" in laptop.submit(file, "--follow")
-    finally:
-        stop(head.process)
-        shutil.rmtree(head.folder, ignore_errors=True)
     pd.testing.assert_frame_equal(table(tmp_path), table(alone), rtol=1e-9)
