@@ -21,7 +21,7 @@ import pandas as pd
 import ray
 from ray import tune
 
-from prunesweep.orchestrator.results.loading import load_results
+from prunesweep.orchestrator.results.parquet import load_results
 
 SPARSITIES, BUDGETS, SCHEDULES = [0.8, 0.9, 0.95], [1, 2], ["FT", "LRW", "SLR", "CLR", "LLR", "ALLR"]
 

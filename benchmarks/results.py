@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from prunesweep import aggregate, load_results
-from prunesweep.orchestrator.results.columns import CURVES, TRIALS, trials_schema
+from prunesweep.orchestrator.results.schemas import CURVES, TRIALS, trials_schema
 from prunesweep.orchestrator.run.collect import setting_types, write_table
 
 SHARING = 54

@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prunesweep.orchestrator.results.best import select_best as select_best
-    from prunesweep.orchestrator.results.cells import aggregate as aggregate
-    from prunesweep.orchestrator.results.comparing import compare as compare
-    from prunesweep.orchestrator.results.comparing import pareto as pareto
-    from prunesweep.orchestrator.results.loading import load_curves as load_curves
-    from prunesweep.orchestrator.results.loading import load_layers as load_layers
-    from prunesweep.orchestrator.results.loading import load_results as load_results
+    from prunesweep.orchestrator.results.aggregation import aggregate as aggregate
+    from prunesweep.orchestrator.results.best_settings import select_best as select_best
+    from prunesweep.orchestrator.results.compare import compare as compare
+    from prunesweep.orchestrator.results.compare import pareto as pareto
+    from prunesweep.orchestrator.results.parquet import load_curves as load_curves
+    from prunesweep.orchestrator.results.parquet import load_layers as load_layers
+    from prunesweep.orchestrator.results.parquet import load_results as load_results
     from prunesweep.orchestrator.results.published import load_published as load_published
 
 _PLACES = {
-    "aggregate": "orchestrator.results.cells",
-    "compare": "orchestrator.results.comparing",
-    "load_curves": "orchestrator.results.loading",
-    "load_layers": "orchestrator.results.loading",
+    "aggregate": "orchestrator.results.aggregation",
+    "compare": "orchestrator.results.compare",
+    "load_curves": "orchestrator.results.parquet",
+    "load_layers": "orchestrator.results.parquet",
     "load_published": "orchestrator.results.published",
-    "load_results": "orchestrator.results.loading",
-    "pareto": "orchestrator.results.comparing",
-    "select_best": "orchestrator.results.best",
+    "load_results": "orchestrator.results.parquet",
+    "pareto": "orchestrator.results.compare",
+    "select_best": "orchestrator.results.best_settings",
 }
 
 __all__ = [

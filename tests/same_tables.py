@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.loading import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.run.test_driver import VARYING
 

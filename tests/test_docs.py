@@ -22,7 +22,7 @@ import pytest
 
 from prunesweep.orchestrator.cli.main import app
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.results.columns import CURVES, LAYERS, TRIALS
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.settings import describe, train_settings

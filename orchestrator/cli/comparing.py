@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from prunesweep.orchestrator.cli.printing import show_rendered
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results.query import Query
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,30 +29,30 @@ class Rivals:
     across: Sequence[str] = ()
 
 
-def differences(console: Console, folders: Sequence[str], question: Question, rivals: Rivals, format: str) -> None:
+def differences(console: Console, folders: Sequence[str], query: Query, rivals: Rivals, format: str) -> None:
     """How far the means are from the best, from a setting, or from published ones."""
     from prunesweep.orchestrator.tables import sheet
 
-    show_rendered(console, sheet.render(_differences(folders, question, rivals), format))
+    show_rendered(console, sheet.render(_differences(folders, query, rivals), format))
 
 
-def _differences(folders: Sequence[str], question: Question, rivals: Rivals) -> Sheet:
-    from prunesweep.orchestrator.results.conditions import setting
+def _differences(folders: Sequence[str], query: Query, rivals: Rivals) -> Sheet:
     from prunesweep.orchestrator.results.counterparts import read_across
+    from prunesweep.orchestrator.results.filtering import setting
     from prunesweep.orchestrator.results.published import load_published
-    from prunesweep.orchestrator.tables import differences
+    from prunesweep.orchestrator.tables import compare as differences
 
-    frame = _trials(folders, question)
+    frame = _trials(folders, query)
     if rivals.published is None:
         against = dict(setting(frame, each) for each in rivals.against) or None
-        return differences.differences(frame, question.metric, question.by, against)
+        return differences.differences(frame, query.metric, query.by, against)
     published, across = load_published(rivals.published), read_across(rivals.across)
-    return differences.beside_published(frame, published, question.metric, across)
+    return differences.beside_published(frame, published, query.metric, across)
 
 
-def _trials(folders: Sequence[str], question: Question) -> DataFrame:
+def _trials(folders: Sequence[str], query: Query) -> DataFrame:
     """Those that are asked about; with `best_by` those of the best settings."""
-    from prunesweep.orchestrator.results import best, conditions, loading
+    from prunesweep.orchestrator.results import best_settings, filtering, parquet
 
-    frame = conditions.where(loading.load_results(*folders), question.where)
-    return best.select_best(frame, question.best_by, question.tolerance) if question.best_by else frame
+    frame = filtering.where(parquet.load_results(*folders), query.where)
+    return best_settings.select_best(frame, query.best_by, query.tolerance) if query.best_by else frame

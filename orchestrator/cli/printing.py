@@ -19,7 +19,7 @@ from rich.markup import escape
 from prunesweep.orchestrator.plan import Counts, Estimate, Plan
 from prunesweep.orchestrator.records import recall
 from prunesweep.orchestrator.resources import Resources
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, Failure, Seen, Unfinished, failures, unfinished
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.cli.doctor import Check
     from prunesweep.orchestrator.figures.charts import Chart
     from prunesweep.orchestrator.status.garbage import Garbage
-    from prunesweep.orchestrator.tables.comparison import Table
+    from prunesweep.orchestrator.tables.means import Table
 
 LOG_LINES_SHOWN = 3
 STAGES_SHOWN = 5
@@ -131,18 +131,18 @@ def outcome(console: Console, plan: Plan, store: Store) -> None:
     """After a run: the comparison, where the tables are, and what is missing."""
     folder = store.url(plan.sweep.name)
     if plan.counts.done:
-        comparison(console, [folder], Question(), "table")
+        comparison(console, [folder], Query(), "table")
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
         say(console, f"{done}; tables in {escape(folder)}: {files}")
     troubles(console, plan, store)
 
 
-def comparison(console: Console, folders: Sequence[str], question: Question, format: str) -> None:
+def comparison(console: Console, folders: Sequence[str], query: Query, format: str) -> None:
     """The table of means over seeds, in one of the formats of `orchestrator.tables.rendering`."""
     from prunesweep.orchestrator.tables import rendering
 
-    show_rendered(console, rendering.render(_compared(folders, question), format))
+    show_rendered(console, rendering.render(_compared(folders, query), format))
 
 
 def show_rendered(console: Console, rendered: RenderableType) -> None:
@@ -153,27 +153,25 @@ def show_rendered(console: Console, rendered: RenderableType) -> None:
         console.print(rendered)
 
 
-def plot(
-    console: Console, folders: Sequence[str], kind: str, metric: str | None, question: Question, file: Path
-) -> None:
+def plot(console: Console, folders: Sequence[str], kind: str, metric: str | None, query: Query, file: Path) -> None:
     """Draw a kind of figure into a file, or all kinds into files beside each other; say where they are, and the notes.
 
     The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
     """
     from prunesweep.orchestrator.figures import drawing, kinds
     from prunesweep.orchestrator.figures.parts import Frames
-    from prunesweep.orchestrator.results import conditions, loading
+    from prunesweep.orchestrator.results import filtering, parquet
 
     drawing.check_suffix(file)
-    trials = conditions.where(loading.load_results(*folders), question.where)
-    frames = Frames(trials, partial(loading.load_curves, *folders), partial(loading.load_layers, *folders))
+    trials = filtering.where(parquet.load_results(*folders), query.where)
+    frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders))
     if kind != "all":
-        _draw(console, kinds.chart(kind, frames, question, metric), file)
+        _draw(console, kinds.chart(kind, frames, query, metric), file)
         return
     lost = {}
     for name in kinds.KINDS:
         try:
-            chart = kinds.chart(name, frames, question, metric if kinds.is_of_any_metric(name) else None)
+            chart = kinds.chart(name, frames, query, metric if kinds.is_of_any_metric(name) else None)
             _draw(console, chart, file.with_stem(f"{file.stem}-{name}"))
         except UserError as error:
             lost[name] = str(error)
@@ -192,14 +190,14 @@ def _draw(console: Console, chart: Chart, file: Path) -> None:
         say(console, f"  {escape(note)}")
 
 
-def _compared(folders: Sequence[str], question: Question) -> Table:
-    from prunesweep.orchestrator.results import conditions, loading
-    from prunesweep.orchestrator.tables import comparison as tables
+def _compared(folders: Sequence[str], query: Query) -> Table:
+    from prunesweep.orchestrator.results import filtering, parquet
+    from prunesweep.orchestrator.tables import means as tables
 
-    frame = conditions.where(loading.load_results(*folders), question.where)
-    if question.best_by is None:
-        return tables.comparison(frame, question.metric, question.by)
-    return tables.comparison_of_best(frame, question.metric, question.by, question.best_by, question.tolerance)
+    frame = filtering.where(parquet.load_results(*folders), query.where)
+    if query.best_by is None:
+        return tables.comparison(frame, query.metric, query.by)
+    return tables.comparison_of_best(frame, query.metric, query.by, query.best_by, query.tolerance)
 
 
 # --- status

@@ -21,7 +21,7 @@ from prunesweep.orchestrator.cli.options import (
     sweep_names,
 )
 from prunesweep.orchestrator.cli.printing import console
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
@@ -49,8 +49,8 @@ def results(
     as_json_: SameAsJsonOption = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
-    question = Question(metric, by or [], where or [], best_by, tolerance)
-    printing.comparison(console, folders(names, store), question, "json" if as_json_ else format)
+    query = Query(metric, by or [], where or [], best_by, tolerance)
+    printing.comparison(console, folders(names, store), query, "json" if as_json_ else format)
 
 
 def compare(
@@ -83,9 +83,9 @@ def compare(
         raise UserError("--published fixes what is compared: leave out --against and --by")
     if across and published is None:
         raise UserError("--across goes with --published")
-    question = Question(metric, by or [], where or [], best_by, tolerance)
+    query = Query(metric, by or [], where or [], best_by, tolerance)
     rivals = comparing.Rivals(against or [], published, across or [])
-    comparing.differences(console, folders(names, store), question, rivals, "json" if as_json_ else format)
+    comparing.differences(console, folders(names, store), query, rivals, "json" if as_json_ else format)
 
 
 def plot(
@@ -111,10 +111,10 @@ def plot(
     ] = None,
 ) -> None:
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
-    question = Question(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
+    query = Query(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", "all") else f"-{kind}"
     file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
-    printing.plot(console, folders(names, store), kind, metric, question, file)
+    printing.plot(console, folders(names, store), kind, metric, query, file)
 
 
 def report(

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from prunesweep.orchestrator.export.trials import is_missing, name_of
 from prunesweep.orchestrator.records import require
-from prunesweep.orchestrator.results.cells import plain
-from prunesweep.orchestrator.results.conditions import where
-from prunesweep.orchestrator.results.loading import load_results
+from prunesweep.orchestrator.results.aggregation import plain
+from prunesweep.orchestrator.results.filtering import where
+from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import checkpoint, data, models, precision, training
 from prunesweep.workers.data.base import Dataset

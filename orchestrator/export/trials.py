@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.cells import plain
-from prunesweep.orchestrator.results.columns import CURVES, IDENTITY, MEASUREMENTS
-from prunesweep.orchestrator.results.loading import load_curves, load_results
+from prunesweep.orchestrator.results.aggregation import plain
+from prunesweep.orchestrator.results.parquet import load_curves, load_results
+from prunesweep.orchestrator.results.schemas import CURVES, IDENTITY, MEASUREMENTS
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 

@@ -26,12 +26,13 @@ from prunesweep.orchestrator.figures.parts import (
     subject,
     title,
 )
-from prunesweep.orchestrator.results import cells as results
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, Scale, better, scale
-from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.tables.comparison import ROWS, Table, untested, words
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.means import ROWS, Table, untested, words
 from prunesweep.workers.errors import UserError
 
 BUDGET, SCHEDULE = "retrain_epochs", "retrain_schedule"
@@ -40,15 +41,15 @@ RIVALS_NAMED = 2
 """More schedules that cannot be told from the best are counted."""
 
 
-def budget(frames: Frames, question: Question) -> Chart:
+def budget(frames: Frames, query: Query) -> Chart:
     """A panel for each dataset, model and sparsity; in it a line over the epochs of retraining for each row.
 
     A method that does not retrain is a point at 0. The notes say what is trained in all.
     """
     if frames.trials[SCHEDULE].isna().all():
         raise UserError("nothing to plot over the retraining budget: no trial has a retraining schedule")
-    by = question.by or (ROWS if question.best_by is None else ROWS[:1])
-    _, table = compared(frames.trials, question, question.metric, list(dict.fromkeys([*by, BUDGET])))
+    by = query.by or (ROWS if query.best_by is None else ROWS[:1])
+    _, table = compared(frames.trials, query, query.metric, list(dict.fromkeys([*by, BUDGET])))
     found = [cell for cell in placed(table) if cell.settings.get(TARGET) is not None]
     if not found:
         raise UserError("nothing to plot: no trial has a target sparsity")
@@ -90,16 +91,16 @@ def _span(values: pd.Series[int]) -> str:
 # --- the best schedule
 
 
-def schedules(frames: Frames, question: Question) -> Chart:
+def schedules(frames: Frames, query: Query) -> Chart:
     """A heat map for each dataset, model and method with several retraining schedules: the best of each cell.
 
     A cell names the schedules with the best mean, and those not distinguishable from it, as tables mark them. Its
     colour is that of the first; it has none where a schedule has no rival or all are equal.
     """
-    metric = question.metric
+    metric = query.metric
     if not better(metric):
         raise UserError(f"no schedule is best in {metric}: neither more nor less of it is better")
-    trials = results.with_metric(frames.trials, metric).dropna(subset=[SCHEDULE, TARGET])
+    trials = aggregation.with_metric(frames.trials, metric).dropna(subset=[SCHEDULE, TARGET])
     groups = dict(iter(trials.groupby([*SUBJECT, "method"], sort=False)))
     several = {key: _cells(same, metric) for key, same in groups.items() if same[SCHEDULE].nunique() > 1}
     if not several:
@@ -116,8 +117,8 @@ def schedules(frames: Frames, question: Question) -> Chart:
 def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
     """Schedules compete at one sparsity and budget; further settings in which they differ compete too."""
     settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
-    names = results.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
-    return results.cells(trials, metric, names, [TARGET, *SPLIT])
+    names = aggregation.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
+    return aggregation.cells(trials, metric, names, [TARGET, *SPLIT])
 
 
 def _map(key: Key, found: Sequence[Cell], shown: Sequence[str], told: Scale) -> HeatMap:

@@ -9,23 +9,24 @@ import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
 from prunesweep.orchestrator.figures.parts import Frames, heading, in_unit, known, titled
-from prunesweep.orchestrator.results import cells
-from prunesweep.orchestrator.results.cells import SUBJECT
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, scale
-from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.tables.comparison import words
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import SUBJECT
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.units import scale
+from prunesweep.orchestrator.tables.means import words
 
 
-def throughput(frames: Frames, question: Question) -> Chart:
+def throughput(frames: Frames, query: Query) -> Chart:
     """The mean over all trials of a method, or of what `by` names, bars of each device beside each other.
 
     Unlike in other figures, one mean is over different sparsities and budgets; the notes say over which settings.
     """
-    metric, by = question.metric, list(question.by or ["method"])
-    trials = cells.with_metric(frames.trials, metric)
+    metric, by = query.metric, list(query.by or ["method"])
+    trials = aggregation.with_metric(frames.trials, metric)
     several = [name for name in SUBJECT if trials[name].nunique() > 1]
     names = list(dict.fromkeys([*several, *by, "device"]))
-    groups = cells.aggregate(trials, metric, names)
+    groups = aggregation.aggregate(trials, metric, names)
     subjects = dict.fromkeys(tuple(row) for row in groups[several].itertuples(index=False))
     bars = list(dict.fromkeys(_bar(row, by) for row in groups.to_dict("records")))
     unit = scale(metric)
@@ -45,7 +46,7 @@ def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequenc
     rows = groups.to_dict("records")
     deviations = [known(row["std"]) for row in rows]
     return Series(
-        name="unknown device" if cells.plain(device) is None else str(device),
+        name="unknown device" if aggregation.plain(device) is None else str(device),
         kind="bars",
         x=[bars.index(_bar(row, by)) for row in rows],
         y=[row["mean"] * factor for row in rows],
@@ -55,7 +56,9 @@ def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequenc
 
 
 def _bar(row: Mapping[Any, Any], by: Sequence[str]) -> str:
-    return ", ".join("none" if cells.plain(row[name]) is None else f"{cells.plain(row[name])}" for name in by)
+    return ", ".join(
+        "none" if aggregation.plain(row[name]) is None else f"{aggregation.plain(row[name])}" for name in by
+    )
 
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], metric: str) -> list[str]:

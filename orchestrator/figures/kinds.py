@@ -12,7 +12,7 @@ from prunesweep.orchestrator.figures.layers import layers
 from prunesweep.orchestrator.figures.parts import Frames
 from prunesweep.orchestrator.figures.tradeoffs import compression, sparsity, speedup
 from prunesweep.orchestrator.figures.training import curves
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError, unknown
 
 
@@ -23,7 +23,7 @@ class Kind:
     `without` are the options that have no meaning for it, and why.
     """
 
-    make: Callable[[Frames, Question], Chart]
+    make: Callable[[Frames, Query], Chart]
     metric: str = "test_accuracy"
     without: Mapping[str, str] | None = None
 
@@ -45,14 +45,14 @@ def is_of_any_metric(kind: str) -> bool:
     return KINDS[kind].metric == Kind.metric
 
 
-def chart(kind: str, frames: Frames, question: Question, metric: str | None = None) -> Chart:
-    """The figure of a kind, of the kind's own metric unless one is given; the question's is not looked at.
+def chart(kind: str, frames: Frames, query: Query, metric: str | None = None) -> Chart:
+    """The figure of a kind, of the kind's own metric unless one is given; the query's is not looked at.
 
     Raises `UserError` for an unknown kind, an option that has no meaning for it, and nothing to draw.
     """
     if kind not in KINDS:
         raise UserError(unknown("kind of plot", kind, KINDS))
     for option, reason in (KINDS[kind].without or {}).items():
-        if getattr(question, option):
+        if getattr(query, option):
             raise UserError(f"--{option.replace('_', '-')} does not go with --kind {kind}: {reason}")
-    return KINDS[kind].make(frames, replace(question, metric=metric or KINDS[kind].metric))
+    return KINDS[kind].make(frames, replace(query, metric=metric or KINDS[kind].metric))

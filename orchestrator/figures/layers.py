@@ -24,10 +24,10 @@ from prunesweep.orchestrator.figures.parts import (
     subject,
     titled,
 )
-from prunesweep.orchestrator.results import cells as results
-from prunesweep.orchestrator.results.best import REACHED, TARGET
-from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.best_settings import REACHED, TARGET
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError
 
 SAME = 9
@@ -37,15 +37,15 @@ Profile = dict[str, tuple[float, float | None, int]]
 """Of each layer the mean density in percent, its deviation, and over how many trials."""
 
 
-def layers(frames: Frames, question: Question) -> Chart:
+def layers(frames: Frames, query: Query) -> Chart:
     """A panel for each dataset, model and target sparsity, a line for each row over the layers.
 
     Settings that change no density, as schedules of retraining often do not, are not told apart.
     """
-    if question.metric != "density":
-        raise UserError(f"layers have no {question.metric}: their plot is of density; leave --metric out")
-    by = question.by or ["method"]
-    trials, table = compared(frames.trials, question, REACHED, by)
+    if query.metric != "density":
+        raise UserError(f"layers have no {query.metric}: their plot is of density; leave --metric out")
+    by = query.by or ["method"]
+    trials, table = compared(frames.trials, query, REACHED, by)
     sparse = [cell for cell in placed(table) if cell.settings.get(TARGET) is not None]
     if not sparse:
         raise UserError("nothing to plot: no trial has a target sparsity")
@@ -70,7 +70,7 @@ def _profiles(frame: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str])
     groups = frame.merge(settings, on="trial").groupby([*names, "layer"], dropna=False, sort=False)["density"]
     found: dict[Key, Profile] = defaultdict(dict)
     for row in groups.agg(["mean", "std", "count"]).reset_index().to_dict("records"):
-        key = tuple(results.plain(row[name]) for name in names)
+        key = tuple(aggregation.plain(row[name]) for name in names)
         found[key][row["layer"]] = (100 * row["mean"], known(100 * row["std"]), int(row["count"]))
     return found
 

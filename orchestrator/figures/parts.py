@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Axis, Series
-from prunesweep.orchestrator.results import cells as results
-from prunesweep.orchestrator.results.best import TARGET, choose
-from prunesweep.orchestrator.results.cells import SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.columns import Scale
-from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best, words
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.best_settings import TARGET, choose
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.results.units import Scale
+from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best, words
 from prunesweep.orchestrator.tables.rendering import FORMS, chosen_by, label
 from prunesweep.workers.errors import UserError
 
@@ -52,15 +52,13 @@ class Line:
 # --- cells
 
 
-def compared(
-    frame: pd.DataFrame, question: Question, metric: str, by: Sequence[str] = ()
-) -> tuple[pd.DataFrame, Table]:
+def compared(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
     """The comparison that is asked for, and its trials: with `best_by`, those of the chosen settings."""
-    if question.best_by is None:
-        return results.with_metric(frame, metric), comparison(frame, metric, by or None)
-    table = comparison_of_best(frame, metric, by or None, question.best_by, question.tolerance)
-    chosen = choose(frame, question.best_by, question.tolerance, table.row_names).trials
-    return results.with_metric(chosen, metric), table
+    if query.best_by is None:
+        return aggregation.with_metric(frame, metric), comparison(frame, metric, by or None)
+    table = comparison_of_best(frame, metric, by or None, query.best_by, query.tolerance)
+    chosen = choose(frame, query.best_by, query.tolerance, table.row_names).trials
+    return aggregation.with_metric(chosen, metric), table
 
 
 def placed(table: Table) -> list[Cell]:
@@ -75,10 +73,10 @@ def names_of(table: Table) -> tuple[str, ...]:
 
 def means(trials: pd.DataFrame, column: str, table: Table) -> Mapping[Key, float]:
     """Of each cell of the table, by its settings, the mean of another column; raises `UserError` without any."""
-    found = results.aggregate(trials, column, names_of(table)).dropna(subset=["mean"])
+    found = aggregation.aggregate(trials, column, names_of(table)).dropna(subset=["mean"])
     if found.empty:
         raise UserError(f"nothing to plot: no trial has {column}")
-    keys = ([results.plain(row[name]) for name in names_of(table)] for row in found.to_dict("records"))
+    keys = ([aggregation.plain(row[name]) for name in names_of(table)] for row in found.to_dict("records"))
     return dict(zip(map(tuple, keys), map(float, found["mean"]), strict=True))
 
 

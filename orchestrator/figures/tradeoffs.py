@@ -23,28 +23,28 @@ from prunesweep.orchestrator.figures.parts import (
     series,
     title,
 )
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.cells import Cell, Key, sign_of
-from prunesweep.orchestrator.results.comparing import unbeaten
-from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.tables.comparison import Table
+from prunesweep.orchestrator.results.aggregation import Cell, Key, sign_of
+from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.compare import unbeaten
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.tables.means import Table
 from prunesweep.workers.errors import UserError
 
 FRONT = "Pareto front"
 
 
-def sparsity(frames: Frames, question: Question) -> Chart:
+def sparsity(frames: Frames, query: Query) -> Chart:
     """A panel for each dataset and model; in it a line for each row over target sparsity, the dense ones as levels.
 
     A row that has several budgets at one sparsity is a line for each of them.
     """
-    _, table = compared(frames.trials, question, question.metric, question.by)
+    _, table = compared(frames.trials, query, query.metric, query.by)
     return _chart(table, lambda cell: 1 - float(cell.settings[TARGET]), density_axis)
 
 
-def compression(frames: Frames, question: Question) -> Chart:
+def compression(frames: Frames, query: Query) -> Chart:
     """As `sparsity`, over the mean compression ratio that was reached, on a logarithmic axis."""
-    trials, table = compared(frames.trials, question, question.metric, question.by)
+    trials, table = compared(frames.trials, query, query.metric, query.by)
     ratios = means(trials, "compression_ratio", table)
     return _chart(table, _at(ratios, table), lambda found: factor_axis("compression ratio reached", found))
 
@@ -71,12 +71,12 @@ def _line(line: Line, kind: str, place: Callable[[Cell], float | None], factor: 
     return series(line.name, kind, [(x, cell) for x, cell in places if x is not None], factor)
 
 
-def speedup(frames: Frames, question: Question) -> Chart:
+def speedup(frames: Frames, query: Query) -> Chart:
     """Means at their mean theoretical speedup, on a logarithmic axis; those that nothing beats in both are joined.
 
     The dense networks are points too, at a factor of 1.
     """
-    trials, table = compared(frames.trials, question, question.metric, question.by)
+    trials, table = compared(frames.trials, query, query.metric, query.by)
     found, factor = paths(table), table.scale.factor
     sparse = _at(means(trials, "theoretical_speedup", table), table)
     panels = []
@@ -86,7 +86,7 @@ def speedup(frames: Frames, question: Question) -> Chart:
         drawn = [each for each in drawn if each.x]
         if drawn:
             x = factor_axis("theoretical speedup", (value for each in drawn for value in each.x))
-            front = _front(drawn, sign_of(question.metric))
+            front = _front(drawn, sign_of(query.metric))
             panels.append(Panel(heading(at), x, metric_axis(table), [*drawn, *front]))
     return _made(table, panels)
 

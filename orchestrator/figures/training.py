@@ -25,12 +25,13 @@ from prunesweep.orchestrator.figures.parts import (
     subject,
     titled,
 )
-from prunesweep.orchestrator.results import cells as results
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.cells import Cell, Key
-from prunesweep.orchestrator.results.columns import better, scale
-from prunesweep.orchestrator.results.question import Question
-from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import Cell, Key
+from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.results.schemas import better
+from prunesweep.orchestrator.results.units import scale
+from prunesweep.orchestrator.tables.means import Table, words
 from prunesweep.workers.errors import UserError, unknown
 
 ENDS = {
@@ -64,16 +65,16 @@ class Curve:
         return Series(name, "line", *(zip(*kept, strict=True) if kept else ((), (), (), ())))
 
 
-def curves(frames: Frames, question: Question) -> Chart:
+def curves(frames: Frames, query: Query) -> Chart:
     """A panel for each dataset and model: the metric after each epoch of a trial's path, above the learning rate.
 
     An epoch after which the network was pruned has two points, before and after, and a mark. Of more than eight
     settings some are chosen; the notes say how.
     """
-    metric = question.metric
+    metric = query.metric
     if metric not in ENDS:
         raise UserError(unknown("metric of learning curves", metric, ENDS))
-    trials, table = compared(frames.trials, question, ENDS[metric], question.by)
+    trials, table = compared(frames.trials, query, ENDS[metric], query.by)
     names = names_of(table)
     rows = frames.curves().merge(trials[["trial", *names]], on="trial")
     drawn = Drawn(table, metric, *(_means(rows, column, names) for column in (metric, "learning_rate")))
@@ -130,7 +131,7 @@ def _means(rows: pd.DataFrame, column: str, names: Sequence[str]) -> dict[Key, C
     groups = placed.groupby([*names, "place"], dropna=False)
     found = groups[column].agg(["mean", "std", "count"]).assign(epoch=groups["epoch"].first()).reset_index()
     return {
-        tuple(map(results.plain, key)): Curve(
+        tuple(map(aggregation.plain, key)): Curve(
             [int(epoch) for epoch in same["epoch"]],
             list(map(float, same["mean"])),
             list(map(known, same["std"])),

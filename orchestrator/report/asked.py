@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from prunesweep.orchestrator.results.conditions import spelled
+from prunesweep.orchestrator.results.filtering import spelled
 from prunesweep.workers.spec import Choice, TrialSpec
 
 SHOWN = 12

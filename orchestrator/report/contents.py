@@ -19,12 +19,12 @@ from prunesweep.orchestrator.report.cost import Cost, cost
 from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
 from prunesweep.orchestrator.report.grids import Grid, every_cell
 from prunesweep.orchestrator.report.origin import Origin, Runs, origin, runs
-from prunesweep.orchestrator.results import cells, loading
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results import aggregation, parquet
+from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status.status import Failure, failures
-from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best
 from prunesweep.orchestrator.text import counted, joined
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
@@ -101,7 +101,7 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
     plans = [make_plan(require(name, store), store) for name in dict.fromkeys(names)]
     written = [plan.sweep.name for plan in plans if "trials.parquet" in store.names(plan.sweep.name)]
     folders = [store.url(name) for name in written]
-    frame = loading.load_results(*folders) if folders else pd.DataFrame()
+    frame = parquet.load_results(*folders) if folders else pd.DataFrame()
     return Contents(
         plans=plans,
         metric=metric,
@@ -115,11 +115,11 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
 
 
 def _answer(frame: pd.DataFrame, metric: str, folders: Sequence[str]) -> Answer:
-    trials = cells.with_metric(frame, metric)
-    whole, layers = comparison(trials, metric), loading.load_layers(*folders)
+    trials = aggregation.with_metric(frame, metric)
+    whole, layers = comparison(trials, metric), parquet.load_layers(*folders)
     best = _best(trials, metric) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS
-    frames = Frames(trials, partial(loading.load_curves, *folders), lambda: layers)
+    frames = Frames(trials, partial(parquet.load_curves, *folders), lambda: layers)
     drawn = dict(_drawn(frames, metric, best is not None))
     return Answer(
         trials=trials,
@@ -150,9 +150,9 @@ def _drawn(frames: Frames, metric: str, has_best: bool) -> Iterator[tuple[str, C
     for kind, about in KINDS.items():
         draw = partial(chart, kind, frames, metric=metric if is_of_any_metric(kind) else None)
         try:
-            made = draw(Question())
+            made = draw(Query())
             if len(made.names) > MOST_LINES and has_best and "best_by" not in (about.without or ()):
-                made = draw(Question(best_by=CHOSEN_BY))
+                made = draw(Query(best_by=CHOSEN_BY))
             yield kind, made
         except UserError as error:
             yield kind, str(error)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.cells import SUBJECT
+from prunesweep.orchestrator.results.aggregation import SUBJECT
+from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
-from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.orchestrator.tables.means import Table, words
 from prunesweep.orchestrator.text import counted
 
 MET, NOT_MET, UNKNOWN = "met", "not met", "cannot be told"

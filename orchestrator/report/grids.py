@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.cells import AXES, plain
-from prunesweep.orchestrator.results.columns import scale
-from prunesweep.orchestrator.tables.comparison import Table, words
+from prunesweep.orchestrator.results.aggregation import AXES, plain
+from prunesweep.orchestrator.results.units import scale
+from prunesweep.orchestrator.tables.means import Table, words
 from prunesweep.orchestrator.tables.rendering import label
 
 MEASURED = (

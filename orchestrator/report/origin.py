@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.records import RECORD
-from prunesweep.orchestrator.results.cells import plain
+from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.workers.store import Store
 
 MOST_DIFFERENCE = 200_000

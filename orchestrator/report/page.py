@@ -20,7 +20,7 @@ from prunesweep.orchestrator.report.contents import Contents, gather, summary
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.interactive import interactive
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.tables.comparison import words
+from prunesweep.orchestrator.tables.means import words
 from prunesweep.orchestrator.tables.rendering import chosen_by, parts
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.errors import UserError

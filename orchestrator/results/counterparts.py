@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.cells import SUBJECT, Cell, groups, plain, separating, with_metric
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, groups, plain, separating, with_metric
 from prunesweep.orchestrator.results.published import KEYS
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.workers.errors import UserError, unknown
 
 REACHED = "reached_sparsity"

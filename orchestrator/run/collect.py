@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.results.columns import ASKED_KEY, CURVES, LAYERS, trials_schema
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
 from prunesweep.orchestrator.run.events import Event, Finished, Tick
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.methods import method_class
@@ -112,7 +112,7 @@ class Collector:
     def _schema(self) -> pa.Schema:
         schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
         said = json.dumps(asked(self.plan.sweep)).encode()
-        return schema.with_metadata({**schema.metadata, ASKED_KEY: said})
+        return schema.with_metadata({**schema.metadata, SWEEP_KEY: said})
 
     def _results(self, stages: Iterable[Stage]) -> list[dict[str, Any]] | None:
         """Of a path; None where one is damaged, and is set aside now."""

@@ -15,10 +15,10 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
-from prunesweep.orchestrator.results.best import ASKED, REACHED, TARGET
-from prunesweep.orchestrator.results.cells import AXES, SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.conditions import spelled
-from prunesweep.orchestrator.tables.comparison import Table, untested, words
+from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.best_settings import ASKED, REACHED, TARGET
+from prunesweep.orchestrator.results.filtering import spelled
+from prunesweep.orchestrator.tables.means import Table, untested, words
 from prunesweep.workers.errors import UserError, unknown
 
 FORMS: Mapping[str, str] = {"target_sparsity": "sparsity {}", "total_epochs": "{} epochs"}

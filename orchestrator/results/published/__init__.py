@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.columns import MEASUREMENTS, unit
+from prunesweep.orchestrator.results.schemas import MEASUREMENTS, unit
 from prunesweep.workers.errors import UserError, unknown
 
 PAPER = "paper"

@@ -16,7 +16,7 @@ import pytest
 
 from prunesweep.orchestrator.cli.results import FORMATS
 from prunesweep.orchestrator.records import remember
-from prunesweep.orchestrator.results.columns import TRIALS, trials_schema
+from prunesweep.orchestrator.results.schemas import TRIALS, trials_schema
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import COMMAND, Cli

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from prunesweep import load_results
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS
-from prunesweep.orchestrator.results.loading import load_curves
+from prunesweep.orchestrator.results.parquet import load_curves
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from tests.orchestrator.conftest import Cli
 
 FINAL = ("test_accuracy", "validation_loss", "parameters", "theoretical_speedup", "train_seconds")

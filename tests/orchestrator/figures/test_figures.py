@@ -13,8 +13,8 @@ from prunesweep.orchestrator.cli.results import KINDS as OFFERED
 from prunesweep.orchestrator.figures.charts import Chart, HeatMap, Panel, Series
 from prunesweep.orchestrator.figures.kinds import KINDS, chart
 from prunesweep.orchestrator.figures.parts import Frames, log_ticks, roomy
-from prunesweep.orchestrator.results.columns import CURVES, LAYERS, trials_schema
-from prunesweep.orchestrator.results.question import Question
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, trials_schema
 from prunesweep.workers.errors import UserError
 from tests.orchestrator import frames
 from tests.orchestrator.conftest import Cli
@@ -41,7 +41,7 @@ def made(kind: str, rows: Rows, curves: Rows = (), layers: Rows = (), metric: st
         lambda: pd.DataFrame(curves) if curves else absent(),
         lambda: pd.DataFrame(layers) if layers else absent(),
     )
-    return chart(kind, found, Question(**asked), metric)
+    return chart(kind, found, Query(**asked), metric)
 
 
 def panels(figure: Chart) -> list[Panel]:

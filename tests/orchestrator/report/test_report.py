@@ -19,8 +19,8 @@ from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evide
 from prunesweep.orchestrator.report.grids import every_cell
 from prunesweep.orchestrator.report.interactive import interactive
 from prunesweep.orchestrator.report.page import page
-from prunesweep.orchestrator.results.columns import TRIALS
-from prunesweep.orchestrator.tables.comparison import comparison
+from prunesweep.orchestrator.results.schemas import TRIALS
+from prunesweep.orchestrator.tables.means import comparison
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store

@@ -11,7 +11,7 @@ import pytest
 
 from prunesweep import load_published
 from prunesweep.orchestrator.results.counterparts import Across, beside, read_across
-from prunesweep.orchestrator.tables.differences import beside_published
+from prunesweep.orchestrator.tables.compare import beside_published
 from prunesweep.orchestrator.tables.sheet import render
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import SETTINGS, dense, imp, judged, trials

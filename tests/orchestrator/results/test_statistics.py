@@ -11,19 +11,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from prunesweep.orchestrator.results.cells import aggregate
+from prunesweep.orchestrator.results.aggregation import aggregate
 from prunesweep.orchestrator.results.statistics import bootstrap, holm, paired, t_margin
 from prunesweep.workers.errors import UserError
 
 DOCUMENTED = {
     "prunesweep.orchestrator.results.statistics": 4,
-    "prunesweep.orchestrator.results.cells": 1,
-    "prunesweep.orchestrator.results.comparing": 2,
+    "prunesweep.orchestrator.results.aggregation": 1,
+    "prunesweep.orchestrator.results.compare": 2,
 }
 DOCUMENTED |= {
     "prunesweep.orchestrator.results.published": 1,
-    "prunesweep.orchestrator.results.conditions": 1,
-    "prunesweep.orchestrator.results.best": 1,
+    "prunesweep.orchestrator.results.filtering": 1,
+    "prunesweep.orchestrator.results.best_settings": 1,
 }
 """How many docstrings with examples each module has."""
 

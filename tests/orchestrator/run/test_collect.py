@@ -14,11 +14,11 @@ import pytest
 
 from prunesweep import aggregate, load_curves, load_results, select_best
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.results.columns import ASKED_KEY, CURVES, TRIALS
-from prunesweep.orchestrator.results.conditions import where
+from prunesweep.orchestrator.results.filtering import where
+from prunesweep.orchestrator.results.schemas import CURVES, SWEEP_KEY, TRIALS
 from prunesweep.orchestrator.run.collect import ROW_GROUP, Collector, asked, write_table
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
-from prunesweep.orchestrator.tables.comparison import comparison
+from prunesweep.orchestrator.tables.means import comparison
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.store import Store
@@ -115,7 +115,7 @@ def test_a_file_that_does_not_say_it_is_taken_for_whole(tmp_path: Path) -> None:
 def test_a_cell_of_several_sweeps_is_to_have_the_seeds_of_each(tmp_path: Path) -> None:
     def said(name: str, seeds: list[int], values: list[float]) -> Path:
         rows = [{**row, "seed": seed} for row, seed in zip(imp(values, "FT", sweep=name), seeds, strict=False)]
-        metadata = {ASKED_KEY: json.dumps({"sweep": name, "trials": len(seeds), "seeds": seeds}).encode()}
+        metadata = {SWEEP_KEY: json.dumps({"sweep": name, "trials": len(seeds), "seeds": seeds}).encode()}
         return write(tmp_path / name, rows, TRIALS.with_metadata({**TRIALS.metadata, **metadata}))
 
     frame = load_results(said("first", [0, 1, 2], [0.5, 0.6, 0.7]), said("more", [3, 4], [0.5]))

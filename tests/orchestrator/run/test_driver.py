@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from prunesweep import load_results
-from prunesweep.orchestrator.results.loading import load_curves, load_layers
+from prunesweep.orchestrator.results.parquet import load_curves, load_layers
 from tests.orchestrator.conftest import Cli, descendants
 from tests.small_disk import small_disk
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.results.loading import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage

@@ -11,8 +11,8 @@ import pytest
 
 from prunesweep import load_published
 from prunesweep.orchestrator.tables import rendering, sheet
-from prunesweep.orchestrator.tables.comparison import comparison, comparison_of_best
-from prunesweep.orchestrator.tables.differences import beside_published, differences
+from prunesweep.orchestrator.tables.compare import beside_published, differences
+from prunesweep.orchestrator.tables.means import comparison, comparison_of_best
 from tests.orchestrator.frames import dense, imp, trials
 
 pytestmark = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.best import TARGET
-from prunesweep.orchestrator.results.cells import SUBJECT, Cell, budgets, in_order, plain, sign_of
-from prunesweep.orchestrator.results.columns import Scale, scale
-from prunesweep.orchestrator.results.comparing import AT, BY, Pair, pairs
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, budgets, in_order, plain, sign_of
+from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.compare import AT, BY, Pair, pairs
 from prunesweep.orchestrator.results.counterparts import Across, Beside, Counterpart, beside
 from prunesweep.orchestrator.results.published import KEYS
-from prunesweep.orchestrator.tables.comparison import SHOWN_DIFFERENCE, missing, words
+from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.means import SHOWN_DIFFERENCE, missing, words
 from prunesweep.orchestrator.tables.rendering import written
 from prunesweep.orchestrator.tables.sheet import Line, Sheet
 from prunesweep.orchestrator.text import counted

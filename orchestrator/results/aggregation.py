@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.columns import MEASUREMENTS, better
-from prunesweep.orchestrator.results.conditions import check_column
-from prunesweep.orchestrator.results.loading import ASKED, asked_of
+from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.parquet import ASKED, asked_of
+from prunesweep.orchestrator.results.schemas import MEASUREMENTS, better
 from prunesweep.orchestrator.results.statistics import LEVEL, SIGNIFICANCE, bootstrap, holm, paired, t_margin
 from prunesweep.workers.errors import UserError, unknown
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from scipy import stats
 
 from prunesweep import compare, pareto
-from prunesweep.orchestrator.results.cells import cells
-from prunesweep.orchestrator.results.conditions import setting
-from prunesweep.orchestrator.tables.differences import differences
+from prunesweep.orchestrator.results.aggregation import cells
+from prunesweep.orchestrator.results.filtering import setting
+from prunesweep.orchestrator.tables.compare import differences
 from prunesweep.orchestrator.tables.sheet import Sheet, render
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import dense, imp, trials

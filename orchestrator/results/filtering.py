@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunesweep.orchestrator.results.loading import ASKED
+from prunesweep.orchestrator.results.parquet import ASKED
 from prunesweep.workers.errors import UserError, unknown
 
 Mask = Any

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 from prunesweep import load_results
-from prunesweep.orchestrator.results.cells import aggregate, budgets, in_order, separating
-from prunesweep.orchestrator.results.columns import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
-from prunesweep.orchestrator.results.conditions import where
-from prunesweep.orchestrator.results.loading import load_curves, load_layers
+from prunesweep.orchestrator.results.aggregation import aggregate, budgets, in_order, separating
+from prunesweep.orchestrator.results.filtering import where
+from prunesweep.orchestrator.results.parquet import load_curves, load_layers
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 from tests import gcs
@@ -92,7 +92,7 @@ def test_types_of_lists_and_times() -> None:
 
 
 def test_importing_the_columns_loads_neither_pandas_nor_torch_nor_ray() -> None:
-    code = "import sys, prunesweep.orchestrator.results.columns; print({'pandas', 'torch', 'ray'} & {*sys.modules})"
+    code = "import sys, prunesweep.orchestrator.results.schemas; print({'pandas', 'torch', 'ray'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from prunesweep import select_best
-from prunesweep.orchestrator.results.best import choose
+from prunesweep.orchestrator.results.best_settings import choose
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import judged
 

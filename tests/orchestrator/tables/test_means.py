@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from prunesweep.orchestrator.tables.comparison import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best
 from prunesweep.orchestrator.tables.rendering import render
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import dense, imp, judged, trials

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from prunesweep.orchestrator.results.columns import ASKED_KEY, SCHEMA_VERSION, VERSION_KEY
+from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, SWEEP_KEY, VERSION_KEY
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
 
@@ -24,7 +24,7 @@ _TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
 
 
 def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
-    """A row per finished trial, as `orchestrator.results.columns` describes it.
+    """A row per finished trial, as `orchestrator.results.schemas` describes it.
 
     Each argument is a sweep's folder (`results/quickstart`), its URL, or a `trials.parquet` itself. A trial that
     several sweeps share comes once, from the first. Raises `UserError` where there are no results.
@@ -59,7 +59,7 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 def _asked(table: pa.Table) -> list[dict[str, Any]]:
-    said = json.loads((table.schema.metadata or {}).get(ASKED_KEY, b"null"))
+    said = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
     if said is not None:
         return [{**said, "finished": len(table)}]
     return asked_of(table.select(["sweep", "trial", "seed"]).to_pandas())

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from prunesweep.orchestrator.results import cells as results
-from prunesweep.orchestrator.results.best import ASKED, REACHED, TARGET, Selection, choose
-from prunesweep.orchestrator.results.cells import AXES, SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, Scale, scale
-from prunesweep.orchestrator.results.loading import ASKED as WANTED
+from prunesweep.orchestrator.results import aggregation
+from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.best_settings import ASKED, REACHED, TARGET, Selection, choose
+from prunesweep.orchestrator.results.parquet import ASKED as WANTED
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
@@ -54,7 +55,7 @@ def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[
     each budget has rows of its own. Budgets are totals, pretraining included: what a result costs. Raises `UserError`
     for an unknown metric or column, and when no trial has the metric.
     """
-    trials = results.with_metric(frame, metric)
+    trials = aggregation.with_metric(frame, metric)
     names, axes = _names(trials, metric, by)
     return _table(trials, metric, names, axes)
 
@@ -77,7 +78,7 @@ def comparison_of_best(
     if TARGET in names:
         raise UserError(f"{TARGET} makes the columns where settings are chosen; leave it out of the rows")
     selection = choose(frame, best_by, tolerance, names)
-    trials = results.with_metric(selection.trials, metric)
+    trials = aggregation.with_metric(selection.trials, metric)
     axes = [TARGET] if trials[TARGET].notna().any() else []
     chosen = dict.fromkeys(["total_epochs", *(name for each in selection.varied.values() for name in each), ASKED])
     if metric != REACHED:
@@ -119,19 +120,19 @@ def _table(
 ) -> Table:
     """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
     competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
-    means = results.cells(trials, metric, [*names, *axes, *extra], competing)
+    means = aggregation.cells(trials, metric, [*names, *axes, *extra], competing)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     sparse = [cell for cell in means if cell not in controls]
     row_names, column_names = _layout(sparse, names, axes)
     placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
-    labels = results.budgets(trials)
+    labels = aggregation.budgets(trials)
     return Table(
         title=_title(trials, metric),
         metric=metric,
         row_names=row_names,
         column_names=column_names,
-        rows=results.in_order(row for row, _ in placed),
-        columns=results.in_order(column for _, column in placed),
+        rows=aggregation.in_order(row for row, _ in placed),
+        columns=aggregation.in_order(column for _, column in placed),
         cells=placed,
         controls=tuple(controls),
         budgets=labels,
@@ -146,7 +147,7 @@ def _names(trials: pd.DataFrame, metric: str, by: Sequence[str] | None) -> tuple
     axes = [name for name in AXES if name in given and name not in (by or ())]
     leading = [*_several(trials), *(by or [name for name in ROWS if name in given])]
     settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
-    names = results.separating(trials, list(dict.fromkeys([*leading, *axes])), settings)
+    names = aggregation.separating(trials, list(dict.fromkeys([*leading, *axes])), settings)
     return [name for name in names if name not in axes], axes
 
 
@@ -179,7 +180,7 @@ def _title(trials: pd.DataFrame, metric: str) -> str:
 def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]) -> Iterator[str]:
     if "total_epochs" in names and any("+" in label for label in labels.values()):
         yield "epochs a+b: pretraining + retraining"
-    if results.seeds_repeat(trials, names):
+    if aggregation.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.cells import SUBJECT, Key, plain, separating, with_metric
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, better
-from prunesweep.orchestrator.results.conditions import check_column
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Key, plain, separating, with_metric
+from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.workers.errors import UserError
 
 TARGET, ASKED, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"

@@ -1,4 +1,4 @@
-"""What a table or a figure is asked for."""
+"""What a table or a figure is to show of the results."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     """What is compared: `metric`, of the trials that meet all conditions `where`, a row for each value of `by`.
 
     With `best_by` only the best settings by that column, as `prunesweep.select_best` chooses them.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunesweep.orchestrator.results.cells import (
+from prunesweep.orchestrator.results.aggregation import (
     AXES,
     SUBJECT,
     Cell,
@@ -23,8 +23,8 @@ from prunesweep.orchestrator.results.cells import (
     sign_of,
     with_metric,
 )
-from prunesweep.orchestrator.results.columns import IDENTITY, MEASUREMENTS, better
-from prunesweep.orchestrator.results.conditions import check_column
+from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Floats, Paired, holm, paired
 from prunesweep.workers.errors import UserError
 

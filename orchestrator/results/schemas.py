@@ -7,9 +7,7 @@ per trial and layer. Every column is nullable, and missing is null. A field's me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from statistics import median
+from collections.abc import Mapping
 
 import pyarrow as pa
 
@@ -18,8 +16,8 @@ SCHEMA_VERSION = 1
 
 VERSION_KEY = b"prunesweep_schema"
 
-ASKED_KEY = b"prunesweep_asked"
-"""The metadata of `trials.parquet` has under it what the sweep asked for; `orchestrator.run.collect.asked` makes it."""
+SWEEP_KEY = b"prunesweep_asked"
+"""The metadata of `trials.parquet` says under it how many trials the sweep has, and with which seeds."""
 
 
 def _field(name: str, kind: pa.DataType, description: str, unit: str = "", better: str = "") -> pa.Field:
@@ -125,45 +123,6 @@ def trials_schema(hyperparameters: Mapping[str, pa.DataType]) -> pa.Schema:
 def unit(name: str) -> str:
     """The unit of a column of `trials.parquet`; empty when it has none or is not a fixed column."""
     return _metadata(name, b"unit")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a unit is written for people: multiplied by `factor`, rounded to `decimals`, called `name`."""
-
-    factor: float
-    decimals: int
-    name: str
-
-    def text(self, mean: float, std: float | None, n: int, asked: int | None = None) -> str:
-        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where `asked` is more than `n` seeds."""
-        deviation = "" if std is None else f" ± {self.number(std)}"
-        return f"{self.number(mean)}{deviation} ({n}{f'/{asked}' if asked and asked > n else ''})"
-
-    def number(self, value: float, sign: str = "") -> str:
-        """`88.5`; with `+` as the sign `+88.5`."""
-        return f"{value * self.factor:{sign},.{self.decimals}f}"
-
-    def suited(self, deviations: Sequence[float]) -> Scale:
-        """With one decimal for percent when the second is noise: from a deviation of 0.355 on, as physicists round."""
-        noisy = self.name == "percent" and len(deviations) > 0 and median(deviations) * self.factor >= 0.355
-        return replace(self, decimals=1) if noisy else self
-
-
-_SCALES: Mapping[str, Scale] = {
-    "fraction": Scale(100.0, 2, "percent"),
-    "nats": Scale(1.0, 3, ""),
-    "factor": Scale(1.0, 2, ""),
-    "images/s": Scale(1.0, 0, ""),
-    "seconds": Scale(1.0, 1, ""),
-    "bytes": Scale(2.0**-20, 0, "MiB"),
-    "count": Scale(1.0, 0, ""),
-}
-
-
-def scale(name: str) -> Scale:
-    """How the column is written for people; three decimals where it has no unit."""
-    return _SCALES.get(unit(name), Scale(1.0, 3, ""))
 
 
 def better(name: str) -> str:

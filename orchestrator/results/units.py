@@ -1,0 +1,48 @@
+"""How the numbers of a column are written for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from prunesweep.orchestrator.results.schemas import unit
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a unit is written for people: multiplied by `factor`, rounded to `decimals`, called `name`."""
+
+    factor: float
+    decimals: int
+    name: str
+
+    def text(self, mean: float, std: float | None, n: int, asked: int | None = None) -> str:
+        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where `asked` is more than `n` seeds."""
+        deviation = "" if std is None else f" ± {self.number(std)}"
+        return f"{self.number(mean)}{deviation} ({n}{f'/{asked}' if asked and asked > n else ''})"
+
+    def number(self, value: float, sign: str = "") -> str:
+        """`88.5`; with `+` as the sign `+88.5`."""
+        return f"{value * self.factor:{sign},.{self.decimals}f}"
+
+    def suited(self, deviations: Sequence[float]) -> Scale:
+        """With one decimal for percent when the second is noise: from a deviation of 0.355 on, as physicists round."""
+        noisy = self.name == "percent" and len(deviations) > 0 and median(deviations) * self.factor >= 0.355
+        return replace(self, decimals=1) if noisy else self
+
+
+_SCALES: Mapping[str, Scale] = {
+    "fraction": Scale(100.0, 2, "percent"),
+    "nats": Scale(1.0, 3, ""),
+    "factor": Scale(1.0, 2, ""),
+    "images/s": Scale(1.0, 0, ""),
+    "seconds": Scale(1.0, 1, ""),
+    "bytes": Scale(2.0**-20, 0, "MiB"),
+    "count": Scale(1.0, 0, ""),
+}
+
+
+def scale(name: str) -> Scale:
+    """How the column is written for people; three decimals where it has no unit."""
+    return _SCALES.get(unit(name), Scale(1.0, 3, ""))
