@@ -14,8 +14,8 @@ from typing import Any
 
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.sweepfile.validation import NAME
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.seal import intact, sealed_json
 from prunesweep.workers.spec import decode_trial, encode

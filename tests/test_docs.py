@@ -24,9 +24,9 @@ from prunesweep.orchestrator.cli.main import app
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
+from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.settings import describe, train_settings
-from prunesweep.orchestrator.sweepfile.validation import SWEEP, block_model
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.methods import METHODS, method_class

@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from prunesweep.orchestrator.sweepfile.methods import LEVELS
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, describe
-from prunesweep.orchestrator.sweepfile.validation import LEVELS
 from prunesweep.workers import registry
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.errors import UserError, unknown

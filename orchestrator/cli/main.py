@@ -45,7 +45,8 @@ from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.stopping import INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.status.status import Seen, look
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_schema
+from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweepfile.schema import sweep_schema
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.errors import UserError

@@ -14,7 +14,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
-from prunesweep.orchestrator.sweepfile.validation import NAME
+from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.text import duration
 from prunesweep.workers.errors import UserError, nearest
 

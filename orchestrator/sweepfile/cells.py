@@ -11,8 +11,8 @@ from typing import Any
 
 from prunesweep.orchestrator.resources import is_called
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, hyperparameters, loading
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
-from prunesweep.orchestrator.sweepfile.validation import BUDGET, PHASE, RETRAIN, hyperparameters, loading
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError, nearest, unknown
 from prunesweep.workers.spec import Choice, freeze
@@ -83,20 +83,20 @@ def grid(block: Block) -> Grid:
     return Grid(block, start, _groups(_given(block), block.zips))
 
 
-def keep(found: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> list[Cell]:
+def keep(cells: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> list[Cell]:
     """The cells that no mapping of `exclude` matches; raises `Rejected` when one matches none, or all are dropped."""
-    _check_work(found, exclude, loc)
+    _check_work(cells, exclude, loc)
     dropped: set[int] = set()
     for index, mapping in enumerate(exclude):
         place = (*loc, "exclude", index)
-        wanted = list(_wanted(mapping, found, place))
-        matched = {id(cell) for cell in found if all(_matches(cell, name, values) for name, values in wanted)}
+        wanted = list(_wanted(mapping, cells, place))
+        matched = {id(cell) for cell in cells if all(_matches(cell, name, values) for name, values in wanted)}
         if not matched:
             raise Rejected(Problem(place, f"{shown(mapping)} matches no cell of this block"))
         dropped |= matched
-    if len(dropped) == len(found):
+    if len(dropped) == len(cells):
         raise Rejected(Problem((*loc, "exclude"), "every cell of this block is excluded; leave out the block instead"))
-    return [cell for cell in found if id(cell) not in dropped]
+    return [cell for cell in cells if id(cell) not in dropped]
 
 
 # --- axes
@@ -117,8 +117,8 @@ def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: 
         if key == "train":
             axes |= _axes(value, (*loc, key), lists, "train.")
         elif key not in ("method", "zip", "exclude"):
-            found = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
-            axes[f"{prefix}{key}"] = [_chosen(key, each) for each in found] if key in CHOOSE else found
+            elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
+            axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
     return axes
 
 
@@ -198,24 +198,24 @@ def _merged(start: Cell, parts: Sequence[Cell]) -> Cell:
 # --- exclude
 
 
-def _check_work(found: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> None:
+def _check_work(cells: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> None:
     """Every value of `exclude` is compared with every cell: hours, for a file of a few kilobytes."""
     values = sum(len(value) if isinstance(value, list) else 1 for mapping in exclude for value in mapping.values())
-    if values * len(found) > MAX_COMPARED:
-        message = f"{values:,} values for {len(found):,} cells are too many; give smaller blocks instead"
+    if values * len(cells) > MAX_COMPARED:
+        message = f"{values:,} values for {len(cells):,} cells are too many; give smaller blocks instead"
         raise Rejected(Problem((*loc, "exclude"), message))
 
 
-def _wanted(mapping: Mapping[str, Any], found: list[Cell], loc: Loc) -> Iterator[tuple[str, list[Element]]]:
-    """The settings that a mapping names, with the values that it gives; each must be known, and occur in a cell."""
-    lists = frozenset().union(*(_list_settings(name) for name in {cell["method"].value for cell in found}))
-    names = {name for cell in found for name in cell}
+def _wanted(mapping: Mapping[str, Any], cells: list[Cell], loc: Loc) -> Iterator[tuple[str, list[Element]]]:
+    """The settings that a mapping names, with its values; raises `Rejected` for one that is in none of the cells."""
+    lists = frozenset().union(*(_list_settings(name) for name in {cell["method"].value for cell in cells}))
+    names = {name for cell in cells for name in cell}
     for name, value, place in _flat(mapping, loc):
         if name not in names:
             raise Rejected(Problem(place, unknown("setting of this block", name, names)))
         values = _elements(value, place, name in lists)
-        for each in values:
-            _check_occurs(name, each, [cell[name].value for cell in found if name in cell])
+        for element in values:
+            _check_occurs(name, element, [cell[name].value for cell in cells if name in cell])
         yield name, values
 
 
@@ -237,7 +237,7 @@ def _check_occurs(name: str, wanted: Element, values: list[Any]) -> None:
 
 
 def _matches(cell: Cell, name: str, wanted: list[Element]) -> bool:
-    return name in cell and any(_same(cell[name].value, each.value) for each in wanted)
+    return name in cell and any(_same(cell[name].value, element.value) for element in wanted)
 
 
 def _same(value: Any, wanted: Any) -> bool:

@@ -126,14 +126,14 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_kind(path: Path, found: os.stat_result) -> None:
-    if stat.S_ISDIR(found.st_mode):
+def _check_kind(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{path}: is a folder; name one of the sweep files in it: {_sweeps_in(path)}")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{path}: is a pipe or a device; a sweep is a YAML or a Python file")
-    if found.st_size > MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         raise UserError(
-            f"{path}: {found.st_size:,} bytes are too many: at most {MAX_BYTES:,}; "
+            f"{path}: {status.st_size:,} bytes are too many: at most {MAX_BYTES:,}; "
             "shorten it with axes, or write the sweep in Python"
         )
 

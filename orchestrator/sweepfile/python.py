@@ -15,15 +15,10 @@ from typing import Any
 
 from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
+from prunesweep.orchestrator.sweepfile.grammar import MAX_TRIALS, block_model, header
+from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
-from prunesweep.orchestrator.sweepfile.validation import (
-    MAX_TRIALS,
-    block_model,
-    header,
-    hyperparameters,
-    known_method,
-    validate,
-)
+from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec, encode
@@ -109,7 +104,7 @@ def _line(error: BaseException, path: Path) -> int:
 def _assigned(text: str) -> dict[str | int, int]:
     """The lines of the file's top-level assignments."""
     nodes = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-    return {each.id: node.lineno for node in nodes for each in node.targets if isinstance(each, ast.Name)}
+    return {name.id: node.lineno for node in nodes for name in node.targets if isinstance(name, ast.Name)}
 
 
 # --- its trials
@@ -118,10 +113,10 @@ def _assigned(text: str) -> dict[str | int, int]:
 @contextmanager
 def _noting(problems: list[Problem], line: int) -> Iterator[None]:
     """Note the problems of a trial on the line that yields it."""
-    found: list[Problem] = []
-    with noting(found):
+    of_trial: list[Problem] = []
+    with noting(of_trial):
         yield
-    problems += [replace(problem, line=line) for problem in found]
+    problems += [replace(problem, line=line) for problem in of_trial]
 
 
 def _checked(trial: Any, loc: Loc) -> TrialSpec:
@@ -132,8 +127,8 @@ def _checked(trial: Any, loc: Loc) -> TrialSpec:
     settings = validate(block_model(trial.method.name), _block(trial, cls), loc)
     block = Block(loc, Element(trial.method.name, (*loc, "method")), settings, {})
     cell = grid(block).cells()[0]
-    for name, each in cell.items():
-        if isinstance(each.loc[-1], int):
+    for name, element in cell.items():
+        if isinstance(element.loc[-1], int):
             raise Rejected(Problem((*loc, name), "a list is not allowed: a TrialSpec has one value for each setting"))
     sparsity = cell["sparsity"] if cls.takes_sparsity else Element(0.0, (*loc, "sparsity"))
     return trial_of({**cell, "sparsity": sparsity}, loc, trial.seed)

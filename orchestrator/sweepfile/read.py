@@ -22,9 +22,9 @@ from prunesweep.orchestrator.sweepfile.document import (
     shown,
     until_many,
 )
-from prunesweep.orchestrator.sweepfile.schema import sweep_schema as sweep_schema
+from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count
 from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
-from prunesweep.orchestrator.sweepfile.validation import SHARED, SWEEP, block_model, check_count, validate
+from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import parse
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
@@ -84,16 +84,16 @@ def _raw_blocks(document: Document) -> Iterator[tuple[Loc, dict[str, Any]]]:
 
 
 def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> list[Block]:
-    """The block once for each of its methods, checked against each one's hyperparameters."""
+    """A block for each of the methods that the mapping names, checked against that method's hyperparameters."""
     problems: list[Problem] = []
-    found: list[Block] = []
+    blocks: list[Block] = []
     for method in until_many(_methods(block, loc), problems):
         with noting(problems):
             settings = validate(_model_of(method), block, loc)
-            found.append(Block(loc, method, settings, around))
+            blocks.append(Block(loc, method, settings, around))
     if problems:
         raise Rejected(*problems)
-    return found
+    return blocks
 
 
 def _methods(block: dict[str, Any], loc: Loc) -> list[Element]:
@@ -126,7 +126,7 @@ def _seeds(top: Mapping[str, Any]) -> list[int]:
 
 def _expanded(grids: list[list[Grid]], seeds: list[int]) -> list[TrialSpec]:
     """The trials of all blocks; raises `Rejected`, before any cell is made where there would be too many."""
-    check_count(sum(each.count for methods in grids for each in methods) * len(seeds))
+    check_count(sum(grid.count for methods in grids for grid in methods) * len(seeds))
     problems: list[Problem] = []
     trials: list[TrialSpec] = []
     for methods in until_many(grids, problems):
@@ -143,6 +143,5 @@ def _expanded(grids: list[list[Grid]], seeds: list[int]) -> list[TrialSpec]:
 def _kept(methods: list[Grid]) -> list[Cell]:
     """The cells of one block of the file, for all its methods."""
     block = methods[0].block
-    return keep(
-        [budgeted(cell) for each in methods for cell in each.cells()], block.settings.get("exclude", []), block.loc
-    )
+    cells = [budgeted(cell) for grid in methods for cell in grid.cells()]
+    return keep(cells, block.settings.get("exclude", []), block.loc)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from prunesweep.orchestrator.sweepfile.validation import SWEEP, block_model
+from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.models import MODELS
@@ -85,10 +85,10 @@ def _choices(registry: Mapping[str, Entry], unlisted: Mapping[str, Any]) -> dict
 
 def _by_options(registry: Mapping[str, Entry]) -> dict[tuple[tuple[str, Any], ...], list[str]]:
     """Names that have the same options with the same types, so that ninety models are not ninety schemas."""
-    found: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+    names: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for name, entry in sorted(registry.items()):
-        found.setdefault(tuple(sorted((o, _kind(v)) for o, v in entry.options.items())), []).append(name)
-    return found
+        names.setdefault(tuple(sorted((o, _kind(v)) for o, v in entry.options.items())), []).append(name)
+    return names
 
 
 def _kind(default: Any) -> str:

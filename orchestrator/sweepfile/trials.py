@@ -11,7 +11,8 @@ from typing import Any
 from prunesweep.orchestrator.resources import SELECTORS, Shares, distinct
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from prunesweep.orchestrator.sweepfile.validation import BUDGET, LEVELS, RETRAIN, check_count, known_method
+from prunesweep.orchestrator.sweepfile.grammar import check_count
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.schedules import check_dense
@@ -101,7 +102,7 @@ def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: Trai
 def _training(cell: Cell) -> TrainSpec:
     """The cell's training settings; raises `SpecError` when they do not fit together."""
     given: dict[str, Any] = {
-        name.removeprefix("train."): each.value for name, each in cell.items() if name.startswith("train.")
+        name.removeprefix("train."): element.value for name, element in cell.items() if name.startswith("train.")
     }
     train = TrainSpec(**given)
     check_dense(train)

@@ -1,129 +1,30 @@
-"""What a sweep file may hold: pydantic models, built from the methods' hyperparameters, and their errors."""
+"""Strict pydantic models of mappings in a sweep file, and their errors as sentences for whoever wrote the file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import MISSING
-from functools import cache
-from inspect import getdoc
-from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from prunesweep.orchestrator.sweepfile.settings import AXIS, SPARSITY, VALUE, axis, explained, setting, train_settings
-from prunesweep.workers.errors import UserError, unknown
-from prunesweep.workers.methods import method_class
-from prunesweep.workers.methods.base import Hyperparameter, Method
-
-MAX_TRIALS = 100_000
-"""Planning this many takes under a minute and 300 MB; ten times as many would need 3 GB, and years to run."""
-
-RETRAIN = "retrain_epochs"
-PHASE = "phase_epochs"
-BUDGET = "retrain_budget"
-LEVELS = "phase_fraction"
-"""The hyperparameter that stands in for a sparsity."""
-
-NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
-"""Of a sweep, and so of its folder in the store: nothing that leads out of it."""
+from prunesweep.orchestrator.sweepfile.settings import AXIS, VALUE
+from prunesweep.workers.errors import unknown
 
 Settings = dict[str, tuple[Any, Any, str]]
 """Key -> type, default (`...` when it must be given) and help."""
 
 
 def validate(model: type[BaseModel], value: Any, loc: Loc = ()) -> dict[str, Any]:
-    """What was given, checked and in the order of the file; raises `Rejected` with all its problems."""
+    """The mapping with its values checked, in the order of the file; raises `Rejected` with all its problems."""
     try:
         return _given(model.model_validate(value), value)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
-        raise Rejected(*(_problem(model, loc, dict(each)) for each in found)) from error
+        details = error.errors(include_url=False, include_context=False)
+        raise Rejected(*(_problem(model, loc, dict(detail)) for detail in details)) from error
 
 
-def header(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A sweep's checked name, by default the file's, and its resources; raises `Rejected`."""
-    return validate(_HEADER_MODEL, {"name": path.stem, **given})
-
-
-def known_method(name: str) -> type[Method]:
-    """The class of a method; a `UserError` when there is none or it is not a method."""
-    with loading(name):
-        found = method_class(name)
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise UserError(f'"{name}" is not a method: it is no subclass of prunesweep.workers.methods.base.Method')
-    return found
-
-
-@cache
-def hyperparameters(method: str) -> tuple[Hyperparameter, ...]:
-    """The method's hyperparameters; a `UserError` when there is no such method."""
-    return tuple(known_method(method).hyperparameters())
-
-
-def check_count(trials: int) -> None:
-    """Raise `Rejected` when a file asks for more than `MAX_TRIALS`."""
-    if trials > MAX_TRIALS:
-        message = (
-            f"{trials:,} trials are too many: at most {MAX_TRIALS:,}; shorten an axis, or make several sweeps of it"
-        )
-        raise Rejected(Problem(("trials",), message))
-
-
-@contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Whatever another package's code raises while `module:name` is looked up is a `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f'cannot load "{name}": {type(error).__name__}: {error}') from error
-
-
-@cache
-def block_model(method: str) -> type[BaseModel]:
-    """The model of a trial block of this method."""
-    cls = known_method(method)
-    settings = {h.name: h for h in hyperparameters(method)}
-    if reserved := settings.keys() & _common(cls).keys():
-        raise UserError(f"method {method}: {min(reserved)} is a key of every block; name the hyperparameter otherwise")
-    extra = (
-        {BUDGET: (axis(_BUDGET), None, "retrain_epochs as a percentage of train.epochs")} if RETRAIN in settings else {}
-    )
-    keys = {**_common(cls), **{name: _entry(h) for name, h in settings.items()}, **extra}
-    return _model(f"method {method}", keys, getdoc(cls), _requires(cls))
-
-
-def _common(cls: type[Method]) -> Settings:
-    """The keys that blocks have besides hyperparameters."""
-    sparsity: Settings = {"sparsity": (setting(SPARSITY), None, SPARSITY.help)} if cls.takes_sparsity else {}
-    return {
-        "method": (axis(_METHOD), ..., "the method, or several that take these settings"),
-        **sparsity,
-        **SHARED,
-        "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
-        "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
-    }
-
-
-def _requires(cls: type[Method]) -> dict[str, Any]:
-    """The sparsity that a block must have, for editors; whether it is there is checked cell by cell."""
-    if not cls.takes_sparsity:
-        return {}
-    keys = ["sparsity", *(h.name for h in cls.hyperparameters() if h.name == LEVELS)]
-    return {"anyOf": [{"required": [key]} for key in keys]}
-
-
-def _entry(of: Hyperparameter) -> tuple[Any, Any, str]:
-    # A required retrain_epochs may come from retrain_budget, so its absence is found when the cell is put together.
-    required = of.default is MISSING and of.name != RETRAIN
-    return setting(of), ... if required else None if of.default is MISSING else of.default, of.help
-
-
-def _model(
+def strict_model(
     name: str, keys: Settings, doc: str | None = None, extra: Mapping[str, Any] | None = None
 ) -> type[BaseModel]:
     """A strict model with these keys; attributes get another spelling, so that no key collides with pydantic's own."""
@@ -141,12 +42,12 @@ def _given(model: BaseModel, value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(getattr(model, f"{name}_"), value[name]) for name in value}
 
 
-def _plain(found: Any, value: Any) -> Any:
-    if isinstance(found, BaseModel):
-        return _given(found, value)
-    if isinstance(found, list) and isinstance(found[0], BaseModel):
-        return [_given(each, item) for each, item in zip(found, value, strict=True)]
-    return found
+def _plain(checked: Any, value: Any) -> Any:
+    if isinstance(checked, BaseModel):
+        return _given(checked, value)
+    if isinstance(checked, list) and isinstance(checked[0], BaseModel):
+        return [_given(model, item) for model, item in zip(checked, value, strict=True)]
+    return checked
 
 
 # --- problems
@@ -185,122 +86,3 @@ def _at(model: type[BaseModel], loc: Loc) -> type[BaseModel]:
 
 def _help(model: type[BaseModel], loc: Loc) -> str:
     return _at(model, loc[:-1]).model_fields[f"{loc[-1]}_"].description or ""
-
-
-# --- the types of what is not a hyperparameter
-
-
-def _named(value: str | dict[str, Any]) -> str | dict[str, Any]:
-    if isinstance(value, dict) and not isinstance(value.get("name"), str):
-        raise ValueError("no name")
-    return value
-
-
-def _distinct(values: list[int]) -> list[int]:
-    if len(set(values)) < len(values):
-        raise ValueError("not distinct")
-    return values
-
-
-def _whole_above_one(value: float) -> float:
-    if value > 1 and value != int(value):
-        raise ValueError("not whole")
-    return value
-
-
-def _not_reserved(name: str) -> str:
-    if name.lower() == "stages":
-        raise ValueError("reserved")
-    return name
-
-
-def _choice(kind: str) -> Any:
-    of = Annotated[str | dict[str, Any], AfterValidator(_named)]
-    allowed = f"the name of a {kind}, or a mapping {{name: ..., option: ...}}"
-    return axis(Annotated[explained(of, allowed), WithJsonSchema({"x-choice": kind})])
-
-
-_METHOD = Annotated[str, WithJsonSchema({"x-choice": "method"})]
-_WHOLE = Annotated[int, Field(ge=0, lt=2**32)]
-_SEEDS = explained(
-    Annotated[int, Field(ge=1, le=MAX_TRIALS)]
-    | Annotated[list[_WHOLE], Field(min_length=1), AfterValidator(_distinct)],
-    "a count of at least 1, or a non-empty list of distinct whole numbers of at least 0",
-)
-_NAME = explained(
-    Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_not_reserved)],
-    'a folder\'s name of letters, digits, dots, _ and -, at most 100, no dot at the start, and not "stages"',
-)
-_BUDGET = explained(
-    Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,9})?%$")], "a percentage of train.epochs, such as 2.22%"
-)
-_KEYS = Annotated[list[str], Field(min_length=2)]
-_ZIP = explained(
-    _KEYS | Annotated[list[_KEYS], Field(min_length=1)],
-    "a list of two or more axes of this block, such as [sparsity, retrain_epochs], or a list of such lists",
-)
-_EXCLUDE = explained(
-    Annotated[list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)],
-    "a list of mappings from settings to values, such as {retrain_schedule: LRW, sparsity: [0.8, 0.9]}",
-)
-_CPUS = explained(Annotated[float, Field(gt=0)], "a number of CPUs above 0")
-_GPUS = explained(
-    Annotated[
-        float,
-        Field(ge=0),
-        AfterValidator(_whole_above_one),
-        WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "integer", "minimum": 0}]}),
-    ],
-    "a number of GPUs of at least 0, a fraction to share one; more than 1 must be whole",
-)
-_REPLICAS = explained(Annotated[int, Field(ge=1)], "a whole number of processes of at least 1")
-
-_TRAIN = _model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
-_SHARE: Settings = {
-    "cpus": (_CPUS, 1.0, "CPU cores per trial"),
-    "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),
-    "replicas": (_REPLICAS, 1, "processes that train a trial's network together, each with these CPUs and GPUs"),
-}
-_RULE = _model(
-    "a rule of resources",
-    {
-        "dataset": (_choice("dataset"), None, "the dataset of these trials, or several"),
-        "model": (_choice("model"), None, "the network of these trials, or several"),
-        "method": (axis(_METHOD), None, "the method of these trials, or several"),
-        **{name: (of, None, help) for name, (of, _, help) in _SHARE.items()},
-    },
-)
-_RULES = Annotated[list[_RULE], Field(min_length=1)]  # type: ignore[valid-type]
-_RESOURCES = _model(
-    "resources",
-    {
-        **_SHARE,
-        "for": (_RULES, None, "other shares for some trials, such as {model: resnet50, gpus: 1}"),
-    },
-)
-SHARED: Settings = {
-    "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
-    "model": (_choice("model"), None, "the network, or several as an axis"),
-    "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
-}
-"""What holds for the whole file or for a block; the block's goes first."""
-
-_HEADER: Settings = {
-    "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
-    "resources": (_RESOURCES, None, "what each trial may occupy; not part of what is asked"),
-}
-_TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
-
-_HEADER_MODEL = _model("sweep file", _HEADER)
-
-SWEEP = _model(
-    "sweep file",
-    {
-        **_HEADER,
-        **SHARED,
-        "seeds": (_SEEDS, 1, "how many seeds, counted from 0, or a list of them; every cell is run with each"),
-        "trials": (_TRIALS, ..., "blocks of trials: a method with its settings, where a list is an axis"),
-    },
-    "A question to prunesweep: which trials to run",
-)
-"""The whole file, but for what is inside of its blocks: `block_model`."""

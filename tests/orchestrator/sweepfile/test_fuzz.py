@@ -23,8 +23,8 @@ from prunesweep.orchestrator.cli import main
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.sweepfile.document import SHOWN
+from prunesweep.orchestrator.sweepfile.grammar import MAX_TRIALS
 from prunesweep.orchestrator.sweepfile.read import read_sweep
-from prunesweep.orchestrator.sweepfile.validation import MAX_TRIALS
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.store import Store

@@ -1,0 +1,198 @@
+"""The keys of a sweep file and of its trial blocks, as pydantic models; hyperparameters come from the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING
+from functools import cache
+from inspect import getdoc
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+
+from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, hyperparameters, known_method
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, axis, explained, setting, train_settings
+from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model, validate
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods.base import Hyperparameter, Method
+
+MAX_TRIALS = 100_000
+"""Planning this many takes under a minute and 300 MB; ten times as many would need 3 GB, and years to run."""
+
+NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
+"""Of a sweep, and so of its folder in the store: nothing that leads out of it."""
+
+
+def header(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A sweep's checked name, by default the file's, and its resources; raises `Rejected`."""
+    return validate(_HEADER_MODEL, {"name": path.stem, **given})
+
+
+def check_count(trials: int) -> None:
+    """Raise `Rejected` when a file asks for more than `MAX_TRIALS`."""
+    if trials > MAX_TRIALS:
+        message = (
+            f"{trials:,} trials are too many: at most {MAX_TRIALS:,}; shorten an axis, or make several sweeps of it"
+        )
+        raise Rejected(Problem(("trials",), message))
+
+
+@cache
+def block_model(method: str) -> type[BaseModel]:
+    """The model of a trial block of this method."""
+    cls = known_method(method)
+    settings = {h.name: h for h in hyperparameters(method)}
+    if reserved := settings.keys() & _common(cls).keys():
+        raise UserError(f"method {method}: {min(reserved)} is a key of every block; name the hyperparameter otherwise")
+    extra = (
+        {BUDGET: (axis(_BUDGET), None, "retrain_epochs as a percentage of train.epochs")} if RETRAIN in settings else {}
+    )
+    keys = {**_common(cls), **{name: _entry(h) for name, h in settings.items()}, **extra}
+    return strict_model(f"method {method}", keys, getdoc(cls), _requires(cls))
+
+
+def _common(cls: type[Method]) -> Settings:
+    """The keys that blocks have besides hyperparameters."""
+    sparsity: Settings = {"sparsity": (setting(SPARSITY), None, SPARSITY.help)} if cls.takes_sparsity else {}
+    return {
+        "method": (axis(_METHOD), ..., "the method, or several that take these settings"),
+        **sparsity,
+        **SHARED,
+        "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
+        "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
+    }
+
+
+def _requires(cls: type[Method]) -> dict[str, Any]:
+    """The sparsity that a block must have, for editors; whether it is there is checked cell by cell."""
+    if not cls.takes_sparsity:
+        return {}
+    keys = ["sparsity", *(h.name for h in cls.hyperparameters() if h.name == LEVELS)]
+    return {"anyOf": [{"required": [key]} for key in keys]}
+
+
+def _entry(of: Hyperparameter) -> tuple[Any, Any, str]:
+    # A required retrain_epochs may come from retrain_budget, so its absence is found when the cell is put together.
+    required = of.default is MISSING and of.name != RETRAIN
+    return setting(of), ... if required else None if of.default is MISSING else of.default, of.help
+
+
+# --- the types of what is not a hyperparameter
+
+
+def _named(value: str | dict[str, Any]) -> str | dict[str, Any]:
+    if isinstance(value, dict) and not isinstance(value.get("name"), str):
+        raise ValueError("no name")
+    return value
+
+
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError("not distinct")
+    return values
+
+
+def _whole_above_one(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError("not whole")
+    return value
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower() == "stages":
+        raise ValueError("reserved")
+    return name
+
+
+def _choice(kind: str) -> Any:
+    of = Annotated[str | dict[str, Any], AfterValidator(_named)]
+    allowed = f"the name of a {kind}, or a mapping {{name: ..., option: ...}}"
+    return axis(Annotated[explained(of, allowed), WithJsonSchema({"x-choice": kind})])
+
+
+_METHOD = Annotated[str, WithJsonSchema({"x-choice": "method"})]
+_WHOLE = Annotated[int, Field(ge=0, lt=2**32)]
+_SEEDS = explained(
+    Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+    | Annotated[list[_WHOLE], Field(min_length=1), AfterValidator(_distinct)],
+    "a count of at least 1, or a non-empty list of distinct whole numbers of at least 0",
+)
+_NAME = explained(
+    Annotated[str, Field(pattern=f"^{NAME}$"), AfterValidator(_not_reserved)],
+    'a folder\'s name of letters, digits, dots, _ and -, at most 100, no dot at the start, and not "stages"',
+)
+_BUDGET = explained(
+    Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,9})?%$")], "a percentage of train.epochs, such as 2.22%"
+)
+_KEYS = Annotated[list[str], Field(min_length=2)]
+_ZIP = explained(
+    _KEYS | Annotated[list[_KEYS], Field(min_length=1)],
+    "a list of two or more axes of this block, such as [sparsity, retrain_epochs], or a list of such lists",
+)
+_EXCLUDE = explained(
+    Annotated[list[Annotated[dict[str, Any], Field(min_length=1)]], Field(min_length=1)],
+    "a list of mappings from settings to values, such as {retrain_schedule: LRW, sparsity: [0.8, 0.9]}",
+)
+_CPUS = explained(Annotated[float, Field(gt=0)], "a number of CPUs above 0")
+_GPUS = explained(
+    Annotated[
+        float,
+        Field(ge=0),
+        AfterValidator(_whole_above_one),
+        WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "integer", "minimum": 0}]}),
+    ],
+    "a number of GPUs of at least 0, a fraction to share one; more than 1 must be whole",
+)
+_REPLICAS = explained(Annotated[int, Field(ge=1)], "a whole number of processes of at least 1")
+
+_TRAIN = strict_model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
+_SHARE: Settings = {
+    "cpus": (_CPUS, 1.0, "CPU cores per trial"),
+    "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),
+    "replicas": (_REPLICAS, 1, "processes that train a trial's network together, each with these CPUs and GPUs"),
+}
+_RULE = strict_model(
+    "a rule of resources",
+    {
+        "dataset": (_choice("dataset"), None, "the dataset of these trials, or several"),
+        "model": (_choice("model"), None, "the network of these trials, or several"),
+        "method": (axis(_METHOD), None, "the method of these trials, or several"),
+        **{name: (of, None, help) for name, (of, _, help) in _SHARE.items()},
+    },
+)
+_RULES = Annotated[list[_RULE], Field(min_length=1)]  # type: ignore[valid-type]
+_RESOURCES = strict_model(
+    "resources",
+    {
+        **_SHARE,
+        "for": (_RULES, None, "other shares for some trials, such as {model: resnet50, gpus: 1}"),
+    },
+)
+SHARED: Settings = {
+    "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
+    "model": (_choice("model"), None, "the network, or several as an axis"),
+    "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
+}
+"""What holds for the whole file or for a block; the block's goes first."""
+
+_HEADER: Settings = {
+    "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
+    "resources": (_RESOURCES, None, "what each trial may occupy; not part of what is asked"),
+}
+_TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
+
+_HEADER_MODEL = strict_model("sweep file", _HEADER)
+
+SWEEP = strict_model(
+    "sweep file",
+    {
+        **_HEADER,
+        **SHARED,
+        "seeds": (_SEEDS, 1, "how many seeds, counted from 0, or a list of them; every cell is run with each"),
+        "trials": (_TRIALS, ..., "blocks of trials: a method with its settings, where a list is an axis"),
+    },
+    "A question to prunesweep: which trials to run",
+)
+"""The whole file, but for what is inside of its blocks: `block_model`."""
