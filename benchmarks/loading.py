@@ -33,8 +33,9 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.memory import InMemory, Split
-from prunesweep.workers.data.stream import MEAN, STD, Files, Streamed
+from prunesweep.workers.data.stream import MEAN, STD, Streamed
 from prunesweep.workers.data.vision import SOURCES
 from prunesweep.workers.host import describe_device
 
@@ -94,7 +95,7 @@ PICTURES, LINKS = 128, 8
 """Distinct files, and how often each is in the set: decoding does not get faster when a file was decoded before."""
 
 
-def write_jpegs(root: Path) -> Files:
+def write_jpegs(root: Path) -> ImageFiles:
     """Waves, blots of several sizes and noise: as hard to decode as photographs of the same size in bytes."""
     random = np.random.RandomState(0)
     names = [f"{link % 2}/{picture}-{link}.jpg" for picture in range(PICTURES) for link in range(LINKS)]
@@ -106,7 +107,7 @@ def write_jpegs(root: Path) -> Files:
             (root / name).hardlink_to(first)
         else:
             _photograph(random).save(first, quality=90)
-    return Files(root, names, [int(name[0]) for name in names])
+    return ImageFiles(root, names, [int(name[0]) for name in names])
 
 
 def _photograph(random: np.random.RandomState) -> Image.Image:
@@ -119,7 +120,7 @@ def _photograph(random: np.random.RandomState) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def streaming(files: Files, processes: int, device: torch.device) -> Contest:
+def streaming(files: ImageFiles, processes: int, device: torch.device) -> Contest:
     """ImageNet's recipe from files."""
     dataset = Streamed("jpeg", files, files, files, 2, 224).to(device, processes)
     steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.ToTensor()]

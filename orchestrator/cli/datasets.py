@@ -50,10 +50,10 @@ def check(name: str, folder: str) -> dict[str, Any]:
     }
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """What `check` found, for people."""
-    yield f"{found['name']}{' in ' + found['folder'] if found['files'] else ''}: ready"
-    yield "  images   " + ", ".join(f"{count:,} {split}" for split, count in found["images"].items())
-    yield f"  shape    {'x'.join(map(str, found['shape']))}, {found['classes']:,} classes"
-    if found["files"]:
-        yield f"  files    {found['files']:,}, all whole, {size(found['bytes'])}"
+def lines(checked: Mapping[str, Any]) -> Iterator[str]:
+    """The result of `check`, for people."""
+    yield f"{checked['name']}{' in ' + checked['folder'] if checked['files'] else ''}: ready"
+    yield "  images   " + ", ".join(f"{count:,} {split}" for split, count in checked["images"].items())
+    yield f"  shape    {'x'.join(map(str, checked['shape']))}, {checked['classes']:,} classes"
+    if checked["files"]:
+        yield f"  files    {checked['files']:,}, all whole, {size(checked['bytes'])}"

@@ -18,9 +18,10 @@ from torchvision.datasets import imagenet
 from prunesweep.workers import data
 from prunesweep.workers.data import cache, folder, images
 from prunesweep.workers.data.base import Dataset
+from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, read
 from prunesweep.workers.data.memory import InMemory
-from prunesweep.workers.data.stream import Files, Streamed
+from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 from tests.workers.pictures import COLOURS, picture, write_flowers
 
@@ -38,7 +39,7 @@ def load(name: str, place: Path, **options: object) -> Dataset:
     return data.load(data.choose(name, options), str(place))
 
 
-def names(files: Files) -> list[str]:
+def names(files: ImageFiles) -> list[str]:
     return [os.path.relpath(path, files.folder) for path in files.paths()]
 
 
@@ -51,16 +52,16 @@ def flowers(tmp_path: Path) -> Path:
 
 
 def test_a_folder_with_a_folder_for_each_class(flowers: Path) -> None:
-    found = folder.find("image_folder", flowers)
-    assert (found.classes, len(found.train), len(found.validation), len(found.test)) == (3, 49, 5, 6)
-    every = [*names(found.train), *names(found.validation), *names(found.test)]
+    splits = folder.find_splits("image_folder", flowers)
+    assert (splits.classes, len(splits.train), len(splits.validation), len(splits.test)) == (3, 49, 5, 6)
+    every = [*names(splits.train), *names(splits.validation), *names(splits.test)]
     assert sorted(every) == sorted(str(path.relative_to(flowers)) for path in flowers.glob("*/*"))
-    for files in (found.train, found.validation, found.test):
+    for files in (splits.train, splits.validation, splits.test):
         classes = [sorted(COLOURS)[target] for target in files.targets]
         assert classes == [name.split("/")[0] for name in names(files)]
-    again = folder.find("image_folder", flowers)
-    assert names(again.test) == names(found.test)
-    assert names(again.validation) == names(found.validation)
+    again = folder.find_splits("image_folder", flowers)
+    assert names(again.test) == names(splits.test)
+    assert names(again.validation) == names(splits.validation)
 
 
 @pytest.mark.parametrize("held_out", ["val", "test"])
@@ -69,9 +70,9 @@ def test_a_held_out_folder_is_the_test_set(flowers: Path, held_out: str) -> None
     root.mkdir()
     flowers.rename(root / "train")
     write_flowers(root / held_out, 4)
-    found = folder.find("image_folder", root)
-    assert (len(found.train), len(found.validation), len(found.test)) == (54, 6, 12)
-    assert names(found.test) == [f"{name}/{index:03}.jpg" for name in sorted(COLOURS) for index in range(4)]
+    splits = folder.find_splits("image_folder", root)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (54, 6, 12)
+    assert names(splits.test) == [f"{name}/{index:03}.jpg" for name in sorted(COLOURS) for index in range(4)]
 
 
 def test_with_both_val_is_the_validation_set(flowers: Path) -> None:
@@ -80,16 +81,16 @@ def test_with_both_val_is_the_validation_set(flowers: Path) -> None:
     flowers.rename(root / "train")
     write_flowers(root / "val", 3)
     write_flowers(root / "test", 4)
-    found = folder.find("image_folder", root)
-    assert [len(files) for files in (found.train, found.validation, found.test)] == [60, 9, 12]
+    splits = folder.find_splits("image_folder", root)
+    assert [len(files) for files in (splits.train, splits.validation, splits.test)] == [60, 9, 12]
 
 
 def test_hidden_and_other_files_are_passed_over(flowers: Path) -> None:
-    expected = names(folder.find("image_folder", flowers).train)
+    expected = names(folder.find_splits("image_folder", flowers).train)
     (flowers / ".thumbnails").mkdir()
     for name in ("._000.jpg", "Thumbs.db", "notes.txt"):
         (flowers / "rose" / name).write_text("no image")
-    assert names(folder.find("image_folder", flowers).train) == expected
+    assert names(folder.find_splits("image_folder", flowers).train) == expected
     assert len(folder.check("image_folder", str(flowers))) == 60
 
 
@@ -97,8 +98,10 @@ def test_names_in_any_script(tmp_path: Path) -> None:
     root = write_flowers(tmp_path / "flowers", 6)
     (root / "rose").rename(root / "バラ")
     (root / "tulip" / "000.jpg").rename(root / "tulip" / os.fsdecode(b"\xff.jpg"))
-    found = folder.find("image_folder", root)
-    assert all(Path(path).is_file() for files in (found.train, found.validation, found.test) for path in files.paths())
+    splits = folder.find_splits("image_folder", root)
+    assert all(
+        Path(path).is_file() for files in (splits.train, splits.validation, splits.test) for path in files.paths()
+    )
     dataset = load("image_folder", root, size=8, crop="padded")
     assert sum(dataset.count(split) for split in ("train", "validation", "test")) == 18
 
@@ -286,8 +289,8 @@ def test_padded_pictures_are_in_memory_at_one_size(flowers: Path) -> None:
     given = load("image_folder", flowers.parent, path="flowers", size=16, crop="padded")
     assert isinstance(given, InMemory)
     assert (given.shape, given.classes, given.padding, given.flip) == ((3, 16, 16), 3, 2, True)
-    found = folder.find("image_folder", flowers)
-    for split, files in ((given.train, found.train), (given.validation, found.validation), (given.test, found.test)):
+    splits = folder.find_splits("image_folder", flowers)
+    for split, files in ((given.train, splits.train), (given.validation, splits.validation), (given.test, splits.test)):
         expected = torch.stack([centred(read(path), 16, 16) for path in files.paths()])
         assert torch.equal(split.images, expected)
         assert split.targets.tolist() == files.targets.tolist()

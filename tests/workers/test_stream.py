@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from prunesweep.workers.data.base import Batches
-from prunesweep.workers.data.folder import find
+from prunesweep.workers.data.folder import find_splits
 from prunesweep.workers.data.images import Box, centred, random_box, read, resized
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
@@ -46,7 +46,7 @@ def flowers(tmp_path_factory) -> Path:
 
 
 def streamed(root: Path, size: int = SIZE) -> Streamed:
-    found = find("image_folder", root)
+    found = find_splits("image_folder", root)
     return Streamed("flowers", found.train, found.validation, found.test, found.classes, size)
 
 
@@ -301,11 +301,11 @@ ENDLESS = """\
 import sys
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
-from prunesweep.workers.data.folder import find
+from prunesweep.workers.data.folder import find_splits
 from prunesweep.workers.data.stream import Streamed
 
 if __name__ == "__main__":
-    found = find("image_folder", Path(sys.argv[1]))
+    found = find_splits("image_folder", Path(sys.argv[1]))
     dataset = Streamed("a", found.train, found.validation, found.test, found.classes, 224).to("cpu", 2)
     for epoch in range(1000):
         for _ in dataset.train_batches(seed=0, epoch=epoch, batch_size=2, augment=True):

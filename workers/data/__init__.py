@@ -50,9 +50,9 @@ def load(choice: Choice, folder: str) -> Dataset:
 def function(dataset: str, name: Literal["check", "present", "fetch"]) -> Callable[[str, str], Any] | None:
     """A function of that name in the module where a dataset lives, called with the dataset's name and a folder.
 
-    Each is optional, and raises `UserError` with a remedy. `check` returns the dataset's files, every one of them
-    whole; `present` looks as closely as seconds allow; `fetch` makes the files whole.
+    A module need not have it. All raise `UserError` with a remedy. `check` returns the dataset's files after it has
+    read every one of them; `present` looks as closely as seconds allow; `fetch` downloads what is missing or damaged.
     """
     module = import_module(registry.find("dataset", DATASETS, dataset).target.partition(":")[0])
-    found: Callable[[str, str], Any] | None = getattr(module, name, None)
-    return found
+    optional: Callable[[str, str], Any] | None = getattr(module, name, None)
+    return optional

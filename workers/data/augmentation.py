@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FRACTION_BITS = 16
-"""Of a rotated pixel's coordinates. Integers, so that every device finds the same pixel."""
+"""Bits of a fraction in a rotated pixel's coordinates, which are integers so that all devices take the same pixel."""
 
 
 def cropped(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
@@ -22,22 +22,23 @@ def cropped(images: Tensor, offsets: Tensor, padding: int) -> Tensor:
     # Overlapping rows: one begins at every pixel.
     rows = padded.as_strided((padded.numel() // channels - width + 1, width * channels), (channels, 1))
     first = (torch.arange(count, device=images.device) * (height + 2 * padding) + offsets[0]) * stride + offsets[1]
-    every = first[:, None] + torch.arange(height, device=images.device) * stride
-    return rows.index_select(0, every.flatten()).view(images.shape)
+    starts = first[:, None] + torch.arange(height, device=images.device) * stride
+    return rows.index_select(0, starts.flatten()).view(images.shape)
 
 
 def flip(images: Tensor, chosen: Tensor) -> None:
     """Turn the images at the indices `chosen` [M] into their mirror images (left to right), in place."""
     mirrored = images.index_select(0, chosen).flip(2)
-    # They are copied element by element: the larger, the sooner.
+    # The copy goes element by element, so fewer and larger elements are faster.
     element = torch.int64 if images[0].numel() % 8 == 0 else torch.uint8
     images.flatten(1).view(element)[chosen] = mirrored.flatten(1).view(element)
 
 
 def turns(degrees: Tensor, height: int, width: int) -> Tensor:
-    """What `rotated` needs for counter-clockwise angles [N]: int32 [5, N].
+    """The rotations by counter-clockwise angles [N], as `rotated` takes them: int32 [5, N].
 
-    The matrix of PIL's `Image.rotate`: cosine, sine, -sine, and where the first pixel's column and row come from.
+    They are the matrix of PIL's `Image.rotate`: cosine, sine, -sine, and the column and row that the first pixel is
+    taken from.
     """
     angles = torch.deg2rad(-degrees.double())
     cos, sin = angles.cos(), angles.sin()
@@ -58,5 +59,5 @@ def rotated(images: Tensor, turns: Tensor) -> Tensor:
     pixels = F.pad(images, (0, 0, 1, 1, 1, 1)).view(-1, channels)
     stride = width + 2
     first = torch.arange(count, dtype=torch.int32, device=images.device) * (stride * (height + 2)) + stride + 1
-    every = rows.mul_(stride).add_(columns).add_(first[:, None, None])
-    return pixels.index_select(0, every.flatten()).view(images.shape)
+    sources = rows.mul_(stride).add_(columns).add_(first[:, None, None])
+    return pixels.index_select(0, sources.flatten()).view(images.shape)

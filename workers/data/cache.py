@@ -41,7 +41,7 @@ def decoded(folder: Path, name: str, shape: tuple[int, ...], fill: Callable[[Pix
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among the processes that ask for this file; the system lets go when one of them is killed."""
+    """Hold a lock on this file; the system releases it when the process is killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -49,7 +49,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make(place: Path, shape: tuple[int, ...], fill: Callable[[Pixels], None]) -> None:
-    """Whole or not at all: a process that is killed leaves a part under another name, which the next one overwrites."""
+    """Fill a file under another name, then rename it: what a killed process leaves is overwritten by the next one."""
     part = place.with_suffix(".part")
     try:
         pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)

@@ -20,9 +20,9 @@ def digits(folder: str) -> InMemory:
     writers seen in training.
     """
     table = torch.from_numpy(np.loadtxt(_file(), delimiter=",", dtype=np.uint8))
-    every, classes = table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()
-    train, validation = split_validation(every[:-TEST_IMAGES], classes[:-TEST_IMAGES])
-    test = Split(every[-TEST_IMAGES:], classes[-TEST_IMAGES:])
+    images, classes = table[:, :64].reshape(-1, 1, 8, 8), table[:, 64].long()
+    train, validation = split_validation(images[:-TEST_IMAGES], classes[:-TEST_IMAGES])
+    test = Split(images[-TEST_IMAGES:], classes[-TEST_IMAGES:])
     mean, std = channel_statistics(train.images)
     return InMemory("digits", train, validation, test, 10, mean, std, padding=1)
 

@@ -18,9 +18,10 @@ from torchvision.datasets.utils import download_and_extract_archive
 
 from prunesweep.workers.data.base import Dataset, split_indices
 from prunesweep.workers.data.cache import Pixels, decoded
+from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, read
 from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
-from prunesweep.workers.data.stream import Files, Streamed
+from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 
 ANNOTATIONS = "val_annotations.txt"
@@ -32,7 +33,7 @@ TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 CROPS = ("resized", "padded")
 
 FEWEST = 10
-"""Images, so that every split has one."""
+"""Images that a folder must have, so that every split has one."""
 
 STATISTICS_IMAGES = 10_000
 """At least so many training images give mean and deviation, or all that there are."""
@@ -74,10 +75,10 @@ def _dataset(name: str, folder: Path, path: str, size: int, crop: str) -> Datase
         raise UserError(f'crop: "{crop}" is not allowed: {" or ".join(CROPS)}')
     if size < 1:
         raise UserError(f"size: {size} is too small; at least 1 pixel")
-    found = find(name, folder / Path(path).expanduser())
+    splits = find_splits(name, folder / Path(path).expanduser())
     if crop == "resized":
-        return Streamed(name, found.train, found.validation, found.test, found.classes, size)
-    return _in_memory(name, folder, found, size)
+        return Streamed(name, splits.train, splits.validation, splits.test, splits.classes, size)
+    return _in_memory(name, folder, splits, size)
 
 
 _PLACES = {"image_folder": ".", "tiny_imagenet": "tiny-imagenet-200", "imagenet": "imagenet"}
@@ -87,17 +88,17 @@ _PLACES = {"image_folder": ".", "tiny_imagenet": "tiny-imagenet-200", "imagenet"
 
 
 @dataclass(frozen=True)
-class Found:
-    """The files of the three splits; classes are numbered in the order of their folders' names."""
+class Splits:
+    """The image files of each split, and the number of classes, which are numbered in the order of their names."""
 
-    train: Files
-    validation: Files
-    test: Files
+    train: ImageFiles
+    validation: ImageFiles
+    test: ImageFiles
     classes: int
 
 
-def find(name: str, root: Path) -> Found:
-    """Look through a folder; raises `UserError` when it does not hold what `image_folder` asks for."""
+def find_splits(name: str, root: Path) -> Splits:
+    """The splits in a folder; raises `UserError` when it does not hold what `image_folder` asks for."""
     for folder in (root,) if name == "image_folder" else (root / "train", root / "val"):
         if not folder.is_dir():
             raise UserError(f"{name}: there is no folder {folder}; {_REMEDIES[name]}")
@@ -115,7 +116,7 @@ def find(name: str, root: Path) -> Found:
         known, test = _drawn(known)
     if validation is None:
         known, validation = _drawn(known)
-    return Found(known, validation, test, len(classes))
+    return Splits(known, validation, test, len(classes))
 
 
 _REMEDIES = {
@@ -126,7 +127,7 @@ _REMEDIES = {
 
 
 def _subfolders(folder: Path) -> list[str]:
-    """Sorted; hidden ones are those of editors and of this program."""
+    """The sorted names of the folders in a folder, without hidden ones, which belong to editors and to this program."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
@@ -144,17 +145,17 @@ def _has_classes(folder: Path) -> bool:
     return folder.is_dir() and ((folder / ANNOTATIONS).exists() or _subfolders(folder) not in ([], ["images"]))
 
 
-def _images(name: str, folder: Path, classes: list[str]) -> Files:
-    numbers = {each: number for number, each in enumerate(classes)}
+def _images(name: str, folder: Path, classes: list[str]) -> ImageFiles:
+    numbers = {class_name: number for number, class_name in enumerate(classes)}
     if (folder / ANNOTATIONS).exists():
         return _annotated(name, folder, numbers)
     if unknown := set(_subfolders(folder)) - numbers.keys():
         raise UserError(f"{name}: {folder} has the class {min(unknown)}, which is not in {folder.with_name('train')}")
-    found = make_dataset(folder, numbers, is_valid_file=_is_image, allow_empty=True)
-    if empty := set(numbers.values()) - {number for _, number in found}:
+    images = make_dataset(folder, numbers, is_valid_file=_is_image, allow_empty=True)
+    if empty := set(numbers.values()) - {number for _, number in images}:
         lacking = folder / classes[min(empty)]
         raise UserError(f"{name}: no image in {lacking}; put some there or remove the class (known: {_ENDINGS})")
-    return Files(folder, [os.path.relpath(file, folder) for file, _ in found], [number for _, number in found])
+    return ImageFiles(folder, [os.path.relpath(file, folder) for file, _ in images], [number for _, number in images])
 
 
 _ENDINGS = ", ".join(sorted(IMG_EXTENSIONS))
@@ -166,18 +167,20 @@ def _is_image(path: str) -> bool:
     return file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".")
 
 
-def _annotated(name: str, folder: Path, numbers: dict[str, int]) -> Files:
+def _annotated(name: str, folder: Path, numbers: dict[str, int]) -> ImageFiles:
     """Tiny ImageNet's held-out images: the first two columns are file and class."""
     listing = folder / ANNOTATIONS
     with listing.open(newline="") as file:
         rows = [row[:2] for row in csv.reader(file, delimiter="\t")]
     try:
-        return Files(folder / "images", [image for image, _ in rows], [numbers[each] for _, each in rows])
+        return ImageFiles(
+            folder / "images", [image for image, _ in rows], [numbers[class_name] for _, class_name in rows]
+        )
     except (KeyError, ValueError) as error:
         raise UserError(f"{name}: {listing} is damaged, or of other classes than `train`: {error}") from error
 
 
-def _drawn(files: Files) -> tuple[Files, Files]:
+def _drawn(files: ImageFiles) -> tuple[ImageFiles, ImageFiles]:
     """The files without a tenth of them, and that tenth."""
     rest, tenth = split_indices(len(files))
     return files.subset(rest), files.subset(tenth)
@@ -186,28 +189,28 @@ def _drawn(files: Files) -> tuple[Files, Files]:
 # --- small pictures, decoded once
 
 
-def _in_memory(name: str, folder: Path, found: Found, size: int) -> InMemory:
+def _in_memory(name: str, folder: Path, splits: Splits, size: int) -> InMemory:
     """All splits in one array, so that each of them is a part of the mapped file and no copy."""
-    splits = (found.train, found.validation, found.test)
-    ends = torch.tensor([len(files) for files in splits]).cumsum(0).tolist()
+    parts = (splits.train, splits.validation, splits.test)
+    ends = torch.tensor([len(files) for files in parts]).cumsum(0).tolist()
 
     def fill(pixels: Pixels) -> None:
         log.info("decoding %d images of %s", ends[-1], name)
-        paths = (path for files in splits for path in files.paths())
+        paths = (path for files in parts for path in files.paths())
         for row, path in enumerate(paths):
             pixels[row] = centred(read(path), size, size).permute(1, 2, 0).numpy()
 
-    pixels = decoded(folder, f"{name}-{_key(splits, size)}", (ends[-1], size, size, 3), fill)
+    pixels = decoded(folder, f"{name}-{_key(parts, size)}", (ends[-1], size, size, 3), fill)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     train, validation, test = (
-        Split(part, files.targets) for part, files in zip(images.tensor_split(ends[:-1]), splits, strict=True)
+        Split(part, files.targets) for part, files in zip(images.tensor_split(ends[:-1]), parts, strict=True)
     )
     mean, std = _statistics(train.images)
-    return InMemory(name, train, validation, test, found.classes, mean, std, padding=size // 8, flip=True)
+    return InMemory(name, train, validation, test, splits.classes, mean, std, padding=size // 8, flip=True)
 
 
-def _key(splits: tuple[Files, ...], size: int) -> str:
-    """Another one when a file is added, changed or moved to another split."""
+def _key(splits: tuple[ImageFiles, ...], size: int) -> str:
+    """A name for the decoded images, which changes when a file is added, changed or moved to another split."""
     digest = hashlib.sha256(str(size).encode())
     for path in (path for files in splits for path in files.paths()):
         known = os.stat(path)  # noqa: PTH116 (for a million files)
@@ -227,8 +230,8 @@ def check(name: str, folder: str) -> list[Path]:
 
     Of `image_folder` that is `folder` itself.
     """
-    found = find(name, Path(folder) / _PLACES[name])
-    paths = [path for files in (found.train, found.validation, found.test) for path in files.paths()]
+    splits = find_splits(name, Path(folder) / _PLACES[name])
+    paths = [path for files in (splits.train, splits.validation, splits.test) for path in files.paths()]
     faults = [fault for fault in map(_fault, paths) if fault]
     if faults:
         more = f"; {len(faults) - 1} more of the {len(paths)} files are damaged" if len(faults) > 1 else ""
@@ -238,7 +241,7 @@ def check(name: str, folder: str) -> list[Path]:
 
 def present(name: str, folder: str) -> None:
     """Raise `UserError` unless the folders and their files are there; they are not opened."""
-    find(name, Path(folder) / _PLACES[name])
+    find_splits(name, Path(folder) / _PLACES[name])
 
 
 def fetch(name: str, folder: str) -> None:
@@ -264,12 +267,12 @@ def _fault(path: str) -> str | None:
 
 
 def _unpack_imagenet(root: Path) -> None:
-    """Unpacked beside its place and renamed: what a kill leaves would look whole."""
+    """Unpack each archive beside its place and rename it there: half an archive must not look like a whole one."""
     if not (root / imagenet_archives.META_FILE).exists():
         imagenet_archives.parse_devkit_archive(root)
     unpack = {"train": imagenet_archives.parse_train_archive, "val": imagenet_archives.parse_val_archive}
-    for split in (each for each in unpack if not (root / each).exists()):
-        part = root / f"{split}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        unpack[split](root, folder=part.name)
-        part.rename(root / split)
+    for split in (split for split in unpack if not (root / split).exists()):
+        partial = root / f"{split}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        unpack[split](root, folder=partial.name)
+        partial.rename(root / split)

@@ -57,9 +57,9 @@ class Split:
 
 
 class Draws(NamedTuple):
-    """What was drawn for the images of an epoch, or for a portion of each of its batches, along the last axis.
+    """The random draws for the images of an epoch, or for a portion of each of its batches; images are the last axis.
 
-    On the dataset's device, but for the flips: how many there are must be known without waiting for the device.
+    All are on the dataset's device but the flips, whose number must be known without waiting for the device.
     """
 
     order: Tensor
@@ -105,7 +105,7 @@ class InMemory(Dataset):
         return replace(self, **splits, mean=self.mean.to(device), std=self.std.to(device))
 
     def portioned(self, portion: Portion) -> InMemory:
-        """The same with only a portion of every batch, which is all that is made."""
+        """The same with only a portion of every batch; the rest is never made."""
         return replace(self, portion=portion)
 
     def train_batches(
@@ -116,7 +116,7 @@ class InMemory(Dataset):
         draws = self._draws(seed, epoch, batch_size)
         sizes = self.portion.sizes(len(targets), batch_size)
         for part, lengths in _chunks(sizes, self.shape, pixels.device):
-            drawn = Draws(*(each[..., part] for each in draws))
+            drawn = Draws(*(values[..., part] for values in draws))
             chunk = pixels.index_select(0, drawn.order)
             if augment and len(chunk):
                 chunk = self._augmented(chunk, drawn)
@@ -132,7 +132,7 @@ class InMemory(Dataset):
             yield from _batches(chunk, mine.targets[part], lengths)
 
     def _draws(self, seed: int, epoch: int, batch_size: int) -> Draws:
-        """Of the whole epoch, and of that the portion."""
+        """Drawn for the whole epoch, then cut to the portion, so that portions together are the whole."""
         count, (_, height, width) = len(self.train), self.shape
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(count, generator=generator)

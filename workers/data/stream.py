@@ -13,19 +13,17 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import BaseContext
-from pathlib import Path
 from random import Random
 from threading import Thread
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from prunesweep.workers.data.augmentation import flip
 from prunesweep.workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
+from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, random_box, read, resized
 from prunesweep.workers.data.portions import Portion
 from prunesweep.workers.errors import UserError
@@ -40,35 +38,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, in [0, 1]; usual for other photographs, too."""
 
 
-class Files:
-    """Image files below a folder, with their classes (int64 [N])."""
-
-    def __init__(self, folder: Path, names: list[str], targets: list[int] | Tensor) -> None:
-        self.folder = folder
-        # As text, ImageNet's names would take four times the memory in every trial.
-        self.names: npt.NDArray[np.bytes_] = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-        self.targets = torch.as_tensor(targets, dtype=torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def path(self, index: int) -> str:
-        """The file of an image."""
-        return os.path.join(self.folder, os.fsdecode(self.names[index]))  # noqa: PTH118 (a Path costs as much as a crop)
-
-    def paths(self) -> Iterator[str]:
-        """All files, in order."""
-        return (self.path(index) for index in range(len(self)))
-
-    def subset(self, indices: Tensor) -> Files:
-        """The images with these numbers."""
-        chosen = Files(self.folder, [], self.targets[indices])
-        chosen.names = self.names[indices.numpy()]
-        return chosen
-
-
 class Part(NamedTuple):
-    """Part of a batch, as a loading process is told of it; `draws` seed the random crops, None takes the centre."""
+    """Part of a batch, as it is sent to a loading process: `draws` seed the random crops; None takes the centre."""
 
     paths: list[str]
     draws: list[str | None]
@@ -76,7 +47,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoder(torch.utils.data.Dataset[Tensor | UserError]):
-    """Files to pixels, in a loading process."""
+    """ImageFiles to pixels, in a loading process."""
 
     size: int
 
@@ -98,8 +69,8 @@ class Decoder(torch.utils.data.Dataset[Tensor | UserError]):
         return resized(image, random_box(height, width, Random(draw)), self.size)
 
 
-class Plan:
-    """What is to be decoded next; a DataLoader takes a sampler once, so it is this one whose content changes."""
+class PartSampler:
+    """The parts to decode next. A DataLoader takes its sampler once, so a new epoch changes this one's `parts`."""
 
     parts: Iterable[Part] = ()
 
@@ -108,27 +79,27 @@ class Plan:
 
 
 class Loaders:
-    """Processes that decode, kept from epoch to epoch and from stage to stage; with none, the caller's does so."""
+    """Processes that decode images, kept from epoch to epoch and from stage to stage; with 0 the caller's decodes."""
 
     def __init__(self, decoder: Decoder, processes: int, pinned: bool) -> None:
-        self.plan = Plan()
+        self.sampler = PartSampler()
         self.turn = 0
         self.loader = DataLoader(
             decoder,
             batch_size=None,
-            sampler=self.plan,
+            sampler=self.sampler,
             num_workers=processes,
             persistent_workers=processes > 0,
             prefetch_factor=PREFETCH if processes else None,
             multiprocessing_context=_forkserver() if processes else None,
             worker_init_fn=_end_with_parent if processes else None,
             pin_memory=pinned,
-            generator=torch.Generator(),  # of its own: the number of processes must not move the model's
+            generator=torch.Generator(),  # else the number of processes would move the model's draws
         )
 
     def decoded(self, parts: Iterable[Part]) -> Iterator[Tensor]:
         """The parts' pixels, in order; a new call ends those before it. Raises `UserError` on a damaged file."""
-        self.plan.parts, self.turn = parts, self.turn + 1
+        self.sampler.parts, self.turn = parts, self.turn + 1
         turn = self.turn
         for pixels in self.loader:
             if isinstance(pixels, UserError):
@@ -138,10 +109,10 @@ class Loaders:
 
 
 def _forkserver() -> BaseContext:
-    """Forked from a process that has imported what they need: forking this one would copy locks that its threads hold.
+    """Loading processes are forked from a server that has imported what they need.
 
-    That is the danger with CUDA and in a Ray worker; and starting from nothing would cost each of them seconds and
-    hundreds of megabytes.
+    Forking the training process would copy the locks that its threads hold, which is a danger with CUDA and in a Ray
+    worker. Starting each of them from nothing would cost seconds and hundreds of megabytes.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__])
@@ -169,9 +140,9 @@ class Streamed(Dataset):
     """
 
     name: str
-    train: Files
-    validation: Files
-    test: Files
+    train: ImageFiles
+    validation: ImageFiles
+    test: ImageFiles
     classes: int
     size: int
     mean: Tensor = field(default_factory=lambda: 255 * torch.tensor(MEAN))
@@ -221,9 +192,9 @@ class Streamed(Dataset):
             yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
 
     def _batches(
-        self, files: Files, order: Tensor, batch_size: int, prefix: str | None
+        self, files: ImageFiles, order: Tensor, batch_size: int, prefix: str | None
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Where in its portion of the order each batch begins, its pixels [B, H, W, C], and targets on the device."""
+        """For each batch its start within the portion, its pixels [B, H, W, C] and its targets, both on the device."""
         sizes = self.portion.sizes(len(order), batch_size)
         order = order[self.portion.positions(len(order), batch_size)]
         targets = files.targets[order].to(self.device)
@@ -234,7 +205,7 @@ class Streamed(Dataset):
             yield start, torch.cat(parts), targets[start : start + size]
             start += size
 
-    def _parts(self, files: Files, order: Tensor, sizes: list[int], prefix: str | None) -> Iterator[Part]:
+    def _parts(self, files: ImageFiles, order: Tensor, sizes: list[int], prefix: str | None) -> Iterator[Part]:
         """An empty batch is one part without images."""
         for batch in torch.split(order, sizes):
             for images in torch.split(batch, self._part_size()):
@@ -252,5 +223,5 @@ class Streamed(Dataset):
             self.running[kind] = Loaders(Decoder(self.size), *kind)
         return self.running[kind]
 
-    def _files(self, split: SplitName) -> Files:
+    def _files(self, split: SplitName) -> ImageFiles:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
