@@ -37,6 +37,7 @@ from prunesweep.workers.methods import METHODS, method_class
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.dpf import DPF
 from prunesweep.workers.methods.gmp import GMP
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.precision import set_backends
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrainSpec
@@ -110,20 +111,21 @@ class Trainer:
         self.model = setting.place(models.build(models.choose(key, {}), self.network.shape, self.network.classes))
         train = TrainSpec(lr=LR, batch_size=self.batch, precision=setting.precision)
         self.computed = Computed(self.model, train, setting.device)
-        self.method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
-        self.method.attach(self.model, SPARSITY, self.network.epochs, self.network.images // self.batch)
-        self.optimizer = self.method.optimizer = make_optimizer(self.model, self.method, train)
-        self.weights = list(self.method.weights.values())
-        self.late = self.network.epochs * 7 // 8 * self.method.iterations // 16 * 16
+        method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
+        setup = Setup(self.model, SPARSITY, self.network.epochs, self.network.images // self.batch)
+        self.pruner = method.pruner(setup)
+        self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, train)
+        self.weights = self.pruner.weights
+        self.late = self.network.epochs * 7 // 8 * setup.iterations // 16 * 16
 
     def settle(self) -> None:
         """Masks and thresholds as they are late in training; momentum exists already."""
         if self.name == RETRAINED:
-            self.method.hold(magnitude_masks(self.weights, SPARSITY).views)
+            self.pruner.hold(magnitude_masks(self.weights, SPARSITY))
         if self.name in ("str", "dst"):
-            self.method.parameters()["threshold"].data.copy_(self.thresholds())
+            self.pruner.parameters()["threshold"].data.copy_(self.thresholds())
         self.seldom()
-        self.method.iteration = self.late
+        self.pruner.iteration = self.late
 
     def thresholds(self) -> Tensor:
         """Those that prune the fraction `SPARSITY` of each layer (STR) or filter (DST)."""
@@ -133,18 +135,18 @@ class Trainer:
 
     def seldom(self) -> int:
         """What the method does once in many iterations; returns in how many, 0 if there is no such work."""
-        if isinstance(self.method, GMP):
-            interval = self.method.pruning_interval
-            assert self.method.after_epoch((self.method.epochs // interval - 1) * interval)
-            return interval * self.method.iterations
-        if isinstance(self.method, DPF):
-            self.method.iteration = self.late
-            self.method.after_step()
-            return self.method.mask_interval
+        method, pruner = self.pruner.method, self.pruner
+        if isinstance(method, GMP):
+            assert pruner.after_epoch((pruner.epochs // method.pruning_interval - 1) * method.pruning_interval)
+            return method.pruning_interval * pruner.iterations
+        if isinstance(method, DPF):
+            pruner.iteration = self.late
+            pruner.after_step()
+            return method.mask_interval
         return 0
 
     def train(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
-        score = train_epoch(self.computed, self.method, self.optimizer, batches, lambda k: LR, self.late)
+        score = train_epoch(self.computed, self.pruner, self.optimizer, batches, lambda k: LR, self.late)
         assert math.isfinite(score.loss), f"{self.name} diverged"
 
     def seconds(self, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
@@ -241,7 +243,7 @@ def own_work(trainer: Trainer, rounds: int) -> Iterator[Work]:
     give_gradients(trainer, noise)
     trainer.optimizer.step()  # momentum exists from here on
     if trainer.name == "gmp":
-        prunes = [laps(clock, prune(trainer.method, epoch + 1)) for epoch in range(trainer.network.epochs)]
+        prunes = [laps(clock, prune(trainer.pruner, epoch + 1)) for epoch in range(trainer.network.epochs)]
         prunes = [parts for parts in prunes if parts]
         half = len(prunes) // 2
         yield from (Work(EARLY, prunes[:half]), Work(LATE, prunes[half:]))
@@ -256,27 +258,27 @@ def give_gradients(trainer: Trainer, values: Sequence[Tensor]) -> None:
     """As a backward pass leaves them."""
     for weight, value in zip(trainer.weights, values, strict=True):
         weight.grad = value.clone()
-    for parameter in trainer.method.parameters().values():
+    for parameter in trainer.pruner.parameters().values():
         parameter.grad = None
 
 
 def iteration(trainer: Trainer, gradients: Sequence[Tensor]) -> Iterator[str]:
     """What `train_epoch` does beyond plain training; names each part once it is done, at first what does not count."""
-    method = trainer.method
-    method.iteration = trainer.late
+    pruner = trainer.pruner
+    pruner.iteration = trainer.late
     give_gradients(trainer, gradients)
     yield ""
-    with method.view():
+    with pruner.view():
         yield "view"
-        term = method.regularization()
+        term = pruner.regularization()
         if isinstance(term, Tensor):
             torch.autograd.backward(term)
         yield "regularization"
     yield "view"
-    method.adjust_gradients()
+    pruner.adjust_gradients()
     yield "gradients"
-    method.iteration += 1
-    method.after_step()
+    pruner.iteration += 1
+    pruner.after_step()
     yield "step"
 
 
@@ -285,8 +287,8 @@ def mask(trainer: Trainer) -> Iterator[str]:
     yield "mask"
 
 
-def prune(method: Method, epoch: int) -> Iterator[str]:
-    if method.after_epoch(epoch):
+def prune(pruner: Pruner, epoch: int) -> Iterator[str]:
+    if pruner.after_epoch(epoch):
         yield "prune"
 
 

@@ -42,6 +42,7 @@ from prunesweep.workers.host import describe_device, keep_freed_memory
 from prunesweep.workers.measure import layer_costs
 from prunesweep.workers.methods import create
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.spec import Choice, TrainSpec
 from prunesweep.workers.training import Network, evaluate, make_optimizer, train_epoch
 
@@ -162,14 +163,14 @@ class Ours:
         model = models.build(models.choose(task.model, {}), task.shape, task.classes)
         self.model = model.to(setting.device).to(memory_format=torch.channels_last)
         train = TrainSpec(lr=LR, batch_size=batch, precision=setting.precision, compile=compiled)
-        self.network, self.method, self.batch = Network(self.model, train, setting.device), Method(), batch
-        self.method.attach(self.model, 0.0, 1, self.given.iterations(batch))
-        self.optimizer = self.method.optimizer = make_optimizer(self.model, self.method, train)
+        self.network, self.batch = Network(self.model, train, setting.device), batch
+        self.pruner = Method().pruner(Setup(self.model, 0.0, 1, self.given.iterations(batch)))
+        self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, train)
 
     def epoch(self) -> None:
         """One epoch."""
         batches = self.given.train_batches(seed=0, epoch=0, batch_size=self.batch, augment=True)
-        train_epoch(self.network, self.method, self.optimizer, batches, lambda k: LR, 0)
+        train_epoch(self.network, self.pruner, self.optimizer, batches, lambda k: LR, 0)
 
     def load(self) -> None:
         """The batches of an epoch and nothing else."""
@@ -233,8 +234,7 @@ class Watch:
 def shares(ours: Ours, setting: Setting, method: str) -> dict[str, float]:
     """Fractions of an epoch with evaluation; the method is one that works in every iteration."""
     watch = Watch(setting)
-    work = create(Choice.of(method))
-    work.attach(ours.model, 0.9, 1, ours.given.iterations(ours.batch))
+    work = create(Choice.of(method)).pruner(Setup(ours.model, 0.9, 1, ours.given.iterations(ours.batch)))
     ours.optimizer = work.optimizer = make_optimizer(ours.model, work, ours.network.train)
     ours.epoch()
     batches = watch.watched(ours.given.train_batches(seed=0, epoch=0, batch_size=ours.batch, augment=True))
@@ -252,7 +252,8 @@ def shares(ours: Ours, setting: Setting, method: str) -> dict[str, float]:
     # An epoch validates on a tenth of its images.
     batches = ours.given.evaluation_batches("train", batch_size=256)
     start = setting.clock()
-    evaluate(ours.network, work, batches)
+    with work.view():
+        evaluate(ours.network, batches)
     watch.seconds["evaluation"] = (setting.clock() - start) / 9
     whole = sum(watch.seconds.values())
     return {part: seconds / whole for part, seconds in watch.seconds.items()}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunesweep.workers import checkpoint
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.spec import Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
@@ -86,25 +87,25 @@ class Training:
     def __init__(
         self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4, precision: str = "float32"
     ) -> None:
-        self.method, self.epochs = method, epochs
+        self.epochs = epochs
         train = TrainSpec(epochs=epochs, lr=0.05, precision=precision)
         self.network = Network(model, train, torch.device("cpu"))
-        method.attach(model, sparsity, epochs, ITERATIONS)
-        self.optimizer = method.optimizer = make_optimizer(model, method, train)
+        self.pruner = method.pruner(Setup(model, sparsity, epochs, ITERATIONS))
+        self.optimizer = self.pruner.optimizer = make_optimizer(model, self.pruner, train)
 
     def epoch(self, number: int, **options: Any) -> Score:
         score = train_epoch(
-            self.network, self.method, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
+            self.network, self.pruner, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
         )
-        self.method.after_epoch(number)
+        self.pruner.after_epoch(number)
         return score
 
     def run(self) -> list[float]:
         return [self.epoch(number).loss for number in range(1, self.epochs + 1)]
 
 
-def prune_in_advance(method: Method, sparsity: float) -> None:
+def prune_in_advance(pruner: Pruner, sparsity: float) -> None:
     """What a stage does before it retrains, for the methods that prune a trained network."""
     from prunesweep.workers.selection import magnitude_masks
 
-    method.hold(magnitude_masks(list(method.weights.values()), sparsity).views)
+    pruner.hold(magnitude_masks(pruner.weights, sparsity))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
+from prunesweep.workers.lazy import torch
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -51,8 +53,6 @@ def lamp_scores(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _lamp(squares: Tensor) -> Tensor:
-    import torch
-
     ordered, index = squares.sort(descending=True, stable=True)
     ranked = torch.where(ordered > 0, ordered / ordered.cumsum(0), 0.0)
     return torch.empty_like(squares).index_copy_(0, index, ranked)

@@ -58,7 +58,7 @@ def batch_norm(
     shape = [1, -1] + [1] * (input.dim() - 2)
     dtype = torch.promote_types(input.dtype, torch.float32)
     invstd = (variance + eps).rsqrt()
-    mean, invstd = (each.to(dtype).view(shape) for each in (mean, invstd))
+    mean, invstd = (statistic.to(dtype).view(shape) for statistic in (mean, invstd))
     normal: Tensor = _Normalise.apply(input.to(dtype), mean, invstd, count)
     if weight is not None:
         normal = normal * weight.view(shape)
@@ -83,9 +83,9 @@ def _statistics(values: Tensor) -> tuple[float, Tensor, Tensor]:
     return float(counts.sum()), mean, (shares * (variances + (means - mean).square())).sum(0)
 
 
-def _track(running: Tensor | None, found: Tensor, momentum: float) -> None:
+def _track(running: Tensor | None, current: Tensor, momentum: float) -> None:
     if running is not None:
-        running.mul_(1 - momentum).add_(found.to(running.dtype), alpha=momentum)
+        running.mul_(1 - momentum).add_(current.to(running.dtype), alpha=momentum)
 
 
 class _Normalise(Function):
@@ -101,11 +101,11 @@ class _Normalise(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        """Less what mean and deviation take of it: for each channel two sums, over all replicas."""
+        """The gradient of x; the parts through mean and deviation need two sums a channel, over all replicas."""
         normal, invstd = ctx.saved_tensors
         (gradient,) = gradients
         dims = [0, *range(2, normal.dim())]
         sums = torch.stack([gradient.sum(dims), (gradient * normal).sum(dims)])
         dist.all_reduce(sums)
-        plain, along = (each.view(invstd.shape) for each in sums / ctx.count)
+        plain, along = (channel_means.view(invstd.shape) for channel_means in sums / ctx.count)
         return (gradient - plain).sub_(normal * along).mul_(invstd), None, None, None

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 from prunesweep.workers.store import read_metadata
 
@@ -34,17 +34,17 @@ class Progress:
     pruned: dict[str, Any] = field(default_factory=dict)
 
 
-def pack(key: str, progress: Progress, model: nn.Module, method: Method, optimizer: Optimizer) -> bytes:
+def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> bytes:
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
         **_prefixed("model", model.state_dict()),
-        **_prefixed("momentum", momentum(_parameters(model, method), optimizer)),
-        **_prefixed("method", {**method.state(), **method.parameters()}),
+        **_prefixed("momentum", momentum(_parameters(model, pruner), optimizer)),
+        **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
     }
     return seal(save(tensors, {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
 
 
-def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: Optimizer) -> Progress:
+def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> Progress:
     """Continue from a checkpoint of the same key; raises `Refused`, before it has changed anything."""
     if not intact(data):
         raise Refused("it is damaged")
@@ -53,11 +53,11 @@ def unpack(data: bytes, key: str, model: nn.Module, method: Method, optimizer: O
         raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
     model.load_state_dict(_under("model", tensors))
-    load_momentum(_parameters(model, method), optimizer, _under("momentum", tensors))
+    load_momentum(_parameters(model, pruner), optimizer, _under("momentum", tensors))
     state = _under("method", tensors)
-    for name, parameter in method.parameters().items():
-        parameter.data.copy_(state[name])
-    method.load_state(state)
+    for name, parameter in pruner.parameters().items():
+        parameter.data.copy_(state.pop(name))
+    pruner.load_state(state)
     return Progress(**json.loads(metadata["progress"]))
 
 
@@ -85,9 +85,9 @@ def unpack_tensors(data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-def _parameters(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
-    """All that the optimizer trains; the method's names cannot be the model's, which have no colon."""
-    return {**dict(model.named_parameters()), **{f"method:{name}": p for name, p in method.parameters().items()}}
+def _parameters(model: nn.Module, pruner: Pruner) -> dict[str, nn.Parameter]:
+    """All that the optimizer trains; the pruner's names cannot be the model's, which have no colon."""
+    return {**dict(model.named_parameters()), **{f"method:{name}": p for name, p in pruner.parameters().items()}}
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from prunesweep.workers.errors import Diverged
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
@@ -46,7 +47,7 @@ CURVE_SCHEMA = pa.schema(
 
 
 class Execution:
-    """One stage in progress: the data, the model, the method, the optimizer, and how far they are."""
+    """One stage in progress: the data, the model, the pruner, the optimizer, and how far they are."""
 
     def __init__(
         self,
@@ -73,8 +74,8 @@ class Execution:
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.model = self._new_model()
         self.network = Network(self.model, self.train, self.device, replicas)
-        self.method = self._attached(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
-        self.optimizer = self.method.optimizer = training.make_optimizer(self.model, self.method, self.train)
+        self.pruner = self._new_pruner(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
+        self.optimizer = self.pruner.optimizer = training.make_optimizer(self.model, self.pruner, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
         self.checkpoint_cost = 0.0
         self.written: Future[None] = Future()
@@ -108,25 +109,26 @@ class Execution:
         model = models.build(root.model, self.dataset.shape, self.dataset.classes)
         return model.to(self.device, self.dtype).to(memory_format=torch.channels_last)
 
-    def _attached(self, method: Method) -> Method:
-        method.attach(self.model, self.stage.sparsity, self.stage.epochs, self.iterations)
-        return method
+    def _new_pruner(self, method: Method) -> Pruner:
+        return method.pruner(Setup(self.model, self.stage.sparsity, self.stage.epochs, self.iterations))
 
     def _continue(self) -> bool:
         """From the newest checkpoint that is whole; false when there is none."""
         key = self.stage.key
-        found = self.replicas.agreed(lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS])
-        for name, saved in found:
+        checkpoints = self.replicas.agreed(
+            lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS]
+        )
+        for name, saved in checkpoints:
             if saved is not None and self._unpacked(name, saved):
                 log.info("continued from the checkpoint of epoch %d", self.progress.epoch)
                 return True
-        if any(saved is not None for _, saved in found):
+        if any(saved is not None for _, saved in checkpoints):
             log.warning("no checkpoint is left: starting again from the beginning")
         return False
 
     def _unpacked(self, name: str, saved: bytes) -> bool:
         try:
-            self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.method, self.optimizer)
+            self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.pruner, self.optimizer)
         except checkpoint.Refused as error:
             if self.replicas.leads:
                 aside = self.store.set_file_aside("stages", self.stage.key, name)
@@ -145,10 +147,10 @@ class Execution:
         if parent is None:
             raise Damaged(stage.parent.key, f"{stage.parent.key} ({label(stage.parent)}) has no result that is whole")
         self._load_parent(stage.parent)
-        weights = list(self.method.weights.values())
-        masks = self._masks(stage, weights).views
-        norm_drop = selection.norm_drop(weights, masks)
-        self.method.hold(masks)
+        weights = self.pruner.weights
+        masks = self._masks(stage, weights)
+        norm_drop = selection.norm_drop(weights, masks.views)
+        self.pruner.hold(masks)
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is
             self._recalibrate()
         before, after = parent["metrics"]["test_accuracy"], self._evaluate("test").accuracy
@@ -206,16 +208,16 @@ class Execution:
         start = self._clock()
         batches = self._train_batches(seed, epoch)
         sizes = None if self.replicas.count == 1 else batch_sizes(self.dataset.count("train"), self.train.batch_size)
-        score = training.train_epoch(self.network, self.method, self.optimizer, batches, lr, first, sizes)
+        score = training.train_epoch(self.network, self.pruner, self.optimizer, batches, lr, first, sizes)
         self.progress.train_seconds += self._clock() - start
         return score
 
     def _sparsify(self) -> None:
         """Let the method prune; statistics are re-estimated before anything is evaluated."""
-        pruned = self.method.after_epoch(self.progress.epoch)
+        pruned = self.pruner.after_epoch(self.progress.epoch)
         if self.progress.epoch == self.stage.epochs:
-            pruned = self.method.finalize() or pruned
-            self.method = self._attached(Method())  # the network is plain from here on
+            pruned = self.pruner.finalize() or pruned
+            self.pruner = self._new_pruner(Method())  # the network is plain from here on
         if pruned:
             self._recalibrate()
 
@@ -228,7 +230,7 @@ class Execution:
             begun - self.last_checkpoint
         ):
             return
-        packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.method, self.optimizer)
+        packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
         self.written = self.writer.submit(self._write_checkpoint, packed, self.progress.epoch)
         if self.store.is_local:
             self.written.result()
@@ -250,12 +252,14 @@ class Execution:
         if self.train.recalibrate:
             seed, epoch = derive(self.stage.root.seed, "recalibration"), self.stage.start_epoch + self.progress.epoch
             batches = self._train_batches(seed, epoch)
-            training.recalibrate(self.network, self.method, batches)
+            with self.pruner.view():
+                training.recalibrate(self.network, batches)
 
     def _evaluate(self, split: SplitName) -> Score:
         size = self.train.evaluation_batch_size
         batches = self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype)
-        return training.evaluate(self.network, self.method, batches)
+        with self.pruner.view():
+            return training.evaluate(self.network, batches)
 
     def _curve_row(
         self, epoch: int, validation: Score, score: Score | None = None, lr: float | None = None
@@ -271,8 +275,8 @@ class Execution:
         }
 
     def _sparsity(self) -> float:
-        with self.method.view():
-            return selection.sparsity(self.method.weights.values())
+        with self.pruner.view():
+            return selection.sparsity(self.pruner.weights)
 
     def _clock(self) -> float:
         if self.device.type == "cuda":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from prunesweep.workers.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLOCK = 1 << 16
 """Elements that a CPU works on at a time: what several operations touch in turn stays in the cache."""

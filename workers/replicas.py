@@ -59,8 +59,8 @@ class Replicas:
             return make()
         made = [make() if self.leads else None]
         dist.broadcast_object_list(made, device=torch.device("cpu"))
-        found: T = made[0]  # type: ignore[assignment]
-        return found
+        agreed: T = made[0]  # type: ignore[assignment]
+        return agreed
 
     def summed(self, *numbers: float) -> list[float]:
         """Each number, summed over the replicas."""

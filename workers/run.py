@@ -176,15 +176,15 @@ def main() -> int:
                 store.require_writable()
             else:
                 log.setLevel(logging.ERROR)
-            for each in path(stage):
+            for step in path(stage):
                 if replicas.leads:
-                    print(f"{each.key}  {label(each)}")
-                list(run_stage(each, store, where, replicas))
+                    print(f"{step.key}  {label(step)}")
+                list(run_stage(step, store, where, replicas))
     except (OSError, KeyError, TypeError, ValueError) as error:
         print(f"error: {options.spec}: {error}", file=sys.stderr)
         return 2
     except (StageFailed, Claimed) as error:
-        print(f"error: {label(each)}: {error}", file=sys.stderr)
+        print(f"error: {label(step)}: {error}", file=sys.stderr)
         return 1
     if replicas.leads:
         result = store.result(stage.key)

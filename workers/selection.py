@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
-from typing import cast
-
-import numpy as np
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, cast
 
 from prunesweep.workers.allocation import lamp_scores, layer_counts
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import BLOCK, Flat, memory
+from prunesweep.workers.lazy import np, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SMALL = 1 << 14
 """Up to here every score is a candidate: a sample would not pay."""
@@ -28,13 +28,15 @@ def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
     Raises `UserError` for a network without any.
     """
     modules = model.named_modules()
-    layers = {f"{name}.weight".lstrip("."): m for name, m in modules if isinstance(m, nn.Conv2d | nn.Linear)}
+    layers = {
+        f"{name}.weight".lstrip("."): m for name, m in modules if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)
+    }
     if not layers:
         raise UserError(f"{type(model).__name__} has no prunable weights: no Conv2d and no Linear layer")
-    found: dict[nn.Parameter, str] = {}
+    names: dict[nn.Parameter, str] = {}
     for name, layer in layers.items():
-        found.setdefault(cast(nn.Parameter, layer.weight), name)
-    return {name: weight for weight, name in found.items()}
+        names.setdefault(cast("nn.Parameter", layer.weight), name)
+    return {name: weight for weight, name in names.items()}
 
 
 def kept(count: int, sparsity: float) -> int:
@@ -59,10 +61,10 @@ def largest(scores: Sequence[Tensor], k: int, masks: Flat, times: Sequence[Tenso
         _require_numbers(parts)
         masks.whole.fill_(float(k > 0))
         return
-    found = _scan(parts, masks, *_bracket(parts, k, masks.whole.numel()))
-    if not found.above < k <= found.above + len(found.values):
-        found = _scan(parts, masks, -inf, inf)
-    _keep(found, k - found.above, masks)
+    candidates = _scan(parts, masks, *_bracket(parts, k, masks.whole.numel()))
+    if not candidates.above < k <= candidates.above + len(candidates.values):
+        candidates = _scan(parts, masks, -inf, inf)
+    _keep(candidates, k - candidates.above, masks)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Candidates:
     """How many scores are above a bracket, and those within it with their places in the buffer; NaN count as within.
 
     The lower end is outside: it may be the zeros of what is pruned already, most of the weights.
@@ -116,18 +118,18 @@ def _bracket(parts: Sequence[_Part], k: int, n: int) -> tuple[float, float]:
     return low_value, high_value
 
 
-def _scan(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Found:
+def _scan(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
     return (_scan_cpu if masks.whole.device.type == "cpu" else _scan_device)(parts, masks, low, high)
 
 
-def _scan_device(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Found:
+def _scan_device(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
     scores = torch.cat([part.sample(1) for part in parts])
     places = (~((scores <= low) | (scores > high))).nonzero().flatten()
     torch.gt(scores, high, out=masks.whole)
-    return _Found(int(masks.whole.count_nonzero()), scores[places], places)
+    return _Candidates(int(masks.whole.count_nonzero()), scores[places], places)
 
 
-def _scan_cpu(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Found:
+def _scan_cpu(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
     """Block by block in the cache, with NumPy: its comparisons are several times as fast as torch's on a CPU."""
     above, start, values, places = 0, 0, [], []
     inside, over = np.empty(BLOCK, bool), np.empty(BLOCK, bool)
@@ -146,15 +148,15 @@ def _scan_cpu(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _
             values.append(score[near])
             places.append(near + start)
             start += m
-    return _Found(above, torch.from_numpy(np.concatenate(values)), torch.from_numpy(np.concatenate(places)))
+    return _Candidates(above, torch.from_numpy(np.concatenate(values)), torch.from_numpy(np.concatenate(places)))
 
 
-def _keep(found: _Found, k: int, masks: Flat) -> None:
+def _keep(candidates: _Candidates, k: int, masks: Flat) -> None:
     """Keep the k largest of the candidates too."""
-    if bool(found.values.isnan().any()):
+    if bool(candidates.values.isnan().any()):
         raise FloatingPointError("cannot rank weights: there are NaN among them")
-    threshold = found.values.kthvalue(len(found.values) - k + 1).values
-    larger, ties = found.places[found.values > threshold], found.places[found.values == threshold]
+    threshold = candidates.values.kthvalue(len(candidates.values) - k + 1).values
+    larger, ties = candidates.places[candidates.values > threshold], candidates.places[candidates.values == threshold]
     needed = k - len(larger)
     if needed < len(ties):
         ties = ties[_row_major(ties, masks).argsort()[:needed]]

@@ -15,7 +15,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.swa_utils import update_bn
 
 from prunesweep.workers import precision
-from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.schedules import Schedule
 from prunesweep.workers.spec import TrainSpec
@@ -79,10 +79,10 @@ class Network:
                 yield
 
 
-def make_optimizer(model: nn.Module, method: Method, train: TrainSpec) -> Optimizer:
-    """SGD over all parameters, the method's own included; the learning rate is set at every iteration."""
+def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimizer:
+    """SGD over all parameters, the pruner's own included; the learning rate is set at every iteration."""
     return SGD(
-        [*model.parameters(), *method.parameters().values()],
+        [*model.parameters(), *pruner.parameters().values()],
         lr=train.lr,
         momentum=train.momentum,
         nesterov=train.nesterov and train.momentum > 0,
@@ -93,7 +93,7 @@ def make_optimizer(model: nn.Module, method: Method, train: TrainSpec) -> Optimi
 
 def train_epoch(
     network: Network,
-    method: Method,
+    pruner: Pruner,
     optimizer: Optimizer,
     batches: Batches,
     lr: Schedule,
@@ -105,37 +105,37 @@ def train_epoch(
     `sizes` are those of the whole batches, where `batches` are one replica's portions of them.
 
         for inputs, targets in batches:
-            with method.view():
-                loss = criterion(network(inputs), targets) + method.regularization()
+            with pruner.view():
+                loss = criterion(network(inputs), targets) + pruner.regularization()
                 loss.backward()
-            method.adjust_gradients()
+            pruner.adjust_gradients()
             optimizer.step()
-            method.iteration += 1
-            method.after_step()
+            pruner.iteration += 1
+            pruner.after_step()
 
     Sums stay on the device until the epoch ends: nothing in the loop waits for it.
     """
     network.model.train()
-    method.iteration = iteration
+    pruner.iteration = iteration
     clip_norm, replicas = network.train.clip_norm, network.replicas
     losses, hits, images = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
             group["lr"] = lr(k)
-        with method.view():
+        with pruner.view():
             whole = sizes[k - iteration] if sizes is not None else len(targets)
             with network.computing():
                 outputs = network(inputs)
                 loss = network.loss(outputs, targets, whole)
-            torch.autograd.backward(loss + method.regularization())
+            torch.autograd.backward(loss + pruner.regularization())
         if replicas.count > 1:  # the optimizer's others are the model's
-            replicas.average(method.parameters().values())
-        method.adjust_gradients()
+            replicas.average(pruner.parameters().values())
+        pruner.adjust_gradients()
         if clip_norm is not None:
             clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), clip_norm)
         optimizer.step()
-        method.iteration += 1
-        method.after_step()
+        pruner.iteration += 1
+        pruner.after_step()
         optimizer.zero_grad()
         losses.append(loss.detach() * (whole / replicas.count))
         hits.append((outputs.detach().argmax(1) == targets).sum())
@@ -144,11 +144,11 @@ def train_epoch(
 
 
 @torch.no_grad()
-def evaluate(network: Network, method: Method, batches: Batches) -> Score:
+def evaluate(network: Network, batches: Batches) -> Score:
     """Mean loss and top-1 accuracy in evaluation mode; top-5 as well where there are more than ten classes."""
     network.model.eval()
     losses, hits, hits5, images = [], [], [], 0
-    with method.view(), network.computing():
+    with network.computing():
         for inputs, targets in batches:
             outputs = network(inputs)
             losses.append(functional.cross_entropy(outputs, targets, reduction="sum"))
@@ -162,13 +162,13 @@ def evaluate(network: Network, method: Method, batches: Batches) -> Score:
 def _score(
     replicas: Replicas, images: int, losses: list[Tensor], hits: list[Tensor], hits5: Sequence[Tensor] = ()
 ) -> Score:
-    """Of all replicas, from the sums over each one's batches; the same on all."""
-    sums = [float(torch.stack(each).sum()) for each in (losses, hits, list(hits5)) if each]
+    """The score over all replicas, from what each batch of this one gave; it is the same on all of them."""
+    sums = [float(torch.stack(values).sum()) for values in (losses, hits, list(hits5)) if values]
     count, loss, *accuracies = replicas.summed(images, *sums)
     return Score(loss / count, *(accuracy / count for accuracy in accuracies))
 
 
-def recalibrate(network: Network, method: Method, batches: Batches) -> None:
+def recalibrate(network: Network, batches: Batches) -> None:
     """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average."""
-    with method.view(), network.computing():
+    with network.computing():
         update_bn(islice(batches, RECALIBRATION_BATCHES), network.model)

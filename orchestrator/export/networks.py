@@ -29,7 +29,6 @@ from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where, describe_device
-from prunesweep.workers.methods.base import Method
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import NETWORK, Damaged, Store
 
@@ -224,4 +223,4 @@ def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
     batches = trained.dataset.to(device).evaluation_batches(
         "test", batch_size=train.evaluation_batch_size, dtype=precision.storage(train.precision)
     )
-    return training.evaluate(training.Network(model, train, device), Method(), batches).accuracy
+    return training.evaluate(training.Network(model, train, device), batches).accuracy

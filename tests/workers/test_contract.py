@@ -15,6 +15,7 @@ from prunesweep.workers import methods
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.selection import kept, prunable
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
 from prunesweep.workers.store import CURVE, Store
@@ -34,8 +35,8 @@ def method_of(name: str) -> Method:
 
 def trained_with(name: str, model: nn.Module, sparsity: float = 0.75, **settings: str) -> Training:
     training = Training(method_of(name), model, sparsity, **settings)
-    if type(training.method) is Method and name != "dense":
-        prune_in_advance(training.method, sparsity)
+    if type(training.pruner.method) is Method and name != "dense":
+        prune_in_advance(training.pruner, sparsity)
     return training
 
 
@@ -86,12 +87,12 @@ def test_the_plain_network_computes_what_the_trained_one_did(name: str):
     model = Awkward()
     training = trained_with(name, model)
     training.run()
-    (inputs, _), weights = next(batches(1)), list(training.method.weights.values())
+    (inputs, _), weights = next(batches(1)), training.pruner.weights
     model.eval()
-    with torch.no_grad(), training.method.view():
+    with torch.no_grad(), training.pruner.view():
         before, seen = model(inputs), [weight.detach().clone() for weight in weights]
     stored = [weight.detach().clone() for weight in weights]
-    changed = training.method.finalize()
+    changed = training.pruner.finalize()
     assert changed or torch.equal(model(inputs), before)
     for weight, *known in zip(weights, seen, stored, strict=True):
         assert all(any(bool(k[i] == weight[i]) for k in known) for i in map(tuple, weight.nonzero().tolist()))
@@ -102,18 +103,18 @@ def test_never_touches_biases_and_normalisation(name: str):
     """Neither their values nor their gradients, at any point; only the optimizer does."""
     model = Awkward()
     training = trained_with(name, model)
-    method, others = training.method, {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    others = {n: p for n, p in others.items() if all(p is not weight for weight in method.weights.values())}
+    pruner, others = training.pruner, {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    others = {n: p for n, p in others.items() if all(p is not weight for weight in pruner.weights)}
     training.epoch(1)
     inputs, targets = next(batches(1))
-    with method.view():
-        torch.autograd.backward(nn.functional.cross_entropy(model(inputs), targets) + method.regularization())
+    with pruner.view():
+        torch.autograd.backward(nn.functional.cross_entropy(model(inputs), targets) + pruner.regularization())
     before = snapshot(others)
     assert len(before) > len(others), "gradients as well"
-    method.adjust_gradients()
-    method.after_step()
-    method.after_epoch(2)
-    method.finalize()
+    pruner.adjust_gradients()
+    pruner.after_step()
+    pruner.after_epoch(2)
+    pruner.finalize()
     for name_, value in snapshot(others).items():
         assert torch.equal(value, before[name_]), name_
 
@@ -130,7 +131,7 @@ def test_works_with_frozen_shared_and_tiny_layers(name: str):
     frozen = model.frozen.weight.detach().clone()
     training = trained_with(name, model)
     losses = training.run()
-    training.method.finalize()
+    training.pruner.finalize()
     assert losses[-1] < losses[0] < 3.0
     survivors = model.frozen.weight != 0
     assert torch.equal(model.frozen.weight[survivors], frozen[survivors])
@@ -145,7 +146,7 @@ def test_works_under_bf16_autocast(name: str):
     model = Awkward().to(memory_format=torch.channels_last)
     training = trained_with(name, model, precision="bfloat16")
     losses = training.run()
-    training.method.finalize()
+    training.pruner.finalize()
     assert losses[-1] < losses[0] < 3.0
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -153,7 +154,7 @@ def test_works_under_bf16_autocast(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_without_prunable_weights_is_a_clear_error(name: str):
     with pytest.raises(UserError, match="BatchNorm2d has no prunable weights"):
-        method_of(name).attach(nn.BatchNorm2d(3), 0.5, 4, 6)
+        method_of(name).pruner(Setup(nn.BatchNorm2d(3), 0.5, 4, 6))
 
 
 @pytest.mark.parametrize("name", SPARSE)
@@ -165,7 +166,7 @@ def test_memory_layout_does_not_change_the_numbers(name: str):
         training = trained_with(name, each)
         for number in range(1, 5):
             training.epoch(number, dtype=torch.float64)
-        training.method.finalize()
+        training.pruner.finalize()
     for ours, theirs in zip(prunable(rows).values(), prunable(channels).values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-12)
 

@@ -17,6 +17,7 @@ from prunesweep.workers.checkpoint import Progress, Refused
 from prunesweep.workers.files import ASIDE
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.run import StageFailed, run_stage
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 from prunesweep.workers.spec import Stage, path
@@ -60,11 +61,11 @@ def test_a_seal_notices_any_damage(how: str):
     assert not [bad for bad in damaged(sealed, how) if intact(bad)]
 
 
-def packed() -> tuple[bytes, torch.nn.Module, Method, torch.optim.Optimizer]:
-    model, method = torch.nn.Linear(40, 10), Method()
-    method.attach(model, 0.0, 1, 1)
+def packed() -> tuple[bytes, torch.nn.Module, Pruner, torch.optim.Optimizer]:
+    model = torch.nn.Linear(40, 10)
+    pruner = Method().pruner(Setup(model, 0.0, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    return checkpoint.pack("key", Progress(epoch=1), model, method, optimizer), model, method, optimizer
+    return checkpoint.pack("key", Progress(epoch=1), model, pruner, optimizer), model, pruner, optimizer
 
 
 @pytest.mark.parametrize("how", DAMAGE)

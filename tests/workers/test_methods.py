@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import FrozenInstanceError
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from prunesweep.workers import checkpoint, methods
-from prunesweep.workers.errors import SpecError
+from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.spec import PruneStage, TrialSpec, path
 from prunesweep.workers.store import CURVE, MOMENTUM, NETWORK, Store
 from tests.cases import TRAIN, last_stage, trial
@@ -90,3 +93,27 @@ def test_gmp_prunes_at_the_ends_of_its_intervals_to_the_cubic(store: Store):
     curve = pq.read_table(io.BytesIO(store.read_published(stage.key, CURVE))).to_pydict()
     expected = [0.8 * (1 - (1 - t / 5) ** 3) for t in (1, 2, 3, 4, 5, 5)]
     assert curve["sparsity"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_hook_at_the_wrong_class_is_refused():
+    """Nothing would call it, and the method would train densely."""
+    with pytest.raises(
+        UserError, match=r"Steady\.after_epoch is never called.*class SteadyPruner\(Pruner, method=Steady"
+    ):
+
+        class Steady(Method):
+            def after_epoch(self, epoch: int) -> bool:
+                return True
+
+
+def test_a_method_without_a_pruner_is_refused():
+    class Lazy(Method):
+        pass
+
+    with pytest.raises(UserError, match="Lazy would prune nothing"):
+        Lazy().pruner(Setup(torch.nn.Linear(2, 2), 0.5, 1, 1))
+
+
+def test_a_description_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        methods.method_class("gmp")().recover = True  # type: ignore[attr-defined]

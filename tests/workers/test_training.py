@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from prunesweep.workers import precision, training
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
 from tests.cases import TRAIN, last_stage, trial
@@ -32,11 +33,11 @@ def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
 
 def trained(**settings: object) -> tuple[nn.Module, training.Score]:
     train = TrainSpec(lr=LR, batch_size=8, precision="float64", **settings)  # type: ignore[arg-type]
-    model, method = linear(), Method()
-    method.attach(model, 0.0, 1, 3)
-    method.optimizer = optimizer = training.make_optimizer(model, method, train)
+    model = linear()
+    pruner = Method().pruner(Setup(model, 0.0, 1, 3))
+    pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
     computed = training.Network(model, train, torch.device("cpu"))
-    return model, training.train_epoch(computed, method, optimizer, batches(), lambda k: LR, 0)
+    return model, training.train_epoch(computed, pruner, optimizer, batches(), lambda k: LR, 0)
 
 
 def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Module, float]:
@@ -69,9 +70,8 @@ def test_an_epoch_by_hand(settings: dict[str, float], same: dict[str, float]):
 
 
 def test_evaluation_is_of_the_loss_without_smoothing():
-    model, method, train = linear(), Method(), TrainSpec(label_smoothing=0.5, precision="float64")
-    method.attach(model, 0.0, 1, 3)
-    score = training.evaluate(training.Network(model, train, torch.device("cpu")), method, batches(1))
+    model, train = linear(), TrainSpec(label_smoothing=0.5, precision="float64")
+    score = training.evaluate(training.Network(model, train, torch.device("cpu")), batches(1))
     [(images, targets)] = batches(1)
     assert score.loss == pytest.approx(cross_entropy(model(images), targets).item(), rel=1e-12)
 

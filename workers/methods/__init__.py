@@ -25,10 +25,10 @@ METHODS: dict[str, Entry] = {
 
 def method_class(name: str) -> type[Method]:
     """The class that a method's name stands for; raises `UserError` with the nearest name."""
-    found: type[Method] = registry.load(registry.find("method", METHODS, name).target)
-    return found
+    cls: type[Method] = registry.load(registry.find("method", METHODS, name).target)
+    return cls
 
 
 def create(choice: Choice) -> Method:
-    """A fresh method with the hyperparameters of a spec."""
+    """The method with the hyperparameters of a spec."""
     return method_class(choice.name)(**choice.settings)

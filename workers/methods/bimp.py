@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from prunesweep.workers.allocation import Allocation
@@ -13,7 +13,6 @@ from prunesweep.workers.methods.dense import Dense
 from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 
 
-@dataclass(kw_only=True)
 class BIMP(Method):
     """Budgeted IMP (Zimmer et al. 2023, section 4).
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import exp
 
+from prunesweep.workers.flat import Flat, blocks
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
-
-if TYPE_CHECKING:
-    from torch.nn import Module, Parameter
+from prunesweep.workers.swap import gradients, swapped
 
 
-@dataclass(kw_only=True)
 class CS(Method):
     """Continuous sparsification (Savarese et al. 2020, section 3).
 
@@ -39,65 +38,50 @@ class CS(Method):
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With an m for every weight that trains, and a buffer for the sparse weights."""
-        import torch
 
-        from prunesweep.workers.flat import Flat
+class CSPruner(Pruner, method=CS):
+    """What CS does, with an m for every weight that trains, and a buffer for the sparse weights."""
 
-        super().attach(model, sparsity, epochs, iterations)
-        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
-        self.sparse, self.logits, self.gradients = (Flat.like(self.training) for _ in range(3))
-        self.m = torch.nn.Parameter(self.logits.whole.fill_(self.s_initial))
+    method: CS
 
-    def parameters(self) -> dict[str, Parameter]:
+    def __init__(self, method: CS, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.sparse, self.logits, self.gradients = (Flat.like(self.trained) for _ in range(3))
+        self.m = torch.nn.Parameter(self.logits.whole.fill_(method.s_initial))
+        self.scale = 1.0 + exp(-method.s_initial)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
         """All m, [weights]."""
         return {"m": self.m}
 
     def view(self) -> AbstractContextManager[None]:
         """The weights by their soft masks."""
-        from prunesweep.workers.swap import swapped
-
         self._refresh()
-        return swapped(self.training, self.sparse.views)
+        return swapped(self.trained, self.sparse.views)
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and m, the penalty's included."""
-        import torch
-
-        from prunesweep.workers.flat import blocks
-        from prunesweep.workers.swap import gradients
-
-        beta, scale = self._beta(), self._scale()
-        layers = zip(self.training, gradients(self.training), self.logits.views, self.gradients.views, strict=True)
+        beta, scale, penalty = self._beta(), self.scale, self.method.penalty
+        layers = zip(self.trained, gradients(self.trained), self.logits.views, self.gradients.views, strict=True)
         for layer in layers:
             for w, gradient, m, gradient_m, soft in blocks(*layer, scratch=1):
                 torch.mul(m, beta, out=soft).sigmoid_()
-                torch.mul(gradient, w, out=gradient_m).mul_(scale).add_(self.penalty).mul_(beta)
+                torch.mul(gradient, w, out=gradient_m).mul_(scale).add_(penalty).mul_(beta)
                 gradient.mul_(soft).mul_(scale)
                 gradient_m.mul_(soft).mul_(soft.neg_().add_(1.0))
         self.m.grad = self.gradients.whole
 
     def finalize(self) -> bool:
         """Keep w_eff where m > 0."""
-        import torch
-
         self._refresh()
         self.sparse.whole.mul_(self.m.detach() > 0)
-        torch._foreach_copy_([weight.detach() for weight in self.training], self.sparse.views)
+        torch._foreach_copy_([weight.detach() for weight in self.trained], self.sparse.views)
         return True
 
     def _refresh(self) -> None:
-        import torch
-
-        torch.mul(self.m.detach(), self._beta(), out=self.sparse.whole).sigmoid_().mul_(self._scale())
-        torch._foreach_mul_(self.sparse.views, [weight.detach() for weight in self.training])
+        torch.mul(self.m.detach(), self._beta(), out=self.sparse.whole).sigmoid_().mul_(self.scale)
+        torch._foreach_mul_(self.sparse.views, [weight.detach() for weight in self.trained])
 
     def _beta(self) -> float:
-        beta: float = self.beta_final ** (self.iteration / (self.epochs * self.iterations))
+        beta: float = self.method.beta_final ** (self.iteration / (self.epochs * self.iterations))
         return beta
-
-    def _scale(self) -> float:
-        from math import exp
-
-        return 1.0 + exp(-self.s_initial)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from prunesweep.workers.methods.base import Method
 
 
-@dataclass(kw_only=True)
 class Dense(Method):
     """Training without sparsification.
 

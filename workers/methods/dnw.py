@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.selection import magnitude_masks
+from prunesweep.workers.swap import masked
 
-if TYPE_CHECKING:
-    from torch.nn import Module
 
-
-@dataclass(kw_only=True)
 class DNW(Method):
     """Discovering neural wirings, as a sparse training method (Wortsman et al. 2019, sections 3 and 4.4).
 
@@ -29,27 +27,24 @@ class DNW(Method):
 
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With buffers for the masks and the sparse weights."""
-        from prunesweep.workers.flat import Flat
 
-        super().attach(model, sparsity, epochs, iterations)
-        like = list(self.weights.values())
-        self.buffer, self.sparse = Flat.like(like), Flat.like(like)
+class DNWPruner(Pruner, method=DNW):
+    """What DNW does, with buffers for the masks and the sparse weights."""
+
+    method: DNW
+
+    def __init__(self, method: DNW, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.buffer, self.sparse = Flat.like(self.weights), Flat.like(self.weights)
 
     def view(self) -> AbstractContextManager[None]:
         """The largest weights as they are now."""
-        from prunesweep.workers.selection import magnitude_masks
-        from prunesweep.workers.swap import masked
-
-        weights = list(self.weights.values())
-        masks = magnitude_masks(weights, self.sparsity, self.allocation, self.buffer)
-        return masked(weights, masks.views, self.sparse)
+        return masked(self.weights, self._select().views, self.sparse)
 
     def finalize(self) -> bool:
         """The weights that the last view saw: the same function."""
-        from prunesweep.workers.selection import magnitude_masks
-
-        weights = list(self.weights.values())
-        self.hold(magnitude_masks(weights, self.sparsity, self.allocation, self.buffer).views)
+        self.hold(self._select())
         return False
+
+    def _select(self) -> Flat:
+        return magnitude_masks(self.weights, self.sparsity, self.method.allocation, self.buffer)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
-
-if TYPE_CHECKING:
-    from torch.nn import Module
+from prunesweep.workers.swap import masked
 
 
-@dataclass(kw_only=True)
 class DPF(Method):
     """Dynamic pruning with feedback (Lin et al. 2020, section 3).
 
@@ -38,38 +36,34 @@ class DPF(Method):
         """Sparsity grows at least once before the last interval."""
         gradual.check_interval(self.pruning_interval, trial)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With buffers for the masks and the sparse weights."""
-        from prunesweep.workers.flat import Flat
 
-        super().attach(model, sparsity, epochs, iterations)
-        like = list(self.weights.values())
-        self.buffer, self.sparse = Flat.like(like), Flat.like(like)
+class DPFPruner(Pruner, method=DPF):
+    """What DPF does, with buffers for the masks and the sparse weights."""
+
+    method: DPF
+
+    def __init__(self, method: DPF, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.buffer, self.sparse = Flat.like(self.weights), Flat.like(self.weights)
 
     def view(self) -> AbstractContextManager[None]:
         """The weights that the mask keeps."""
-        from prunesweep.workers.swap import masked
-
-        if self.masks is None:
-            return nullcontext()
-        return masked(list(self.weights.values()), self.masks, self.sparse)
+        return nullcontext() if self.masks is None else masked(self.weights, self.masks, self.sparse)
 
     def adjust_gradients(self) -> None:
         """All weights get their gradient, masked or not: that is the feedback."""
 
     def after_step(self) -> None:
         """A new mask every `mask_interval` iterations."""
-        if self.iteration % self.mask_interval == 0:
+        if self.iteration % self.method.mask_interval == 0:
             epoch = self.iteration // self.iterations
-            self._select(gradual.sparsity_after(epoch, self.sparsity, self.epochs, self.pruning_interval))
+            interval = self.method.pruning_interval
+            self.masks = self._select(gradual.sparsity_after(epoch, self.sparsity, self.epochs, interval)).views
 
     def finalize(self) -> bool:
         """Prune the final weights by their own mask."""
-        self._select(self.sparsity)
-        self.hold(self.buffer.views)
+        self.hold(self._select(self.sparsity))
         return True
 
-    def _select(self, sparsity: float) -> None:
-        from prunesweep.workers.selection import magnitude_masks
-
-        self.masks = magnitude_masks(list(self.weights.values()), sparsity, self.allocation, self.buffer).views
+    def _select(self, sparsity: float) -> Flat:
+        return magnitude_masks(self.weights, sparsity, self.method.allocation, self.buffer)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from prunesweep.workers.flat import Flat, blocks
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module, Parameter
+from prunesweep.workers.swap import gradients, swapped
 
 STARVED = 0.01
 """A layer that keeps at most this fraction has its thresholds reset."""
 
 
-@dataclass(kw_only=True)
 class DST(Method):
     """Dynamic sparse training (Liu et al. 2020, section 3).
 
@@ -40,75 +37,61 @@ class DST(Method):
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With thresholds for every layer that trains, and a buffer for the sparse weights."""
-        import torch
 
-        from prunesweep.workers.flat import Flat
+class DSTPruner(Pruner, method=DST):
+    """What DST does, with thresholds for every layer that trains, and a buffer for the sparse weights."""
 
-        super().attach(model, sparsity, epochs, iterations)
-        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
-        self.threshold = torch.nn.Parameter(torch.cat([weight.new_zeros(len(weight)) for weight in self.training]))
-        self.sparse = Flat.like(self.training)
+    method: DST
 
-    def parameters(self) -> dict[str, Parameter]:
+    def __init__(self, method: DST, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.threshold = torch.nn.Parameter(torch.cat([weight.new_zeros(len(weight)) for weight in self.trained]))
+        self.sparse = Flat.like(self.trained)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The thresholds, [output neurons and filters of all layers]."""
         return {"threshold": self.threshold}
 
     def view(self) -> AbstractContextManager[None]:
         """The weights above their thresholds."""
-        from prunesweep.workers.swap import swapped
-
         self._refresh()
-        return swapped(self.training, self.sparse.views)
+        return swapped(self.trained, self.sparse.views)
 
-    def regularization(self) -> Tensor:
+    def regularization(self) -> torch.Tensor:
         """What draws the thresholds up."""
-        return self.penalty * self.threshold.neg().exp().sum()
+        return self.method.penalty * self.threshold.neg().exp().sum()
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and t, which the regularization has given its own part already."""
-        from prunesweep.workers.swap import gradients
-
         assert self.threshold.grad is not None
-        layers = zip(self.training, gradients(self.training), self._thresholds(), strict=True)
+        layers = zip(self.trained, gradients(self.trained), self._thresholds(), strict=True)
         for part, layer in zip(self._split(self.threshold.grad), layers, strict=True):
             part -= _chain(*layer)
 
     def finalize(self) -> bool:
         """The weights above their thresholds become the weights: the same function."""
-        import torch
-
         self._refresh()
-        torch._foreach_copy_([weight.detach() for weight in self.training], self.sparse.views)
+        torch._foreach_copy_([weight.detach() for weight in self.trained], self.sparse.views)
         return False
 
     def _refresh(self) -> None:
-        import torch
-
-        layers = list(zip(self.training, self._thresholds(), self.sparse.views, strict=True))
+        layers = list(zip(self.trained, self._thresholds(), self.sparse.views, strict=True))
         kept: list[float] = torch.stack([_step(*layer) for layer in layers]).tolist()
         for (weight, threshold, sparse), count in zip(layers, kept, strict=True):
             if count <= STARVED * weight.numel():
                 threshold.zero_()
                 _step(weight, threshold, sparse)
 
-    def _thresholds(self) -> list[Tensor]:
+    def _thresholds(self) -> list[torch.Tensor]:
         return self._split(self.threshold.detach())
 
-    def _split(self, whole: Tensor) -> list[Tensor]:
+    def _split(self, whole: torch.Tensor) -> list[torch.Tensor]:
         """By layer, [output neurons or filters]."""
-        import torch
-
-        return list(torch.split(whole, [len(weight) for weight in self.training]))
+        return list(torch.split(whole, [len(weight) for weight in self.trained]))
 
 
-def _step(weight: Tensor, threshold: Tensor, sparse: Tensor) -> Tensor:
+def _step(weight: torch.Tensor, threshold: torch.Tensor, sparse: torch.Tensor) -> torch.Tensor:
     """Leave w_eff of a layer in `sparse`; returns how many weights are above their threshold."""
-    import torch
-
-    from prunesweep.workers.flat import blocks
-
     kept = threshold.new_zeros(())
     for w, out, t in blocks(weight, sparse, threshold[:, None]):
         torch.abs(w, out=out).sub_(t)
@@ -118,15 +101,11 @@ def _step(weight: Tensor, threshold: Tensor, sparse: Tensor) -> Tensor:
     return kept
 
 
-def _chain(weight: Tensor, found: Tensor, threshold: Tensor) -> Tensor:
-    """Turn the gradient of w_eff, `found`, into that of w; returns minus the gradient of the thresholds."""
-    import torch
-
-    from prunesweep.workers.flat import blocks
-
+def _chain(weight: torch.Tensor, at_sparse: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+    """Turn the gradient of w_eff, `at_sparse`, into that of w; returns minus the gradient of the thresholds."""
     sums, half = [], weight.new_tensor(0.5)
     past_one = 1.0 + torch.finfo(weight.dtype).eps
-    for w, gradient, t, size, x, slope in blocks(weight, found, threshold[:, None], scratch=3):
+    for w, gradient, t, size, x, slope in blocks(weight, at_sparse, threshold[:, None], scratch=3):
         torch.abs(w, out=size)
         torch.sub(size, t, out=x)
         # A quarter of step'(x), multiplied by the gradient of w_eff.

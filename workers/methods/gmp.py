@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-
-@dataclass(kw_only=True)
 class GMP(Method):
     """Gradual magnitude pruning (Zhu & Gupta 2017, section 3).
 
@@ -34,40 +28,30 @@ class GMP(Method):
     recover: bool = hyperparameter("let each prune choose among all weights, those pruned before included", False)
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.aside: Sequence[Tensor] | None = None
-
     def check(self, trial: TrialSpec) -> None:
         """At least one prune fits before the last interval."""
         gradual.check_interval(self.pruning_interval, trial)
 
+
+class GMPPruner(Pruner, method=GMP):
+    """What GMP does; the weights set aside are `saved`."""
+
+    method: GMP
+
     def after_epoch(self, epoch: int) -> bool:
         """Prune at the ends of epochs I, 2I, ... S I."""
-        step, rest = divmod(epoch, self.pruning_interval)
-        if rest or step > gradual.prunes(self.epochs, self.pruning_interval):
+        step, rest = divmod(epoch, self.method.pruning_interval)
+        if rest or step > gradual.prunes(self.epochs, self.method.pruning_interval):
             return False
-        self._prune(gradual.sparsity_after(epoch, self.sparsity, self.epochs, self.pruning_interval))
+        self._prune(gradual.sparsity_after(epoch, self.sparsity, self.epochs, self.method.pruning_interval))
         return True
 
     def _prune(self, sparsity: float) -> None:
-        from prunesweep.workers.selection import magnitude_masks
-
-        weights = [weight.detach() for weight in self.weights.values()]
-        for weight, stored in zip(weights, self.aside or [], strict=self.aside is not None):
-            weight.add_(stored)
-        masks = magnitude_masks(weights, sparsity, self.allocation).views
-        if self.recover:
-            self.aside = [weight * (1 - mask) for weight, mask in zip(weights, masks, strict=True)]
+        weights = [weight.detach() for weight in self.weights]
+        if "aside" in self.saved:
+            for weight, aside in zip(weights, self.saved["aside"], strict=True):
+                weight.add_(aside)
+        masks = magnitude_masks(weights, sparsity, self.method.allocation)
+        if self.method.recover:
+            self.saved["aside"] = [weight * (1 - mask) for weight, mask in zip(weights, masks.views, strict=True)]
         self.hold(masks)
-
-    def state(self) -> dict[str, Tensor]:
-        """The mask, and what is set aside."""
-        stored = {f"aside.{n}": t for n, t in zip(self.weights, self.aside or [], strict=self.aside is not None)}
-        return {**super().state(), **stored}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Both again."""
-        super().load_state(state)
-        if self.recover and self.masks is not None:
-            self.aside = [state[f"aside.{name}"].to(w.device) for name, w in self.weights.items()]

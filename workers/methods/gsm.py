@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
+from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.selection import apply_masks, kept, largest, magnitude_masks
 from prunesweep.workers.spec import Stage, TrainStage, TrialSpec
-
-if TYPE_CHECKING:
-    from torch.nn import Module
+from prunesweep.workers.swap import gradients
 
 
-@dataclass(kw_only=True)
 class GSM(Method):
     """Global sparse momentum SGD (Ding et al. 2019, section 3.3).
 
@@ -35,28 +34,22 @@ class GSM(Method):
         train = replace(trial.train, momentum=momentum)
         return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, train)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With a buffer for the mask of the weights that train."""
-        from prunesweep.workers.flat import Flat
-        from prunesweep.workers.selection import kept
 
-        super().attach(model, sparsity, epochs, iterations)
-        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
-        self.active = Flat.like(self.training)
-        self.k = min(kept(sum(w.numel() for w in self.weights.values()), sparsity), self.active.whole.numel())
+class GSMPruner(Pruner, method=GSM):
+    """What GSM does, with a buffer for the mask of the weights that train."""
+
+    def __init__(self, method: GSM, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.active = Flat.like(self.trained)
+        self.k = min(kept(sum(w.numel() for w in self.weights), self.sparsity), self.active.whole.numel())
 
     def adjust_gradients(self) -> None:
         """Only the k most salient weights keep their gradient."""
-        from prunesweep.workers.selection import apply_masks, largest
-        from prunesweep.workers.swap import gradients
-
-        found = gradients(self.training)
-        largest(self.training, self.k, self.active, times=found)
-        apply_masks(found, self.active.views)
+        of_loss = gradients(self.trained)
+        largest(self.trained, self.k, self.active, times=of_loss)
+        apply_masks(of_loss, self.active.views)
 
     def finalize(self) -> bool:
         """Prune by magnitude to the target."""
-        from prunesweep.workers.selection import magnitude_masks
-
-        self.hold(magnitude_masks(list(self.weights.values()), self.sparsity).views)
+        self.hold(magnitude_masks(self.weights, self.sparsity))
         return True

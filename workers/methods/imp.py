@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from prunesweep.workers.allocation import Allocation
@@ -16,7 +16,6 @@ from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
 RetrainSchedule = Literal["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "constant", "stepped", "cosine", "linear"]
 
 
-@dataclass(kw_only=True)
 class IMP(Method):
     """Iterative magnitude pruning (Han et al. 2015; retraining: Zimmer et al. 2023, section 3).
 

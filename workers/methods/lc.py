@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.selection import magnitude_masks
 
-if TYPE_CHECKING:
-    from torch.nn import Module
 
-
-@dataclass(kw_only=True)
 class LC(Method):
     """Learning-compression in the penalty form of Zimmer et al. (Carreira-Perpinan & Idelbayev 2018, section 3).
 
@@ -29,34 +26,31 @@ class LC(Method):
     penalty: float | None = hyperparameter("decay of the smallest weights (default: train.weight_decay)", None, ge=0)
     penalty_growth: float = hyperparameter("factor of the penalty from one epoch to the next", 1.0, gt=0)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With a buffer for the masks."""
-        from prunesweep.workers.flat import Flat
 
-        super().attach(model, sparsity, epochs, iterations)
-        self.top = Flat.like(list(self.weights.values()))
+class LCPruner(Pruner, method=LC):
+    """What LC does, with a buffer for the masks."""
+
+    method: LC
+
+    def __init__(self, method: LC, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.top = Flat.like(self.weights)
 
     def adjust_gradients(self) -> None:
         """What makes of the optimizer's own weight decay the penalty of the smallest weights."""
-        import torch
-
-        from prunesweep.workers.selection import magnitude_masks
-
         assert self.optimizer is not None
         decay: float = self.optimizer.param_groups[0]["weight_decay"]
-        penalty = decay if self.penalty is None else self.penalty
-        penalty *= self.penalty_growth ** (self.iteration // self.iterations)
-        weights = list(self.weights.values())
-        magnitude_masks(weights, self.sparsity, masks=self.top)
-        found = [(w.grad, w.detach(), m) for w, m in zip(weights, self.top.views, strict=True) if w.grad is not None]
-        gradients, values, masks = map(list, zip(*found, strict=True))
+        penalty = decay if self.method.penalty is None else self.method.penalty
+        penalty *= self.method.penalty_growth ** (self.iteration // self.iterations)
+        magnitude_masks(self.weights, self.sparsity, masks=self.top)
+        pairs = zip(self.weights, self.top.views, strict=True)
+        learning = [(w.grad, w.detach(), mask) for w, mask in pairs if w.grad is not None]
+        gradients, values, masks = map(list, zip(*learning, strict=True))
         if penalty != decay:
             torch._foreach_add_(gradients, values, alpha=penalty - decay)
         torch._foreach_addcmul_(gradients, values, masks, value=-penalty)
 
     def finalize(self) -> bool:
         """Prune by magnitude to the target."""
-        from prunesweep.workers.selection import magnitude_masks
-
-        self.hold(magnitude_masks(list(self.weights.values()), self.sparsity).views)
+        self.hold(magnitude_masks(self.weights, self.sparsity))
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from prunesweep.workers.errors import SpecError
@@ -10,7 +9,6 @@ from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.spec import TrialSpec
 
 
-@dataclass(kw_only=True)
 class RandomPruning(IMP):
     """Random pruning with IMP's machinery: the control that a fair comparison needs (Blalock et al. 2020).
 

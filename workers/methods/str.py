@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING
 
+from prunesweep.workers.flat import Flat, blocks
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
-
-if TYPE_CHECKING:
-    from torch.nn import Module, Parameter
+from prunesweep.workers.swap import gradients, swapped
 
 
-@dataclass(kw_only=True)
 class STR(Method):
     """Soft threshold weight reparameterization (Kusupati et al. 2020, section 3.1).
 
@@ -36,40 +34,31 @@ class STR(Method):
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
 
-    def attach(self, model: Module, sparsity: float, epochs: int, iterations: int) -> None:
-        """With a threshold for every layer that trains, and a buffer for the sparse weights."""
-        import torch
 
-        from prunesweep.workers.flat import Flat
+class STRPruner(Pruner, method=STR):
+    """What STR does, with a threshold for every layer that trains, and a buffer for the sparse weights."""
 
-        super().attach(model, sparsity, epochs, iterations)
-        self.training = [weight for weight in self.weights.values() if weight.requires_grad]
-        first = self.training[0]
-        t = torch.full((len(self.training),), float(self.s_initial), dtype=first.dtype, device=first.device)
+    def __init__(self, method: STR, setup: Setup) -> None:
+        super().__init__(method, setup)
+        first = self.trained[0]
+        t = torch.full((len(self.trained),), float(method.s_initial), dtype=first.dtype, device=first.device)
         self.threshold = torch.nn.Parameter(t)
-        self.sparse = Flat.like(self.training)
+        self.sparse = Flat.like(self.trained)
 
-    def parameters(self) -> dict[str, Parameter]:
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The thresholds, [layers]."""
         return {"threshold": self.threshold}
 
     def view(self) -> AbstractContextManager[None]:
         """The shrunken weights."""
-        from prunesweep.workers.swap import swapped
-
         self._refresh()
-        return swapped(self.training, self.sparse.views)
+        return swapped(self.trained, self.sparse.views)
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w (there where w_eff is not zero) and of t."""
-        import torch
-
-        from prunesweep.workers.flat import blocks
-        from prunesweep.workers.swap import gradients
-
         sums = torch.zeros_like(self.threshold)
-        for whole, sparse, total in zip(gradients(self.training), self.sparse.views, sums, strict=True):
-            for gradient, w, sign in blocks(whole, sparse, scratch=1):
+        for at_sparse, sparse, total in zip(gradients(self.trained), self.sparse.views, sums, strict=True):
+            for gradient, w, sign in blocks(at_sparse, sparse, scratch=1):
                 torch.sign(w, out=sign)
                 total += gradient.mul_(sign).sum()
                 gradient.mul_(sign)
@@ -78,20 +67,14 @@ class STR(Method):
 
     def finalize(self) -> bool:
         """The shrunken weights become the weights: the same function."""
-        import torch
-
         self._refresh()
-        torch._foreach_copy_([weight.detach() for weight in self.training], self.sparse.views)
+        torch._foreach_copy_([weight.detach() for weight in self.trained], self.sparse.views)
         return False
 
     def _refresh(self) -> None:
-        import torch
-
-        from prunesweep.workers.flat import blocks
-
         least: list[float] = self.threshold.detach().sigmoid().tolist()
         if any(map(isnan, least)):
             raise FloatingPointError("the thresholds have become NaN")
-        for weight, sparse, threshold in zip(self.training, self.sparse.views, least, strict=True):
+        for weight, sparse, threshold in zip(self.trained, self.sparse.views, least, strict=True):
             for w, out in blocks(weight, sparse):
                 torch.ops.aten.softshrink.out(w, threshold, out=out)
