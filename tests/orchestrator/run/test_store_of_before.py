@@ -1,0 +1,75 @@
+"""A store that version 0.1 made is read, resumed and extended; its keys and its tables stay as they are.
+
+`tests/data/store_of_0.1` is what `prunesweep run tests/data/store_of_0.1.yaml` left behind: a dense network of two
+epochs, pruned to 50 % and retrained for one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prunesweep.orchestrator.results.loading import load_curves, load_layers, load_results
+from tests.orchestrator.conftest import Cli
+
+BEFORE = Path(__file__).parents[2] / "data/store_of_0.1"
+TRIAL, DENSE, PRUNED = "d24e73537f1a7742b4dc", "fd7d6967ea3ffd9ef6db", "c9729a3f95b99c1fe1f2"
+
+TEST_IMAGES = 397
+
+
+@pytest.fixture
+def old(cli: Cli) -> Cli:
+    """A folder with a copy of the store, and the sweep file that made it."""
+    shutil.copytree(BEFORE, cli.folder / "results")
+    shutil.copy(BEFORE.with_name("store_of_0.1.yaml"), cli.folder / "tiny.yaml")
+    return cli
+
+
+def tables(store: Path) -> list[pd.DataFrame]:
+    return [load(store / "tiny") for load in (load_results, load_curves, load_layers)]
+
+
+def files(store: Path) -> dict[str, bytes]:
+    """Everything but the sweep's record, which says when and with which packages it was last run."""
+    paths = [path for path in store.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(store)): path.read_bytes() for path in paths if path.name != "sweep.json"}
+
+
+def test_it_is_read(old: Cli):
+    (row,) = load_results(old.folder / "results/tiny").to_dict("records")
+    assert (row["trial"], list(row["stage_keys"])) == (TRIAL, [DENSE, PRUNED])
+    assert round(row["test_accuracy"] * TEST_IMAGES) == 139
+    assert (row["reached_sparsity"], row["parameters"], row["nonzero_parameters"]) == (0.5, 1320, 695)
+    assert "35.01 (1)" in old("results", "tiny")
+    assert old("status", "tiny").startswith("tiny: 1 trial: 1 done")
+
+
+def test_running_its_sweep_again_trains_nothing_and_changes_no_file(old: Cli):
+    assert "1 of 1 trial done" in old("run", "tiny.yaml")
+    assert files(old.folder / "results") == files(BEFORE)
+
+
+def test_it_is_resumed_and_extended(old: Cli):
+    """The pruned stage is lost and trained again; a second sparsity starts from the same dense network."""
+    store = old.folder / "results"
+    (store / "stages" / PRUNED / "result.json").unlink()
+    sweep = old.folder / "tiny.yaml"
+    sweep.write_text(sweep.read_text().replace("sparsity: 0.5", "sparsity: [0.5, 0.9]"))
+    assert "2 of 2 trials done" in old("run", "tiny.yaml")
+
+    kept = {name: data for name, data in files(BEFORE).items() if DENSE in name or name.endswith("spec.json")}
+    assert kept.items() <= files(store).items()
+    trials, curves, _ = tables(store)
+    before, curves_before, _ = tables(BEFORE)
+    again, new = trials.iloc[0], trials.iloc[1]
+    assert (again["trial"], list(again["stage_keys"])) == (TRIAL, [DENSE, PRUNED])
+    assert (new["target_sparsity"], new["stage_keys"][0]) == (0.9, DENSE)
+    # Another processor may add in another order; on the same one the numbers are equal.
+    assert again["test_accuracy"] == pytest.approx(before.loc[0, "test_accuracy"], abs=3 / TEST_IMAGES)
+    assert again["test_loss"] == pytest.approx(before.loc[0, "test_loss"], rel=1e-3)
+    losses, losses_before = (frame[frame.trial == TRIAL].train_loss.to_numpy() for frame in (curves, curves_before))
+    assert losses == pytest.approx(losses_before, rel=1e-3, nan_ok=True)
