@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prunesweep.orchestrator.cli.main import app
+from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
@@ -222,6 +223,7 @@ def tables() -> dict[str, str]:
         "datasets": _entries(DATASETS),
         "models": _models(),
         "methods": "\n\n".join(_method(name) for name in METHODS),
+        "plots": _plots(),
         "trials": _columns(TRIALS),
         "curves": _columns(CURVES),
         "layers": _columns(LAYERS),
@@ -230,6 +232,12 @@ def tables() -> dict[str, str]:
             [(f"[`{c}`](#{c.replace(' ', '-').lower()})", str(p.again), p.hint) for c, p in POLICIES.items()],
         ),
     }
+
+
+def _plots() -> str:
+    everything = "all of these, as far as the results allow; it says which not, and why"
+    rows = [*((name, kind.shows) for name, kind in KINDS.items()), (ALL, everything)]
+    return _table(("kind", "shows"), [(f"`{name}`", shows) for name, shows in rows])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -257,15 +265,15 @@ def _sweeps() -> str:
 
 def _sweep(file: Path) -> Sequence[str]:
     said = " ".join(line.removeprefix("#").strip() for line in file.read_text().splitlines())
-    question = re.search(r"What it asks: ([^?]*\?)", said)
-    assert question, f"{file.name} does not begin with what it asks"
+    query = re.search(r"What it asks: ([^?]*\?)", said)
+    assert query, f"{file.name} does not begin with what it asks"
     plan = make_plan(read_sweep(file), Store("results-of-nothing"))
     size, trials = plan.counts.per_seed, plan.sweep.trials
     assert size is not None
     on = ", ".join(dict.fromkeys(trial.dataset.name for trial in trials))
     on += ": " + ", ".join(dict.fromkeys(trial.model.name for trial in trials))
     epochs = f"{size.epochs:,} ({size.epochs_unshared:,})"
-    return f"`sweeps/{file.name}`", question[1], on, str(plan.counts.seeds), str(size.trials), epochs
+    return f"`sweeps/{file.name}`", query[1], on, str(plan.counts.seeds), str(size.trials), epochs
 
 
 def _entries(registry: Mapping[str, Entry]) -> str:

@@ -1,4 +1,4 @@
-"""The verbs `prunesweep export ...`: what is in the store, in the forms of other programs."""
+"""The verbs `prunesweep export ...`, which write finished trials in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.export.networks import Form, Row
     from prunesweep.orchestrator.export.trials import FinishedTrial
 
-Each = TypeVar("Each")
+Item = TypeVar("Item")
 
 NEEDS = {
     "tensorboard": ["tensorboard"],
@@ -58,7 +58,7 @@ def tensorboard(
     from prunesweep.orchestrator.export import tensorboard
 
     trials = _finished(names, store)
-    for trial in _shown(trials):
+    for trial in _tracked(trials):
         tensorboard.write(trial, to)
     print(f"{counted(len(trials), 'trial')} in {to}; look at them with: tensorboard --logdir {to}")
 
@@ -84,7 +84,7 @@ def mlflow(
     from prunesweep.orchestrator.export import mlflow
 
     target = mlflow.Experiment(to, experiment or trials[0].notes["sweep"])
-    written = sum([target.write(trial) for trial in _shown(trials)])
+    written = sum([target.write(trial) for trial in _tracked(trials)])
     kept = f", {len(trials) - written:,} were there already" if written < len(trials) else ""
     place = mlflow.uri(to)
     look = f"; look at them with: mlflow ui --backend-store-uri {place}" if place.startswith("sqlite:") else ""
@@ -130,12 +130,12 @@ def onnx(
 
 
 def _export(rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool) -> None:
-    """What is not exported is said; the others are."""
+    """Export each trial; print an error for each that cannot be, and then exit with 1."""
     from prunesweep.orchestrator.export import networks
 
     sweeps = {row["sweep"]: networks.sweep_of(row, store) for row in rows}
     differences = []
-    for row in _shown(rows):
+    for row in _tracked(rows):
         try:
             differences.append(networks.export(row, sweeps[row["sweep"]], store, data_dir, to, form, check))
         except networks.NotExported as error:
@@ -166,8 +166,8 @@ def _finished(names: list[str], store: str) -> list[FinishedTrial]:
     return trials
 
 
-def _shown(trials: Sequence[Each]) -> Iterable[Each]:
-    """With a bar while it lasts, on a terminal."""
+def _tracked(trials: Sequence[Item]) -> Iterable[Item]:
+    """The trials, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 

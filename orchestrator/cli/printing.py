@@ -158,24 +158,25 @@ def plot(console: Console, folders: Sequence[str], kind: str, metric: str | None
 
     The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
     """
-    from prunesweep.orchestrator.figures import drawing, kinds
-    from prunesweep.orchestrator.figures.parts import Frames
+    from prunesweep.orchestrator.figures import drawing
+    from prunesweep.orchestrator.figures.comparisons import Frames
+    from prunesweep.orchestrator.figures.kinds import ALL, KINDS, make_chart
     from prunesweep.orchestrator.results import filtering, parquet
 
     drawing.check_suffix(file)
     trials = filtering.where(parquet.load_results(*folders), query.where)
     frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders))
-    if kind != "all":
-        _draw(console, kinds.chart(kind, frames, query, metric), file)
+    if kind != ALL:
+        _draw(console, make_chart(kind, frames, query, metric), file)
         return
     lost = {}
-    for name in kinds.KINDS:
+    for name in KINDS:
         try:
-            chart = kinds.chart(name, frames, query, metric if kinds.is_of_any_metric(name) else None)
+            chart = make_chart(name, frames, query, metric if KINDS[name].is_of_any_metric else None)
             _draw(console, chart, file.with_stem(f"{file.stem}-{name}"))
         except UserError as error:
             lost[name] = str(error)
-    if len(lost) == len(kinds.KINDS):
+    if len(lost) == len(KINDS):
         raise UserError(f"no plot can be drawn: {'; '.join(dict.fromkeys(lost.values()))}")
     for name, reason in lost.items():
         say(console, f"[yellow]not drawn[/]: {name}: {escape(reason)}")

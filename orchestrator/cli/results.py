@@ -21,14 +21,13 @@ from prunesweep.orchestrator.cli.options import (
     sweep_names,
 )
 from prunesweep.orchestrator.cli.printing import console
+from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
-KINDS = ("sparsity", "compression", "budget", "speedup", "throughput", "layers", "curves", "schedules", "all")
-"""Of plots; what makes them is in `orchestrator.figures.kinds`, which takes longer to load."""
 
 FormatOption = Annotated[
     str,
@@ -93,7 +92,7 @@ def plot(
     store: StoreOption = "results",
     kind: Annotated[
         str,
-        typer.Option(metavar="KIND", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.", autocompletion=lambda: KINDS),
+        typer.Option(metavar="KIND", help=f"{', '.join(KINDS)} or {ALL}.", autocompletion=lambda: [*KINDS, ALL]),
     ] = "sparsity",
     metric: Annotated[
         str | None,
@@ -112,7 +111,7 @@ def plot(
 ) -> None:
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
     query = Query(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
-    ending = "" if kind in ("sparsity", "all") else f"-{kind}"
+    ending = "" if kind in ("sparsity", ALL) else f"-{kind}"
     file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
     printing.plot(console, folders(names, store), kind, metric, query, file)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from prunesweep.orchestrator.export.trials import FinishedTrial
 from prunesweep.workers.errors import UserError
 
-# Read when MLflow is imported. Who mistyped an address should not wait for minutes.
+# MLflow reads these when it is imported. With its usual retries a mistyped address would take minutes to fail.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -22,16 +22,16 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 KEY, DIGEST = "prunesweep.trial", "prunesweep.digest"
-"""The tags by which a run is found again, and is known to be what would be written."""
+"""Tags of a run: the trial that it is of, and a digest that says whether it is up to date."""
 
 METRICS_AT_ONCE = 900
-"""MLflow takes 1,000 in one request, with all else."""
+"""MLflow takes 1,000 items in one request, parameters and tags included."""
 
 PAGE = 1000
 
 
 class Experiment:
-    """An experiment with the runs that were exported to it before; raises `UserError` where MLflow refuses."""
+    """An experiment and the runs that were exported to it before; raises `UserError` where MLflow refuses."""
 
     def __init__(self, place: str, name: str) -> None:
         with _explained(place):
@@ -40,10 +40,10 @@ class Experiment:
             self.place = place
             self.client = MlflowClient(tracking_uri=uri(place))
             self.id = self._id(name)
-            self.runs = {run.data.tags[KEY]: run for run in self._found() if KEY in run.data.tags}
+            self.runs = {run.data.tags[KEY]: run for run in self._exported_runs() if KEY in run.data.tags}
 
     def write(self, trial: FinishedTrial) -> bool:
-        """Make a trial a run, unless it is one already (false); one that is unfinished, or differs, is replaced."""
+        """Write a trial as a run, in place of one that is unfinished or differs; false if it is there already."""
         with _explained(self.place):
             before = self.runs.get(trial.key)
             if before is not None:
@@ -72,10 +72,10 @@ class Experiment:
             return made
         if known.lifecycle_stage != "active":
             raise UserError(f'the experiment "{name}" in {self.place} is deleted: restore it, or choose --experiment')
-        found: str = known.experiment_id
-        return found
+        identifier: str = known.experiment_id
+        return identifier
 
-    def _found(self) -> Iterator[Run]:
+    def _exported_runs(self) -> Iterator[Run]:
         token = None
         while True:
             page = self.client.search_runs([self.id], "", ViewType.ACTIVE_ONLY, PAGE, page_token=token)
@@ -86,7 +86,7 @@ class Experiment:
 
 
 def uri(place: str) -> str:
-    """Of a tracking server or a file of SQLite as it is; of a folder the database in it, which is made with it."""
+    """The URI of a tracking server or an SQLite file as it is; of a folder that of its database, which is made."""
     if re.match(r"https?://|sqlite:///|databricks(://|$)", place):
         return place
     if "://" in place:
@@ -97,7 +97,7 @@ def uri(place: str) -> str:
 
 
 def _metrics(trial: FinishedTrial, time: int) -> Iterator[Metric]:
-    """When each epoch ended is not kept; that times differ keeps the rows of one epoch in their order."""
+    """The times are made up, because the tables have none: rising ones keep the rows of an epoch in order."""
     for row, (epoch, values) in enumerate(trial.curve):
         yield from (Metric(f"curve/{name}", value, time + row, epoch) for name, value in values.items())
     last = max((epoch for epoch, _ in trial.curve), default=0)

@@ -1,4 +1,4 @@
-"""The networks of finished trials as files for other programs, and whether a file computes what the table says."""
+"""Writes the networks of finished trials as files for other programs, and checks each against the table."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ in which the trial was evaluated; one image always may."""
 
 
 class NotExported(RuntimeError):
-    """Why a trial has no file."""
+    """A trial whose network could not be exported, and why; the other trials still can be."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished trial's network, with all that it takes to use it and to judge it; the dataset is on the CPU."""
+    """A finished trial's network with what is needed to build it and to evaluate it; the dataset is on the CPU."""
 
     row: Row
     spec: TrialSpec
@@ -75,7 +75,7 @@ class Trained:
         return model.eval()
 
     def metadata(self) -> dict[str, str]:
-        """The trial's row, and what the network expects; all but text as JSON."""
+        """The trial's row, and the shape and classes that the network expects; everything but text as JSON."""
         known = {name: _value(value) for name, value in self.row.items() if not is_missing(value)}
         shape, classes = list(self.dataset.shape), self.dataset.classes
         about = {"prunesweep_version": version("prunesweep"), **known, "shape": shape, "classes": classes}
@@ -85,9 +85,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Form:
-    """A kind of file: its ending, how it is written, and the accuracy on the test set of what is in it.
+    """A file format: its suffix, how it is written, and how the network in it is evaluated on the test set.
 
-    `exact` says for which trials that is the table's accuracy, bit for bit.
+    `exact` says for which trials that accuracy equals the table's, bit for bit.
     """
 
     suffix: str
@@ -98,14 +98,14 @@ class Form:
 
 def rows(folders: Sequence[str], conditions: Sequence[str], prefix: str | None) -> Sequence[Row]:
     """The finished trials that meet all conditions, or the one of them whose key begins so; raises `UserError`."""
-    found = where(load_results(*folders), conditions)
+    trials = where(load_results(*folders), conditions)
     if prefix is not None:
-        found = found[found.trial.str.startswith(prefix)]
-        if len(found) != 1:
-            raise UserError(f'--trial: "{prefix}" begins {_keys(list(found.trial))}')
-    if found.empty:
+        trials = trials[trials.trial.str.startswith(prefix)]
+        if len(trials) != 1:
+            raise UserError(f'--trial: "{prefix}" begins {_keys(list(trials.trial))}')
+    if trials.empty:
         raise UserError("nothing to export: no finished trial is asked for")
-    return found.to_dict("records")
+    return trials.to_dict("records")
 
 
 def _keys(keys: Sequence[str]) -> str:
@@ -116,10 +116,10 @@ def _keys(keys: Sequence[str]) -> str:
 
 
 def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path, form: Form, check: bool) -> int:
-    """Write a trial's network, named after its settings and key; returns how many test images it has otherwise.
+    """Write a trial's network, named after its settings and key; returns on how many test images it differs.
 
-    With `check` it has its name only when it has the table's accuracy. Raises `NotExported`, and `UserError` where the
-    dataset is missing.
+    With `check` the file gets its name only when the network in it has the table's accuracy. Raises `NotExported`, and
+    `UserError` where the dataset is missing.
     """
     trained = _trained(row, sweep, store, data_folder)
     with _appearing(folder / f"{name_of(row)}{form.suffix}") as file:
@@ -159,7 +159,7 @@ def _value(value: Any) -> Any:
 
 
 def _normalisation(dataset: Dataset) -> dict[str, list[float]]:
-    """By channel, of pixels divided by 255; a dataset of another kind may not have any."""
+    """Mean and deviation of each channel, of pixels divided by 255; empty for datasets without them."""
     if not isinstance(dataset, InMemory | Streamed):
         return {}
     return {name: (getattr(dataset, name).double() / 255).tolist() for name in ("mean", "std")}
@@ -167,7 +167,7 @@ def _normalisation(dataset: Dataset) -> dict[str, list[float]]:
 
 @contextmanager
 def _appearing(place: Path) -> Iterator[Path]:
-    """Another name in the same folder; what is there in the end gets its own when all went well."""
+    """A temporary name in the same folder; the file gets its own name when nothing was raised."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f".{uuid4().hex[:8]}{place.suffix}")
     try:
@@ -178,7 +178,7 @@ def _appearing(place: Path) -> Iterator[Path]:
 
 
 def _difference(trained: Trained, form: Form, accuracy: float) -> int:
-    """In test images; raises `NotExported` when it is more than allowed."""
+    """The difference in test images; raises `NotExported` when it is more than allowed."""
     images, expected = trained.images, trained.row["test_accuracy"]
     difference: int = abs(round(accuracy * images) - round(expected * images))
     allowed = 0 if form.exact(trained) else max(1, int(TOLERANCE[trained.spec.train.precision] * images))

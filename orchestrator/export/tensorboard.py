@@ -18,7 +18,7 @@ FILE = "events.out.tfevents.0.prunesweep"
 
 
 def write(trial: FinishedTrial, folder: Path) -> None:
-    """Into a folder of the trial's own, over what was exported there before."""
+    """Write a trial into a folder of its own, over what was exported there before."""
     place = folder / trial.name
     place.mkdir(parents=True, exist_ok=True)
     temporary = place / f".{uuid4().hex[:8]}"
@@ -33,7 +33,7 @@ def write(trial: FinishedTrial, folder: Path) -> None:
 
 
 def _events(trial: FinishedTrial) -> Iterator[Event]:
-    """All at the time when the trial had finished: when each epoch had, is not kept."""
+    """All events, at the time when the trial finished: the tables do not have the times of epochs."""
     time, last = trial.finished_at.timestamp(), max((epoch for epoch, _ in trial.curve), default=0)
     yield Event(wall_time=time, file_version="brain.Event:2")
     yield Event(wall_time=time, summary=_settings(trial, time))
@@ -44,12 +44,12 @@ def _events(trial: FinishedTrial) -> Iterator[Event]:
 
 
 def _scalars(time: float, epoch: int, values: dict[str, float]) -> Event:
-    found = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    return Event(wall_time=time, step=epoch, summary=Summary(value=found))
+    scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    return Event(wall_time=time, step=epoch, summary=Summary(value=scalars))
 
 
 def _settings(trial: FinishedTrial, time: float) -> Summary:
-    """In one order: that of a map in a message is chance."""
+    """The settings in a fixed order, which maps in a protobuf message do not have by themselves."""
     said = summary_v2.hparams_pb(trial.settings, trial_id=trial.key, start_time_secs=time)
     for value in said.value:
         about = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
@@ -58,7 +58,7 @@ def _settings(trial: FinishedTrial, time: float) -> Summary:
 
 
 def _end(time: float) -> Summary:
-    """What TensorBoard's own library makes only where TensorFlow is installed."""
+    """The end of the run; TensorBoard's own library makes this event only where TensorFlow is installed."""
     ended = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time)
     about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ended))
     return Summary(

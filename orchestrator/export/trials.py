@@ -1,4 +1,4 @@
-"""Finished trials as other programs see them: a run with settings, a curve of numbers, and what came of it."""
+"""Finished trials as other programs take them: a run with its settings, its curve and its results."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from prunesweep.orchestrator.results.schemas import CURVES, IDENTITY, MEASUREMEN
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 
 Point = tuple[int, dict[str, float]]
-"""The epoch, and what is known of it by the columns of `curves.parquet`."""
+"""An epoch, and the values of the columns of `curves.parquet` that are not missing."""
 
 
 @dataclass(frozen=True)
 class FinishedTrial:
     """A row of `trials.parquet` with its rows of `curves.parquet`, in their order; what is null is left out.
 
-    `settings` is what was asked for, `results` what can be compared, `notes` all else, as text.
+    `settings` are the sweep's, `results` the numbers that were measured, `notes` everything else, as text.
     """
 
     key: str
@@ -38,7 +38,7 @@ class FinishedTrial:
 
     @property
     def digest(self) -> str:
-        """Another one when anything here is."""
+        """A hash of everything here."""
         return hashlib.sha256(json.dumps(asdict(self), default=str).encode()).hexdigest()[:20]
 
 
@@ -73,7 +73,7 @@ def _points(rows: pd.DataFrame) -> Iterator[Point]:
 
 
 def name_of(row: Mapping[Any, Any]) -> str:
-    """Words a person looks for, and the key: no two trials have the same, and one always has the same."""
+    """A name with the settings that people look for, and the key, which makes it unique and always the same."""
     words = [str(plain(row[name])) for name in NAMED_AFTER if not is_missing(row[name])]
     return "-".join([*(word.replace("/", "_").replace(":", "_") for word in words), f"seed{row['seed']}", row["trial"]])
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What lies along a side of a panel: its label with the unit, and how values are placed.
+    """A side of a panel: its label with the unit, and how values are placed along it.
 
     `scale` is `linear`, `log`, `density` (values are densities on a logarithmic axis that falls, so that sparsity
     grows), or `category` (values are positions 0, 1, ... of `labels`). `ticks` are the places to label, and `labels`
@@ -80,8 +80,16 @@ class Chart:
     panels: Sequence[Panel | HeatMap]
     notes: Sequence[str] = ()
 
+    def names_of(self, kind: str) -> list[str]:
+        """The series of a kind in all panels, each once."""
+        return list(dict.fromkeys(series.name for series in self._series() if series.kind == kind))
+
     @property
     def names(self) -> list[str]:
         """The series that need a look of their own, in the order of the panels: all but levels and fronts."""
-        shown = [panel for panel in self.panels if isinstance(panel, Panel)]
-        return list(dict.fromkeys(s.name for panel in shown for s in panel.series if s.kind not in ("level", "front")))
+        return list(dict.fromkeys(series.name for series in self._series() if series.kind not in ("level", "front")))
+
+    def _series(self) -> Iterator[Series]:
+        for panel in self.panels:
+            if isinstance(panel, Panel):
+                yield from panel.series

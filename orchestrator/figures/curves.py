@@ -10,23 +10,17 @@ from math import isnan
 import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
-from prunesweep.orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.comparisons import (
     Frames,
-    compared,
-    grouped,
-    heading,
-    how_chosen,
-    in_unit,
-    known,
-    named,
-    names_of,
-    percent,
-    placed,
+    compare_cells,
+    group_cells,
+    none_if_nan,
+    setting_names,
     subject,
-    titled,
+    table_cells,
 )
-from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import Cell, Key
+from prunesweep.orchestrator.figures.wording import heading, how_chosen, in_unit, percent, series_name, title_about
+from prunesweep.orchestrator.results.aggregation import Cell, Key, plain
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import better
@@ -41,10 +35,10 @@ ENDS = {
 """The columns of curves that can be drawn, and those of trials that say where they end."""
 
 LINES = 8
-"""More curves in a panel cannot be told from each other."""
+"""At most so many curves are in a panel: more are not distinguishable from each other."""
 
 BEFORE = 2
-"""So many times the epochs after the first prune are shown before it: what is after it is a third of the axis."""
+"""The epochs shown before the first prune, as a multiple of those after it: what follows fills a third of the axis."""
 
 PRUNE = "prune"
 
@@ -74,24 +68,24 @@ def curves(frames: Frames, query: Query) -> Chart:
     metric = query.metric
     if metric not in ENDS:
         raise UserError(unknown("metric of learning curves", metric, ENDS))
-    trials, table = compared(frames.trials, query, ENDS[metric], query.by)
-    names = names_of(table)
+    trials, table = compare_cells(frames.trials, query, ENDS[metric], query.by)
+    names = setting_names(table)
     rows = frames.curves().merge(trials[["trial", *names]], on="trial")
-    drawn = Drawn(table, metric, *(_means(rows, column, names) for column in (metric, "learning_rate")))
-    cells = [cell for cell in (*table.controls, *placed(table)) if cell.at(names) in drawn.measured]
+    all_curves = CellCurves(table, metric, *(_means(rows, column, names) for column in (metric, "learning_rate")))
+    cells = [cell for cell in (*table.controls, *table_cells(table)) if cell.at(names) in all_curves.measured]
     if not cells:
         raise UserError("nothing to plot: curves.parquet has none of these trials; `prunesweep run SWEEP` writes it")
     panels, notes = [], list(table.notes)
     for at in dict.fromkeys(subject(table, cell) for cell in cells):
         few, how = _few([cell for cell in cells if subject(table, cell) == at], table)
-        start = drawn.start(few)
-        panels.append(drawn.panel(at, few))
+        start = all_curves.start(few)
+        panels.append(all_curves.panel(at, few))
         notes += [*how, *([f"epochs before {start:g} are left out"] if start else [])]
-    return Chart(titled(trials, panels[0].y.label) + how_chosen(table), panels, list(dict.fromkeys(notes)))
+    return Chart(title_about(trials, panels[0].y.label) + how_chosen(table), panels, list(dict.fromkeys(notes)))
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CellCurves:
     """The curves of a table's cells, by their settings: of the metric, and of the learning rate."""
 
     table: Table
@@ -103,8 +97,8 @@ class Drawn:
         """The cells of a dataset and model; a target sparsity that all have is in the title."""
         targets = {cell.settings.get(TARGET) for cell in cells}
         shared = [f"sparsity {percent(target)}" for target in targets if target is not None and len(targets) == 1]
-        told = [name for name in names_of(self.table) if name != TARGET or not shared]
-        keys = {named(self.table, cell, told): cell.at(names_of(self.table)) for cell in cells}
+        told = [name for name in setting_names(self.table) if name != TARGET or not shared]
+        keys = {series_name(self.table, cell, told): cell.at(setting_names(self.table)) for cell in cells}
         start, unit = self.start(cells), scale(ENDS[self.metric])
         marks = [mark for mark in self._marks(cells) if mark >= start]
         rates = [self.rates[key].series(name, start, 1.0) for name, key in keys.items()]
@@ -114,30 +108,30 @@ class Drawn:
         return Panel(title, epochs, Axis(in_unit(words(self.metric), unit)), measured, marks, PRUNE, below)
 
     def start(self, cells: Sequence[Cell]) -> float:
-        """The first epoch to show: what follows the first prune is to fill a third of the axis."""
+        """The first epoch to show, such that what follows the first prune fills a third of the axis."""
         marks = self._marks(cells)
-        last = max(self.measured[cell.at(names_of(self.table))].epochs[-1] for cell in cells)
+        last = max(self.measured[cell.at(setting_names(self.table))].epochs[-1] for cell in cells)
         return max(0.0, marks[0] - BEFORE * (last - marks[0])) if marks and last > marks[0] else 0.0
 
     def _marks(self, cells: Sequence[Cell]) -> list[float]:
         """The epochs that have two rows."""
-        paths = [self.measured[cell.at(names_of(self.table))].epochs for cell in cells]
+        paths = [self.measured[cell.at(setting_names(self.table))].epochs for cell in cells]
         return sorted({epoch for path in paths for before, epoch in pairwise(path) if before == epoch})
 
 
 def _means(rows: pd.DataFrame, column: str, names: Sequence[str]) -> dict[Key, Curve]:
     """Of each setting; seeds are averaged row by row of their paths, because an epoch may have two."""
-    placed = rows.assign(place=rows.groupby("trial").cumcount())
-    groups = placed.groupby([*names, "place"], dropna=False)
-    found = groups[column].agg(["mean", "std", "count"]).assign(epoch=groups["epoch"].first()).reset_index()
+    ordered = rows.assign(place=rows.groupby("trial").cumcount())
+    groups = ordered.groupby([*names, "place"], dropna=False)
+    means = groups[column].agg(["mean", "std", "count"]).assign(epoch=groups["epoch"].first()).reset_index()
     return {
-        tuple(map(aggregation.plain, key)): Curve(
+        tuple(map(plain, key)): Curve(
             [int(epoch) for epoch in same["epoch"]],
             list(map(float, same["mean"])),
-            list(map(known, same["std"])),
+            list(map(none_if_nan, same["std"])),
             list(map(int, same["count"])),
         )
-        for key, same in found.groupby(list(names), dropna=False)
+        for key, same in means.groupby(list(names), dropna=False)
     }
 
 
@@ -150,8 +144,8 @@ def _highest(cells: Sequence[Cell], table: Table) -> list[Cell]:
 
 
 def _longest(cells: Sequence[Cell], table: Table) -> list[Cell]:
-    rest = [name for name in names_of(table) if name != "total_epochs"]
-    return [max(same, key=lambda cell: cell.settings.get("total_epochs", 0)) for same in grouped(cells, rest)]
+    rest = [name for name in setting_names(table) if name != "total_epochs"]
+    return [max(same, key=lambda cell: cell.settings.get("total_epochs", 0)) for same in group_cells(cells, rest)]
 
 
 def _best(cells: Sequence[Cell], table: Table) -> list[Cell]:
@@ -169,11 +163,11 @@ _STEPS: Mapping[str, Callable[[Sequence[Cell], Table], list[Cell]]] = {
 
 def _few(cells: Sequence[Cell], table: Table) -> tuple[list[Cell], list[str]]:
     """At most `LINES` of the cells, chosen step by step, and what was done."""
-    found, done = list(cells), []
+    chosen, steps = list(cells), []
     for what, step in _STEPS.items():
-        fewer = step(found, table) if len(found) > LINES else found
-        if len(fewer) < len(found):
-            found = fewer
-            done.append(what)
-    note = f"{len(found)} of {len(cells)} settings are shown: {', of these '.join(done)}; choose others with --where"
-    return found, [note] if done else []
+        fewer = step(chosen, table) if len(chosen) > LINES else chosen
+        if len(fewer) < len(chosen):
+            chosen = fewer
+            steps.append(what)
+    note = f"{len(chosen)} of {len(cells)} settings are shown: {', of these '.join(steps)}; choose others with --where"
+    return chosen, [note] if steps else []

@@ -1,58 +1,116 @@
-"""The registry of figures: what `prunesweep plot --kind` knows."""
+"""The kinds of figures: the one list that the verb, the shell's completion, the documents and the report read.
+
+It loads neither pandas nor matplotlib. A new kind is a function from `Frames` and `Query` to `Chart`, in a file of
+this folder, and a line in `KINDS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from prunesweep.orchestrator.figures.budgets import budget, schedules
-from prunesweep.orchestrator.figures.charts import Chart
-from prunesweep.orchestrator.figures.cost import throughput
-from prunesweep.orchestrator.figures.layers import layers
-from prunesweep.orchestrator.figures.parts import Frames
-from prunesweep.orchestrator.figures.tradeoffs import compression, sparsity, speedup
-from prunesweep.orchestrator.figures.training import curves
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from prunesweep.orchestrator.figures.charts import Chart
+    from prunesweep.orchestrator.figures.comparisons import Frames
+
+ACCURACY = "test_accuracy"
+
+ALL = "all"
+"""In place of a kind: every kind that the results allow."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of figure: what makes it, the metric that it shows unless another is asked for, and what it cannot do.
+    """A kind of figure.
 
-    `without` are the options that have no meaning for it, and why.
+    `maker` is the function that makes it, as `file:function` of this folder; `title` is the report's heading, and
+    `shows` the documents' sentence. `metric` is what it shows unless another is asked for. `without` names the options
+    that have no meaning for it, with the reason.
     """
 
-    make: Callable[[Frames, Query], Chart]
-    metric: str = "test_accuracy"
-    without: Mapping[str, str] | None = None
+    maker: str
+    title: str
+    shows: str
+    metric: str = ACCURACY
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_of_any_metric(self) -> bool:
+        """Whether another metric makes the same figure of something else; some kinds are about their own metric."""
+        return self.metric == ACCURACY
+
+    @property
+    def make(self) -> Callable[[Frames, Query], Chart]:
+        """The function that makes it; loads pandas."""
+        file, _, name = self.maker.partition(":")
+        maker: Callable[[Frames, Query], Chart] = getattr(import_module(f"{__package__}.{file}"), name)
+        return maker
 
 
 KINDS: Mapping[str, Kind] = {
-    "sparsity": Kind(sparsity),
-    "compression": Kind(compression),
-    "budget": Kind(budget),
-    "speedup": Kind(speedup),
-    "throughput": Kind(throughput, "train_images_per_second", {"best_by": "its bars are over all trials"}),
-    "layers": Kind(layers, "density"),
-    "curves": Kind(curves, "validation_accuracy"),
-    "schedules": Kind(schedules, without={"best_by": "schedules compete by --metric", "by": "its cells are fixed"}),
+    "sparsity": Kind(
+        "tradeoffs:sparsity",
+        "over sparsity",
+        "the metric over target sparsity, a line for each row; the axis is the logarithm of density. The usual kind",
+    ),
+    "compression": Kind(
+        "tradeoffs:compression",
+        "over the compression reached",
+        "the same over the mean compression ratio that was reached",
+    ),
+    "budget": Kind(
+        "budgets:budget",
+        "over the retraining budget",
+        "the metric over the epochs of retraining, a panel for each sparsity; methods that do not retrain are points "
+        "at 0",
+    ),
+    "speedup": Kind(
+        "tradeoffs:speedup",
+        "over theoretical speedup",
+        "the metric at the mean theoretical speedup; the means that no other beats in both are joined",
+    ),
+    "throughput": Kind(
+        "throughput:throughput",
+        "training throughput",
+        "training images per second, a bar for each method, or for what `--by` names, and device",
+        "train_images_per_second",
+        {"best_by": "its bars are over all trials"},
+    ),
+    "layers": Kind(
+        "layers:layers",
+        "density of the layers",
+        "the density of each layer in the network's order, a panel for each sparsity",
+        "density",
+    ),
+    "curves": Kind(
+        "curves:curves",
+        "learning curves",
+        "validation accuracy over the epochs of a trial's path, prunes marked, above the learning rate",
+        "validation_accuracy",
+    ),
+    "schedules": Kind(
+        "schedules:schedules",
+        "best schedule",
+        "the retraining schedule with the best mean for each sparsity and budget, and those not distinguishable from "
+        "it",
+        without={"best_by": "schedules compete by --metric", "by": "its cells are fixed"},
+    ),
 }
 
 
-def is_of_any_metric(kind: str) -> bool:
-    """Whether another metric makes the same figure of something else; some kinds are about theirs."""
-    return KINDS[kind].metric == Kind.metric
+def make_chart(kind: str, frames: Frames, query: Query, metric: str | None = None) -> Chart:
+    """The figure of a kind, of the kind's own metric unless one is given; the query's metric is not used.
 
-
-def chart(kind: str, frames: Frames, query: Query, metric: str | None = None) -> Chart:
-    """The figure of a kind, of the kind's own metric unless one is given; the query's is not looked at.
-
-    Raises `UserError` for an unknown kind, an option that has no meaning for it, and nothing to draw.
+    Raises `UserError` for an unknown kind, an option that has no meaning for it, and where there is nothing to draw.
     """
     if kind not in KINDS:
         raise UserError(unknown("kind of plot", kind, KINDS))
-    for option, reason in (KINDS[kind].without or {}).items():
+    for option, reason in KINDS[kind].without.items():
         if getattr(query, option):
             raise UserError(f"--{option.replace('_', '-')} does not go with --kind {kind}: {reason}")
     return KINDS[kind].make(frames, replace(query, metric=metric or KINDS[kind].metric))

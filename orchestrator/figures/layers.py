@@ -7,25 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from prunesweep.orchestrator.figures.axes import log_ticks
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
-from prunesweep.orchestrator.figures.parts import (
+from prunesweep.orchestrator.figures.comparisons import (
     TOTALS,
     Frames,
-    compared,
-    grouped,
-    heading,
-    how_chosen,
-    known,
-    log_ticks,
-    named,
-    names_of,
-    percent,
-    placed,
+    compare_cells,
+    group_cells,
+    none_if_nan,
+    setting_names,
+    sparse_cells,
     subject,
-    titled,
 )
-from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.figures.wording import heading, how_chosen, percent, series_name, title_about
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, plain
 from prunesweep.orchestrator.results.best_settings import REACHED, TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError
@@ -45,49 +40,51 @@ def layers(frames: Frames, query: Query) -> Chart:
     if query.metric != "density":
         raise UserError(f"layers have no {query.metric}: their plot is of density; leave --metric out")
     by = query.by or ["method"]
-    trials, table = compared(frames.trials, query, REACHED, by)
-    sparse = [cell for cell in placed(table) if cell.settings.get(TARGET) is not None]
-    if not sparse:
-        raise UserError("nothing to plot: no trial has a target sparsity")
-    names = names_of(table)
+    trials, table = compare_cells(frames.trials, query, REACHED, by)
+    sparse, names = sparse_cells(table), setting_names(table)
     profiles = _profiles(frames.layers(), trials[["trial", *names]], names)
-    found = [cell for cell in sparse if cell.at(names) in profiles]
-    if not found:
+    cells = [cell for cell in sparse if cell.at(names) in profiles]
+    if not cells:
         raise UserError("nothing to plot: layers.parquet has none of these trials; `prunesweep run SWEEP` writes it")
-    told = _telling(found, profiles, names, by)
+    telling = _telling_settings(cells, profiles, names, by)
     panels = []
-    for at in dict.fromkeys(subject(table, cell) for cell in found):
-        for sparsity in sorted({cell.settings[TARGET] for cell in found if subject(table, cell) == at}):
-            here = [c for c in found if (subject(table, c), c.settings[TARGET]) == (at, sparsity)]
-            drawn = [(named(table, same[0], told), profiles[same[0].at(names)]) for same in grouped(here, told)]
+    for at in dict.fromkeys(subject(table, cell) for cell in cells):
+        for sparsity in sorted({cell.settings[TARGET] for cell in cells if subject(table, cell) == at}):
+            here = [c for c in cells if (subject(table, c), c.settings[TARGET]) == (at, sparsity)]
+            drawn = [
+                (series_name(table, same[0], telling), profiles[same[0].at(names)])
+                for same in group_cells(here, telling)
+            ]
             panels.append(_panel(heading((*at, f"sparsity {percent(sparsity)}")), drawn))
     note = "settings that change no density, as schedules of retraining often do not, are not told apart"
-    return Chart(titled(trials, "density of layers in percent") + how_chosen(table), panels, [note])
+    return Chart(title_about(trials, "density of layers in percent") + how_chosen(table), panels, [note])
 
 
 def _profiles(frame: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str]) -> dict[Key, Profile]:
     """Of each cell, by its settings, the mean density of each layer over its trials."""
     groups = frame.merge(settings, on="trial").groupby([*names, "layer"], dropna=False, sort=False)["density"]
-    found: dict[Key, Profile] = defaultdict(dict)
+    profiles: dict[Key, Profile] = defaultdict(dict)
     for row in groups.agg(["mean", "std", "count"]).reset_index().to_dict("records"):
-        key = tuple(aggregation.plain(row[name]) for name in names)
-        found[key][row["layer"]] = (100 * row["mean"], known(100 * row["std"]), int(row["count"]))
-    return found
+        key = tuple(plain(row[name]) for name in names)
+        profiles[key][row["layer"]] = (100 * row["mean"], none_if_nan(100 * row["std"]), int(row["count"]))
+    return profiles
 
 
-def _telling(cells: Sequence[Cell], profiles: Mapping[Key, Profile], names: Key, by: Sequence[str]) -> list[str]:
+def _telling_settings(
+    cells: Sequence[Cell], profiles: Mapping[Key, Profile], names: Key, by: Sequence[str]
+) -> list[str]:
     """`by`, and of the other settings those without which cells of unlike densities would be one line."""
-    told = [*by, *(name for name in names if name not in (*by, *SUBJECT, TARGET))]
+    telling = [*by, *(name for name in names if name not in (*by, *SUBJECT, TARGET))]
     fixed = [name for name in names if name in (*SUBJECT, TARGET)]
 
     def is_enough(settings: Sequence[str]) -> bool:
-        groups = grouped(cells, [*fixed, *settings])
+        groups = group_cells(cells, [*fixed, *settings])
         return all(len({_rounded(profiles[cell.at(names)]) for cell in same}) == 1 for same in groups)
 
-    for name in sorted(told[len(by) :], key=lambda name: name not in TOTALS):
-        fewer = [each for each in told if each != name]
-        told = fewer if is_enough(fewer) else told
-    return told
+    for name in sorted(telling[len(by) :], key=lambda name: name not in TOTALS):
+        fewer = [other for other in telling if other != name]
+        telling = fewer if is_enough(fewer) else telling
+    return telling
 
 
 def _rounded(profile: Profile) -> Key:

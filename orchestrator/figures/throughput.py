@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
-from prunesweep.orchestrator.figures.parts import Frames, heading, in_unit, known, titled
-from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import SUBJECT
+from prunesweep.orchestrator.figures.comparisons import Frames, none_if_nan
+from prunesweep.orchestrator.figures.wording import heading, in_unit, title_about
+from prunesweep.orchestrator.results.aggregation import SUBJECT, aggregate, plain, with_metric
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import scale
@@ -23,10 +23,10 @@ def throughput(frames: Frames, query: Query) -> Chart:
     Unlike in other figures, one mean is over different sparsities and budgets; the notes say over which settings.
     """
     metric, by = query.metric, list(query.by or ["method"])
-    trials = aggregation.with_metric(frames.trials, metric)
+    trials = with_metric(frames.trials, metric)
     several = [name for name in SUBJECT if trials[name].nunique() > 1]
     names = list(dict.fromkeys([*several, *by, "device"]))
-    groups = aggregation.aggregate(trials, metric, names)
+    groups = aggregate(trials, metric, names)
     subjects = dict.fromkeys(tuple(row) for row in groups[several].itertuples(index=False))
     bars = list(dict.fromkeys(_bar(row, by) for row in groups.to_dict("records")))
     unit = scale(metric)
@@ -39,31 +39,29 @@ def throughput(frames: Frames, query: Query) -> Chart:
         panels.append(Panel(heading(at), category, Axis(in_unit(words(metric), unit)), drawn))
     device = dict.fromkeys(series.name for panel in panels for series in panel.series)
     what = panels[0].y.label + (f" on {next(iter(device))}" if len(device) == 1 else "")
-    return Chart(titled(trials, what), panels, _notes(trials, names, metric))
+    return Chart(title_about(trials, what), panels, _notes(trials, names, metric))
 
 
 def _bars(device: object, groups: pd.DataFrame, by: Sequence[str], bars: Sequence[str], factor: float) -> Series:
     rows = groups.to_dict("records")
-    deviations = [known(row["std"]) for row in rows]
+    deviations = [none_if_nan(row["std"]) for row in rows]
     return Series(
-        name="unknown device" if aggregation.plain(device) is None else str(device),
+        name="unknown device" if plain(device) is None else str(device),
         kind="bars",
         x=[bars.index(_bar(row, by)) for row in rows],
         y=[row["mean"] * factor for row in rows],
-        deviation=[None if each is None else each * factor for each in deviations],
+        deviation=[None if deviation is None else deviation * factor for deviation in deviations],
         n=[row["n"] for row in rows],
     )
 
 
 def _bar(row: Mapping[Any, Any], by: Sequence[str]) -> str:
-    return ", ".join(
-        "none" if aggregation.plain(row[name]) is None else f"{aggregation.plain(row[name])}" for name in by
-    )
+    return ", ".join("none" if plain(row[name]) is None else f"{plain(row[name])}" for name in by)
 
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], metric: str) -> list[str]:
     """Which settings were averaged over."""
-    asked = [name for name in trials.columns if name not in (metric, *names, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (metric, *names, *IDENTITY, *MEASUREMENTS)]
     groups = trials.groupby(list(names), dropna=False)
-    over = [words(name) for name in asked if (groups[name].nunique(dropna=False) > 1).any()]
+    over = [words(name) for name in settings if (groups[name].nunique(dropna=False) > 1).any()]
     return [f"a bar is the mean over all its trials, which differ in {', '.join(['seed', *over])}"]

@@ -1,4 +1,4 @@
-"""What a report says, as values: gathered from the store, which is only read."""
+"""Everything that a report says, as values gathered from the store, which is only read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from itertools import groupby
 import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Chart
-from prunesweep.orchestrator.figures.kinds import KINDS, chart, is_of_any_metric
-from prunesweep.orchestrator.figures.parts import Frames
+from prunesweep.orchestrator.figures.comparisons import Frames
+from prunesweep.orchestrator.figures.kinds import KINDS, make_chart
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.report.cost import Cost, cost
+from prunesweep.orchestrator.report.every_cell import SortableTable, every_cell
 from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
-from prunesweep.orchestrator.report.grids import Grid, every_cell
 from prunesweep.orchestrator.report.origin import Origin, Runs, origin, runs
 from prunesweep.orchestrator.results import aggregation, parquet
 from prunesweep.orchestrator.results.best_settings import TARGET
@@ -31,7 +31,7 @@ from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 
 CHOSEN_BY = "validation_accuracy"
-"""Decides which setting of a method is its best."""
+"""The column that decides which setting of a method is its best."""
 
 MOST_ROWS, MOST_LINES = 40, 24
 """A comparison with more rows is left to the table of every cell, and of a plot with more lines only the best setting
@@ -39,12 +39,12 @@ of each method is drawn."""
 
 LOG_LINES = 8
 STAGES_SHOWN = 5
-"""So many stages are named of each cause of failure."""
+"""The number of stages that are named of each cause of failure."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Failures of one cause: what to do about them, and of the first stages their last lines."""
+    """Failures of one cause: what to do about them, and the last log lines of the first stages."""
 
     cause: str
     hint: str
@@ -55,9 +55,9 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came out of the `trials` that have the metric, of `finished` ones in the tables that were written.
+    """The results of the `trials` that have the metric; the tables in the store hold `finished` trials.
 
-    `tables` compare, the broadest last; `missing` are plots that cannot be drawn, and why.
+    `tables` are comparisons, the broadest last; `missing` says of each kind of plot that cannot be drawn why not.
     """
 
     trials: pd.DataFrame
@@ -65,7 +65,7 @@ class Answer:
     tables: Sequence[Table]
     charts: Sequence[tuple[str, Chart]]
     missing: Mapping[str, str]
-    grid: Grid
+    grid: SortableTable
     checks: Sequence[Item]
 
 
@@ -84,20 +84,20 @@ class Contents:
 
     @cached_property
     def trials(self) -> list[TrialSpec]:
-        """All that was asked for, each once."""
+        """All trials that the sweeps ask for, each once."""
         return list({trial.key: trial for plan in self.plans for trial in plan.sweep.trials}.values())
 
     @cached_property
     def states(self) -> dict[str, int]:
-        """How many trials are done, failed, blocked behind a failure, started, or new; those that there are."""
-        found = {trial.key: plan.trial_state(trial) for plan in self.plans for trial in plan.sweep.trials}
+        """The number of trials that are done, failed, blocked behind a failure, started or new; no zeros."""
+        states = {trial.key: plan.trial_state(trial) for plan in self.plans for trial in plan.sweep.trials}
         names = ("done", "failed", "blocked", "started", "new")
-        counts = {name: sum(state == name for state in found.values()) for name in names}
+        counts = {name: sum(state == name for state in states.values()) for name in names}
         return {name: count for name, count in counts.items() if count}
 
 
 def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") -> Contents:
-    """Of sweeps that the store knows; raises `UserError` for one that it does not, and for an unknown metric."""
+    """The contents for some sweeps; raises `UserError` for an unknown sweep or metric."""
     plans = [make_plan(require(name, store), store) for name in dict.fromkeys(names)]
     written = [plan.sweep.name for plan in plans if "trials.parquet" in store.names(plan.sweep.name)]
     folders = [store.url(name) for name in written]
@@ -146,25 +146,25 @@ def _best(trials: pd.DataFrame, metric: str) -> Table | None:
 
 
 def _drawn(frames: Frames, metric: str, has_best: bool) -> Iterator[tuple[str, Chart | str]]:
-    """Every kind of plot, or why there is none."""
-    for kind, about in KINDS.items():
-        draw = partial(chart, kind, frames, metric=metric if is_of_any_metric(kind) else None)
+    """Every kind of plot, or the reason why there is none."""
+    for name, kind in KINDS.items():
+        draw = partial(make_chart, name, frames, metric=metric if kind.is_of_any_metric else None)
         try:
-            made = draw(Query())
-            if len(made.names) > MOST_LINES and has_best and "best_by" not in (about.without or ()):
-                made = draw(Query(best_by=CHOSEN_BY))
-            yield kind, made
+            chart = draw(Query())
+            if len(chart.names) > MOST_LINES and has_best and "best_by" not in kind.without:
+                chart = draw(Query(best_by=CHOSEN_BY))
+            yield name, chart
         except UserError as error:
-            yield kind, str(error)
+            yield name, str(error)
 
 
 def _troubles(plans: Sequence[Plan], store: Store) -> Iterator[Trouble]:
-    """Of the causes of failure, those first that have the most stages; a stage that sweeps share counts once."""
-    found = list({each.stage: each for plan in plans for each in failures(plan, store)}.values())
-    by_cause = {cause: list(same) for cause, same in groupby(sorted(found, key=_cause), _cause)}
+    """Failures by cause, the cause with the most stages first; a stage that sweeps share counts once."""
+    all_failures = {failure.stage: failure for plan in plans for failure in failures(plan, store)}
+    by_cause = {cause: list(same) for cause, same in groupby(sorted(all_failures.values(), key=_cause), _cause)}
     for cause, same in sorted(by_cause.items(), key=lambda item: -len(item[1])):
-        shown = [(each, _last_lines(each)) for each in same[:STAGES_SHOWN]]
-        yield Trouble(cause, policy(cause).hint, len(same), sum(each.blocks for each in same), shown)
+        shown = [(failure, _last_lines(failure)) for failure in same[:STAGES_SHOWN]]
+        yield Trouble(cause, policy(cause).hint, len(same), sum(failure.blocks for failure in same), shown)
 
 
 def _cause(failure: Failure) -> str:
@@ -176,7 +176,7 @@ def _last_lines(failure: Failure) -> str:
 
 
 def summary(contents: Contents) -> str:
-    """One line: methods, what they were compared on, and how far it is."""
+    """A line that names the methods, models, datasets, sparsities and seeds."""
     trials = contents.trials
     methods, datasets, models = (_names(trials, kind) for kind in ("method", "dataset", "model"))
     targets = sorted({trial.sparsity for trial in trials if trial.sparsity})

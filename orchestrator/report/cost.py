@@ -15,7 +15,7 @@ from prunesweep.workers.store import REMOTE_READS, State, Store
 
 @dataclass(frozen=True)
 class Work:
-    """What was done on the devices of one name: `train_seconds` without evaluation, `elapsed_seconds` with all.
+    """The work done on devices of one name: `train_seconds` are without evaluation, `elapsed_seconds` with everything.
 
     The seconds are summed over stages and replicas: where stages share a device, each counts in full.
     """
@@ -29,9 +29,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """`work` by device; the unshared figures are what the finished trials would have cost one by one.
+    """`work` by device; the unshared numbers are what the finished trials would have cost one by one.
 
-    `again` is how many stages were started more than once, `bytes` what the results take in the store.
+    `again` is the number of stages that were started more than once, `bytes` the size of the results in the store.
     """
 
     work: tuple[Work, ...]
@@ -46,21 +46,21 @@ class Cost:
     @property
     def epochs(self) -> int:
         """Trained, on all devices."""
-        return sum(each.epochs for each in self.work)
+        return sum(work.epochs for work in self.work)
 
     @property
     def train_seconds(self) -> float:
         """On all devices."""
-        return sum(each.train_seconds for each in self.work)
+        return sum(work.train_seconds for work in self.work)
 
     @property
     def elapsed_seconds(self) -> float:
         """On all devices."""
-        return sum(each.elapsed_seconds for each in self.work)
+        return sum(work.elapsed_seconds for work in self.work)
 
 
 def cost(plans: Sequence[Plan], store: Store) -> Cost:
-    """Of all stages of the sweeps that are done, whichever sweep ran them."""
+    """The cost of all stages of the sweeps that are done, whichever sweep ran them."""
     stages: dict[str, Stage] = {key: stage for plan in plans for key, stage in plan.stages.items()}
     done = [key for key in stages if any(plan.states.get(key) is State.DONE for plan in plans)]
     results = _results(done, store)
@@ -81,8 +81,8 @@ def cost(plans: Sequence[Plan], store: Store) -> Cost:
 
 def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:
     with ThreadPoolExecutor(REMOTE_READS) as pool:
-        found = (map if store.is_local else pool.map)(store.result, keys)
-        return {key: result for key, result in zip(keys, found, strict=True) if result is not None}
+        results = (map if store.is_local else pool.map)(store.result, keys)
+        return {key: result for key, result in zip(keys, results, strict=True) if result is not None}
 
 
 def _work(results: Mapping[str, Mapping[str, Any]]) -> Iterable[Work]:
@@ -101,7 +101,7 @@ def _work(results: Mapping[str, Mapping[str, Any]]) -> Iterable[Work]:
         )
         for device, same in groups.items()
     )
-    return sorted(work, key=lambda each: (-each.elapsed_seconds, each.device))
+    return sorted(work, key=lambda share: (-share.elapsed_seconds, share.device))
 
 
 def _train_seconds(result: Mapping[str, Any] | None) -> float:

@@ -1,4 +1,4 @@
-"""Tables that a reader sorts and filters: every cell of a comparison, with what was measured of it."""
+"""The table of every cell, which a reader sorts and filters: a comparison's cells with their measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEASURED = (
 """Columns that every cell is shown with, after the metric that was asked for, where there is anything in them."""
 
 MOST_ROWS = 5000
-"""A browser still sorts so many at once; of more the first are shown."""
+"""A browser sorts so many at once without a pause; of more rows the first are shown."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Grid:
-    """`numeric` says which columns are numbers; `left_out` rows are not there."""
+class SortableTable:
+    """`numeric` says which columns are numbers; `left_out` is the number of rows that were left out."""
 
     heads: Sequence[str]
     numeric: Sequence[bool]
@@ -41,10 +41,10 @@ class Grid:
     left_out: int = 0
 
 
-def every_cell(frame: pd.DataFrame, table: Table) -> Grid:
+def every_cell(frame: pd.DataFrame, table: Table) -> SortableTable:
     """A row for each cell of the comparison and each control, in the order of the trials; means over seeds."""
-    told = (*table.row_names, *table.column_names)
-    names = [*(name for name in told if name not in AXES), *(name for name in AXES if name in told)]
+    settings = (*table.row_names, *table.column_names)
+    names = [*(name for name in settings if name not in AXES), *(name for name in AXES if name in settings)]
     trials = frame.drop_duplicates("trial").dropna(subset=[table.metric])
     metrics = [n for n in dict.fromkeys([table.metric, *MEASURED]) if n in trials and trials[n].notna().any()]
     groups = trials.groupby(names, dropna=False, sort=False)
@@ -61,7 +61,7 @@ def every_cell(frame: pd.DataFrame, table: Table) -> Grid:
     ]
     heads = [*map(words, names), "seeds", *map(_head, metrics)]
     texts = [any(row[i].number is None and row[i].text for row in rows) for i in range(len(heads))]
-    return Grid(heads, [not text for text in texts], rows[:MOST_ROWS], max(0, len(rows) - MOST_ROWS))
+    return SortableTable(heads, [not text for text in texts], rows[:MOST_ROWS], max(0, len(rows) - MOST_ROWS))
 
 
 def _setting(table: Table, name: str, value: Any) -> Value:
@@ -69,14 +69,14 @@ def _setting(table: Table, name: str, value: Any) -> Value:
     return Value(label(table, name, value), float(value) if is_number else None)
 
 
-def _metric(found: pd.DataFrame, name: str) -> Iterable[Value]:
-    how = scale(name).suited(list(found["std"].dropna()))
-    for mean, std in zip(found["mean"], found["std"], strict=True):
+def _metric(groups: pd.DataFrame, name: str) -> Iterable[Value]:
+    unit = scale(name).suited(list(groups["std"].dropna()))
+    for mean, std in zip(groups["mean"], groups["std"], strict=True):
         if pd.isna(mean):
             yield Value("")
         else:
-            deviation = "" if pd.isna(std) else f" ± {std * how.factor:,.{how.decimals}f}"
-            yield Value(f"{mean * how.factor:,.{how.decimals}f}{deviation}", float(mean))
+            deviation = "" if pd.isna(std) else f" ± {std * unit.factor:,.{unit.decimals}f}"
+            yield Value(f"{mean * unit.factor:,.{unit.decimals}f}{deviation}", float(mean))
 
 
 def _head(name: str) -> str:

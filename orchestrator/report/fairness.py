@@ -27,21 +27,21 @@ MAGNITUDE = ("imp", "bimp", "gmp")
 """Methods that keep the largest weights."""
 
 VALUE_BYTES = 4
-"""Of a weight in float32."""
+"""The size of a weight in float32."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is asked for, whether it is met, and what says so."""
+    """A demand, the verdict on it, and the numbers behind the verdict."""
 
-    asked: str
+    demand: str
     verdict: str
-    found: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is judged: finished trials with the metric, the table that compares them, and the trials with layers."""
+    """What is judged: the finished trials with the metric, the table that compares them, and which have layers."""
 
     trials: pd.DataFrame
     table: Table
@@ -54,7 +54,7 @@ class Evidence:
 
     @property
     def subjects(self) -> list[tuple[str, pd.DataFrame]]:
-        """The trials of each pair of a dataset and a model, by what people call it."""
+        """The trials of each pair of a dataset and a model, with the pair's name."""
         groups = self.trials.groupby(list(SUBJECT), sort=False)
         return [(", ".join(map(str, key)), same) for key, same in groups]
 
@@ -64,8 +64,8 @@ def checklist(evidence: Evidence) -> list[Item]:
     return [check(evidence) for check in CHECKS]
 
 
-def _item(asked: str, is_met: bool | None, found: str) -> Item:
-    return Item(asked, UNKNOWN if is_met is None else MET if is_met else NOT_MET, found)
+def _item(demand: str, is_met: bool | None, reason: str) -> Item:
+    return Item(demand, UNKNOWN if is_met is None else MET if is_met else NOT_MET, reason)
 
 
 def _named(evidence: Evidence) -> Item:
@@ -77,39 +77,41 @@ def _named(evidence: Evidence) -> Item:
 
 def _pairs(evidence: Evidence) -> Item:
     count = len(evidence.subjects)
-    found = counted(count, "pair")
-    return _item(f"at least {PAIRS} pairs of dataset and architecture", count >= PAIRS, found)
+    reason = counted(count, "pair")
+    return _item(f"at least {PAIRS} pairs of dataset and architecture", count >= PAIRS, reason)
 
 
 def _both_ratios(evidence: Evidence) -> Item:
     names = ("compression_ratio", "theoretical_speedup")
-    found = [f"{words(name)} {_range(evidence.sparse[name], 'x')}" for name in names]
+    ranges = [f"{words(name)} {_range(evidence.sparse[name], 'x')}" for name in names]
     full = bool(len(evidence.sparse)) and all(evidence.sparse[name].notna().all() for name in names)
-    return _item("compression ratio and theoretical speedup", full, "; ".join(found))
+    return _item("compression ratio and theoretical speedup", full, "; ".join(ranges))
 
 
 def _top5(evidence: Evidence) -> Item:
     there = evidence.trials["test_accuracy_top5"].notna()
-    found = "reported for all trials" if there.all() else "at most 10 classes, where top-1 says enough"
+    reason = "reported for all trials" if there.all() else "at most 10 classes, where top-1 says enough"
     if there.any() and not there.all():
-        found = f"reported for {there.sum():,} of {counted(len(there), 'trial')}: the others have at most 10 classes"
-    return _item("top-1 and, with many classes, top-5 accuracy", True, found)
+        reason = f"reported for {there.sum():,} of {counted(len(there), 'trial')}: the others have at most 10 classes"
+    return _item("top-1 and, with many classes, top-5 accuracy", True, reason)
 
 
 def _operating_points(evidence: Evidence) -> Item:
     points = evidence.sparse.groupby([*SUBJECT, "method"], sort=False)[TARGET].nunique()
     least = int(points.min()) if len(points) else 0
     ratios = evidence.sparse["compression_ratio"]
-    found = f"{_range(points)} sparsities for each method, compression ratios {_range(ratios, 'x')}"
-    return _item(f"at least {POINTS} operating points", least >= POINTS, found if least else "no method has a sparsity")
+    reason = f"{_range(points)} sparsities for each method, compression ratios {_range(ratios, 'x')}"
+    return _item(
+        f"at least {POINTS} operating points", least >= POINTS, reason if least else "no method has a sparsity"
+    )
 
 
 def _seeds(evidence: Evidence) -> Item:
     cells = [*evidence.table.cells.values(), *evidence.table.controls]
     few = [cell for cell in cells if cell.n < SEEDS]
-    found = f"{_range(pd.Series([cell.n for cell in cells]))} seeds"
-    found += f"; {len(few):,} of {counted(len(cells), 'cell')} have fewer than {SEEDS}" if few else " in every cell"
-    return _item(f"mean and sample deviation over at least {SEEDS} seeds", not few, found)
+    reason = f"{_range(pd.Series([cell.n for cell in cells]))} seeds"
+    reason += f"; {len(few):,} of {counted(len(cells), 'cell')} have fewer than {SEEDS}" if few else " in every cell"
+    return _item(f"mean and sample deviation over at least {SEEDS} seeds", not few, reason)
 
 
 def _raw(evidence: Evidence) -> Item:
@@ -121,30 +123,30 @@ def _control(evidence: Evidence) -> Item:
 
 
 def _magnitude(evidence: Evidence) -> Item:
-    asked = f"magnitude pruning ({', '.join(MAGNITUDE)}) as a baseline"
-    return _in_all(evidence, asked, lambda same: same["method"].isin(MAGNITUDE))
+    demand = f"magnitude pruning ({', '.join(MAGNITUDE)}) as a baseline"
+    return _in_all(evidence, demand, lambda same: same["method"].isin(MAGNITUDE))
 
 
 def _random(evidence: Evidence) -> Item:
     return _in_all(evidence, "random pruning as a baseline", lambda same: same["method"] == "random")
 
 
-def _in_all(evidence: Evidence, asked: str, wanted: Callable[[pd.DataFrame], pd.Series[bool]]) -> Item:
-    """Of every pair of dataset and model there are trials that are wanted."""
+def _in_all(evidence: Evidence, demand: str, wanted: Callable[[pd.DataFrame], pd.Series[bool]]) -> Item:
+    """Whether every pair of dataset and model has trials of the wanted kind."""
     counts = {name: int(wanted(same).sum()) for name, same in evidence.subjects}
     lacking = [name for name, count in counts.items() if not count]
-    found = f"{counted(sum(counts.values()), 'trial')}" + (f"; none on {'; '.join(lacking)}" if lacking else "")
-    return _item(asked, not lacking, found)
+    reason = f"{counted(sum(counts.values()), 'trial')}" + (f"; none on {'; '.join(lacking)}" if lacking else "")
+    return _item(demand, not lacking, reason)
 
 
 def _same_code(evidence: Evidence) -> Item:
     versions, commits = (evidence.trials[name] for name in ("torch_version", "commit"))
-    found = [f"PyTorch {_listed(versions)}", f"commit {_listed(commits)}" if commits.notna().any() else "no commit"]
+    parts = [f"PyTorch {_listed(versions)}", f"commit {_listed(commits)}" if commits.notna().any() else "no commit"]
     same = versions.nunique(dropna=False) == 1 and commits.nunique(dropna=False) == 1
     known = versions.notna().all() and commits.notna().all()
     verdict = same if known or not same else None
     why = "" if known else " is recorded: it was run outside of a repository"
-    return _item("identical library and code for all", verdict, ", ".join(found) + why)
+    return _item("identical library and code for all", verdict, ", ".join(parts) + why)
 
 
 def _same_device(evidence: Evidence) -> Item:
@@ -156,47 +158,49 @@ def _same_training(evidence: Evidence) -> Item:
     """Data loading, augmentation and optimizer: all settings of `train`; the dataset's options count too."""
     names = [*TRAIN_SETTINGS, "dataset_options", "model_options"]
     varied = list(dict.fromkeys(n for _, same in evidence.subjects for n in names if same[n].nunique(dropna=False) > 1))
-    told = [f"{words(name)}: {_listed(evidence.trials[name])}" for name in varied]
-    found = "; ".join(told) if told else f"all {len(names)} settings of training, data and model are equal"
-    return _item("identical data, augmentation, optimizer and training settings", not varied, found)
+    differences = [f"{words(name)}: {_listed(evidence.trials[name])}" for name in varied]
+    reason = (
+        "; ".join(differences) if differences else f"all {len(names)} settings of training, data and model are equal"
+    )
+    return _item("identical data, augmentation, optimizer and training settings", not varied, reason)
 
 
 def _budgets(evidence: Evidence) -> Item:
     groups = evidence.sparse.groupby([*SUBJECT, TARGET, "total_epochs"], sort=False)["method"].nunique()
     alone = int((groups < 2).sum())
     span = f"{_range(evidence.sparse['total_epochs'])} epochs in all, pretraining included"
-    found = f"{span}; {len(groups) - alone:,} of {len(groups):,} pairs of sparsity and budget have several methods"
-    return _item("the whole training cost, and rivals at equal cost", bool(len(groups)) and not alone, found)
+    reason = f"{span}; {len(groups) - alone:,} of {len(groups):,} pairs of sparsity and budget have several methods"
+    return _item("the whole training cost, and rivals at equal cost", bool(len(groups)) and not alone, reason)
 
 
 def _layers(evidence: Evidence) -> Item:
     there = int(evidence.trials["trial"].isin(evidence.with_layers).sum())
-    found = f"recorded for {there:,} of {counted(len(evidence.trials), 'trial')}, in layers.parquet"
-    return _item("densities of the layers", there == len(evidence.trials), found)
+    reason = f"recorded for {there:,} of {counted(len(evidence.trials), 'trial')}, in layers.parquet"
+    return _item("densities of the layers", there == len(evidence.trials), reason)
 
 
 def _real_size(evidence: Evidence) -> Item:
-    """A bit for each parameter says where the values are that are stored."""
-    asked, sparse = "real size, with what the indices take", evidence.sparse
+    """The size is that of the stored values and of a bitmap with a bit for each parameter."""
+    demand, sparse = "real size, with what the indices take", evidence.sparse
     if sparse.empty:
-        return _item(asked, None, "no trial has a sparsity")
+        return _item(demand, None, "no trial has a sparsity")
     dense = VALUE_BYTES * sparse["parameters"]
     ratio = dense / (VALUE_BYTES * sparse["nonzero_parameters"] + sparse["parameters"] / 8)
-    found = f"not measured; as float32 values and a bitmap it would be {_range(ratio, 'x')} smaller"
-    return _item(asked, False, f"{found}, by parameters that are not zero {_range(sparse['compression_ratio'], 'x')}")
+    reason = f"not measured; as float32 values and a bitmap it would be {_range(ratio, 'x')} smaller"
+    return _item(demand, False, f"{reason}, by parameters that are not zero {_range(sparse['compression_ratio'], 'x')}")
 
 
 def _real_speed(evidence: Evidence) -> Item:
-    found = "not measured; the speedup is that of multiply-adds, the images a second are those of training"
-    return _item("realised speed beside the theoretical one", False, found)
+    reason = "not measured; the speedup is that of multiply-adds, the images a second are those of training"
+    return _item("realised speed beside the theoretical one", False, reason)
 
 
 def _tuned(evidence: Evidence) -> Item:
     names = [n for n in (*evidence.table.row_names, *evidence.table.column_names) if n not in (*SUBJECT, TARGET)]
     counts = evidence.sparse.groupby("method", sort=False)[names].apply(lambda same: len(same.drop_duplicates()))
     tried = ", ".join(f"{method} {count}" for method, count in counts.items())
-    found = f"settings here, budgets and schedules included: {tried}; how they were found is not recorded"
-    return _item("equal care for the settings of every method", None, found)
+    reason = f"settings here, budgets and schedules included: {tried}; how they were found is not recorded"
+    return _item("equal care for the settings of every method", None, reason)
 
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (
@@ -208,8 +212,8 @@ CHECKS: Sequence[Callable[[Evidence], Item]] = (
 
 def _range(values: Iterable[float], mark: str = "") -> str:
     """`4x to 11.2x`, with the mark behind each number."""
-    found = pd.Series(values, dtype=float).dropna()
-    ends = [found.min(), found.max()] if len(found) else []
+    numbers = pd.Series(values, dtype=float).dropna()
+    ends = [numbers.min(), numbers.max()] if len(numbers) else []
     texts = [f"{end:.3g}{mark}" if end < 1000 else f"{end:,.0f}{mark}" for end in ends]
     return " to ".join(dict.fromkeys(texts)) or "unknown"
 

@@ -1,4 +1,4 @@
-"""Where results come from: the code that asked for them, and the code and devices that computed them."""
+"""Where results come from: the code that the sweep was run with, and the code and devices of each trial."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_DIFFERENCE = 200_000
 
 @dataclass(frozen=True)
 class Origin:
-    """Of a sweep, when it was last run: the commit, what was changed on top of it, and versions of packages."""
+    """The code of a sweep's last run: its commit, the local changes on top of it, and the versions of packages."""
 
     sweep: str
     commit: str | None
@@ -29,7 +29,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Runs:
-    """So many trials ran with this code on this device, and finished in this time; ISO dates."""
+    """The number of trials that ran with this code on this device, and when the first and the last of them finished."""
 
     commit: str | None
     torch: str | None
@@ -40,20 +40,20 @@ class Runs:
 
 
 def origin(name: str, store: Store) -> Origin:
-    """As the store remembers the sweep, which must be there."""
-    noted = json.loads(store.read(name, RECORD) or b"")["provenance"]
-    difference = noted["difference"]
+    """The origin that the store remembers of a sweep; the store must have that sweep."""
+    provenance = json.loads(store.read(name, RECORD) or b"")["provenance"]
+    difference = provenance["difference"]
     if len(difference) > MOST_DIFFERENCE:
         left_out = len(difference) - MOST_DIFFERENCE
         difference = f"{difference[:MOST_DIFFERENCE]}\n... and {left_out:,} characters more"
-    return Origin(name, noted["commit"], difference, noted["packages"])
+    return Origin(name, provenance["commit"], difference, provenance["packages"])
 
 
 def runs(trials: pd.DataFrame) -> Sequence[Runs]:
     """By code and device, those with the most trials first."""
     groups = trials.groupby(["commit", "torch_version", "device"], dropna=False, sort=False)["finished_at"]
-    found = groups.agg(["count", "min", "max"]).reset_index()
-    return [_run(row) for row in found.sort_values("count", ascending=False, kind="stable").to_dict("records")]
+    times = groups.agg(["count", "min", "max"]).reset_index()
+    return [_run(row) for row in times.sort_values("count", ascending=False, kind="stable").to_dict("records")]
 
 
 def _run(row: Mapping[Any, Any]) -> Runs:

@@ -53,19 +53,19 @@ for (const box of document.querySelectorAll(".sortable")) {
 
 // --- plots
 
-const data = document.getElementById("figures");
-const figures = data ? JSON.parse(data.textContent) : [];
+const data = document.getElementById("panels");
+const panels = data ? JSON.parse(data.textContent) : [];
 const plots = [...document.querySelectorAll(".plot")];
-const heights = new Map(plots.map((plot) => [plot, figures[plot.dataset.figure].layout.height]));
+const heights = new Map(plots.map((plot) => [plot, panels[plot.dataset.panel].layout.height]));
 const PRINTED = { single: 660, double: 330, lower: 0.7 };
 
 const draw = (plot) => {
-  const figure = figures[plot.dataset.figure];
+  const panel = panels[plot.dataset.panel];
   // A finger that scrolls the page must not zoom, and has nothing to hover with.
   const mouse = matchMedia("(hover: hover)").matches;
-  figure.layout.dragmode = mouse ? "zoom" : false;
+  panel.layout.dragmode = mouse ? "zoom" : false;
   const file = plot.closest(".chart").dataset.kind;
-  Plotly.newPlot(plot, figure.data, figure.layout, {
+  Plotly.newPlot(plot, panel.data, panel.layout, {
     responsive: true,
     displaylogo: false,
     displayModeBar: mouse ? "hover" : false,
@@ -93,7 +93,7 @@ for (const button of document.querySelectorAll(".legend button")) {
 addEventListener("beforeprint", () => {
   for (const plot of plots) {
     const width = plot.closest(".single, .wide") ? PRINTED.single : PRINTED.double;
-    const dense = plot.closest(".wide") || figures[plot.dataset.figure].layout.yaxis2;
+    const dense = plot.closest(".wide") || panels[plot.dataset.panel].layout.yaxis2;
     const height = heights.get(plot) * (dense ? 1 : PRINTED.lower);
     Plotly.relayout(plot, { width, height, autosize: false });
   }

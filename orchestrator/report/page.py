@@ -15,10 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prunesweep.orchestrator.report import asked
+from prunesweep.orchestrator.figures.kinds import KINDS
+from prunesweep.orchestrator.report import settings
 from prunesweep.orchestrator.report.contents import Contents, gather, summary
 from prunesweep.orchestrator.report.fairness import MET
-from prunesweep.orchestrator.report.interactive import interactive
+from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.tables.means import words
 from prunesweep.orchestrator.tables.rendering import chosen_by, parts
@@ -30,18 +31,6 @@ SUFFIXES = (".html", ".htm")
 
 MOST_COLUMNS = 6
 """So many fit on paper beside each other; the other columns of a comparison come below."""
-
-KIND_TITLES = {
-    "sparsity": "over sparsity",
-    "compression": "over the compression reached",
-    "budget": "over the retraining budget",
-    "speedup": "over theoretical speedup",
-    "throughput": "training throughput",
-    "layers": "density of the layers",
-    "curves": "learning curves",
-    "schedules": "best schedule",
-}
-"""What the plots of each kind are called in the page."""
 
 
 def write(names: Sequence[str], store: Store, metric: str, file: Path) -> int:
@@ -63,16 +52,16 @@ def page(contents: Contents) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "size": size, "words": words, "counted": counted}
-    charts = [(kind, interactive(chart)) for kind, chart in contents.answer.charts] if contents.answer else []
+    charts = [(kind, plotly_chart(chart)) for kind, chart in contents.answer.charts] if contents.answer else []
     return environment.get_template("page.html").render(
         contents=contents,
         names=[plan.sweep.name for plan in contents.plans],
         summary=summary(contents),
         charts=charts,
-        figures=[figure.json for _, chart in charts for figure in chart.figures],
-        kind_titles=KIND_TITLES,
+        panels=[panel.json for _, chart in charts for panel in chart.panels],
+        kinds=KINDS,
         met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
-        asked=asked,
+        settings=settings,
         parts=partial(parts, best="bold", near="*", room=MOST_COLUMNS),
         groups=_groups,
         chosen_by=chosen_by,

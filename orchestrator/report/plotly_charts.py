@@ -1,4 +1,4 @@
-"""A chart as plotly draws it in a browser: a figure for each panel as plain JSON, and one legend for all of them."""
+"""Draws a chart with plotly in a browser: each panel as plain JSON, and one legend for all of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from math import ceil, log10
 from typing import Any
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
-from prunesweep.orchestrator.figures.style import COLOURS, DASHES, MARKERS
+from prunesweep.orchestrator.figures.style import GREY, MOST_BANDS, TINT, Look, colour, looks
 
 Json = dict[str, Any]
 
 SYMBOLS: Mapping[str, str] = {
+    "": "",
     "o": "circle",
     "s": "square",
     "^": "triangle-up",
@@ -26,11 +27,11 @@ SYMBOLS: Mapping[str, str] = {
     "d": "diamond-tall",
     "p": "pentagon",
 }
-"""plotly's names of the markers."""
+"""plotly's names of matplotlib's markers."""
 
 STROKES: Mapping[str, str] = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+"""plotly's names of matplotlib's dashes."""
 
-GREY = "#696969"
 HEIGHT, HEIGHT_WITH_BELOW = 360, 480
 """In pixels: of a panel, and of one with another below it."""
 
@@ -40,31 +41,15 @@ CELL, AROUND = (92, 56), (80, 90)
 MARGIN = 0.05
 """Of the span of an axis, beyond the outermost points."""
 
-BANDS = 8
-"""More bands in a panel hide each other: deviations are bars then."""
-
-MARKERS_SHOWN = 40
+MOST_MARKERS = 40
 """On a line with more points markers hide it."""
 
 MOST_TICKS = 24
-"""Labels of more, such as the layers of a deep network, would overlap; hovering tells them all."""
-
-TINT = 0.35
-"""How much of a colour is left where text stands on it."""
+"""More labels, such as those of the layers of a deep network, would overlap; hovering shows the others."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a series is drawn, in its panels and in the legend; `symbol` is empty for a line without markers."""
-
-    name: str
-    colour: str
-    stroke: str
-    symbol: str
-
-
-@dataclass(frozen=True)
-class Figure:
+class PlotlyPanel:
     """A panel as plotly's JSON; narrower than `least_width` pixels its texts would overlap, 0 where it has none."""
 
     title: str
@@ -74,45 +59,44 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Interactive:
-    """A figure for each panel; `legend` has the looks of the series in them."""
+class Swatch:
+    """An entry of the legend: `stroke` and `symbol` are plotly's names, `symbol` empty for a line without markers."""
+
+    name: str
+    colour: str
+    stroke: str
+    symbol: str
+
+
+@dataclass(frozen=True)
+class PlotlyChart:
+    """A chart for a browser, with a legend for all of its panels."""
 
     title: str
-    figures: Sequence[Figure]
-    legend: Sequence[Look]
+    panels: Sequence[PlotlyPanel]
+    legend: Sequence[Swatch]
     notes: Sequence[str]
 
 
-def interactive(chart: Chart) -> Interactive:
+def plotly_chart(chart: Chart) -> PlotlyChart:
     """The chart for a browser; texts in plotly's JSON are escaped, since it reads some HTML in them."""
-    looks = {look.name: look for look in _looks(chart)}
-    figures = [_panel(each, looks) if isinstance(each, Panel) else _heat_map(each) for each in chart.panels]
-    return Interactive(chart.title, figures, list(looks.values()), list(chart.notes))
-
-
-def _looks(chart: Chart) -> Iterator[Look]:
-    """Levels first, as in a printed figure."""
-    panels = [each for panel in chart.panels if isinstance(panel, Panel) for each in (panel, panel.below) if each]
-    found = [series for panel in panels for series in panel.series]
-    levels = dict.fromkeys(series.name for series in found if series.kind == "level" and series.name not in chart.names)
-    for number, name in enumerate(levels):
-        yield Look(name, GREY, STROKES[DASHES[-1 - number % len(DASHES)]], "")
-    for number, name in enumerate(chart.names):
-        stroke = STROKES[DASHES[number // len(COLOURS) % len(DASHES)]]
-        yield Look(name, COLOURS[number % len(COLOURS)], stroke, SYMBOLS[MARKERS[number % len(MARKERS)]])
-    for name in dict.fromkeys(series.name for series in found if series.kind == "front"):
-        yield Look(name, GREY, "solid", "")
+    by_name = looks(chart)
+    panels = [_panel(panel, by_name) if isinstance(panel, Panel) else _heat_map(panel) for panel in chart.panels]
+    legend = [Swatch(look.name, look.colour, STROKES[look.dash], SYMBOLS[look.marker]) for look in by_name.values()]
+    return PlotlyChart(chart.title, panels, legend, list(chart.notes))
 
 
 # --- panels
 
 
-def _panel(panel: Panel, looks: Mapping[str, Look]) -> Figure:
+def _panel(panel: Panel, by_name: Mapping[str, Look]) -> PlotlyPanel:
     below = [panel.below] if panel.below else []
-    low, high = _span(panel.x, (x for each in (panel, *below) for series in each.series for x in series.x))
-    traces = [trace for series in panel.series for trace in _traces(series, looks, panel, (low, high))]
+    low, high = _span(panel.x, (x for part in (panel, *below) for series in part.series for x in series.x))
+    traces = [trace for series in panel.series for trace in _traces(series, by_name[series.name], panel, (low, high))]
     for other in below:
-        lower = [trace for series in other.series for trace in _traces(series, looks, other, (low, high))]
+        lower = [
+            trace for series in other.series for trace in _traces(series, by_name[series.name], other, (low, high))
+        ]
         traces += [{**trace, "yaxis": "y2"} for trace in lower]
     height = HEIGHT_WITH_BELOW if below else HEIGHT
     layout = _layout(height)
@@ -121,7 +105,7 @@ def _panel(panel: Panel, looks: Mapping[str, Look]) -> Figure:
     for other in below:
         layout["yaxis2"] = _axis(other.y) | {"domain": [0, 0.28], "anchor": "x"}
     layout["shapes"] = [_mark(place) for place in panel.marks]
-    return Figure(panel.title, {"data": traces, "layout": layout}, height)
+    return PlotlyPanel(panel.title, {"data": traces, "layout": layout}, height)
 
 
 def _layout(height: int) -> Json:
@@ -169,8 +153,8 @@ def _span(axis: Axis, values: Iterable[float]) -> tuple[float, float]:
     """The ends of an axis, from left to right, with some room beyond the values."""
     if axis.scale == "category":
         return -0.5, len(axis.labels) - 0.5
-    found = list(values) or [1.0]
-    low, high = min(found), max(found)
+    places = list(values) or [1.0]
+    low, high = min(places), max(places)
     if axis.scale == "linear":
         room = MARGIN * (high - low) or 0.5
         return low - room, high + room
@@ -181,26 +165,30 @@ def _span(axis: Axis, values: Iterable[float]) -> tuple[float, float]:
 # --- series
 
 
-def _traces(series: Series, looks: Mapping[str, Look], panel: Panel, span: tuple[float, float]) -> Iterator[Json]:
-    """What a series is drawn with; all have its name as their group, by which the legend hides them together."""
-    look = looks[series.name]
+def _traces(series: Series, look: Look, panel: Panel, span: tuple[float, float]) -> Iterator[Json]:
+    """The traces of a series; all have its name as their group, by which the legend hides them together."""
     common = {"name": escape(series.name, quote=False), "legendgroup": series.name, "type": "scatter"}
-    line = {"color": look.colour, "dash": look.stroke, "width": 1.6}
-    texts = [_told(series, panel.x, number) for number in range(len(series.y))]
+    line = {"color": look.colour, "dash": STROKES[look.dash], "width": 1.6}
+    texts = [_hover_text(series, panel.x, number) for number in range(len(series.y))]
     shown: Json = {**common, "hoverinfo": "text", "hovertext": texts, "x": _short(series.x), "y": _short(series.y)}
-    marker = {"color": look.colour, "symbol": look.symbol, "size": 8, "line": {"color": "#ffffff", "width": 0.8}}
+    marker = {
+        "color": look.colour,
+        "symbol": SYMBOLS[look.marker],
+        "size": 8,
+        "line": {"color": "#ffffff", "width": 0.8},
+    }
     spread = {"type": "data", "array": _short(d or 0.0 for d in series.deviation), "thickness": 1, "width": 3}
     match series.kind:
         case "level":
             yield from _band(common, span, [*series.y] * 2, [*series.deviation] * 2, look.colour, panel.y)
             yield {**shown, "x": _short(span), "y": _short(series.y) * 2, "hovertext": texts * 2} | _lined(line)
         case "line":
-            told: Json = {"error_y": spread | {"color": look.colour}}
-            if sum(each.kind == "line" for each in panel.series) <= BANDS:
+            bars: Json = {"error_y": spread | {"color": look.colour}}
+            if sum(other.kind == "line" for other in panel.series) <= MOST_BANDS:
                 yield from _band(common, series.x, series.y, series.deviation, look.colour, panel.y)
-                told = {}
-            mode = "lines+markers" if len(series.x) <= MARKERS_SHOWN else "lines"
-            yield {**shown, **told, "mode": mode, "line": line, "marker": marker}
+                bars = {}
+            mode = "lines+markers" if len(series.x) <= MOST_MARKERS else "lines"
+            yield {**shown, **bars, "mode": mode, "line": line, "marker": marker}
         case "front":
             yield {**common, "x": _short(series.x), "y": _short(series.y), "hoverinfo": "skip"} | _lined(line)
         case "bars":
@@ -214,7 +202,7 @@ def _lined(line: Json) -> Json:
 
 
 def _band(
-    common: Json, x: Sequence[float], y: Sequence[float], deviation: Sequence[float | None], colour: str, axis: Axis
+    common: Json, x: Sequence[float], y: Sequence[float], deviation: Sequence[float | None], hex_colour: str, axis: Axis
 ) -> Iterator[Json]:
     """One deviation to each side, where there is any; a logarithmic axis has no place for what is not positive."""
     if not any(deviation):
@@ -228,13 +216,13 @@ def _band(
         "y": _short([*high, *reversed(low)]),
         "mode": "lines",
         "fill": "toself",
-        "fillcolor": _faded(colour, 0.13),
+        "fillcolor": _faded(hex_colour, 0.13),
         "line": {"width": 0},
         "hoverinfo": "skip",
     }
 
 
-def _told(series: Series, axis: Axis, number: int) -> str:
+def _hover_text(series: Series, axis: Axis, number: int) -> str:
     """`imp, FT<br>sparsity: 90%<br>96.5 ± 0.3 (3)`."""
     deviation = series.deviation[number]
     value = f"{series.y[number]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
@@ -254,15 +242,15 @@ def _place(axis: Axis, value: float) -> str:
 # --- heat maps
 
 
-def _heat_map(found: HeatMap) -> Figure:
-    rows, columns = range(len(found.values)), range(len(found.x.labels))
+def _heat_map(heat_map: HeatMap) -> PlotlyPanel:
+    rows, columns = range(len(heat_map.values)), range(len(heat_map.x.labels))
     width, height = (room + size * len(n) for room, size, n in zip(AROUND, CELL, (columns, rows), strict=True))
     layout = _layout(height)
-    layout["xaxis"] = _axis(found.x, (-0.5, len(columns) - 0.5)) | {"showgrid": False}
-    layout["yaxis"] = _axis(found.y, (len(rows) - 0.5, -0.5)) | {"showgrid": False}
+    layout["xaxis"] = _axis(heat_map.x, (-0.5, len(columns) - 0.5)) | {"showgrid": False}
+    layout["yaxis"] = _axis(heat_map.y, (len(rows) - 0.5, -0.5)) | {"showgrid": False}
     layout["annotations"] = [
         {"x": x, "y": y, "text": escape(text, quote=False).replace("\n", "<br>"), "showarrow": False}
-        for y, line in zip(rows, found.texts, strict=True)
+        for y, line in zip(rows, heat_map.texts, strict=True)
         for x, text in zip(columns, line, strict=True)
         if text
     ]
@@ -270,26 +258,26 @@ def _heat_map(found: HeatMap) -> Figure:
         "type": "heatmap",
         "x": list(columns),
         "y": list(rows),
-        "z": [list(line) for line in found.values],
+        "z": [list(line) for line in heat_map.values],
         "xgap": 2,
         "ygap": 2,
         "hoverinfo": "skip",
         "showscale": False,
-        "colorscale": _steps(len(found.categories)),
+        "colorscale": _steps(len(heat_map.categories)),
         "zmin": -0.5,
-        "zmax": len(found.categories) - 0.5,
+        "zmax": len(heat_map.categories) - 0.5,
     }
-    return Figure(found.title, {"data": [trace], "layout": layout}, height, width)
+    return PlotlyPanel(heat_map.title, {"data": [trace], "layout": layout}, height, width)
 
 
 def _steps(count: int) -> list[list[Any]]:
-    """A colour for each category, without passages between them."""
-    colours = [_faded(COLOURS[number % len(COLOURS)], TINT) for number in range(count)]
-    return [[round(end / count, 6), colour] for i, colour in enumerate(colours) for end in (i, i + 1)]
+    """A colour for each category, with sharp edges between them."""
+    tints = [_faded(colour(number), TINT) for number in range(count)]
+    return [[round(end / count, 6), tint] for i, tint in enumerate(tints) for end in (i, i + 1)]
 
 
-def _faded(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+def _faded(hex_colour: str, alpha: float) -> str:
+    red, green, blue = (int(hex_colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{alpha:g})"
 
 

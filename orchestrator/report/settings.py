@@ -1,4 +1,4 @@
-"""What sweeps asked for, in a few lines: from their trials, whether or not these have results."""
+"""The settings that sweeps asked for, taken from their trials, whether or not these have results."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from prunesweep.orchestrator.results.filtering import spelled
 from prunesweep.workers.spec import Choice, TrialSpec
 
 SHOWN = 12
-"""More values of one setting are counted."""
+"""Up to so many values of a setting are listed; more are counted."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting and the values it takes in the order of the sweep; `of` is the method that has it, or empty."""
+    """A setting with its values in the order of the sweep; `method` is the one that has it, or empty."""
 
-    of: str
+    method: str
     name: str
     values: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """The values, the first of many."""
+        """The values, of many the first ones."""
         more = len(self.values) - SHOWN
         return ", ".join(self.values[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
@@ -34,15 +34,15 @@ def choices(trials: Iterable[TrialSpec], kind: str) -> list[str]:
 
 
 def _described(choice: Choice) -> str:
-    options = ", ".join(f"{name} {_said(value)}" for name, value in choice.options if value is not None)
+    options = ", ".join(f"{name} {_text(value)}" for name, value in choice.options if value is not None)
     return f"{choice.name} ({options})" if options else choice.name
 
 
 def training(trials: Sequence[TrialSpec]) -> list[Setting]:
     """The settings of `train` that are set in any trial."""
     specs = list(dict.fromkeys(trial.train for trial in trials))
-    found = [(f.name, [getattr(spec, f.name) for spec in specs]) for f in fields(specs[0])] if specs else []
-    return [Setting("", name, _values(values)) for name, values in found if set(values) != {None}]
+    values = {f.name: [getattr(spec, f.name) for spec in specs] for f in fields(specs[0])} if specs else {}
+    return [Setting("", name, _texts(used)) for name, used in values.items() if set(used) != {None}]
 
 
 def methods(trials: Sequence[TrialSpec]) -> list[Setting]:
@@ -54,23 +54,22 @@ def methods(trials: Sequence[TrialSpec]) -> list[Setting]:
 
 
 def _method(method: str, trials: Sequence[TrialSpec]) -> Iterator[Setting]:
-    sparsities = _values(f"{100 * trial.sparsity:.6g}%" for trial in trials if trial.sparsity)
+    sparsities = _texts(f"{100 * trial.sparsity:.6g}%" for trial in trials if trial.sparsity)
     yield Setting(method, "sparsity", sparsities or ("none",))
-    distinct: Mapping[str, list[Any]] = {}
-    distinct = {name: [] for trial in trials for name, _ in trial.method.options}
+    distinct: Mapping[str, list[Any]] = {name: [] for trial in trials for name, _ in trial.method.options}
     for trial in trials:
         for name, value in trial.method.options:
             distinct[name].append(value)
     for name, values in distinct.items():
         if any(value is not None for value in values):
-            yield Setting(method, name, _values(values))
+            yield Setting(method, name, _texts(values))
 
 
-def _values(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_said(value) for value in values))
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_text(value) for value in values))
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else spelled(value)

@@ -245,8 +245,9 @@ def test_another_suffix_is_refused_and_nothing_written(name: str, tmp_path: Path
 
 
 def test_matplotlib_is_loaded_by_plots_alone_and_without_its_global_state() -> None:
-    code = "import sys, prunesweep.orchestrator.cli.main, prunesweep.orchestrator.figures.kinds;"
-    code += "print('matplotlib' in sys.modules);"
+    code = "import sys, prunesweep.orchestrator.cli.main, prunesweep.orchestrator.figures.kinds as kinds;"
+    code += "print('pandas' in sys.modules);"
+    code += "[kind.make for kind in kinds.KINDS.values()]; print('matplotlib' in sys.modules);"
     code += "import prunesweep.orchestrator.figures.drawing; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False", "False", "False"]

@@ -15,10 +15,10 @@ from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.report.contents import gather
 from prunesweep.orchestrator.report.cost import cost
+from prunesweep.orchestrator.report.every_cell import every_cell
 from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evidence, checklist
-from prunesweep.orchestrator.report.grids import every_cell
-from prunesweep.orchestrator.report.interactive import interactive
 from prunesweep.orchestrator.report.page import page
+from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.results.schemas import TRIALS
 from prunesweep.orchestrator.tables.means import comparison
 from prunesweep.workers.errors import UserError
@@ -140,7 +140,7 @@ FAIR = [
 
 
 def verdicts(found: Evidence) -> dict[str, tuple[str, str]]:
-    return {item.asked: (item.verdict, item.found) for item in checklist(found)}
+    return {item.demand: (item.verdict, item.reason) for item in checklist(found)}
 
 
 def test_a_fair_comparison_meets_all_that_is_recorded_but_the_number_of_pairs():
@@ -197,8 +197,8 @@ LEVEL = Series("dense", "level", (), (97.0,), (0.5,), (3,))
 
 def test_a_line_has_a_band_of_one_deviation_and_a_level_spans_the_panel():
     density = Axis("sparsity", "density", (0.2, 0.1), ("80%", "90%"))
-    shown = interactive(Chart("title", [Panel("here", density, Axis("accuracy"), [LINE, LEVEL])]))
-    (figure,) = shown.figures
+    shown = plotly_chart(Chart("title", [Panel("here", density, Axis("accuracy"), [LINE, LEVEL])]))
+    (figure,) = shown.panels
     band, line, level_band, level = figure.json["data"]
     assert figure.title == "here"
     assert (line["x"], line["y"]) == ([0.2, 0.1], [90.0, 80.0])
@@ -222,7 +222,7 @@ def test_every_kind_of_series_and_map_is_what_plotly_takes():
     lower = Panel("", names, Axis("rate", "log"), [kinds[0]])
     panel = Panel("", names, Axis("y", "log", (1.0,), ("1",)), [*kinds, LEVEL], (0.5,), lower)
     grid = HeatMap("map", names, names, ((0, None), (1, 1)), (("a\n1", ""), ("b", "b")), ("a", "b"))
-    figures = interactive(Chart("all", [panel, grid])).figures
+    figures = plotly_chart(Chart("all", [panel, grid])).panels
     assert len(figures) == 2
     for figure in figures:
         go.Figure(figure.json)  # raises for a property that plotly does not know
@@ -305,7 +305,7 @@ def test_one_seed_and_no_dense_control(tmp_path: Path):
     store, _ = made(tmp_path, text)
     contents = gather(["small"], store)
     assert contents.answer is not None
-    found = {item.asked: item.verdict for item in contents.answer.checks}
+    found = {item.demand: item.verdict for item in contents.answer.checks}
     assert found["mean and sample deviation over at least 3 seeds"] == NOT_MET
     assert found["the dense network as a control"] == NOT_MET
     assert contents.answer.charts

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prunesweep.orchestrator.results.loading import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
 from tests.orchestrator.conftest import Cli
 
 BEFORE = Path(__file__).parents[2] / "data/store_of_0.1"
