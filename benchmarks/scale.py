@@ -43,6 +43,8 @@ from prunesweep.orchestrator.run import tune
 from prunesweep.orchestrator.run.assignments import task
 from prunesweep.orchestrator.run.cluster import OBJECT_STORE, largest_node
 from prunesweep.orchestrator.run.events import Event, Failed, Finished
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import data, methods, models
 from prunesweep.workers.causes import Cause
@@ -127,7 +129,8 @@ def prunesweep(plan: Plan, store: Store, where: Where, slots: int, ended: Ended)
         if isinstance(event, Finished | Failed):
             ended()
 
-    tune.execute(plan, store, where, slots, tell, largest_node(), trainable=Sleeper)
+    queue = StageQueue(plan, store, StageStates(plan.runnable), tell, largest_node())
+    tune.execute(queue, where, slots, trainable=Sleeper)
 
 
 def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:

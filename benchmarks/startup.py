@@ -2,7 +2,7 @@
 
     python benchmarks/startup.py [--rounds 5]
 
-Both train a small network on scikit-learn's digits, one for each of two seeds, in an empty folder on a Ray of their own.
+Both train a small network on scikit-learn's digits, one for each of two seeds, in an empty folder on a new Ray.
 Raw Tune is what its user writes: one function that is a trial, default settings; its trials import what prunesweep's
 workers import, and leave a file after the first epoch. prunesweep leaves its first checkpoint there. Both times count
 from the start of Python until that file is there; the ratio is that of a round, since the rounds find the machine in

@@ -89,7 +89,7 @@ def test_the_folders_are_imported_by_the_project_s_name_only():
     assert offenders == []
 
 
-def test_ray_tune_is_imported_in_one_file():
+def test_ray_tune_is_imported_where_trials_are_run_and_where_its_private_parts_are():
     users = {
         f.name
         for f in files("orchestrator")
@@ -97,7 +97,32 @@ def test_ray_tune_is_imported_in_one_file():
         if name.startswith("ray.tune") or name == "ray.tune"
     }
     users |= {f.name for f in files("orchestrator") if "from ray import tune" in f.read_text()}
-    assert users == {"tune.py"}
+    assert users == {"tune.py", "ray_internals.py"}
+
+
+def private_uses(path: Path) -> Iterator[str]:
+    """Private modules that a file imports, and private attributes of what is not its own."""
+    own = {"self", "cls"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            if not (isinstance(node.value, ast.Name) and node.value.id in own):
+                yield node.attr
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            named = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            yield from (name for name in named if "._" in name)
+
+
+def test_the_private_parts_of_ray_are_used_in_one_file():
+    """Of `run` and `jobs`, the rooms that import Ray: they touch nobody's private attributes at all."""
+    users = {f.name: sorted(private_uses(f)) for room in ("run", "jobs") for f in files(f"orchestrator/{room}")}
+    assert users.pop("ray_internals.py"), "the check sees something"
+    users = {name: used for name, used in users.items() if used}
+    assert users == {"stopping.py": ["_exit"], "cluster.py": ["_exit"], "team.py": ["_exit", "_exit"]}
+
+
+def test_no_other_room_imports_ray():
+    users = {f.parent.name for f in files("orchestrator") for name in imports(f) if name.split(".")[0] == "ray"}
+    assert users <= {"run", "jobs", "cli"}
 
 
 def modules() -> dict[str, Path]:

@@ -42,7 +42,7 @@ from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run import notify as webhook
 from prunesweep.orchestrator.run.driver import Options, run_sweep
-from prunesweep.orchestrator.run.stopping import INTERRUPTED, TooManyFailures
+from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.status.status import Seen, look
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
@@ -136,12 +136,12 @@ def resume(
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
     warn = partial(console.print, style="yellow", markup=False, soft_wrap=True)
-    with webhook.told(options.notify, sweep, store, warn):
-        _run_and_show(sweep, store, options, force)
+    with webhook.told(options.notify, sweep, store, warn) as news:
+        news.plan = make_plan(sweep, store)
+        _run_and_show(news.plan, store, options, force)
 
 
-def _run_and_show(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
-    before = make_plan(sweep, store)
+def _run_and_show(before: Plan, store: Store, options: Options, force: bool) -> None:
     forecast = estimate(before, store)
     printing.plan(console, before, forecast)
     if forecast and not forecast.fits and not force:
@@ -150,13 +150,13 @@ def _run_and_show(sweep: Sweep, store: Store, options: Options, force: bool) -> 
             "free: make room (`prunesweep gc` may), choose another --store, or run with --force"
         )
     try:
-        after = run_sweep(sweep, store, options, console)
+        after = run_sweep(before, store, options, console)
     except KeyboardInterrupt:
-        console.print("interrupted: what is finished is kept; the same command continues from there")
+        console.print(f"interrupted: {CONTINUES}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except TooManyFailures as stopped:
-        printing.outcome(console, make_plan(sweep, store), store)
-        console.print(f"{stopped}; what is finished is kept, and the same command continues from there")
+        printing.outcome(console, before.refreshed(store), store)
+        console.print(f"{stopped}; {CONTINUES}", soft_wrap=True)
         raise typer.Exit(FAILED) from None
     printing.outcome(console, after, store)
     if after.to_run:

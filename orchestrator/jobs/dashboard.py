@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from prunesweep.orchestrator.run.ray_internals import CHATTY_LOGGERS, JobRequests, authenticate_with_token
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.text import duration
@@ -28,12 +28,6 @@ OK = 200
 NOT_FOUND = 127
 """The exit code of a shell that does not know the command."""
 
-CHATTY = (
-    "ray._private.authentication.authentication_token_setup",
-    "ray._private.authentication.http_token_authentication",
-    "ray.dashboard.modules.dashboard_sdk",
-)
-
 
 class Unreachable(UserError):
     """The cluster does not answer, now."""
@@ -43,21 +37,21 @@ class Refused(UserError):
     """The cluster has answered with an error."""
 
 
-class Dashboard(JobSubmissionClient):
+class Dashboard(JobRequests, JobSubmissionClient):
     """Ray's client, which would wait for ever for what does not answer."""
 
-    def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+    def request(self, method: str, endpoint: str, **options: Any) -> Any:
         answer = UPLOAD_SECONDS if method in ("PUT", "POST") else ANSWER_SECONDS
         try:
-            return super()._do_request(method, endpoint, timeout=(CONNECT_SECONDS, answer), **options)
+            return self.send(method, endpoint, timeout=(CONNECT_SECONDS, answer), **options)
         except AuthenticationError as error:
-            raise UserError(_token(self._address)) from error
+            raise UserError(_token(self.get_address())) from error
         except OSError as error:
-            raise Unreachable(_no_answer(self._address, _reason(error))) from error
+            raise Unreachable(_no_answer(self.get_address(), _reason(error))) from error
 
-    def _raise_error(self, r: Any) -> None:
-        last = (r.text.strip().splitlines() or ["nothing"])[-1]
-        raise Refused(f"the cluster at {self._address} answers {r.status_code}: {last[:300]}")
+    def refused(self, answer: Any) -> None:
+        last = (answer.text.strip().splitlines() or ["nothing"])[-1]
+        raise Refused(f"the cluster at {self.get_address()} answers {answer.status_code}: {last[:300]}")
 
 
 def connect(address: str) -> Dashboard:
@@ -67,10 +61,10 @@ def connect(address: str) -> Dashboard:
         raise UserError(f'--address: "{address}" is not allowed: the URL of a dashboard, such as http://head:8265')
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray would heed these instead of the address it is given
         os.environ.pop(name, None)
-    for name in CHATTY:
+    for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        authenticate_with_token()
         return Dashboard(url)
     except UserError:
         raise
@@ -103,11 +97,11 @@ def _reason(error: OSError) -> str:
 
 def nodes(cluster: Dashboard) -> list[dict[str, float]]:
     """What each node of the cluster has."""
-    answer = cluster._do_request("GET", "/nodes?view=summary")
+    answer = cluster.request("GET", "/nodes?view=summary")
     if answer.status_code != OK:
-        cluster._raise_error(answer)
-    found = (node["raylet"] for node in answer.json()["data"]["summary"])
-    return [node["resourcesTotal"] for node in found if node.get("state") == "ALIVE"]
+        cluster.refused(answer)
+    raylets = (node["raylet"] for node in answer.json()["data"]["summary"])
+    return [raylet["resourcesTotal"] for raylet in raylets if raylet.get("state") == "ALIVE"]
 
 
 # --- jobs

@@ -1,4 +1,4 @@
-"""Where stages and workers meet. Knows the queue, and neither Ray nor Tune."""
+"""Which worker has which stage. Knows the queue, and neither Ray nor Tune."""
 
 from __future__ import annotations
 
@@ -6,100 +6,139 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run.events import Started
 from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.states import Running
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.host import Where
 from prunesweep.workers.spec import Stage, encode
 from prunesweep.workers.store import Store
 
 
-class Desk:
-    """Where stages and workers meet: a Tune trial is a worker with a share of the resources, and is given stages.
+@dataclass(frozen=True)
+class Requested:
+    """The worker was asked for, and has not started yet."""
 
-    A stage is given to a worker that is there, never to one that is yet to start, and a worker that has ended one gets
-    the next at once. So a worker costs Tune a trial and a placement group, and a stage nothing but its reports.
+    share: Resources
+
+
+@dataclass(frozen=True)
+class Idle:
+    """The worker has nothing to do since that time (of the monotonic clock)."""
+
+    share: Resources
+    since: float
+
+
+@dataclass(frozen=True)
+class Busy:
+    """The worker computes this stage."""
+
+    share: Resources
+    stage: str
+
+
+WorkerState = Requested | Idle | Busy
+
+
+class Assignments:
+    """The workers of a run and their stages. A Tune trial is a worker with a share of the cluster.
+
+    A stage is assigned to a worker that is there, never to one that is yet to start, and a worker that has ended one
+    gets the next at once. So a worker costs Tune a trial and a placement group, and a stage nothing but its reports.
     """
 
     def __init__(self, queue: StageQueue, where: Where) -> None:
         self.queue, self.where = queue, where
-        self.waiting: dict[str, Resources] = {}
-        self.shares: dict[str, Resources] = {}
-        self.stages: dict[str, str] = {}
-        self.idle: dict[str, float] = {}
+        self.workers: dict[str, WorkerState] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, for Tune, which writes down whatever it is given: the store remembers."""
         return {}
 
-    def wanted(self) -> Resources | None:
-        """The share of a worker to look for: of the best stage that none takes who is idle or was asked for before."""
-        coming = Counter(self.waiting.values()) + Counter(self.shares[worker] for worker in self.idle)
+    # --- how many workers there should be
+
+    def share_wanted(self) -> Resources | None:
+        """The share of a worker to start: of the best ready stage for which no idle or requested one is there."""
+        coming = Counter(worker.share for worker in self.workers.values() if not isinstance(worker, Busy))
         return next((share for share, ready in self.queue.offers().items() if ready > coming[share]), None)
 
-    def surplus(self) -> list[str]:
-        """Workers that were asked for, and for whom nothing is ready any more."""
-        ready, coming = self.queue.offers(), Counter(self.waiting.values())
-        late: list[str] = []
-        for worker, share in reversed(self.waiting.items()):
+    def unneeded_requests(self) -> list[str]:
+        """Workers that were requested, the last first, and for which no stage is ready any more."""
+        requests = {name: worker.share for name, worker in self.workers.items() if isinstance(worker, Requested)}
+        ready, coming = self.queue.offers(), Counter(requests.values())
+        unneeded: list[str] = []
+        for name, share in reversed(requests.items()):
             if coming[share] > ready.get(share, 0):
                 coming[share] -= 1
-                late.append(worker)
-        return late
+                unneeded.append(name)
+        return unneeded
 
-    def ask(self, worker: str, share: Resources) -> None:
-        """A worker is looked for."""
-        self.waiting[worker] = share
+    def request(self, worker: str, share: Resources) -> None:
+        """A worker is being started."""
+        self.workers[worker] = Requested(share)
 
-    def arrived(self, worker: str, process: Any) -> None:
+    def idle_since(self) -> dict[str, float]:
+        """The workers that have nothing to do."""
+        return {name: worker.since for name, worker in self.workers.items() if isinstance(worker, Idle)}
+
+    # --- what workers do
+
+    def started(self, worker: str, process: Any) -> None:
         """It has started, and gets its first stage, unless others have done all meanwhile."""
-        self.shares[worker] = self.waiting.pop(worker)
-        self.give(worker, process)
+        self.assign_next(worker, process)
 
-    def give(self, worker: str, process: Any) -> bool:
-        """Its next stage, if one of its share is ready; it then runs once Tune turns to it."""
-        key = self.queue.take(self.shares[worker])
+    def assign_next(self, worker: str, process: Any) -> bool:
+        """Give it the next stage, if one of its share is ready; it then runs once Tune turns to it."""
+        state = self.workers[worker]
+        key = self.queue.take(state.share)
         if key is None:
-            self.idle.setdefault(worker, time.monotonic())
+            if not isinstance(state, Idle):
+                self.workers[worker] = Idle(state.share, time.monotonic())
             return False
-        self.idle.pop(worker, None)
-        self.stages[worker] = key
+        self.workers[worker] = Busy(state.share, key)
         process.proceed.remote(self._task(key))
         self.queue.tell(Started(key))
         return True
 
-    def heard(self, worker: str, report: Mapping[str, Any]) -> None:
-        """A report on a stage: how far it is, or how it ended."""
-        if worker not in self.stages:
+    def is_busy(self, worker: str) -> bool:
+        """Whether it computes a stage."""
+        return isinstance(self.workers.get(worker), Busy)
+
+    def report(self, worker: str, report: Mapping[str, Any]) -> None:
+        """What it says of its stage: how far that is, or how it ended (`StageTrainable.step`)."""
+        state = self.workers.get(worker)
+        if not isinstance(state, Busy):
             return
+        if report.get("began") is not None:
+            self.queue.progressed(state.stage, report["epoch"], report["began"])
         if report["ended"]:
-            how = Ended(report.get("cause"), report.get("message"), claimed=bool(report.get("claimed")))
-            self.queue.ended(self.stages.pop(worker), how)
-        else:
-            self.queue.progressed(self.stages[worker], report["epoch"])
+            self.workers[worker] = Idle(state.share, time.monotonic())
+            end = Ended(report.get("cause"), report.get("message"), claimed=bool(report.get("claimed")))
+            self.queue.ended(state.stage, end)
 
     def died(self, worker: str, cause: Cause, message: str) -> None:
-        """Its process is gone; one that could not start is held against a stage, so that not all go the same way."""
-        self.idle.pop(worker, None)
-        share = self.waiting.pop(worker, None) or self.shares.pop(worker)
-        key = self.stages.pop(worker, None) or self.queue.take(share)
+        """Its process is gone, or could not start. The latter is held against a stage, else it would go on for ever."""
+        state = self.workers.pop(worker)
+        key = state.stage if isinstance(state, Busy) else self.queue.take(state.share)
         if key is not None:
             self.queue.ended(key, Ended(cause, message, died=True))
 
-    def left(self, worker: str) -> None:
-        """It was sent away, or is not looked for any more."""
-        for known in (self.idle, self.waiting, self.shares):
-            known.pop(worker, None)
+    def dismissed(self, worker: str) -> None:
+        """It was ended, or its request withdrawn."""
+        self.workers.pop(worker, None)
 
     def _task(self, key: str) -> str:
-        gone = (self.queue.gone[key],) if key in self.queue.gone else ()
-        where = _at_home(self.where, self.queue.plan.shares[key])
-        where = replace(where, gone=gone, gpu_share=self.queue.share(key).gpus)
-        return task(self.queue.stages[key], self.queue.store, where)
+        queue = self.queue
+        expired = (queue.expired_owners[key],) if key in queue.expired_owners else ()
+        running = queue.states[key]
+        assert isinstance(running, Running)
+        where = _as_the_sweep_says(self.where, queue.plan.shares[key])
+        return task(queue.stages[key], queue.store, replace(where, gone=expired, gpu_share=running.share.gpus))
 
 
 def task(stage: Stage, store: Store, where: Where) -> str:
@@ -107,11 +146,11 @@ def task(stage: Stage, store: Store, where: Where) -> str:
     return json.dumps({"stage": encode(stage), "store": store.location, "where": asdict(where)})
 
 
-def _at_home(where: Where, resources: Resources) -> Where:
+def _as_the_sweep_says(where: Where, given: Resources) -> Where:
     """As many threads as the sweep gives cores, also where a retry has more: the last bits depend on them.
 
     `auto` is a GPU only where the trial was given one: Ray may leave others visible.
     """
-    auto = "cuda" if resources.gpus else "cpu"
+    auto = "cuda" if given.gpus else "cpu"
     device = auto if where.device == "auto" else where.device
-    return replace(where, threads=max(1, int(resources.cpus)), device=device)
+    return replace(where, threads=max(1, int(given.cpus)), device=device)

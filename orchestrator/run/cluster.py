@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import ceil
 from typing import Any
@@ -19,13 +19,12 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.run import ray_internals
+from prunesweep.orchestrator.run.stopping import CONTINUES
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
-KNOCK_SECONDS = 5.0
-
-NEEDED = ("raylet", "gcs_server")
-"""Those of Ray's processes without which no stage runs."""
+CONNECT_SECONDS = 5.0
 
 HANG_SECONDS = 10.0
 """Longer than a turn of Tune's loop, and than it takes to shut down what is left of Ray."""
@@ -40,10 +39,8 @@ OBJECT_STORE = 128 * 2**20
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
     """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
-    # Of a worker's death Ray prints a paragraph, or 25 lines of a log; a run says it in one, and goes on. SIGTERM it
-    # would answer with an end on the spot; a run lets its stages finish an epoch (`orchestrator.run.stopping`).
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    ray._private.utils.set_sigterm_handler = lambda _: None
+    ray_internals.leave_deaths_and_signals_to_us()
+    threading.Thread(target=_import_tune, daemon=True).start()
     ended = threading.Event()
     try:
         _start() if address is None else _connect(address)
@@ -53,6 +50,12 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         ended.set()
         ray.shutdown()
+
+
+def _import_tune() -> None:
+    """While Ray's processes come up; who imports it then waits for the rest."""
+    with suppress(ImportError):  # it is raised again where it is needed
+        import prunesweep.orchestrator.run.tune  # noqa: F401
 
 
 def _start() -> None:
@@ -72,7 +75,7 @@ def _connect(address: str) -> None:
     if address.startswith("http"):
         raise UserError(f"--address {address} is a dashboard, which `prunesweep submit` takes: `run` wants HOST:6379")
     try:
-        _knock(address)
+        _require_listener(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError) as error:
         raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
@@ -81,9 +84,13 @@ def _connect(address: str) -> None:
 class ClusterLost(RuntimeError):
     """A process that Ray needs has ended."""
 
+    had_started = True
+
 
 class NotStarted(ClusterLost):
     """The embedded Ray did not come up: it was killed meanwhile, or it cannot run here."""
+
+    had_started = False
 
 
 def _watch(look: Callable[[], None], ended: threading.Event) -> None:
@@ -94,9 +101,9 @@ def _watch(look: Callable[[], None], ended: threading.Event) -> None:
     """
     while not ended.wait(HANG_SECONDS / 2):
         if _lost(look) and not ended.wait(HANG_SECONDS) and (lost := _lost(look)):
-            print(f"error: {lost}; what is finished is kept: run the same command again", file=sys.stderr)
+            print(f"error: {lost}; {CONTINUES}", file=sys.stderr)
             sys.stdout.flush()
-            _node().kill_all_processes(check_alive=False, allow_graceful=False)
+            ray_internals.kill_embedded()
             os._exit(1)
 
 
@@ -110,29 +117,22 @@ def _lost(look: Callable[[], None]) -> ClusterLost | None:
 
 def _require_answer(gcs: str) -> None:
     try:
-        _knock(gcs)
+        _require_listener(gcs)
     except OSError as error:
         raise ClusterLost(f"the head of the Ray cluster, {gcs}, does not answer any more ({error})") from error
 
 
 def require_alive() -> None:
     """Raise `ClusterLost` when the embedded Ray was killed: Ray itself would wait for it for ever."""
-    node = _node()
-    ended = [name for name, _ in node.dead_processes() if name in NEEDED] if node else []
-    if ended:
-        raise ClusterLost(f"Ray's {' and '.join(ended)} ended unexpectedly")
+    if gone := ray_internals.dead_processes():
+        raise ClusterLost(f"Ray's {' and '.join(gone)} ended unexpectedly")
 
 
-def _node() -> Any:
-    """The embedded Ray; None after it was shut down. Ray has no public name for it."""
-    return ray._private.worker._global_node
-
-
-def _knock(address: str) -> None:
+def _require_listener(address: str) -> None:
     """Raise `OSError` when nothing listens at `host:port`: Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def require_shared(store: Store) -> None:

@@ -1,9 +1,9 @@
-"""Run a sweep: plan, run what is missing, collect. Running, resuming, retrying and extending are this one operation."""
+"""Run what a plan lacks, then write its tables. Running, resuming, retrying and extending are this one operation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,32 +11,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.resources import Resources, distinct, fitting
+from prunesweep.orchestrator.run.eta import Pace
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
-from prunesweep.orchestrator.run.stopping import Stopping
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.run.progress import ProgressDisplay
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.states import Running, StageStates
+from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
 from prunesweep.workers.claims import release
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import Where
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from prunesweep.orchestrator.run.cluster import ClusterLost
     from prunesweep.orchestrator.run.collect import Collector
-    from prunesweep.workers.host import Where
 
 ROUNDS = 3
-"""A stage that turns out to be damaged while others are computed is itself computed in the next round."""
+"""So often at most the stages that lack a result are run: those found damaged on the way in the next round."""
 
 DEMAND = 100
 """An autoscaling cluster is asked for so many stages at once, unless fewer are allowed."""
 
-RESTARTS = 10
-"""So often in one run a new Ray takes the place of one that was killed."""
+RAYS, NOT_STARTED = 10, 2
+"""So many in one run may be lost before it gives up, and so many in a row may not come up at all."""
 
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
@@ -63,32 +67,129 @@ class Options:
             require_web(self.notify)
 
 
-def run_sweep(sweep: Sweep, store: Store, options: Options, console: Console) -> Plan:
-    """Run what the store lacks of a sweep and write its tables; returns the plan as it stands afterwards.
+def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> Plan:
+    """Run what the store lacks of a plan and write its tables; returns the plan as it stands afterwards.
 
     `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
-    from prunesweep.orchestrator.run.collect import Collector
-
-    plan = make_plan(sweep, store)
     store.require_writable()
-    remember(sweep, store)
-    stopping = Stopping(partial(console.print, style="yellow", soft_wrap=True), options.max_failures)
-    with stopping.heeding_signals():
-        for _ in range(ROUNDS):
-            collector, failed = Collector(plan, store), set()
-            try:
-                if plan.runnable:
-                    failed = _execute(plan, store, options, console, collector, stopping)
-            finally:
-                _write_tables(collector)
-            plan = plan.refreshed(store, failed)
-            if not plan.runnable:
-                break
-            for path in collector.damaged:
-                console.print(f"{path} is missing or damaged; what is left of it is set aside", soft_wrap=True)
-            console.print("computing again what was lost", soft_wrap=True)
-    return plan
+    remember(plan.sweep, store)
+    return SweepRun(store, options, console).run(plan)
+
+
+class SweepRun:
+    """One run of a sweep, with all that is done again.
+
+    Work is repeated for three reasons, each inside the next: a stage that failed is tried again as the policy for its
+    cause says (`StageQueue`); where Ray was lost, what is left is run on a new one; and what turned out to be damaged
+    while the others ran is computed once they are done. The latter two are the loop of `run`, `Repetitions` its limits.
+    """
+
+    def __init__(self, store: Store, options: Options, console: Console) -> None:
+        self.store, self.options, self.console = store, options, console
+        self.stopping = Stopping(partial(console.print, style="yellow", soft_wrap=True), options.max_failures)
+        self.repetitions = Repetitions()
+        self.failed: set[str] = set()
+        self.where = Where(
+            data_folder=str(Path(options.data_folder).absolute()),
+            device=options.device,
+            loaders=options.loaders,
+            provenance={"commit": provenance(Path.cwd()).commit},
+            run=uuid4().hex[:12],
+        )
+
+    def run(self, plan: Plan) -> Plan:
+        """To the end, whatever that takes; the plan as it stands then."""
+        from prunesweep.orchestrator.run.collect import Collector
+
+        with self.stopping.heeding_signals():
+            while True:
+                collector = Collector(plan, self.store)
+                try:
+                    lost = self._execute(plan, collector) if plan.runnable else None
+                finally:
+                    _write_tables(collector)
+                plan = plan.refreshed(self.store, self.failed)
+                if not plan.runnable or not self.repetitions.allow(lost):
+                    return plan
+                for line in _why_again(lost, collector.damaged):
+                    self.console.print(line, style="yellow" if lost else None, soft_wrap=True)
+
+    def _execute(self, plan: Plan, collector: Collector) -> ClusterLost | None:
+        """Run what is runnable of a plan on a Ray; None, or how Ray was lost before the end."""
+        from prunesweep.orchestrator.run import cluster
+        from prunesweep.orchestrator.run.ray_internals import require_known
+
+        states = self.stopping.states = StageStates(plan.runnable)
+        self.stopping.check()
+        try:
+            self.console.print("starting Ray" if self.options.address is None else "connecting to the cluster")
+            with _claims_released(self.store, states, self.where), cluster.cluster(self.options.address):
+                from prunesweep.orchestrator.run import tune
+
+                require_known()
+                self.stopping.heed_signals()
+                self.stopping.check()
+                cluster.require_shared(self.store)
+                slots, node = _room(plan, self.options)
+                with self._told(plan, states, collector) as tell:
+                    queue = StageQueue(plan, self.store, states, tell, node, self.options.max_concurrent)
+                    tune.execute(queue, self.where, slots)
+        except cluster.ClusterLost as lost:
+            return lost
+        return None
+
+    @contextmanager
+    def _told(self, plan: Plan, states: StageStates, collector: Collector) -> Iterator[Listener]:
+        """What to call with each event while stages run; time that passes finds a Ray that was lost."""
+        from prunesweep.orchestrator.run.cluster import require_alive
+
+        with ProgressDisplay(plan, states, self.console, Pace()) as progress:
+
+            def tell(event: Event) -> None:
+                match event:
+                    case Tick():
+                        require_alive()
+                    case Failed(key):
+                        self.failed.add(key)
+                for hear in (progress.hear, collector.hear, self.stopping.hear):
+                    hear(event)
+
+            yield tell
+
+
+@dataclass
+class Repetitions:
+    """How often a run has begun anew, by reason, and how often it may."""
+
+    rays_lost: int = 0
+    not_started: int = 0
+    rounds: int = 0
+
+    def allow(self, lost: ClusterLost | None) -> bool:
+        """Count one more, because Ray was lost, or else because something was damaged; false when it is one too many.
+
+        Raises `UserError` where Ray is lost again and again.
+        """
+        if lost is None:
+            self.rounds += 1
+            return self.rounds < ROUNDS
+        self.rays_lost += 1
+        self.not_started = 0 if lost.had_started else self.not_started + 1
+        if self.not_started == NOT_STARTED:
+            raise UserError(f"{lost}, twice; `prunesweep doctor` looks at this machine") from lost
+        if self.rays_lost == RAYS:
+            raise UserError(f"Ray ended {RAYS} times; see what kills it: {CONTINUES}") from lost
+        return True
+
+
+def _why_again(lost: ClusterLost | None, damaged_paths: Sequence[str]) -> Iterator[str]:
+    if lost is not None:
+        yield f"{lost}: starting Ray again"
+        return
+    for path in damaged_paths:
+        yield f"{path} is missing or damaged; what is left of it is set aside"
+    yield "computing again what was lost"
 
 
 def _write_tables(collector: Collector) -> None:
@@ -97,75 +198,9 @@ def _write_tables(collector: Collector) -> None:
         collector.write()
     except OSError as error:
         raise UserError(
-            f"the tables of {collector.plan.sweep.name} cannot be written ({error}): what is finished is kept; "
-            "make room or mend the store, and run the sweep again"
+            f"the tables of {collector.plan.sweep.name} cannot be written ({error}): make room or mend the store; "
+            f"{CONTINUES}"
         ) from error
-
-
-def _execute(
-    plan: Plan, store: Store, options: Options, console: Console, collector: Collector, stopping: Stopping
-) -> set[str]:
-    """Run a plan to its end, on a new Ray where the embedded one was killed; returns the stages that failed."""
-    from prunesweep.orchestrator.run.cluster import ClusterLost, NotStarted
-
-    failed: set[str] = set()
-
-    def tell(event: Event) -> None:
-        match event:
-            case Failed(key):
-                failed.add(key)
-        for hear in (collector.hear, stopping.hear):
-            hear(event)
-
-    where, started = _where(options), True
-    for _ in range(RESTARTS):
-        try:
-            _execute_once(plan, store, options, where, console, stopping, tell)
-            return failed
-        except ClusterLost as lost:
-            before, started = started, not isinstance(lost, NotStarted)
-            if not (before or started):
-                raise UserError(f"{lost}, twice; `prunesweep doctor` looks at this machine") from lost
-            console.print(f"{lost}: starting Ray again", style="yellow", soft_wrap=True)
-            plan = plan.refreshed(store, failed)
-            if not plan.runnable:
-                return failed
-    raise UserError(f"Ray ended {RESTARTS} times; what is finished is kept: see what kills it, and run again")
-
-
-def _where(options: Options) -> Where:
-    from prunesweep.workers.host import Where
-
-    return Where(
-        data_folder=str(Path(options.data_folder).absolute()),
-        device=options.device,
-        loaders=options.loaders,
-        provenance={"commit": provenance(Path.cwd()).commit},
-        run=uuid4().hex[:12],
-    )
-
-
-def _execute_once(
-    plan: Plan, store: Store, options: Options, where: Where, console: Console, stopping: Stopping, tell: Listener
-) -> None:
-    from prunesweep.orchestrator.run import cluster, tune
-    from prunesweep.orchestrator.run.progress import Progress
-
-    stopping.check()
-    with _claims_released(store, stopping, where), cluster.cluster(options.address):
-        stopping.heed_signals()
-        stopping.check()
-        cluster.require_shared(store)
-        slots, node = _room(plan, options)
-        with Progress(plan, console) as progress:
-
-            def heard(event: Event) -> None:
-                if isinstance(event, Tick):
-                    cluster.require_alive()
-                progress.hear(event)
-                tell(event)
-
-            tune.execute(plan, store, where, slots, heard, node, options.max_concurrent)
 
 
 def _room(plan: Plan, options: Options) -> tuple[int, Resources]:
@@ -180,8 +215,8 @@ def _room(plan: Plan, options: Options) -> tuple[int, Resources]:
 
 
 @contextmanager
-def _claims_released(store: Store, stopping: Stopping, where: Where) -> Iterator[None]:
+def _claims_released(store: Store, states: StageStates, where: Where) -> Iterator[None]:
     try:
         yield
     finally:
-        release(store, stopping.running, where.run)
+        release(store, states.of(Running), where.run)

@@ -15,10 +15,11 @@ class Started:
 
 @dataclass(frozen=True)
 class Progressed:
-    """The stage has finished so many of its epochs."""
+    """The stage has finished so many of its epochs; its worker began with it, or went on, after epoch `began`."""
 
     key: str
     epoch: int
+    began: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """No stage is begun until the store is there again; None when it is."""
+class StoreLost:
+    """The store cannot be used for this reason, and no stage is begun; None when it is there again."""
 
     problem: str | None
 
@@ -73,5 +74,5 @@ class Tick:
     """Time has passed; comes several times a second."""
 
 
-Event = Started | Progressed | Finished | Failed | Retried | Elsewhere | Waiting | Blocked | Tick
+Event = Started | Progressed | Finished | Failed | Retried | Elsewhere | StoreLost | Blocked | Tick
 Listener = Callable[[Event], None]

@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted, duration
@@ -45,12 +46,19 @@ def require_web(url: str) -> None:
         raise UserError("--notify, or PRUNESWEEP_NOTIFY, is not the http:// or https:// URL of a web hook")
 
 
+@dataclass
+class News:
+    """What is known of a run when it ends; the plan is None until it is made."""
+
+    plan: Plan | None = None
+
+
 @contextmanager
-def told(url: str | None, sweep: Sweep, store: Store, say: Callable[[str], None]) -> Iterator[None]:
+def told(url: str | None, sweep: Sweep, store: Store, say: Callable[[str], None]) -> Iterator[News]:
     """Around a run of a sweep: tells how it ended, when there is a URL. What goes wrong with that is only said."""
-    begun, outcome, why = time.monotonic(), DONE, ""
+    begun, outcome, why, news = time.monotonic(), DONE, "", News()
     try:
-        yield
+        yield news
     except typer.Exit as ended:
         outcome = STOPPED if ended.exit_code == INTERRUPTED else FAILED
         raise
@@ -62,14 +70,16 @@ def told(url: str | None, sweep: Sweep, store: Store, say: Callable[[str], None]
         raise
     finally:
         if url:
-            problem = post(url, message(sweep, store, outcome, time.monotonic() - begun, why))
+            plan = news.plan and _as_it_stands(news.plan, store)
+            problem = post(url, message(sweep, store, plan, outcome, time.monotonic() - begun, why))
             if problem:
                 say(f"the web hook at {urlsplit(url).hostname} was not told that the run has ended: {problem}")
 
 
-def message(sweep: Sweep, store: Store, outcome: str, seconds: float, why: str = "") -> dict[str, Any]:
-    """What is told; the numbers of trials are None where the store cannot be read. `content` is what Discord reads."""
-    plan = _plan(sweep, store)
+def message(
+    sweep: Sweep, store: Store, plan: Plan | None, outcome: str, seconds: float, why: str = ""
+) -> dict[str, Any]:
+    """What is told; the numbers of trials are None without a plan. `content` is what Discord reads."""
     counts = plan and plan.counts
     place, why = _public(store.location), _public(why)
     more = f"prunesweep {'results' if outcome == DONE else 'status'} {sweep.name} --store {place}"
@@ -94,10 +104,11 @@ def _public(text: str) -> str:
     return re.sub(r"://[^/@\s]*@", "://", text)
 
 
-def _plan(sweep: Sweep, store: Store) -> Plan | None:
+def _as_it_stands(plan: Plan, store: Store) -> Plan | None:
+    """None where the store cannot be read."""
     try:
-        return make_plan(sweep, store)
-    except (OSError, UserError):
+        return plan.refreshed(store)
+    except OSError:
         return None
 
 

@@ -13,18 +13,9 @@ from rich.text import Text
 
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.events import (
-    Blocked,
-    Elsewhere,
-    Event,
-    Failed,
-    Finished,
-    Progressed,
-    Retried,
-    Started,
-    Tick,
-    Waiting,
-)
+from prunesweep.orchestrator.run.eta import Pace, seconds_left
+from prunesweep.orchestrator.run.events import Event, Failed, Retried, StoreLost, Tick
+from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
 from prunesweep.orchestrator.text import duration
 from prunesweep.workers.spec import label
 
@@ -34,23 +25,18 @@ LINE_SECONDS, LINE_SHARE, LONGEST_LINE_SECONDS = 5.0, 0.01, 120.0
 RUNNING_SHOWN = 8
 
 
-class Progress:
-    """Counts of stages and epochs, the rate, and the time left."""
+class ProgressDisplay:
+    """Counts of trials, stages and epochs, the pace, and the time left. What stages are doing it reads from `states`.
 
-    def __init__(self, plan: Plan, console: Console) -> None:
-        self.plan, self.stages = plan, dict(plan.runnable)
-        self.total = sum(stage.epochs for stage in self.stages.values())
-        self.done, self.epochs_finished = 0, 0
-        self.running: dict[str, int] = {}
-        self.causes: dict[str, str] = {}
-        self.blocked_keys: set[str] = set()
-        self.elsewhere: set[str] = set()
-        self.begun: float | None = None
-        self.console = console
-        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
-        self.next_line = 0.0
+    Trials are all those of the sweep; stages and epochs are those that this run was to compute.
+    """
 
-    def __enter__(self) -> Progress:
+    def __init__(self, plan: Plan, states: StageStates, console: Console, pace: Pace) -> None:
+        self.plan, self.states, self.console, self.pace = plan, states, console, pace
+        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self.next_line = time.monotonic() + LINE_SECONDS
+
+    def __enter__(self) -> ProgressDisplay:
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -60,90 +46,76 @@ class Progress:
             self.live.stop()
 
     def hear(self, event: Event) -> None:
-        """Take note of what happens; failures are said at once."""
+        """Count the work that is done; failures, and a store that is lost, are said at once."""
+        self.pace.hear(event)
         match event:
-            case Started(key):
-                self.begun = self.begun or time.monotonic()
-                self.running[key] = 0
-                self.elsewhere.discard(key)
-                self._add(key)
-            case Progressed(key, epoch):
-                self.running[key] = epoch
-            case Finished(key):
-                self._add(key)
-                self.running.pop(key, None)
-                self.elsewhere.discard(key)
-                self.done += 1
-                self.epochs_finished += self.stages[key].epochs
-            case Failed(key, cause, message):
-                self.running.pop(key, None)
-                self.causes[key] = cause
-                said = f"failed: {self._labels[key]}: {message}"
-                self.console.print(said, style="red", markup=False, soft_wrap=True)
+            case Failed(key, _, message):
+                self._say(f"failed: {self._labels[key]}: {message}", "red")
             case Retried(key, cause, message):
-                self.running.pop(key, None)
-                said = f"{cause}: {self._labels[key]}: {message}; trying again"
-                self.console.print(said, style="yellow", markup=False, soft_wrap=True)
-            case Elsewhere(key):
-                self.running.pop(key, None)
-                self.elsewhere.add(key)
-            case Waiting(problem):
-                said = f"waiting for the store: {problem}" if problem else "the store is there again"
-                self.console.print(said, style="yellow", markup=False, soft_wrap=True)
-            case Blocked(key):
-                self.blocked_keys.add(key)
+                self._say(f"{cause}: {self._labels[key]}: {message}; trying again", "yellow")
+            case StoreLost(problem):
+                self._say(f"waiting for the store: {problem}" if problem else "the store is there again", "yellow")
             case Tick():
                 self._say_line_if_due()
 
-    def _add(self, key: str) -> None:
-        """A stage that was done, was lost, and is computed again."""
-        if key not in self.stages:
-            self.stages[key] = self.plan.stages[key]
-            self.total += self.stages[key].epochs
+    def _say(self, text: str, style: str) -> None:
+        self.console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _say_line_if_due(self) -> None:
         if not self.console.is_terminal and time.monotonic() >= self.next_line:
-            elapsed = time.monotonic() - self.begun if self.begun else 0.0
-            self.next_line = time.monotonic() + min(max(LINE_SECONDS, elapsed * LINE_SHARE), LONGEST_LINE_SECONDS)
+            wait = min(max(LINE_SECONDS, self.pace.seconds * LINE_SHARE), LONGEST_LINE_SECONDS)
+            self.next_line = time.monotonic() + wait
             self.console.print(self.line(), highlight=False, soft_wrap=True)
-
-    # --- what it says
 
     @cached_property
     def _labels(self) -> dict[str, str]:
         return labels(self.plan.stages, self.plan.stages)
 
-    @property
-    def epochs(self) -> int:
-        """Epochs finished in this run."""
-        return self.epochs_finished + sum(self.running.values())
+    # --- figures
 
-    def rate(self) -> float:
-        """Epochs per second since the first stage began."""
-        elapsed = time.monotonic() - self.begun if self.begun else 0.0
-        return self.epochs / elapsed if elapsed > 0 else 0.0
+    def trials_done(self) -> int:
+        """Of the whole sweep: those whose last stage has a result, and is not computed again."""
+        open_keys = {key for key in self.states if key not in self.states.of(Done)}
+        open_keys |= {key for key in self.plan.to_run if key not in self.states}
+        return len(self.plan.sweep.trials) - sum(len(self.plan.trials_of.get(key, ())) for key in open_keys)
+
+    def epochs_done(self) -> int:
+        """Of the stages of this run, with those epochs that a checkpoint or another run had done."""
+        running = sum(state.epoch for state in self.states.of(Running).values())
+        return running + sum(self.plan.stages[key].epochs for key in self.states.of(Done))
+
+    def epochs(self) -> int:
+        """Of all stages of this run."""
+        return sum(self.plan.stages[key].epochs for key in self.states)
 
     def seconds_left(self) -> float | None:
-        """Remaining epochs at the present rate; None before there is one."""
-        lost = sum(self.stages[key].epochs for key in (*self.blocked_keys, *self.causes))
-        return (self.total - lost - self.epochs) / self.rate() if self.rate() else None
+        """For the epochs that failures do not hold up, at the pace of this run; None before there is one."""
+        held_up = [*self.states.of(GivenUp), *self.states.of(BehindFailure)]
+        epochs = self.epochs() - self.epochs_done() - sum(self.plan.stages[key].epochs for key in held_up)
+        return seconds_left(epochs, self.pace.epochs_per_second)
 
     def line(self) -> str:
         """The whole state in one line."""
-        parts = [f"{self.done}/{len(self.stages)} stages", f"{len(self.running)} running"]
-        parts += [f"{len(self.elsewhere)} in another run"] if self.elsewhere else []
-        parts += [f"{len(self.causes)} failed"] if self.causes else []
-        parts += [f"{len(self.blocked_keys)} blocked"] if self.blocked_keys else []
-        parts += [
-            f"{self.epochs}/{self.total} epochs",
-            f"{self.rate():.1f} epochs/s",
+        counts = {
+            "running": len(self.states.of(Running)),
+            "in another run": len(self.states.of(RunningElsewhere)),
+            "failed": len(self.states.of(GivenUp)),
+            "blocked": len(self.states.of(BehindFailure)),
+        }
+        parts = [
+            f"{self.trials_done()}/{len(self.plan.sweep.trials)} trials",
+            f"{len(self.states.of(Done))}/{len(self.states)} stages",
+            *(f"{count} {what}" for what, count in counts.items() if count or what == "running"),
+            f"{self.epochs_done()}/{self.epochs()} epochs",
+            f"{self.pace.epochs_per_second or 0.0:.1f} epochs/s",
             f"ETA {duration(self.seconds_left())}",
         ]
         return " · ".join(parts)
 
     def _render(self) -> Group:
-        bar = ProgressBar(total=max(self.total, 1), completed=self.epochs, width=40)
+        bar = ProgressBar(total=max(self.epochs(), 1), completed=self.epochs_done(), width=40)
         rows = Table.grid(padding=(0, 2))
-        for key, epoch in list(self.running.items())[:RUNNING_SHOWN]:
-            rows.add_row(Text("  ▸", style="cyan"), label(self.stages[key]), f"{epoch}/{self.stages[key].epochs}")
+        for key, state in list(self.states.of(Running).items())[:RUNNING_SHOWN]:
+            stage = self.plan.stages[key]
+            rows.add_row(Text("  ▸", style="cyan"), label(stage), f"{state.epoch}/{stage.epochs}")
         return Group(bar, Text(self.line()), rows)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources
@@ -19,17 +18,24 @@ from prunesweep.orchestrator.run.events import (
     Listener,
     Progressed,
     Retried,
-    Waiting,
 )
 from prunesweep.orchestrator.run.failures import larger, policy
-from prunesweep.orchestrator.run.shares import Learned
+from prunesweep.orchestrator.run.lost_store import LostStore
+from prunesweep.orchestrator.run.shares import StageShares
+from prunesweep.orchestrator.run.states import (
+    AwaitsParent,
+    BehindFailure,
+    Done,
+    GivenUp,
+    Ready,
+    Running,
+    RunningElsewhere,
+    StageStates,
+)
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Watch
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
-
-KNOCK_SECONDS = 2.0
-"""A store that is gone is looked for this often."""
 
 
 @dataclass(frozen=True)
@@ -45,215 +51,231 @@ class Ended:
     died: bool = False
 
 
-class StageQueue:
-    """The stages of a plan: those that are ready, with the longest chain still before them first; running; elsewhere.
+@dataclass(frozen=True)
+class FailedTries:
+    """The tries at a stage that failed since it last came further than `epoch`, counted by cause.
 
-    Elsewhere are stages that another run on this store computes. They are neither run nor waited for by a worker.
+    Tries that bring a stage further do not count: on machines that come and go, a long stage may lose many.
+    """
+
+    epoch: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def after(self, cause: str, epoch: int) -> FailedTries:
+        """With one more, which had reached that epoch."""
+        counts = self.counts if epoch <= self.epoch else {}
+        return FailedTries(max(epoch, self.epoch), {**counts, cause: counts.get(cause, 0) + 1})
+
+
+class StageQueue:
+    """The stages of a plan: those that are ready are handed out, that with the longest chain behind it first.
+
+    What a stage is doing is in `states` alone. Stages that another run on this store computes are neither handed out
+    nor waited for by a worker.
     """
 
     def __init__(
-        self, plan: Plan, store: Store, tell: Listener, node: Resources, max_running: int | None = None
+        self,
+        plan: Plan,
+        store: Store,
+        states: StageStates,
+        tell: Listener,
+        node: Resources,
+        max_running: int | None = None,
     ) -> None:
         """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once."""
-        self.plan, self.store, self.tell, self.node, self.max_running = plan, store, tell, node, max_running
+        self.plan, self.store, self.states, self.tell, self.max_running = plan, store, states, tell, max_running
         self.stages = dict(plan.runnable)
-        self.children: dict[str, list[str]] = {key: [] for key in self.stages}
-        for key, stage in self.stages.items():
-            if stage.parent is not None and stage.parent.key in self.stages:
-                self.children[stage.parent.key].append(key)
-        self.remaining = _chain_lengths(self.stages, self.children)
-        self.order = {key: number for number, key in enumerate(plan.stages)}
-        self.ready: dict[Resources, list[tuple[int, int, str]]] = {}
-        self.running: set[str] = set()
-        self.elsewhere: dict[str, Watch] = {}
-        self.gone: dict[str, str] = {}
-        self.learned = Learned(plan, store)
-        self.given: dict[str, Resources] = {}
-        self.failures: Counter[tuple[str, str]] = Counter()
-        self.epochs: dict[str, int] = {}
-        self.epochs_at_failure: dict[str, int] = {}
-        self.problem: str | None = None
-        self.next_knock = 0.0
+        self.children = _children(self.stages)
+        self.chain_lengths = _chain_lengths(self.stages, self.children)
+        self.shares = StageShares(plan, store, node)
+        self.failed_tries: dict[str, FailedTries] = {}
+        self.expired_owners: dict[str, str] = {}
+        self.lost_store = LostStore(store, tell)
+        self._positions = {key: position for position, key in enumerate(plan.stages)}
+        self._ready: dict[Resources, list[tuple[int, int, str]]] = {}
         for key, stage in self.stages.items():
             if stage.parent is None or stage.parent.key not in self.stages:
-                self._release(key)
+                self._make_ready(key)
 
     @property
     def over(self) -> bool:
         """Whether nothing runs and nothing can become ready any more."""
-        return not (self.ready or self.running or self.elsewhere)
+        return not any(self.states.of(kind) for kind in (Ready, Running, RunningElsewhere))
+
+    # --- handing out
 
     def offers(self) -> dict[Resources, int]:
-        """How many stages are ready that get this share, in the order of their best; none while none may begin."""
-        room = len(self.stages) if self.max_running is None else self.max_running - len(self.running)
-        if self.problem is not None or room <= 0:
+        """How many stages may begin that get this share, in the order of their best; none while the store is lost."""
+        room = len(self.stages) if self.max_running is None else self.max_running - len(self.states.of(Running))
+        if self.lost_store.problem is not None or room <= 0:
             return {}
-        return {share: min(room, len(self.ready[share])) for share in sorted(self.ready, key=self._best)}
+        by_best = sorted(self._ready, key=lambda share: self._ready[share][0])
+        return {share: min(room, len(self._ready[share])) for share in by_best}
 
     def take(self, share: Resources | None = None) -> str | None:
-        """The next stage, of those that get this share, which the caller now runs; None while none is ready."""
-        found = self.offers()
-        share = next(iter(found), None) if share is None else share
-        if share is None or share not in found:
+        """The next stage, of those that get this share, which the caller now runs; None while none may begin."""
+        offers = self.offers()
+        share = next(iter(offers), None) if share is None else share
+        if share is None or share not in offers:
             return None
-        key = heapq.heappop(self.ready[share])[2]
-        if not self.ready[share]:
-            del self.ready[share]
-        self.running.add(key)
-        self.given[key] = share
+        key = heapq.heappop(self._ready[share])[2]
+        if not self._ready[share]:
+            del self._ready[share]
+        self.states.set(key, Running(share))
         return key
 
-    def _best(self, share: Resources) -> tuple[int, int, str]:
-        return self.ready[share][0]
+    def _make_ready(self, key: str) -> None:
+        share = self.shares.share(key)
+        rank = -self.chain_lengths[key], self._positions[key], key
+        heapq.heappush(self._ready.setdefault(share, []), rank)
+        self.states.set(key, Ready(share))
 
-    def share(self, key: str) -> Resources:
-        """What the stage gets: what the sweep asks for, or more after one like it ran out of memory."""
-        return self.learned.share(key, self.node)
+    # --- what workers report
 
-    def progressed(self, key: str, epoch: int) -> None:
-        """The stage has finished so many epochs."""
-        self.epochs[key] = max(epoch, self.epochs.get(key, 0))
-        self.tell(Progressed(key, epoch))
+    def progressed(self, key: str, epoch: int, began: int = 0) -> None:
+        """The running stage has finished so many epochs; its worker began, or went on, after epoch `began`."""
+        running = self.states[key]
+        assert isinstance(running, Running)
+        self.states.set(key, replace(running, epoch=epoch))
+        self.tell(Progressed(key, epoch, began))
 
-    def ended(self, key: str, how: Ended) -> None:
+    def ended(self, key: str, end: Ended) -> None:
         """A worker's try at the stage is over: with a result, or for a reason."""
-        self.running.discard(key)
         problem = None
         try:
             done = bool(self.store.done([key]))
-            if not (done or how.claimed):
+            if not (done or end.claimed):
                 problem = self.store.problem()
-                how = self._explained(key, how)
+                end = self._explained(key, end)
         except OSError as error:
             done, problem = False, str(error)
         if done:
             self._finish(key)
         elif problem is not None:
-            self._wait_for_store(problem)
-            self._release(key)
+            self.lost_store.lost(problem)
+            self._make_ready(key)
             self.tell(Retried(key, Cause.STORE, problem))
-        elif how.claimed:
-            self.elsewhere[key] = Watch(self.store, key)
+        elif end.claimed:
+            self.states.set(key, RunningElsewhere(Watch(self.store, key)))
             self.tell(Elsewhere(key))
         else:
-            self._fail(key, how.cause or Cause.INTERNAL, how.message or "")
+            self._fail(key, end.cause or Cause.INTERNAL, end.message or "")
+
+    def _explained(self, key: str, end: Ended) -> Ended:
+        """With what was left in the store; a worker that died could leave nothing, so that is noted here."""
+        attempts = self.store.attempts(key)
+        last = attempts[-1] if attempts else None
+        if end.died and last is not None and last.cause is None:
+            self.store.fail(key, replace(last, cause=end.cause, message=end.message))
+        if end.cause is not None:
+            return end
+        if last is not None and last.cause is not None:
+            return Ended(last.cause, last.message)
+        return Ended(Cause.INTERNAL, "the worker gave no reason; see the logs of Ray")
+
+    def _finish(self, key: str) -> None:
+        self.states.set(key, Done())
+        self.tell(Finished(key))
+        for child in self.children.get(key, ()):
+            if isinstance(self.states[child], AwaitsParent):
+                self._make_ready(child)
+
+    # --- what is looked after between reports
 
     def look(self) -> None:
         """Look after one of the stages elsewhere, or after a store that is gone; to be called now and then."""
+        watches = {key: state.watch for key, state in self.states.of(RunningElsewhere).items()}
         try:
-            if self.problem is not None:
-                self._knock()
-            elif self.elsewhere:
-                self._watch(min(self.elsewhere, key=lambda key: self.elsewhere[key].next_look))
+            if self.lost_store.problem is not None:
+                self.lost_store.look()
+            elif watches:
+                self._look_elsewhere(*min(watches.items(), key=lambda item: item[1].next_look))
         except OSError as error:
-            self._wait_for_store(str(error))
+            self.lost_store.lost(str(error))
 
-    def _watch(self, key: str) -> None:
-        watch = self.elsewhere[key]
+    def _look_elsewhere(self, key: str, watch: Watch) -> None:
         if time.monotonic() < watch.next_look:
             return
         ended = watch.ended()
         if self.store.done([key]):
-            del self.elsewhere[key]
             self._finish(key)
         elif ended:
-            del self.elsewhere[key]
             if watch.seen is not None:
-                self.gone[key] = watch.seen.owner
-            self._release(key)
+                self.expired_owners[key] = watch.seen.owner
+            self._make_ready(key)
 
-    def _wait_for_store(self, problem: str) -> None:
-        if self.problem is None:
-            self.tell(Waiting(problem))
-        self.problem = problem
-
-    def _knock(self) -> None:
-        if time.monotonic() >= self.next_knock:
-            self.next_knock = time.monotonic() + KNOCK_SECONDS
-            self.problem = self.store.problem()
-            if self.problem is None:
-                self.tell(Waiting(None))
-
-    def _release(self, key: str) -> None:
-        heapq.heappush(self.ready.setdefault(self.share(key), []), (-self.remaining[key], self.order[key], key))
-
-    def _ready(self) -> set[str]:
-        return {key for stages in self.ready.values() for *_, key in stages}
-
-    def _need(self, key: str, share: Resources) -> None:
-        """Stages like this one get more from now on, those that are ready too."""
-        self.learned.need(key, share)
-        found, self.ready = self._ready(), {}
-        for each in found:
-            self._release(each)
-
-    def _finish(self, key: str) -> None:
-        self.tell(Finished(key))
-        for child in self.children.pop(key, ()):
-            self._release(child)
-
-    def _explained(self, key: str, how: Ended) -> Ended:
-        """With what was left in the store; a worker that died could leave nothing, so that is noted here."""
-        attempts = self.store.attempts(key)
-        last = attempts[-1] if attempts else None
-        if how.died and last is not None and last.cause is None:
-            self.store.fail(key, replace(last, cause=how.cause, message=how.message))
-        if how.cause is not None:
-            return how
-        if last is not None and last.cause is not None:
-            return Ended(last.cause, last.message)
-        return Ended(Cause.INTERNAL, "the worker gave no reason; see the logs of Ray")
+    # --- failures
 
     def _fail(self, key: str, cause: str, message: str) -> None:
         if self._try_again(key, cause):
             self.tell(Retried(key, cause, message))
             return
+        self.states.set(key, GivenUp(cause))
         self.tell(Failed(key, cause, message))
-        for descendant in self._descendants(key):
+        for descendant in self._waiting_behind(key):
+            self.states.set(descendant, BehindFailure(key))
             self.tell(Blocked(descendant, key))
 
     def _try_again(self, key: str, cause: str) -> bool:
-        """Whether the stage is ready again, or waits for what it needs.
-
-        Tries count that brought it no epoch further: on machines that come and go, a long stage may lose many.
-        """
-        if self.epochs.get(key, 0) > self.epochs_at_failure.get(key, 0):
-            self.epochs_at_failure[key] = self.epochs[key]
-            self.failures[key, cause] = 0
-        self.failures[key, cause] += 1
-        if self.failures[key, cause] > policy(cause).again:
+        """Whether the stage is ready again, or waits for what it needs, as the policy for the cause says."""
+        running = self.states[key]
+        assert isinstance(running, Running)
+        self.failed_tries[key] = self.failed_tries.get(key, FailedTries()).after(cause, running.epoch)
+        if self.failed_tries[key].counts[cause] > policy(cause).again:
             return False
         if policy(cause).larger:
-            share = larger(self.given.get(key, self.share(key)), cause, self.node)
+            share = larger(running.share, cause, self.shares.node)
             if share is None:
                 return False
-            self._need(key, share)
+            self._raise_share(share, key)
         parent = self.stages[key].parent
-        if parent is not None and cause == Cause.PARENT_DAMAGED and not self._is_done(parent.key):
-            self._require(parent, key)
+        if parent is not None and cause == Cause.PARENT_DAMAGED and not self._has_result(parent.key):
+            self.states.set(key, AwaitsParent())
+            self._run_first(parent, key)
         else:
-            self._release(key)
+            self._make_ready(key)
         return True
 
-    def _is_done(self, key: str) -> bool:
+    def _raise_share(self, share: Resources, key: str) -> None:
+        """Stages like this one get more from now on, those that are ready too."""
+        self.shares.raise_to(share, key)
+        self._ready = {}
+        for ready in list(self.states.of(Ready)):
+            self._make_ready(ready)
+
+    def _has_result(self, key: str) -> bool:
         with suppress(OSError):  # whoever runs it will see
             return bool(self.store.done([key]))
         return False
 
-    def _require(self, parent: Stage, child: str) -> None:
+    def _run_first(self, parent: Stage, child: str) -> None:
         """Run a stage again whose result was lost, and the child after it."""
         self.stages[parent.key] = parent
-        waiting = self.children.setdefault(parent.key, [])
-        if child not in waiting:
-            waiting.append(child)
-        self.remaining[parent.key] = parent.epochs + self.remaining[child]
-        if parent.key not in self._ready() | self.running | self.elsewhere.keys():
-            self._release(parent.key)
+        siblings = self.children.setdefault(parent.key, [])
+        if child not in siblings:
+            siblings.append(child)
+        self.chain_lengths[parent.key] = parent.epochs + self.chain_lengths[child]
+        under_way = parent.key in self.states and isinstance(
+            self.states[parent.key], Ready | Running | RunningElsewhere
+        )
+        if not under_way:
+            self._make_ready(parent.key)
 
-    def _descendants(self, key: str) -> Iterator[str]:
+    def _waiting_behind(self, key: str) -> Iterator[str]:
+        """The descendants of a stage that wait for it."""
         for child in self.children.get(key, ()):
-            yield child
-            yield from self._descendants(child)
+            if isinstance(self.states[child], AwaitsParent):
+                yield child
+                yield from self._waiting_behind(child)
+
+
+def _children(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
+    children: dict[str, list[str]] = {key: [] for key in stages}
+    for key, stage in stages.items():
+        if stage.parent is not None and stage.parent.key in stages:
+            children[stage.parent.key].append(key)
+    return children
 
 
 def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a sweep has learned about memory: larger shares for stages like one that ran out of it."""
+"""What stages get of a cluster: the shares of the sweep file, and more for stages like one that ran out of memory."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ SHARES = "shares.json"
 """In a sweep's folder, for its next run; where it is removed the sweep begins again with the shares of its file."""
 
 
-class Learned:
-    """The shares of a sweep's stages: what its file says, and what turned out to be needed."""
+class StageShares:
+    """The share of each stage of a sweep: what its file says, raised where stages like it ran out of memory."""
 
-    def __init__(self, plan: Plan, store: Store) -> None:
-        self.plan, self.store = plan, store
-        self.needed = _recalled(plan.sweep.name, store)
+    def __init__(self, plan: Plan, store: Store, node: Resources) -> None:
+        """`node` is what the largest node of the cluster has; no stage gets more."""
+        self.plan, self.store, self.node = plan, store, node
+        self.raised = _read(plan.sweep.name, store)
 
-    def share(self, key: str, node: Resources) -> Resources:
-        """What a stage gets: of what it needs no more than `node` has, which may be another than before."""
-        given, needed = self.plan.shares[key], self.needed.get(_alike(self.plan.stages[key]))
-        if needed is None:
+    def share(self, key: str) -> Resources:
+        """What a stage gets. The node may be smaller than the one on which its share was raised."""
+        given, raised = self.plan.shares[key], self.raised.get(_memory_kind(self.plan.stages[key]))
+        if raised is None:
             return given
-        cpus, gpus = (most / given.replicas for most in (node.cpus, node.gpus))
-        return given | replace(given, cpus=min(needed.cpus, cpus), gpus=min(needed.gpus, gpus))
+        cpus, gpus = (most / given.replicas for most in (self.node.cpus, self.node.gpus))
+        return given | replace(given, cpus=min(raised.cpus, cpus), gpus=min(raised.gpus, gpus))
 
-    def need(self, key: str, share: Resources) -> None:
-        """Stages like this one need so much from now on, and in the next run."""
-        alike = _alike(self.plan.stages[key])
-        self.needed[alike] = self.needed.get(alike, share) | share
-        record = {alike: asdict(share) for alike, share in self.needed.items()}
-        with suppress(OSError):  # the next run would learn it again
+    def raise_to(self, share: Resources, key: str) -> None:
+        """Stages like this one get at least so much from now on, also in the sweep's next run."""
+        kind = _memory_kind(self.plan.stages[key])
+        self.raised[kind] = self.raised.get(kind, share) | share
+        record = {kind: asdict(share) for kind, share in self.raised.items()}
+        with suppress(OSError):  # the next run would find it out again
             self.store.write(sealed_json(record), self.plan.sweep.name, SHARES)
 
 
-def _recalled(sweep: str, store: Store) -> dict[str, Resources]:
-    with suppress(OSError, TypeError):  # what cannot be read, or is of another version, is learned again
+def _read(sweep: str, store: Store) -> dict[str, Resources]:
+    with suppress(OSError, TypeError):  # what cannot be read, or is of another version, is found out again
         saved = store.read(sweep, SHARES)
         if saved is not None and intact(saved):
-            return {alike: Resources(**share) for alike, share in unsealed_json(saved).items()}
+            return {kind: Resources(**share) for kind, share in unsealed_json(saved).items()}
     return {}
 
 
-def _alike(stage: Stage) -> str:
+def _memory_kind(stage: Stage) -> str:
     """Stages that need about the same memory have this text in common."""
     root = stage.root
     parts = encode(root.dataset), encode(root.model), root.method.name, root.train.batch_size, root.train.precision

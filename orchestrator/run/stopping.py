@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Started, Tick
+from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Tick
+from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.text import counted
 
 GRACE_SECONDS = 25.0
@@ -19,6 +20,9 @@ PATIENCE_SECONDS = 10.0
 
 INTERRUPTED = 130
 """The exit code of a run that was asked to stop."""
+
+CONTINUES = "what is finished is kept, and the same command continues from there"
+"""What a run says, whatever ended it."""
 
 
 class TooManyFailures(Exception):
@@ -31,12 +35,13 @@ class Stopping:
     The first Ctrl-C or SIGTERM asks. After the second, or when the grace of SIGTERM is over, the run stops at once;
     from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
     `TooManyFailures`; both are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
+    `states` are those of the stages that run now.
     """
 
     def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
         self.say, self.max_failures = say, max_failures
+        self.states = StageStates(())
         self.failures = 0
-        self.running: set[str] = set()
         self.awaited: set[str] | None = None
         self.signals: list[int] = []
         self.overdue = self.ended = False
@@ -61,14 +66,10 @@ class Stopping:
     def hear(self, event: Event) -> None:
         """Take note of what happens; raises when time passes and it is time to stop."""
         match event:
-            case Started(key):
-                self.running.add(key)
-            case Progressed(key, _):
+            case Progressed(key) | Finished(key) | Retried(key) | Elsewhere(key):
                 self._reached(key)
-            case Finished(key) | Retried(key) | Elsewhere(key):
-                self._over(key)
             case Failed(key):
-                self._over(key)
+                self._reached(key)
                 self._count_failure()
             case Tick():  # with other events Tune would catch what is raised
                 self.check()
@@ -93,10 +94,11 @@ class Stopping:
         self.signals.append(number)
 
     def _heed(self, number: int) -> None:
-        if self.awaited is not None or not self.running:
+        running = self.states.of(Running)
+        if self.awaited is not None or not running:
             self._end()
         in_time = f"at the latest in {GRACE_SECONDS:.0f} s" if number == signal.SIGTERM else "Ctrl-C again stops now"
-        self._ask(f"stopping after the next epoch of {counted(len(self.running), 'running stage')}; {in_time}")
+        self._ask(f"stopping after the next epoch of {counted(len(running), 'running stage')}; {in_time}")
 
     def _count_failure(self) -> None:
         self.failures += 1
@@ -104,16 +106,12 @@ class Stopping:
             self._ask(f"stopping: more than {counted(self.max_failures, 'failed stage')} (--max-failures)")
 
     def _ask(self, message: str) -> None:
-        self.awaited = set(self.running)
+        self.awaited = set(self.states.of(Running))
         self.say(message)
 
     def _reached(self, key: str) -> None:
         if self.awaited is not None:
             self.awaited.discard(key)
-
-    def _over(self, key: str) -> None:
-        self.running.discard(key)
-        self._reached(key)
 
     def _end(self) -> None:
         self.ended = True

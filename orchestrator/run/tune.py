@@ -1,4 +1,4 @@
-"""The one file that knows Ray Tune: its trials are workers, to which a scheduler gives a queue's stages.
+"""What knows Ray Tune: its trials are workers, to which a scheduler gives a queue's stages.
 
 The store is the memory of a sweep and Tune only executes: every submission starts a fresh `Tuner.fit` over what the
 store lacks, and nothing is ever restored from Tune's own state.
@@ -13,31 +13,32 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ray.tune.registry
-from ray import cloudpickle, tune
-from ray.air.execution._internal import RayActorManager
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray import tune
 from ray.tune import Callback, Trainable, TuneConfig, Tuner
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources, request
-from prunesweep.orchestrator.run.assignments import Desk
-from prunesweep.orchestrator.run.events import Listener, Tick
+from prunesweep.orchestrator.run.assignments import Assignments
+from prunesweep.orchestrator.run.events import Tick
 from prunesweep.orchestrator.run.failures import why_it_died
 from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.ray_internals import (
+    controller_of,
+    error_of,
+    mended_tune,
+    process_of,
+    train_on,
+    withdraw,
+)
 from prunesweep.orchestrator.run.team import Team, decode_task
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.errors import ReplicaLost
 from prunesweep.workers.host import Where
-from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
     from prunesweep.workers.checkpoint import Progress
@@ -62,30 +63,31 @@ SETTINGS = {
 """Tune writes nothing that the store holds already, and leaves Ctrl-C to us."""
 
 
-class Hiring(Searcher):
-    """Has Tune look for workers while there is something to do."""
+class WorkerRequests(Searcher):
+    """Has Tune start workers while stages are ready that nobody takes."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, assignments: Assignments) -> None:
         super().__init__()
-        self.desk = desk
+        self.assignments = assignments
 
     def suggest(self, trial_id: str) -> Any:
         """A worker to start, None while none is needed, and `FINISHED` when none will be needed any more."""
-        self.desk.queue.look()
-        share = self.desk.wanted()
+        queue = self.assignments.queue
+        queue.look()
+        share = self.assignments.share_wanted()
         if share is None:
-            self.desk.queue.tell(Tick())  # while no worker runs Tune stays here, and its loop does not turn
-            return Searcher.FINISHED if self.desk.queue.over else None
-        self.desk.ask(trial_id, share)
+            queue.tell(Tick())  # while no worker runs Tune stays here, and its loop does not turn
+            return Searcher.FINISHED if queue.over else None
+        self.assignments.request(trial_id, share)
         return {"share": asdict(share)}
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Heard by the scheduler."""
+        """The scheduler takes the report."""
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        """One that died is explained to `Reporter.on_trial_error` right afterwards."""
+        """A worker that died is explained to `WorkerEvents.on_trial_error` right afterwards."""
         if not error:
-            self.desk.left(trial_id)
+            self.assignments.dismissed(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the store remembers."""
@@ -94,74 +96,61 @@ class Hiring(Searcher):
         """Never called: every submission starts afresh."""
 
 
-class Foreman(FIFOScheduler):
-    """Gives each worker a stage after the other, and sends away those for whom there is nothing to do."""
+class StageScheduler(FIFOScheduler):
+    """Gives each worker a stage after the other, and ends workers for which there is nothing to do."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, assignments: Assignments) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.desk = desk
+        self.assignments = assignments
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         """Go on, with the same stage or the next, or wait for one."""
-        self.desk.heard(trial.trial_id, result)
-        if trial.trial_id in self.desk.stages or self.desk.give(trial.trial_id, _process(trial)):
+        worker = trial.trial_id
+        self.assignments.report(worker, result)
+        if self.assignments.is_busy(worker) or self.assignments.assign_next(worker, process_of(trial)):
             return TrialScheduler.CONTINUE
         return TrialScheduler.NOOP
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Called at each turn of Tune's loop: idle workers are looked after here."""
-        controller, queue = tune_controller._tune_controller, self.desk.queue
-        if queue.over:
+        controller = controller_of(tune_controller)
+        if self.assignments.queue.over:
             controller.request_stop_experiment()
-        elif self.desk.idle:
-            workers = {trial.trial_id: trial for trial in controller.get_live_trials()}
-            for name, since in list(self.desk.idle.items()):
-                if self.desk.give(name, _process(workers[name])):
-                    controller._schedule_trial_train(workers[name])
-                elif queue.offers() or time.monotonic() > since + IDLE_SECONDS:
-                    for late in self.desk.surplus():
-                        _withdraw(controller, workers[late])
-                    controller.stop_trial(workers[name])
+        elif idle := self.assignments.idle_since():
+            trials = {trial.trial_id: trial for trial in controller.get_live_trials()}
+            for worker, since in idle.items():
+                self._look_after(worker, since, trials, controller)
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
         return chosen
 
-
-def _process(trial: Trial) -> Any:
-    return trial.temporary_state.ray_actor
-
-
-def _withdraw(controller: Any, worker: Trial) -> None:
-    """One that has not started; Tune would keep another process for it."""
-    controller.stop_trial(worker)
-    if worker in controller._staged_trials:
-        controller._unstage_trial_with_resources(worker)
+    def _look_after(self, worker: str, since: float, trials: Mapping[str, Trial], controller: Any) -> None:
+        """Give an idle worker a stage, or end it when others need its place or it has been idle for long."""
+        if self.assignments.assign_next(worker, process_of(trials[worker])):
+            train_on(controller, trials[worker])
+        elif self.assignments.queue.offers() or time.monotonic() > since + IDLE_SECONDS:
+            for unneeded in self.assignments.unneeded_requests():
+                withdraw(controller, trials[unneeded])
+            controller.stop_trial(trials[worker])
 
 
-class Reporter(Callback):
-    """Tells that time passes, that a worker has come, and why one died."""
+class WorkerEvents(Callback):
+    """Passes on that time passes, that a worker has started, and why one died."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, assignments: Assignments) -> None:
+        self.assignments = assignments
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Tune's loop turns, several times a second."""
-        self.desk.queue.look()
-        self.desk.queue.tell(Tick())
+        self.assignments.queue.look()
+        self.assignments.queue.tell(Tick())
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker has started; it runs next what it is given here."""
-        self.desk.arrived(trial.trial_id, _process(trial))
+        self.assignments.started(trial.trial_id, process_of(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker is gone, or could not be started."""
-        self.desk.died(trial.trial_id, *why_it_died(_error(trial)))
-
-
-def _error(trial: Trial) -> object:
-    """What Tune has noted; it hands out errors only from the storage, to which it copies them later, or never."""
-    if trial.pickled_error_file:
-        return cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    return Path(trial.error_file).read_text() if trial.error_file else ""
+        self.assignments.died(trial.trial_id, *why_it_died(error_of(trial)))
 
 
 class StageTrainable(Trainable):
@@ -178,8 +167,9 @@ class StageTrainable(Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """It is another worker of the same share from now on."""
         self.stage: Iterator[Progress] = iter(())
-        self.patience = 0.0
+        self.mounted_by = 0.0
         self.task: str | None = None
+        self.began: int | None = None
         self.epoch = 0
         return True
 
@@ -194,67 +184,74 @@ class StageTrainable(Trainable):
     def step(self) -> dict[str, Any]:
         """Run on for about a second, or to the end; raises where one of the stage's other processes is lost.
 
-        Tune then ends this process, and looks for room for all of them anew.
+        Tune then ends this process, and looks for room for all of them anew. `began` is None before the first epoch.
         """
+        if self.task is not None:
+            self._begin(self.task)
+        if time.monotonic() < self.mounted_by and self.store.problem() is not None:
+            time.sleep(REPORT_SECONDS)
+            return self._report(ended=False)
+        self.mounted_by = 0.0
+        return self._run_on()
+
+    def _run_on(self) -> dict[str, Any]:
         from prunesweep.workers.claims import Claimed
         from prunesweep.workers.run import StageFailed
 
-        if self.task is not None:
-            self._begin(self.task)
-        if time.monotonic() < self.patience and self.store.problem() is not None:
-            time.sleep(REPORT_SECONDS)
-            return {"epoch": self.epoch, "ended": False}
-        self.patience = 0.0
         deadline = time.monotonic() + REPORT_SECONDS
         try:
             for progress in self.stage:
+                self.began = progress.epoch - 1 if self.began is None else self.began
                 self.epoch = progress.epoch
                 if time.monotonic() > deadline:
-                    return {"epoch": self.epoch, "ended": False}
+                    return self._report(ended=False)
         except StageFailed as failure:
             if failure.cause is Cause.KILLED:
                 raise ReplicaLost(failure.message) from failure
             logging.getLogger("prunesweep").exception("stage failed")
-            return {"ended": True, "cause": str(failure.cause), "message": failure.message}
+            return self._report(ended=True, cause=str(failure.cause), message=failure.message)
         except Claimed as claimed:
             logging.getLogger("prunesweep").info("%s", claimed)
-            return {"ended": True, "claimed": True}
-        return {"ended": True}
+            return self._report(ended=True, claimed=True)
+        return self._report(ended=True)
+
+    def _report(
+        self, *, ended: bool, cause: str | None = None, message: str | None = None, claimed: bool = False
+    ) -> dict[str, Any]:
+        """For `Assignments.report`."""
+        how = {"ended": ended, "cause": cause, "message": message, "claimed": claimed}
+        return {"began": self.began, "epoch": self.epoch, **how}
 
     def _begin(self, task: str) -> None:
         stage, self.store, where = decode_task(task)
-        self.task, self.epoch = None, 0
-        self.patience = time.monotonic() + MOUNT_SECONDS
+        self.task, self.began, self.epoch = None, None, 0
+        self.mounted_by = time.monotonic() + MOUNT_SECONDS
         self.stage = self.team.run(task, stage, self.store, where)
 
 
-def execute(
-    plan: Plan,
-    store: Store,
-    where: Where,
-    slots: int,
-    tell: Listener,
-    node: Resources,
-    max_concurrent: int | None = None,
-    trainable: type[Trainable] = StageTrainable,
-) -> None:
-    """Run every stage that the store lacks on the cluster that Ray is connected to; returns when nothing is left to do.
+def execute(queue: StageQueue, where: Where, slots: int, trainable: type[Trainable] = StageTrainable) -> None:
+    """Run every stage of a queue on the cluster that Ray is connected to; returns when nothing is left to do.
 
-    About `slots` stages fit on it, one can have at most what `node` has, and at most `max_concurrent` run at once.
-    Failures are told and left in the store; they are not raised. `trainable` is replaced by benchmarks only.
+    About `slots` stages fit on it. Failures are told and left in the store; they are not raised. `trainable` is
+    replaced by benchmarks only.
     """
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
+    assignments = Assignments(queue, where)
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    desk = Desk(StageQueue(plan, store, tell, node, max_concurrent), where)
-    with _environment(settings), _quiet(), _mended(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
+    with _environment(settings), _quiet(), mended_tune(), tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
         Tuner(
             worker,
-            tune_config=TuneConfig(search_alg=Hiring(desk), scheduler=Foreman(desk), num_samples=-1, reuse_actors=True),
+            tune_config=TuneConfig(
+                search_alg=WorkerRequests(assignments),
+                scheduler=StageScheduler(assignments),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
             run_config=tune.RunConfig(
-                name=plan.sweep.name,
+                name=queue.plan.sweep.name,
                 storage_path=folder,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[Reporter(desk)],
+                callbacks=[WorkerEvents(assignments)],
                 verbose=0,
             ),
         ).fit()
@@ -277,40 +274,6 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _mended() -> Iterator[None]:
-    """Tune without two habits that take a third of the driver's time, and a mistake that ends it.
-
-    For each worker it fetches the trainable from Ray's key-value store five times, three of them to see that it is
-    there; and at the end it writes down all trials, for a restoration that nobody asks for. And it stops everything
-    when Ray has ended a worker because the machine ran out of memory.
-    """
-    registry = ray.tune.registry._global_registry
-    failed = RayActorManager._actor_task_failed
-
-    def task_failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        foreseen = isinstance(exception, RayActorError | RayTaskError) or not isinstance(exception, RayError)
-        failed(self, tracked_actor_task, exception if foreseen else RayActorError(error_msg=str(exception)))
-
-    with (
-        _replaced(registry, "get", cache(registry.get)),
-        _replaced(registry, "contains", cache(registry.contains)),
-        _replaced(TuneController, "_get_trial_checkpoints", lambda self: {}),
-        _replaced(RayActorManager, "_actor_task_failed", task_failed),
-    ):
-        yield
-
-
-@contextmanager
-def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 @contextmanager

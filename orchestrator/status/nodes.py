@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rich.markup import escape
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.eta import seconds_left
 from prunesweep.orchestrator.status.status import RUNNING, Unfinished
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.activity import Activity
@@ -58,7 +59,7 @@ def now(plan: Plan, begun: Sequence[Unfinished]) -> Now:
     left = _epochs_left(plan, begun)
     rates = [each.doing.epochs_per_second for each in running if each.doing and each.doing.epochs_per_second]
     # Those that have just begun have no rate yet; they are taken to be as fast as the others.
-    seconds = left / (sum(rates) * len(running) / len(rates)) if rates else None
+    seconds = seconds_left(left, sum(rates) * len(running) / len(rates) if rates else None)
     images = [each.doing.images_per_second for each in running if each.doing and each.doing.images_per_second]
     devices = [_device(same) for same in _by_device(running)]
     unlocated = [each for each in running if each.doing is None]

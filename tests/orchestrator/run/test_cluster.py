@@ -110,7 +110,7 @@ def test_a_head_that_is_lost_ends_the_run_with_a_sentence(cli: JobsCli, head: He
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, out + err
     assert "does not answer any more" in err
-    assert err.endswith("what is finished is kept: run the same command again\n")
+    assert err.endswith("what is finished is kept, and the same command continues from there\n")
     assert "21 of 21 trials done" in cli("run", "sweep.yaml")
 
 

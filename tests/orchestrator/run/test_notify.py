@@ -130,7 +130,7 @@ def test_a_message_has_no_keys_of_the_store(tmp_path: Path):
     store = Store(tmp_path)
     store.location = "s3://key:secret@bucket/store"
     why = "UserError: the store s3://key:secret@bucket/store is gone"
-    said = webhook.message(read_sweep(tmp_path / "x.yaml"), store, "error", 100, why)
+    said = webhook.message(read_sweep(tmp_path / "x.yaml"), store, None, "error", 100, why)
     assert "secret" not in json.dumps(said)
     assert "stopped by an error (UserError: the store s3://bucket/store is gone) after 2 min" in said["text"]
     assert said["store"] == "s3://bucket/store"

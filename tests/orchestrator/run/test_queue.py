@@ -18,11 +18,12 @@ from prunesweep.orchestrator.run.events import (
     Listener,
     Progressed,
     Retried,
+    StoreLost,
     Tick,
-    Waiting,
 )
 from prunesweep.orchestrator.run.failures import POLICIES, larger
 from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, StageStates
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Claim, Holding
@@ -47,9 +48,13 @@ class Heard(list[Event]):
             self.append(event)
 
 
+def new_queue(store: Store, plan: Plan, tell: Listener, node: Resources, most: int | None = None) -> StageQueue:
+    return StageQueue(plan, store, StageStates(plan.runnable), tell, node, most)
+
+
 def queue_of(store: Store, *trials: TrialSpec, tell: Listener | None = None) -> StageQueue:
     store.require_writable()
-    return StageQueue(plan_of(store, *trials), store, Heard() if tell is None else tell, Resources(cpus=4, gpus=1))
+    return new_queue(store, plan_of(store, *trials), Heard() if tell is None else tell, Resources(cpus=4, gpus=1))
 
 
 def take(queue: StageQueue) -> Stage | None:
@@ -109,6 +114,9 @@ def test_a_stage_that_failed_blocks_its_descendants(store: Store):
     assert all(isinstance(event, Blocked) and event.culprit == root.key for event in heard[1:])
     finish(queue, take(queue))  # GMP is not concerned
     assert queue.over
+    assert queue.states[root.key] == GivenUp("diverged")
+    assert list(queue.states.of(BehindFailure).values()) == [BehindFailure(root.key)] * 2
+    assert len(queue.states.of(Done)) == 1
 
 
 @pytest.mark.parametrize("cause", list(Cause))
@@ -140,10 +148,10 @@ def test_after_running_out_of_memory_a_stage_gets_a_larger_share(store: Store):
     queue = queue_of(store, trial("gmp"))
     stage = take(queue)
     assert stage is not None
-    assert queue.share(stage.key).cpus == 1
+    assert queue.shares.share(stage.key).cpus == 1
     fail(queue, stage, Cause.HOST_MEMORY)
     assert take(queue) == stage
-    assert queue.share(stage.key).cpus == 2
+    assert queue.shares.share(stage.key).cpus == 2
 
 
 def test_stages_like_one_that_ran_out_of_memory_get_more_at_once(store: Store):
@@ -155,7 +163,10 @@ def test_stages_like_one_that_ran_out_of_memory_get_more_at_once(store: Store):
     fail(queue, one, Cause.HOST_MEMORY)
     fail(queue, two, Cause.HOST_MEMORY)
     stages = [take(queue) for _ in range(4)]
-    assert {stage.root.method.name: queue.share(stage.key).cpus for stage in stages if stage} == {"gmp": 2, "dnw": 1}
+    assert {stage.root.method.name: queue.shares.share(stage.key).cpus for stage in stages if stage} == {
+        "gmp": 2,
+        "dnw": 1,
+    }
 
 
 def test_only_tries_that_bring_a_stage_no_further_count(store: Store):
@@ -184,17 +195,17 @@ def test_what_was_learned_of_memory_holds_in_the_next_run_as_far_as_the_cluster_
         fail(queue, stage, Cause.HOST_MEMORY)
         assert take(queue) == stage
     again = queue_of(store, replace(trial("gmp"), seed=5), trial("dnw"))
-    assert [again.share(key).cpus for key in again.stages] == [4, 1]
-    smaller = StageQueue(again.plan, store, Heard(), Resources(cpus=2))
-    assert [smaller.share(key).cpus for key in smaller.stages] == [2, 1]
+    assert [again.shares.share(key).cpus for key in again.stages] == [4, 1]
+    smaller = new_queue(store, again.plan, Heard(), Resources(cpus=2))
+    assert [smaller.shares.share(key).cpus for key in smaller.stages] == [2, 1]
     store.write(b"{}", "x", "shares.json")
-    assert [queue_of(store, trial("gmp")).share(key).cpus for key in queue.stages] == [1]
+    assert [queue_of(store, trial("gmp")).shares.share(key).cpus for key in queue.stages] == [1]
 
 
 def test_of_the_ready_stages_only_so_many_run_at_once(store: Store):
     plan = plan_of(store, *(replace(trial("gmp"), seed=seed) for seed in range(3)))
     store.require_writable()
-    queue = StageQueue(plan, store, Heard(), Resources(cpus=4), max_running=2)
+    queue = new_queue(store, plan, Heard(), Resources(cpus=4), most=2)
     one, two, three = take(queue), take(queue), take(queue)
     assert one is not None
     assert two is not None
@@ -293,7 +304,7 @@ def test_a_claim_that_ends_without_a_result_sets_its_stage_free(store: Store, mo
 
 
 def test_a_store_that_is_gone_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr("prunesweep.orchestrator.run.queue.KNOCK_SECONDS", 0)
+    monkeypatch.setattr("prunesweep.orchestrator.run.lost_store.CHECK_SECONDS", 0)
     heard = Heard()
     queue = queue_of(store, trial("gmp"), tell=heard)
     stage = take(queue)
@@ -312,10 +323,10 @@ def test_a_store_that_is_gone_is_waited_for(store: Store, monkeypatch: pytest.Mo
     queue.look()
     assert take(queue) == stage
     waiting, retried, again = heard
-    assert isinstance(waiting, Waiting)
+    assert isinstance(waiting, StoreLost)
     assert "is gone" in (waiting.problem or "")
     assert isinstance(retried, Retried)
-    assert again == Waiting(None)
+    assert again == StoreLost(None)
 
 
 def test_a_store_that_cannot_even_be_read_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch):
@@ -334,7 +345,7 @@ def test_a_store_that_cannot_even_be_read_is_waited_for(store: Store, monkeypatc
             patch.setattr(Store, name, broken)
         queue.ended(child.key, Ended(Cause.KILLED, "", died=True))
         assert take(queue) is None
-    assert heard[1:] == [Waiting("Stale file handle"), Retried(child.key, Cause.STORE, "Stale file handle")]
+    assert heard[1:] == [StoreLost("Stale file handle"), Retried(child.key, Cause.STORE, "Stale file handle")]
     queue.look()
     assert take(queue) == child
 

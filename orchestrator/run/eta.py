@@ -1,0 +1,45 @@
+"""The time left of a sweep: the epochs to come at the pace of those that were computed now, not those found done."""
+
+from __future__ import annotations
+
+import time
+
+from prunesweep.orchestrator.run.events import Event, Progressed, Started
+
+
+def seconds_left(epochs: int, epochs_per_second: float | None) -> float | None:
+    """None while nothing is known of the pace."""
+    return epochs / epochs_per_second if epochs_per_second else None
+
+
+class Pace:
+    """How many epochs a run's own workers compute in a second, since the first of them began.
+
+    What a checkpoint held, and what another run computes, is no work of this run. An epoch computed twice, since its
+    worker died before the checkpoint, is.
+    """
+
+    def __init__(self) -> None:
+        self.epochs = 0
+        self.began_at: float | None = None
+        self._counted: dict[str, int] = {}
+
+    def hear(self, event: Event) -> None:
+        """Count the epochs that a stage came further."""
+        match event:
+            case Started(key):
+                self.began_at = self.began_at or time.monotonic()
+                self._counted.pop(key, None)
+            case Progressed(key, epoch, began):
+                self.epochs += epoch - self._counted.get(key, began)
+                self._counted[key] = epoch
+
+    @property
+    def seconds(self) -> float:
+        """Since the first stage began."""
+        return time.monotonic() - self.began_at if self.began_at else 0.0
+
+    @property
+    def epochs_per_second(self) -> float | None:
+        """None before the first epoch is over."""
+        return self.epochs / self.seconds if self.epochs and self.seconds else None

@@ -1,0 +1,91 @@
+"""What is said while a sweep runs: counts of trials and stages, the pace of this run, and the time left."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.resources import Resources, Shares
+from prunesweep.orchestrator.run.eta import Pace, seconds_left
+from prunesweep.orchestrator.run.events import Finished, Progressed, Started
+from prunesweep.orchestrator.run.progress import ProgressDisplay
+from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.states import StageStates
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers.causes import Cause
+from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.store import Store
+from tests.cases import trial
+
+
+class Run:
+    """A queue without workers, its display, and what that printed."""
+
+    def __init__(self, folder: Path, *trials: TrialSpec) -> None:
+        self.store = Store(folder / "store")
+        self.store.require_writable()
+        plan = make_plan(Sweep("x", trials, 0, Shares({}), "", Path("x.yaml")), self.store)
+        states, self.printed = StageStates(plan.runnable), io.StringIO()
+        self.display = ProgressDisplay(plan, states, Console(file=self.printed, width=200), Pace())
+        self.queue = StageQueue(plan, self.store, states, self.display.hear, Resources(cpus=4))
+
+    def begin(self) -> str:
+        key = self.queue.take()
+        assert key is not None
+        self.display.hear(Started(key))
+        return key
+
+    def finish(self, key: str) -> None:
+        self.store.publish(self.queue.stages[key], {}, {"metrics": {}})
+        self.queue.ended(key, Ended())
+
+    def line(self) -> str:
+        """Without what depends on the clock."""
+        return self.display.line().partition(" epochs/s")[0].rpartition(" · ")[0]
+
+
+def test_the_line_counts_trials_and_stages(tmp_path: Path):
+    """IMP takes three stages of 6, 1 and 2 epochs, as `tests.cases` has it; GMP one of 6."""
+    run = Run(tmp_path, trial("imp"), trial("gmp"))
+    epochs = sum(stage.epochs for stage in run.queue.stages.values())
+    assert run.line() == f"0/2 trials · 0/4 stages · 0 running · 0/{epochs} epochs"
+    dense, gmp = run.begin(), run.begin()
+    run.queue.progressed(dense, 2)
+    assert run.line() == f"0/2 trials · 0/4 stages · 2 running · 2/{epochs} epochs"
+    run.finish(gmp)
+    done = 2 + run.queue.stages[gmp].epochs
+    assert run.line() == f"1/2 trials · 1/4 stages · 1 running · {done}/{epochs} epochs"
+    run.queue.ended(dense, Ended(Cause.DIVERGED, "loss is nan"))
+    done = run.queue.stages[gmp].epochs
+    assert run.line() == f"1/2 trials · 1/4 stages · 0 running · 1 failed · 2 blocked · {done}/{epochs} epochs"
+    assert "loss is nan" in run.printed.getvalue()
+
+
+def test_what_is_done_before_counts_among_the_trials(tmp_path: Path):
+    run = Run(tmp_path, trial("gmp"))
+    run.finish(run.begin())
+    again = Run(tmp_path, trial("gmp"), replace(trial("gmp"), seed=7))
+    assert again.line().startswith("1/2 trials · 0/1 stages")
+
+
+def test_the_time_left_is_that_of_work_done_now():
+    """A stage of 90 epochs that a checkpoint had brought to 80: the 81st is the first that was computed."""
+    pace = Pace()
+    pace.hear(Started("a"))
+    pace.hear(Progressed("a", 81, 80))
+    assert pace.epochs == 1
+    pace.hear(Progressed("a", 84, 80))
+    assert pace.epochs == 4
+    pace.hear(Started("a"))  # its worker died, and the checkpoint is of epoch 83
+    pace.hear(Progressed("a", 84, 83))
+    assert pace.epochs == 5
+    pace.hear(Finished("another run's"))
+    assert pace.epochs == 5
+    assert seconds_left(9, 0.5) == pytest.approx(18)
+    assert seconds_left(9, None) is None
+    assert Pace().epochs_per_second is None
