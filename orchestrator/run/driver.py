@@ -15,9 +15,9 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.resources import Resources, distinct, fitting
-from prunesweep.orchestrator.run.eta import Pace
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
+from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.states import Running, StageStates

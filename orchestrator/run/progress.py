@@ -13,9 +13,10 @@ from rich.text import Text
 
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.eta import Pace, seconds_left
 from prunesweep.orchestrator.run.events import Event, Failed, Retried, StoreLost, Tick
+from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
+from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.text import duration
 from prunesweep.workers.spec import label
 

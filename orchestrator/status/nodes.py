@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rich.markup import escape
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.eta import seconds_left
+from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.status.status import RUNNING, Unfinished
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.activity import Activity

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.resources import Resources, Shares
-from prunesweep.orchestrator.run.eta import Pace, seconds_left
 from prunesweep.orchestrator.run.events import Finished, Progressed, Started
+from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import Ended, StageQueue
 from prunesweep.orchestrator.run.states import StageStates
+from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.spec import TrialSpec

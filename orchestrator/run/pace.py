@@ -1,15 +1,10 @@
-"""The time left of a sweep: the epochs to come at the pace of those that were computed now, not those found done."""
+"""How fast a run is: the epochs that its own workers compute, not those that were there before."""
 
 from __future__ import annotations
 
 import time
 
 from prunesweep.orchestrator.run.events import Event, Progressed, Started
-
-
-def seconds_left(epochs: int, epochs_per_second: float | None) -> float | None:
-    """None while nothing is known of the pace."""
-    return epochs / epochs_per_second if epochs_per_second else None
 
 
 class Pace:
