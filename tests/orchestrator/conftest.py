@@ -7,11 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from tests import warm
+from tests.warm import Answer
+
 COMMAND = Path(sys.executable).parent / "prunesweep"
+
+NEED_RAY = {"run", "resume", "submit", "logs", "cancel", "jobs", "doctor"}
+"""Verbs that start or ask it."""
 
 SWEEP = """\
 name: {name}
@@ -32,12 +38,6 @@ trials:
 """
 """Seven trials a seed on seven stages: one dense, four one-shot, a second phase, one GMP; the first phase is also
 one of the one-shot trials. About two seconds of work."""
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 class Cli:
@@ -67,16 +67,17 @@ class Cli:
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         """Run to the end; returns what was printed, errors after output."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=180)
-        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-        assert "Traceback" not in err
-        return out + err
+        answer = self.ask(*arguments, seconds=180)
+        assert answer.code == code, f"exit code {answer.code}\n{answer.out}\n{answer.err}"
+        assert "Traceback" not in answer.err
+        return answer.out + answer.err
 
-    def ask(self, *arguments: str) -> Answer:
-        """Run to the end, whatever comes of it."""
+    def ask(self, *arguments: str, seconds: float = 60) -> Answer:
+        """Run to the end, whatever comes of it; a verb that needs no Ray does not load its libraries anew."""
+        if self.command == COMMAND and not {*arguments} & NEED_RAY:
+            return warm.answer(arguments, self.folder, {**os.environ, **self.environment}, seconds)
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=seconds)
         return Answer(process.returncode, out, err)
 
     def json(self, *arguments: str) -> Any:

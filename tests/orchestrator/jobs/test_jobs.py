@@ -271,6 +271,7 @@ def test_a_snapshot_follows_links_that_stay_in_the_project(tmp_path: Path, monke
     ]
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_too_large_names_the_largest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     project = tmp_path / "project"
     project.mkdir()
