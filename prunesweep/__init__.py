@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.results.aggregation import aggregate as aggregate
     from prunesweep.orchestrator.results.best_settings import select_best as select_best
     from prunesweep.orchestrator.results.compare import compare as compare
-    from prunesweep.orchestrator.results.compare import pareto as pareto
+    from prunesweep.orchestrator.results.pareto import pareto as pareto
     from prunesweep.orchestrator.results.parquet import load_curves as load_curves
     from prunesweep.orchestrator.results.parquet import load_layers as load_layers
     from prunesweep.orchestrator.results.parquet import load_results as load_results
@@ -54,7 +54,7 @@ _PLACES = {
     "load_results": "orchestrator.results.parquet",
     "magnitude_masks": "workers.selection",
     "masked": "workers.swap",
-    "pareto": "orchestrator.results.compare",
+    "pareto": "orchestrator.results.pareto",
     "select_best": "orchestrator.results.best_settings",
     "swapped": "workers.swap",
 }

@@ -140,9 +140,9 @@ def outcome(console: Console, plan: Plan, store: Store) -> None:
 
 def comparison(console: Console, folders: Sequence[str], query: Query, format: str) -> None:
     """The table of means over seeds, in one of the formats of `orchestrator.tables.rendering`."""
-    from prunesweep.orchestrator.tables import rendering
+    from prunesweep.orchestrator.tables import grid, rendering
 
-    show_rendered(console, rendering.render(_compared(folders, query), format))
+    show_rendered(console, rendering.render(grid.laid_out(_compared(folders, query)), format))
 
 
 def show_rendered(console: Console, rendered: RenderableType) -> None:
@@ -197,8 +197,8 @@ def _compared(folders: Sequence[str], query: Query) -> Table:
 
     frame = filtering.where(parquet.load_results(*folders), query.where)
     if query.best_by is None:
-        return tables.comparison(frame, query.metric, query.by)
-    return tables.comparison_of_best(frame, query.metric, query.by, query.best_by, query.tolerance)
+        return tables.means_table(frame, query.metric, query.by)
+    return tables.best_table(frame, query.metric, query.by, query.best_by, query.tolerance)
 
 
 # --- status

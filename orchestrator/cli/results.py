@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import RenderableType
 from rich.markup import escape
 
-from prunesweep.orchestrator.cli import comparing, printing
+from prunesweep.orchestrator.cli import printing
 from prunesweep.orchestrator.cli.options import (
     BestByOption,
     ByOption,
@@ -26,6 +28,11 @@ from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from prunesweep.orchestrator.tables.text_table import TextTable
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
 
@@ -70,9 +77,7 @@ def compare(
     ] = None,
     across: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="COLUMN", help="With --published: need not be the same, or COLUMN=OURS:PUBLISHED,...; repeatable."
-        ),
+        typer.Option(metavar="COLUMN", help="With --published: need not be the same; may be repeated."),
     ] = None,
     format: FormatOption = "table",
     as_json_: SameAsJsonOption = False,
@@ -83,8 +88,41 @@ def compare(
     if across and published is None:
         raise UserError("--across goes with --published")
     query = Query(metric, by or [], where or [], best_by, tolerance)
-    rivals = comparing.Rivals(against or [], published, across or [])
-    comparing.differences(console, folders(names, store), query, rivals, "json" if as_json_ else format)
+    frame, shape = _trials(folders(names, store), query), "json" if as_json_ else format
+    if published is None:
+        table = _differences(frame, query, against or [])
+    else:
+        table = _differences_to_published(frame, query, published, across or [])
+    printing.show_rendered(console, _rendered(table, shape))
+
+
+def _trials(places: Sequence[str], query: Query) -> DataFrame:
+    """Those that the query is about; with `best_by` those of the best settings."""
+    from prunesweep.orchestrator.results import best_settings, filtering, parquet
+
+    frame = filtering.where(parquet.load_results(*places), query.where)
+    return best_settings.select_best(frame, query.best_by, query.tolerance) if query.best_by else frame
+
+
+def _differences(frame: DataFrame, query: Query, against: Sequence[str]) -> TextTable:
+    from prunesweep.orchestrator.results.filtering import setting
+    from prunesweep.orchestrator.tables.compare import differences
+
+    settings = dict(setting(frame, condition) for condition in against)
+    return differences(frame, query.metric, query.by, settings or None)
+
+
+def _differences_to_published(frame: DataFrame, query: Query, place: str, across: Sequence[str]) -> TextTable:
+    from prunesweep.orchestrator.results.published import load_published
+    from prunesweep.orchestrator.tables.compare import differences_to_published
+
+    return differences_to_published(frame, load_published(place), query.metric, across)
+
+
+def _rendered(table: TextTable, format: str) -> RenderableType:
+    from prunesweep.orchestrator.tables.rendering import render
+
+    return render(table, format)
 
 
 def plot(

@@ -8,7 +8,8 @@ from math import floor, log, log10
 
 from prunesweep.orchestrator.figures.charts import Axis
 from prunesweep.orchestrator.figures.wording import in_unit, percent
-from prunesweep.orchestrator.tables.means import Table, words
+from prunesweep.orchestrator.tables.means import Table
+from prunesweep.orchestrator.tables.wording import words
 
 TICK_GAP = 0.12
 """Labels of places that are nearer to each other than this share of the axis would overlap."""

@@ -15,7 +15,7 @@ from prunesweep.orchestrator.figures.wording import series_name
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, aggregate, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.workers.errors import UserError
 
 SPLIT = ("pretrain_epochs", "retrain_epochs")
@@ -43,8 +43,8 @@ class CellLine:
 def compare_cells(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
     """The trials that the query compares, and their comparison: with `best_by`, those of the chosen settings."""
     if query.best_by is None:
-        return with_metric(frame, metric), comparison(frame, metric, by or None)
-    table = comparison_of_best(frame, metric, by or None, query.best_by, query.tolerance)
+        return with_metric(frame, metric), means_table(frame, metric, by or None)
+    table = best_table(frame, metric, by or None, query.best_by, query.tolerance)
     chosen = choose(frame, query.best_by, query.tolerance, table.row_names).trials
     return with_metric(chosen, metric), table
 

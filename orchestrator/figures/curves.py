@@ -25,7 +25,8 @@ from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import better
 from prunesweep.orchestrator.results.units import scale
-from prunesweep.orchestrator.tables.means import Table, words
+from prunesweep.orchestrator.tables.means import Table
+from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError, unknown
 
 ENDS = {

@@ -15,7 +15,8 @@ from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.units import Scale, scale
-from prunesweep.orchestrator.tables.means import untested, words
+from prunesweep.orchestrator.tables.means import untested
+from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
 
 SCHEDULE = "retrain_schedule"
@@ -51,7 +52,7 @@ def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
     """Schedules compete at one sparsity and budget; further settings in which they differ compete too."""
     settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
     names = aggregation.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
-    return aggregation.cells(trials, metric, names, [TARGET, *SPLIT])
+    return aggregation.marked_cells(trials, metric, names, [TARGET, *SPLIT])
 
 
 def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale) -> HeatMap:

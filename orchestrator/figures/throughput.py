@@ -14,7 +14,7 @@ from prunesweep.orchestrator.results.aggregation import SUBJECT, aggregate, plai
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import scale
-from prunesweep.orchestrator.tables.means import words
+from prunesweep.orchestrator.tables.wording import words
 
 
 def throughput(frames: Frames, query: Query) -> Chart:

@@ -22,7 +22,7 @@ from prunesweep.orchestrator.figures.comparisons import (
 from prunesweep.orchestrator.figures.wording import chart_title, heading
 from prunesweep.orchestrator.results.aggregation import Cell, Key, sign_of
 from prunesweep.orchestrator.results.best_settings import TARGET
-from prunesweep.orchestrator.results.compare import unbeaten
+from prunesweep.orchestrator.results.pareto import unbeaten
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.workers.errors import UserError

@@ -9,8 +9,9 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
 from prunesweep.orchestrator.results.units import Scale
-from prunesweep.orchestrator.tables.means import Table, words
-from prunesweep.orchestrator.tables.rendering import FORMS, chosen_by, label
+from prunesweep.orchestrator.tables.grid import chosen_by, label
+from prunesweep.orchestrator.tables.means import Table
+from prunesweep.orchestrator.tables.wording import FORMS, words
 
 
 def series_name(table: Table, cell: Cell, names: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status.status import Failure, failures
-from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best
+from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.orchestrator.text import counted, joined
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
@@ -116,7 +116,7 @@ def gather(names: Sequence[str], store: Store, metric: str = "test_accuracy") ->
 
 def _answer(frame: pd.DataFrame, metric: str, folders: Sequence[str]) -> Answer:
     trials = aggregation.with_metric(frame, metric)
-    whole, layers = comparison(trials, metric), parquet.load_layers(*folders)
+    whole, layers = means_table(trials, metric), parquet.load_layers(*folders)
     best = _best(trials, metric) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS
     frames = Frames(trials, partial(parquet.load_curves, *folders), lambda: layers)
@@ -140,7 +140,7 @@ def _has_rivals(table: Table) -> bool:
 
 def _best(trials: pd.DataFrame, metric: str) -> Table | None:
     try:
-        return comparison_of_best(trials, metric, best_by=CHOSEN_BY)
+        return best_table(trials, metric, best_by=CHOSEN_BY)
     except UserError:  # no setting competes, for instance because none has reached its sparsity
         return None
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import AXES, plain
 from prunesweep.orchestrator.results.units import scale
-from prunesweep.orchestrator.tables.means import Table, words
-from prunesweep.orchestrator.tables.rendering import label
+from prunesweep.orchestrator.tables.grid import label
+from prunesweep.orchestrator.tables.means import Table
+from prunesweep.orchestrator.tables.wording import words
 
 MEASURED = (
     *("test_accuracy", "test_accuracy_top5", "validation_accuracy", "reached_sparsity", "compression_ratio"),

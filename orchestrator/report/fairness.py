@@ -15,7 +15,8 @@ import pandas as pd
 from prunesweep.orchestrator.results.aggregation import SUBJECT
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
-from prunesweep.orchestrator.tables.means import Table, words
+from prunesweep.orchestrator.tables.means import Table
+from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted
 
 MET, NOT_MET, UNKNOWN = "met", "not met", "cannot be told"

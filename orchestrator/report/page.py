@@ -6,7 +6,6 @@ import base64
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -21,8 +20,8 @@ from prunesweep.orchestrator.report.contents import Contents, gather, summary
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.tables.means import words
-from prunesweep.orchestrator.tables.rendering import chosen_by, parts
+from prunesweep.orchestrator.tables.grid import laid_out
+from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
@@ -62,9 +61,9 @@ def page(contents: Contents) -> str:
         kinds=KINDS,
         met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
         settings=settings,
-        parts=partial(parts, best="bold", near="*", room=MOST_COLUMNS),
+        laid_out=laid_out,
+        most_columns=MOST_COLUMNS,
         groups=_groups,
-        chosen_by=chosen_by,
         link=_link,
         commands=list(_commands(contents)),
         pandas=_pandas(contents),

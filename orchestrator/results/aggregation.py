@@ -11,38 +11,40 @@ from typing import Any, Literal
 import pandas as pd
 
 from prunesweep.orchestrator.results.filtering import check_column
-from prunesweep.orchestrator.results.parquet import ASKED, asked_of
+from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
 from prunesweep.orchestrator.results.schemas import MEASUREMENTS, better
 from prunesweep.orchestrator.results.statistics import LEVEL, SIGNIFICANCE, bootstrap, holm, paired, t_margin
 from prunesweep.workers.errors import UserError, unknown
 
 SUBJECT = ("dataset", "model")
 AXES = ("target_sparsity", "total_epochs")
+REACHED = "reached_sparsity"
 
 Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over `n` seeds in the metric's own unit, of the `asked` ones; `std` is None for one seed.
+    """A mean over `n` seeds, of the `planned` ones, in the metric's own unit; `std` is None for one seed.
 
     `low` and `high` are its 95 % t interval. `best` and `near` are among the cells that it competes with: of the same
     dataset, model, sparsity and total epochs. `p` is that of a paired t-test against the best over the seeds that both
     have, adjusted by Holm within these cells; None for the best, and where fewer than two seeds are shared. `near` is
-    not distinguishable from the best: `p` is above 5 %.
+    not distinguishable from the best: `p` is above 5 %. `reached` is the mean sparsity that was reached, where known.
     """
 
     settings: Mapping[str, Any]
     mean: float
     std: float | None
     n: int
-    asked: int | None = None
+    planned: int | None = None
     low: float | None = None
     high: float | None = None
     p: float | None = None
     best: bool = False
     near: bool = False
     untested: bool = False
+    reached: float | None = None
 
     def at(self, names: Iterable[str]) -> Key:
         """The cell's settings under these names."""
@@ -55,7 +57,7 @@ class Cell:
             "mean": self.mean,
             "std": self.std,
             "n": self.n,
-            "seeds": self.asked,
+            "seeds": self.planned,
             "low": self.low,
             "high": self.high,
             "best": self.best,
@@ -89,14 +91,14 @@ def aggregate(
     if interval not in (None, "t", "bootstrap"):
         raise UserError(unknown("interval", str(interval), ["t", "bootstrap"]))
     groups = frame.groupby(list(by), dropna=False, sort=False)[metric]
-    found = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
+    means = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
     if interval == "t":
-        margin = t_margin(found["std"], found["n"], level)
-        found = found.assign(low=found["mean"] - margin, high=found["mean"] + margin)
+        margin = t_margin(means["std"], means["n"], level)
+        means = means.assign(low=means["mean"] - margin, high=means["mean"] + margin)
     elif interval == "bootstrap":
         bounds = [bootstrap(values.dropna(), level) for _, values in groups]
-        found = found.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
-    return found
+        means = means.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
+    return means
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Group:
 
 
 def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group]:
-    """The trials that agree in these settings, in the frame's order, with how many seeds were asked for."""
+    """The trials that agree in these settings, in the frame's order, with how many seeds they are to have."""
     means = aggregate(frame, metric, names, interval="t").to_dict("records")
     pairs: list[list[tuple[Any, float]]] = [[] for _ in means]
     sweeps: list[set[str]] = [set() for _ in means]
@@ -116,40 +118,46 @@ def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group
     for number, seed, sweep, value in zip(numbers, frame["seed"], frame["sweep"], frame[metric], strict=True):
         pairs[number].append((seed, value))
         sweeps[number].add(sweep)
-    asked = _asked_seeds(frame)
-    found = []
-    for row, same, those in zip(means, pairs, sweeps, strict=True):
-        seeds = {seed for sweep in those for seed in asked.get(sweep) or ()}
-        wanted = len(seeds) if all(asked.get(sweep) for sweep in those) else None
+    planned = _planned_seeds(frame)
+    made = []
+    for row, same, names_of_sweeps, reached in zip(means, pairs, sweeps, _reached(frame, names), strict=True):
+        seeds = {seed for sweep in names_of_sweeps for seed in planned.get(sweep) or ()}
+        count = len(seeds) if all(planned.get(sweep) for sweep in names_of_sweeps) else None
         settings = {name: plain(row[name]) for name in names}
         std, low, high = (plain(row[name]) for name in ("std", "low", "high"))
-        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), wanted, low, high)
-        found.append(Group(cell, {} if len(dict(same)) < len(same) else dict(same)))
-    return found
+        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), count, low, high, reached=reached)
+        made.append(Group(cell, {} if len(dict(same)) < len(same) else dict(same)))
+    return made
 
 
-def _asked_seeds(frame: pd.DataFrame) -> dict[str, set[int] | None]:
+def _reached(frame: pd.DataFrame, names: Sequence[str]) -> list[float | None]:
+    """The mean sparsity that each group reached."""
+    same = frame.groupby(list(names), dropna=False, sort=False)
+    return [plain(value) for value in same[REACHED].mean()] if REACHED in frame else [None] * same.ngroups
+
+
+def _planned_seeds(frame: pd.DataFrame) -> dict[str, set[int] | None]:
     """By sweep; None where its settings have unlike seeds."""
-    found: dict[str, set[int] | None] = {}
-    for said in frame.attrs.get(ASKED) or asked_of(frame):
-        seeds, before = said["seeds"], found.get(said["sweep"], set())
-        found[said["sweep"]] = None if seeds is None or before is None else before | set(seeds)
-    return found
+    planned: dict[str, set[int] | None] = {}
+    for sweep in frame.attrs.get(SWEEPS) or sweeps_of(frame):
+        seeds, before = sweep["seeds"], planned.get(sweep["sweep"], set())
+        planned[sweep["sweep"]] = None if seeds is None or before is None else before | set(seeds)
+    return planned
 
 
-def cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
+def marked_cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
     """The mean of every group of trials that agree in these settings, in the frame's order.
 
     The best is marked among those that agree in the settings `competing`, some of the names, and what cannot be told
     from it.
     """
-    found = groups(frame, metric, names)
+    rivals = groups(frame, metric, names)
     arenas: dict[Key, list[int]] = defaultdict(list)
-    for place, group in enumerate(found):
+    for place, group in enumerate(rivals):
         arenas[group.cell.at(competing)].append(place)
-    judged = [group.cell for group in found]
+    judged = [group.cell for group in rivals]
     for places in arenas.values():
-        for place, cell in zip(places, _judged([found[place] for place in places], sign_of(metric)), strict=True):
+        for place, cell in zip(places, _judged([rivals[place] for place in places], sign_of(metric)), strict=True):
             judged[place] = cell
     return judged
 
@@ -184,11 +192,11 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     numbers = set(frame.select_dtypes("number").columns)
     if metric not in numbers:
         raise UserError(unknown("metric", metric, numbers & set(MEASUREMENTS)))
-    found = frame.drop_duplicates("trial").dropna(subset=[metric])
-    if found.empty:
+    trials = frame.drop_duplicates("trial").dropna(subset=[metric])
+    if trials.empty:
         raise UserError(f"nothing to compare: none of {len(frame)} finished trials has {metric}")
-    found.attrs[ASKED] = frame.attrs.get(ASKED) or asked_of(frame)
-    return found
+    trials.attrs[SWEEPS] = frame.attrs.get(SWEEPS) or sweeps_of(frame)
+    return trials
 
 
 def separating(frame: pd.DataFrame, names: Sequence[str], settings: Iterable[str]) -> list[str]:
@@ -218,11 +226,12 @@ def seeds_repeat(frame: pd.DataFrame, names: Sequence[str]) -> bool:
 
 def in_order(keys: Iterable[Key]) -> tuple[Key, ...]:
     """Each key once, by its first value, then the next: missing first, numbers by size, texts as they first appear."""
-    found = list(dict.fromkeys(keys))
+    distinct = list(dict.fromkeys(keys))
     ranks = [
-        {value: _rank(value, i) for i, value in enumerate(dict.fromkeys(values))} for values in zip(*found, strict=True)
+        {value: _rank(value, i) for i, value in enumerate(dict.fromkeys(values))}
+        for values in zip(*distinct, strict=True)
     ]
-    return tuple(sorted(found, key=lambda key: [rank[value] for rank, value in zip(ranks, key, strict=True)]))
+    return tuple(sorted(distinct, key=lambda key: [rank[value] for rank, value in zip(ranks, key, strict=True)]))
 
 
 def _rank(value: Any, position: int) -> float:

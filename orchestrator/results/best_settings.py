@@ -13,7 +13,7 @@ from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.workers.errors import UserError
 
-TARGET, ASKED, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"
+TARGET, ASKED_SPARSITY, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Selection:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A setting with all its seeds: the target asked for, the target where it competes, and its means.
+    """A setting with all its seeds: its own target, the target where it competes, and its means.
 
-    `trials` are their places in the frame.
+    `trials` are their places in the frame. `target` is None where it misses every target.
     """
 
     trials: tuple[int, ...]
     group: Key
-    asked: float | None
+    own_target: float | None
     target: float | None
     reached: float
     score: float
@@ -43,19 +43,19 @@ class Candidate:
     @property
     def placed(self) -> bool:
         """Without a target there is none to miss."""
-        return self.asked is None or self.target is not None
+        return self.own_target is None or self.target is not None
 
 
 def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance: float = 0.02) -> pd.DataFrame:
     """The trials of the best setting of each dataset, model, method and target sparsity.
 
-    A setting is all that was asked for but the seed. Its mean of `by` over the seeds decides, in the direction that is
-    better for that column; among equals, the first in the frame.
+    A setting is everything that a trial is given but the seed. Its mean of `by` over the seeds decides, in the
+    direction that is better for that column; among equals, the first in the frame.
 
     A setting competes at the target, of any trial on the same dataset and model, that is nearest to its mean
     `reached_sparsity`, and nowhere when that is farther than `tolerance`: a method that learns its sparsity may miss
-    what was asked for. The trials returned have this target as their `target_sparsity`, and what they asked for in a
-    new column `asked_sparsity`. Trials without a target compete among themselves. A setting with fewer seeds than a
+    its own target. The trials returned have the target where they compete as their `target_sparsity`, and their own in
+    a new column `asked_sparsity`. Trials without a target compete among themselves. A setting with fewer seeds than a
     rival does not compete: it could win by luck.
 
     Raises `UserError` for a column that is missing or has no better direction, and when no setting competes.
@@ -78,7 +78,7 @@ def choose(frame: pd.DataFrame, by: str, tolerance: float, groups: Sequence[str]
     _check(frame, (*SUBJECT, *groups, TARGET, REACHED, by), by)
     trials = with_metric(frame, by).reset_index(drop=True)
     varied = _varied(trials, groups)
-    names = dict.fromkeys([*SUBJECT, *groups, TARGET, *(name for each in varied.values() for name in each)])
+    names = dict.fromkeys([*SUBJECT, *groups, TARGET, *(name for differing in varied.values() for name in differing)])
     settings, places = trials.groupby(list(names), dropna=False, sort=False), _places(frame)
     candidates = [_candidate(same, by, groups, places, tolerance) for _, same in settings]
     arenas = _arenas(candidates)
@@ -97,9 +97,9 @@ def _check(frame: pd.DataFrame, names: Iterable[str], by: str) -> None:
 
 
 def _varied(trials: pd.DataFrame, groups: Sequence[str]) -> dict[Key, tuple[str, ...]]:
-    asked = [name for name in trials.columns if name not in (TARGET, *groups, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (TARGET, *groups, *IDENTITY, *MEASUREMENTS)]
     return {
-        tuple(map(plain, key)): tuple(separating(same, [TARGET], asked)[1:])
+        tuple(map(plain, key)): tuple(separating(same, [TARGET], settings)[1:])
         for key, same in trials.groupby(list(groups), dropna=False, sort=False)
     }
 
@@ -113,12 +113,12 @@ def _candidate(
     same: pd.DataFrame, by: str, groups: Sequence[str], places: Mapping[Key, list[float]], tolerance: float
 ) -> Candidate:
     first, reached = same.iloc[0], float(same[REACHED].mean())
-    asked = plain(first[TARGET])
+    own_target = plain(first[TARGET])
     return Candidate(
         trials=tuple(same.index),
         group=tuple(plain(first[name]) for name in groups),
-        asked=asked,
-        target=None if asked is None else _nearest(reached, places[tuple(first[list(SUBJECT)])], tolerance),
+        own_target=own_target,
+        target=None if own_target is None else _nearest(reached, places[tuple(first[list(SUBJECT)])], tolerance),
         reached=reached,
         score=float(same[by].mean()),
         seeds=same["seed"].nunique(),
@@ -133,26 +133,26 @@ def _nearest(reached: float, targets: Iterable[float], tolerance: float) -> floa
 def _arenas(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
     """Those that compete with each other, in the frame's order."""
     arenas: dict[Key, list[Candidate]] = defaultdict(list)
-    for each in candidates:
-        if each.placed:
-            arenas[each.group, each.target].append(each)
+    for candidate in candidates:
+        if candidate.placed:
+            arenas[candidate.group, candidate.target].append(candidate)
     return list(arenas.values())
 
 
 def _complete(arena: Sequence[Candidate]) -> list[Candidate]:
-    full = max(each.seeds for each in arena)
-    return [each for each in arena if each.seeds == full]
+    full = max(candidate.seeds for candidate in arena)
+    return [candidate for candidate in arena if candidate.seeds == full]
 
 
 def _best(arena: Sequence[Candidate], by: str) -> Candidate:
     sign = 1 if better(by) == "higher" else -1
-    return max(_complete(arena), key=lambda each: sign * each.score)
+    return max(_complete(arena), key=lambda candidate: sign * candidate.score)
 
 
 def _chosen(trials: pd.DataFrame, winners: Iterable[Candidate]) -> pd.DataFrame:
-    targets = {number: each.target for each in winners for number in each.trials}
-    found = trials[trials.index.isin(targets)]
-    return found.assign(asked_sparsity=found[TARGET], target_sparsity=found.index.map(targets).astype(float))
+    targets = {number: winner.target for winner in winners for number in winner.trials}
+    chosen = trials[trials.index.isin(targets)]
+    return chosen.assign(asked_sparsity=chosen[TARGET], target_sparsity=chosen.index.map(targets).astype(float))
 
 
 def _notes(
@@ -160,9 +160,9 @@ def _notes(
 ) -> Iterator[str]:
     if "test" in by.split("_"):
         yield f"caution: settings were chosen by {by}, on test data; the numbers flatter them"
-    for group in dict.fromkeys(each.group for each in candidates):
+    for group in dict.fromkeys(candidate.group for candidate in candidates):
         label = ", ".join("none" if value is None else str(value) for value in group)
-        missed = "; ".join(_missed([each for each in candidates if each.group == group], tolerance))
+        missed = "; ".join(_missed([c for c in candidates if c.group == group], tolerance))
         if missed:
             yield f"{label}: {missed}"
         spare = sum(len(arena) - len(_complete(arena)) for arena in arenas if arena[0].group == group)
@@ -171,12 +171,12 @@ def _notes(
 
 
 def _missed(same: Sequence[Candidate], tolerance: float) -> Iterator[str]:
-    """How many settings are near no target, and the targets asked for where none is."""
-    lost = sum(not each.placed for each in same)
+    """How many settings are near no target, and the targets that no setting reached."""
+    lost = sum(not candidate.placed for candidate in same)
     if lost:
         yield f"{lost} of {_settings(len(same))} left out, not within {tolerance:g} of a target"
-    for target in sorted({each.asked for each in same if each.asked is not None} - {each.target for each in same}):
-        nearest = min((each.reached for each in same), key=lambda reached: abs(reached - target))
+    for target in sorted({c.own_target for c in same if c.own_target is not None} - {c.target for c in same}):
+        nearest = min((candidate.reached for candidate in same), key=lambda reached: abs(reached - target))
         yield f"none at {100 * target:.6g}%, the nearest reached {100 * nearest:.1f}%"
 
 

@@ -1,10 +1,11 @@
-"""Differences between settings over shared seeds, and which settings no other one beats at its cost."""
+"""What `compare` computes: how far settings are from the best one, from a named one, or from published numbers."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose, nan
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,39 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
     AXES,
+    REACHED,
     SUBJECT,
     Cell,
     Group,
     Key,
-    aggregate,
     best_of,
     groups,
+    plain,
     separating,
     sign_of,
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.published import KEYS, OURS
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
-from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Floats, Paired, holm, paired
-from prunesweep.workers.errors import UserError
+from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, holm, paired
+from prunesweep.workers.errors import UserError, unknown
 
 BY = ("method", "retrain_schedule")
 AT = (*SUBJECT, *AXES)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A setting, the one that it is compared with, and the differences between them over the seeds that both have.
+class Comparison:
+    """A setting, what it is compared with, and the differences over the seeds that both have.
 
-    `p` is adjusted by Holm among the pairs of the arena; NaN where fewer than two seeds are shared.
+    The `reference` is another setting of the arena, or a published number, whose settings are what its paper states.
+    `p` is adjusted by Holm among the comparisons of the arena; NaN where fewer than two seeds are shared, as with what
+    is published.
     """
 
     cell: Cell
-    against: Cell
+    reference: Cell
     difference: Paired
     p: float
 
@@ -76,23 +81,21 @@ def compare(
     ...     {"trial": f"{method}{seed}", "sweep": "s", "method": method, "seed": seed, "test_accuracy": value}
     ...     for method, values in accuracies.items() for seed, value in enumerate(values)
     ... ])
-    >>> found = compare(frame, by=["method"], at=[])
-    >>> found[["method", "against_method", "difference", "n", "p_adjusted", "distinguishable"]].round(4)
+    >>> rows = compare(frame, by=["method"], at=[])
+    >>> rows[["method", "against_method", "difference", "n", "p_adjusted", "distinguishable"]].round(4)
       method against_method  difference  n  p_adjusted  distinguishable
     0    imp            gmp     -0.0333  3      0.0099             True
     """
-    names = [*by, *(name for name in against or () if name not in (*by, *at))]
-    found = pairs(frame, metric, names, at, against)
-    return pd.DataFrame([_record(pair, at) for pair in found])
+    return pd.DataFrame([_row(comparison, at) for comparison in comparisons(frame, metric, by, at, against)])
 
 
-def pairs(
+def comparisons(
     frame: pd.DataFrame,
     metric: str,
     by: Sequence[str],
     at: Sequence[str] = AT,
     against: Mapping[str, Any] | None = None,
-) -> list[Pair]:
+) -> list[Comparison]:
     """As `compare`, arena by arena in the frame's order."""
     for name in (*by, *at, *(against or ())):
         check_column(frame, name)
@@ -101,74 +104,122 @@ def pairs(
         raise UserError(f"neither more nor less {metric} is better: say what to compare against, such as method=gmp")
     if trials.empty:
         raise UserError(f"nothing to compare: no trial with {metric} has all of {', '.join(at)}")
-    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
     arenas: dict[Key, list[Group]] = defaultdict(list)
-    for group in groups(trials, metric, separating(trials, [*at, *by], settings)):
+    names = list(dict.fromkeys([*at, *by, *(against or ())]))
+    for group in groups(trials, metric, separating(trials, names, _settings(trials, metric))):
         arenas[group.cell.at(at)].append(group)
-    return [pair for rivals in arenas.values() for pair in _pairs(rivals, sign_of(metric), against)]
+    return [comparison for rivals in arenas.values() for comparison in _in_arena(rivals, sign_of(metric), against)]
 
 
-def _pairs(rivals: Sequence[Group], sign: int, against: Mapping[str, Any] | None) -> Iterator[Pair]:
+def _settings(trials: pd.DataFrame, metric: str) -> list[str]:
+    return [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
+
+
+def _in_arena(rivals: Sequence[Group], sign: int, against: Mapping[str, Any] | None) -> Iterator[Comparison]:
     meant = [group for group in rivals if all(group.cell.settings[k] == v for k, v in (against or {}).items())]
     if not meant:
         return
     reference = best_of(meant, sign) or meant[0]
     others = [group for group in rivals if group is not reference]
-    found = [paired(group.values, reference.values) for group in others]
-    for group, difference, p in zip(others, found, holm([each.p for each in found]), strict=True):
-        yield Pair(group.cell, reference.cell, difference, p)
+    differences = [paired(group.values, reference.values) for group in others]
+    adjusted = holm([difference.p for difference in differences])
+    for group, difference, p in zip(others, differences, adjusted, strict=True):
+        yield Comparison(group.cell, reference.cell, difference, p)
 
 
-def _record(pair: Pair, at: Sequence[str]) -> dict[str, Any]:
-    found = pair.difference
-    other = {f"against_{name}": value for name, value in pair.against.settings.items() if name not in at}
+def _row(comparison: Comparison, at: Sequence[str]) -> dict[str, Any]:
+    difference = comparison.difference
+    other = {f"against_{name}": value for name, value in comparison.reference.settings.items() if name not in at}
     return {
-        **pair.cell.settings,
+        **comparison.cell.settings,
         **other,
-        **{"difference": found.mean, "std": found.std, "n": found.n, "low": found.low, "high": found.high},
-        **{"p": found.p, "p_adjusted": pair.p, "distinguishable": pair.distinguishable},
+        **{"difference": difference.mean, "std": difference.std, "n": difference.n},
+        **{"low": difference.low, "high": difference.high, "p": difference.p, "p_adjusted": comparison.p},
+        "distinguishable": comparison.distinguishable,
     }
 
 
-def pareto(
-    frame: pd.DataFrame,
-    cost: str = "theoretical_speedup",
-    metric: str = "test_accuracy",
-    by: Sequence[str] = (*BY, *AXES),
-) -> pd.DataFrame:
-    """Which settings no other one beats: at least as good in both columns, and better in one.
+# --- published numbers
 
-    Settings are `by` and what else varies within them; those of one dataset and model compete. `cost` and `metric` are
-    columns of which more or less is better, and go by their means. Returns a row for each setting: its settings,
-    `cost` (mean), `mean`, `std` and `n` of the metric, and `front`. Raises `UserError` for other columns.
 
-    >>> rows = [("imp", 4.0, 0.93), ("gmp", 5.0, 0.93), ("dpf", 4.5, 0.92), ("lc", 3.0, 0.95)]
-    >>> frame = pd.DataFrame(rows, columns=["method", "theoretical_speedup", "test_accuracy"]).assign(
-    ...     dataset="digits", model="resnet8", sweep="s", seed=0
-    ... )
-    >>> frame["trial"] = frame["method"]
-    >>> pareto(frame, by=["method"])[["method", "cost", "mean", "front"]]
-      method  cost  mean  front
-    0    imp   4.0  0.93  False
-    1    gmp   5.0  0.93   True
-    2    dpf   4.5  0.92  False
-    3     lc   3.0  0.95   True
+@dataclass(frozen=True)
+class BesidePublished:
+    """The comparisons, in the sweep's order; the cells and the published rows (by place) that have no counterpart."""
+
+    comparisons: tuple[Comparison, ...]
+    cells: tuple[Cell, ...]
+    alone: tuple[Cell, ...]
+    published: pd.DataFrame
+    missed: tuple[int, ...]
+
+
+def beside_published(
+    frame: pd.DataFrame, published: pd.DataFrame, metric: str, across: Collection[str] = ()
+) -> BesidePublished:
+    """Lay each mean over seeds beside the published numbers of the same settings.
+
+    Settings that a published row does not state are not looked at, nor are those named in `across`. A cell that
+    corresponds to several published rows comes once for each. Raises `UserError` where `published` lacks the metric,
+    and for a name in `across` that published numbers never state.
     """
-    for name in (cost, metric):
-        if not better(name):
-            raise UserError(f"{name} makes no front: neither more nor less of it is better")
-    trials = with_metric(with_metric(frame, cost), metric)
-    settings = [name for name in trials.columns if name not in (*IDENTITY, *MEASUREMENTS)]
-    names = separating(trials, list(dict.fromkeys([*SUBJECT, *by])), settings)
-    found = aggregate(trials, metric, names)
-    found.insert(len(names), "cost", aggregate(trials, cost, names)["mean"])
-    goods = np.column_stack([sign_of(cost) * found["cost"], sign_of(metric) * found["mean"]])
-    arenas = found.groupby(list(SUBJECT), dropna=False).ngroup().to_numpy()
-    return found.assign(
-        front=[unbeaten(goods[arenas == arena], each) for arena, each in zip(arenas, goods, strict=True)]
+    for name in across:
+        if name not in KEYS:
+            raise UserError(f"--across {name}: {unknown('column', name, KEYS)}")
+    rows = published[published["metric"] == metric]
+    if rows.empty:
+        raise UserError(f"nothing published: {unknown('metric', metric, published['metric'].unique())}")
+    cells = _cells(frame, metric)
+    reached = {_stated(row): row["mean"] for row in _records(published[published["metric"] == REACHED])}
+    stated = [(row, _published_cell(row, reached)) for row in _records(rows)]
+    matches = [
+        (place, Comparison(cell, theirs, _difference(cell, theirs), nan))
+        for cell in cells
+        for place, (row, theirs) in enumerate(stated)
+        if _correspond(cell, row, across)
+    ]
+    matched = {id(comparison.cell) for _, comparison in matches}
+    return BesidePublished(
+        comparisons=tuple(comparison for _, comparison in matches),
+        cells=tuple(cells),
+        alone=tuple(cell for cell in cells if id(cell) not in matched),
+        published=rows,
+        missed=tuple(sorted({*range(len(stated))} - {place for place, _ in matches})),
     )
 
 
-def unbeaten(rivals: Floats, each: Floats) -> bool:
-    """Whether none of the rivals [N, D] is at least as good as `each` [D] everywhere and better somewhere."""
-    return not ((rivals >= each).all(axis=1) & (rivals > each).any(axis=1)).any()
+def _cells(frame: pd.DataFrame, metric: str) -> list[Cell]:
+    trials = with_metric(frame, metric)
+    names = [*SUBJECT, *(name for name in KEYS if name in trials.columns and name not in SUBJECT)]
+    names = separating(trials, names, _settings(trials, metric))
+    return [group.cell for group in groups(trials, metric, names)]
+
+
+def _published_cell(row: Mapping[str, Any], reached: Mapping[Key, float]) -> Cell:
+    return Cell({name: row[name] for name in KEYS}, row["mean"], row["std"], n=0, reached=reached.get(_stated(row)))
+
+
+def _difference(cell: Cell, theirs: Cell) -> Paired:
+    """Of means: no seed is shared."""
+    return Paired(cell.mean - theirs.mean, nan, 0, nan, nan, nan)
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): plain(value) for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _stated(row: Mapping[str, Any]) -> Key:
+    return tuple(row[name] for name in KEYS)
+
+
+def _correspond(cell: Cell, row: Mapping[str, Any], across: Collection[str]) -> bool:
+    for name in KEYS:
+        wanted = row[name] if row.get(OURS + name) is None else row[OURS + name]
+        if name not in across and wanted is not None and not _equal(cell.settings.get(name), wanted):
+            return False
+    return True
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, int | float) and isinstance(theirs, int | float):
+        return isclose(ours, theirs, rel_tol=1e-9)
+    return bool(ours == theirs)

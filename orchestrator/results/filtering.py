@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prunesweep.orchestrator.results.parquet import ASKED
+from prunesweep.orchestrator.results.parquet import SWEEPS
 from prunesweep.workers.errors import UserError, unknown
 
 Mask = Any
@@ -28,7 +28,7 @@ def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     A condition is `column=value`, `column!=value`, `column<value`, `<=`, `>`, `>=`; `column=a,b` is any of the values
     and `column!=a,b` none of them. A missing value equals nothing and lies on neither side of a number. Raises
     `UserError` for an unknown column, a value of the wrong type, and after `=` or `!=` one that no row has. Seeds that
-    a condition leaves out are no longer missing where the frame says what was asked for.
+    a condition leaves out are no longer missing.
 
     >>> frame = pd.DataFrame({"method": ["imp", "imp", "gmp"], "target_sparsity": [0.8, 0.9, 0.9]})
     >>> where(frame, ["method=imp", "target_sparsity>0.8"])
@@ -36,16 +36,16 @@ def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     1    imp              0.9
     """
     for expression in expressions:
-        mask, asked = _mask(frame, expression), frame.attrs.get(ASKED)
+        mask, sweeps = _mask(frame, expression), frame.attrs.get(SWEEPS)
         frame = frame[mask]
-        if asked and expression.lstrip().startswith("seed"):
+        if sweeps and expression.lstrip().startswith("seed"):
             left = {*frame["seed"].dropna()}
-            frame.attrs[ASKED] = [{**said, "seeds": _both(said["seeds"], left)} for said in asked]
+            frame.attrs[SWEEPS] = [{**sweep, "seeds": _both(sweep["seeds"], left)} for sweep in sweeps]
     return frame
 
 
-def _both(asked: list[int] | None, left: set[int]) -> list[int] | None:
-    return asked and [seed for seed in asked if seed in left]
+def _both(planned: list[int] | None, left: set[int]) -> list[int] | None:
+    return planned and [seed for seed in planned if seed in left]
 
 
 def setting(frame: pd.DataFrame, expression: str) -> tuple[str, Any]:
@@ -110,8 +110,8 @@ def _time(text: str, expression: str) -> pd.Timestamp:
 
 def _present(column: pd.Series[Any], value: Any, name: str) -> Any:
     """The value; a `UserError` when no row has it, because a typing error would silently select nothing."""
-    found = column.dropna().unique()
-    if value not in found:
+    values = column.dropna().unique()
+    if value not in values:
         show = str if isinstance(value, str | pd.Timestamp) else "{:g}".format
-        raise UserError(unknown(name, show(value), [show(item) for item in found]))
+        raise UserError(unknown(name, show(value), [show(item) for item in values]))
     return value

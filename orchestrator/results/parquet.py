@@ -17,8 +17,8 @@ from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, SWEEP_KEY, V
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
 
-ASKED = "asked"
-"""Under this name a frame's `attrs` say what its sweeps asked for."""
+SWEEPS = "sweeps"
+"""Under this name a frame's `attrs` say how large its sweeps are."""
 
 _TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
 
@@ -29,12 +29,12 @@ def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     Each argument is a sweep's folder (`results/quickstart`), its URL, or a `trials.parquet` itself. A trial that
     several sweeps share comes once, from the first. Raises `UserError` where there are no results.
 
-    The frame's `attrs["asked"]` says of each sweep how many `trials` it asked for, how many are `finished`, and which
+    The frame's `attrs["sweeps"]` says of each sweep how many `trials` it has, how many are `finished`, and which
     `seeds` every setting is to have, None where they have unlike ones: with it tables tell what is missing.
     """
     tables = [_read(_file(place, "trials.parquet")) for place in (folder, *more)]
     frame = _joined(tables)
-    frame.attrs[ASKED] = [said for table in tables for said in _asked(table)]
+    frame.attrs[SWEEPS] = [sweep for table in tables for sweep in _sweeps(table)]
     return frame
 
 
@@ -58,20 +58,20 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
     return frame
 
 
-def _asked(table: pa.Table) -> list[dict[str, Any]]:
-    said = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
-    if said is not None:
-        return [{**said, "finished": len(table)}]
-    return asked_of(table.select(["sweep", "trial", "seed"]).to_pandas())
+def _sweeps(table: pa.Table) -> list[dict[str, Any]]:
+    sweep = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
+    if sweep is not None:
+        return [{**sweep, "finished": len(table)}]
+    return sweeps_of(table.select(["sweep", "trial", "seed"]).to_pandas())
 
 
-def asked_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """What its sweeps asked for, where nothing says it: what they have, all settings with all the seeds."""
-    found = []
+def sweeps_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """How large the sweeps are, where no file says it: they have what is there, every setting with all the seeds."""
+    sweeps = []
     for name, rows in frame.groupby("sweep"):
         count, seeds = rows["trial"].nunique(), sorted(int(seed) for seed in rows["seed"].dropna().unique())
-        found.append({"sweep": name, "trials": count, "finished": count, "seeds": seeds})
-    return found
+        sweeps.append({"sweep": name, "trials": count, "finished": count, "seeds": seeds})
+    return sweeps
 
 
 def _file(place: str | Path, name: str) -> str:

@@ -63,10 +63,10 @@ def bootstrap(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
     values = np.asarray(values, float)
     if len(values) < 2:
         return nan, nan
-    found = stats.bootstrap(
+    resampled = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="percentile", rng=0
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(resampled.low), float(resampled.high)
 
 
 def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float = LEVEL) -> Paired:
@@ -75,8 +75,8 @@ def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float
     Differences that are all zero have p = 1. Where they are all the same other number, as of one test image with every
     seed, nothing is known of their spread: p is the sign test's, 2^(1 - n), and there is no interval.
 
-    >>> found = paired({0: 0.95, 1: 0.93, 2: 0.96}, {0: 0.94, 1: 0.91, 2: 0.93, 3: 0.50})
-    >>> found.n, round(found.mean, 6), round(found.p, 4)
+    >>> difference = paired({0: 0.95, 1: 0.93, 2: 0.96}, {0: 0.94, 1: 0.91, 2: 0.93, 3: 0.50})
+    >>> difference.n, round(difference.mean, 6), round(difference.p, 4)
     (3, 0.02, 0.0742)
     """
     differences = np.array([first[seed] - second[seed] for seed in first if seed in second])
@@ -102,4 +102,4 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = tested[np.argsort(p[tested], kind="stable")]
     adjusted = np.full(len(p), nan)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
-    return [float(each) for each in adjusted]
+    return [float(p) for p in adjusted]

@@ -17,10 +17,10 @@ class Scale:
     decimals: int
     name: str
 
-    def text(self, mean: float, std: float | None, n: int, asked: int | None = None) -> str:
-        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where `asked` is more than `n` seeds."""
+    def text(self, mean: float, std: float | None, n: int, planned: int | None = None) -> str:
+        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where more than `n` seeds are planned."""
         deviation = "" if std is None else f" ± {self.number(std)}"
-        return f"{self.number(mean)}{deviation} ({n}{f'/{asked}' if asked and asked > n else ''})"
+        return f"{self.number(mean)}{deviation} ({n}{f'/{planned}' if planned and planned > n else ''})"
 
     def number(self, value: float, sign: str = "") -> str:
         """`88.5`; with `+` as the sign `+88.5`."""

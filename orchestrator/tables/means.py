@@ -10,16 +10,15 @@ import pandas as pd
 
 from prunesweep.orchestrator.results import aggregation
 from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.best_settings import ASKED, REACHED, TARGET, Selection, choose
-from prunesweep.orchestrator.results.parquet import ASKED as WANTED
+from prunesweep.orchestrator.results.best_settings import ASKED_SPARSITY, REACHED, TARGET, Selection, choose
+from prunesweep.orchestrator.results.parquet import SWEEPS
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
 ROWS = ("method", "retrain_schedule")
-SHOWN_DIFFERENCE = 0.0005
-"""A sparsity reached is shown where it is off its target by half of the last digit shown, or more."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Table:
     choices: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
 
 
-def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[str] | None = None) -> Table:
+def means_table(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[str] | None = None) -> Table:
     """Means over seeds, with the best of every sparsity and budget marked.
 
     Rows are `by` (default: method and retraining schedule), after dataset and model if there are several, before every
@@ -60,7 +59,7 @@ def comparison(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[
     return _table(trials, metric, names, axes)
 
 
-def comparison_of_best(
+def best_table(
     frame: pd.DataFrame,
     metric: str = "test_accuracy",
     by: Sequence[str] | None = None,
@@ -72,7 +71,7 @@ def comparison_of_best(
     Rows are `by` (default: method), after dataset and model if there are several, each with its best setting at every
     target sparsity; budgets are settings too, and compete unless `by` names `total_epochs`. The settings of a cell are
     those in which the candidates of any row differ, and the sparsities asked for and reached. Raises `UserError` as
-    `comparison` and `select_best` do.
+    `means_table` and `select_best` do.
     """
     names = list(dict.fromkeys([*_several(frame), *(by or ["method"])]))
     if TARGET in names:
@@ -80,7 +79,9 @@ def comparison_of_best(
     selection = choose(frame, best_by, tolerance, names)
     trials = aggregation.with_metric(selection.trials, metric)
     axes = [TARGET] if trials[TARGET].notna().any() else []
-    chosen = dict.fromkeys(["total_epochs", *(name for each in selection.varied.values() for name in each), ASKED])
+    chosen = dict.fromkeys(
+        ["total_epochs", *(name for names in selection.varied.values() for name in names), ASKED_SPARSITY]
+    )
     if metric != REACHED:
         reached = trials.groupby([*names, *axes], dropna=False)[REACHED].transform("mean")
         trials, chosen[REACHED] = trials.assign(**{REACHED: reached}), None
@@ -104,9 +105,9 @@ def _choices(table: Table, selection: Selection) -> dict[Key, tuple[str, ...]]:
     return {
         row: (
             *(name for name in selection.varied[row] if name != table.metric),
-            *(name for name in (ASKED, REACHED) if any(_off_target(cell, name) for cell in found)),
+            *(name for name in (ASKED_SPARSITY, REACHED) if any(_off_target(cell, name) for cell in cells)),
         )
-        for row, found in rows.items()
+        for row, cells in rows.items()
     }
 
 
@@ -120,7 +121,7 @@ def _table(
 ) -> Table:
     """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
     competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
-    means = aggregation.cells(trials, metric, [*names, *axes, *extra], competing)
+    means = aggregation.marked_cells(trials, metric, [*names, *axes, *extra], competing)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     sparse = [cell for cell in means if cell not in controls]
     row_names, column_names = _layout(sparse, names, axes)
@@ -156,25 +157,24 @@ def _several(trials: pd.DataFrame) -> list[str]:
 
 
 def _layout(
-    found: Sequence[Cell], names: Sequence[str], axes: Sequence[str]
+    cells: Sequence[Cell], names: Sequence[str], axes: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of rows and columns: budgets in the header, or with the rows where the header would make many gaps."""
     wide = (tuple(names), tuple(axes))
-    if len(axes) < 2 or 3 * len(found) >= 2 * _size(found, *wide):
+    if len(axes) < 2 or 3 * len(cells) >= 2 * _size(cells, *wide):
         return wide
     subject = [name for name in names if name in SUBJECT]
     stacked = ((*subject, axes[1], *(name for name in names if name not in subject)), (axes[0],))
-    return stacked if _size(found, *stacked) < _size(found, *wide) else wide
+    return stacked if _size(cells, *stacked) < _size(cells, *wide) else wide
 
 
-def _size(found: Sequence[Cell], row_names: Key, column_names: Key) -> int:
-    return len({cell.at(row_names) for cell in found}) * len({cell.at(column_names) for cell in found})
+def _size(cells: Sequence[Cell], row_names: Key, column_names: Key) -> int:
+    return len({cell.at(row_names) for cell in cells}) * len({cell.at(column_names) for cell in cells})
 
 
 def _title(trials: pd.DataFrame, metric: str) -> str:
     subject = ", ".join(str(trials[name].iloc[0]) for name in SUBJECT if name not in _several(trials))
-    what = " in ".join(filter(None, [words(metric), scale(metric).name]))
-    return f"{subject}{': ' if subject else ''}{what}, mean ± standard deviation (seeds)"
+    return f"{subject}{': ' if subject else ''}{in_unit(metric, scale(metric))}, mean ± standard deviation (seeds)"
 
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]) -> Iterator[str]:
@@ -184,23 +184,18 @@ def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
 
 
-def untested(found: Iterable[Cell]) -> Iterator[str]:
+def untested(cells: Iterable[Cell]) -> Iterator[str]:
     """How many cells have no mark because nothing can be said."""
-    number = sum(cell.untested for cell in found)
+    number = sum(cell.untested for cell in cells)
     if number:
         yield f"{counted(number, 'cell')} not tested: fewer than two seeds in common with the best"
 
 
 def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:
     """What was asked for and is not there."""
-    if any(cell.asked and cell.n < cell.asked for cell in means):
+    if any(cell.planned and cell.n < cell.planned for cell in means):
         yield "(n/N): n of the N seeds asked for"
-    for said in trials.attrs.get(WANTED, ()):
-        left = said["trials"] - said["finished"]
+    for sweep in trials.attrs.get(SWEEPS, ()):
+        left = sweep["trials"] - sweep["finished"]
         if left:
-            yield f"{said['sweep']}: {left:,} of {counted(said['trials'], 'trial')} not finished"
-
-
-def words(name: str) -> str:
-    """A column's name as people write it."""
-    return name.replace("_", " ")
+            yield f"{sweep['sweep']}: {left:,} of {counted(sweep['trials'], 'trial')} not finished"

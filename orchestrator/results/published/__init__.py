@@ -22,6 +22,9 @@ KEYS = (
 )
 """Settings that a published number may state."""
 
+OURS = "our_"
+"""Before one of `KEYS`: the value that a sweep has where the paper has another one."""
+
 _NUMBERS = ("target_sparsity", "retrain_epochs", "pretrain_epochs", "total_epochs", "phases")
 _SHIPPED = ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stable.csv")
 
@@ -29,10 +32,14 @@ _SHIPPED = ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stabl
 def load_published(place: str | Path = PAPER) -> pd.DataFrame:
     """Published numbers, a row for each: the settings `KEYS`, then `metric`, `mean`, `std` and `source`.
 
+    A setting may have a second column, such as `our_retrain_epochs`: the value of a sweep that the row's
+    `retrain_epochs` corresponds to, null where it is the same.
+
     `place` is `paper`, for the tables that come with prunesweep, or a CSV file. A file has the columns `method` and
-    `target_sparsity`, any other of `KEYS`, and for each metric, a measurement of `trials.parquet`, `METRIC_mean` with
-    or without `METRIC_std`, or just `METRIC`. Accuracies are in percent there, as papers print them, and sparsities
-    fractions; all are fractions in what is returned. A setting that a file does not state is null. Raises `UserError`.
+    `target_sparsity`, any other of `KEYS`, any of them with `our_` before it, and for each metric, a measurement of
+    `trials.parquet`, `METRIC_mean` with or without `METRIC_std`, or just `METRIC`. Accuracies are in percent there, as
+    papers print them, and sparsities fractions; all are fractions in what is returned. A setting that a file does not
+    state is null. Raises `UserError`.
 
     >>> paper = load_published()
     >>> paper[(paper.method == "bimp") & (paper.metric == "test_accuracy")][["target_sparsity", "mean", "std"]]
@@ -55,7 +62,7 @@ def _read(file: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {file} as CSV: {error}") from error
     metrics = _metrics([str(name) for name in table.columns], file)
-    for name in (*(name for name in _NUMBERS if name in table), *metrics.values(), *map(_std, metrics)):
+    for name in (*_NUMBERS, *(OURS + name for name in _NUMBERS), *metrics.values(), *map(_std, metrics)):
         if name in table and not pd.api.types.is_numeric_dtype(table[name]):
             raise UserError(f"{file}: the column {name} has a value that is no number")
     parts = [_long(table, metric, column, file) for metric, column in metrics.items()]
@@ -67,19 +74,20 @@ def _metrics(columns: Sequence[str], file: Path) -> dict[str, str]:
     for name in ("method", "target_sparsity"):
         if name not in columns:
             raise UserError(f"{file} lacks the column {name}; it has {', '.join(columns)}")
-    found = {}
+    means = {}
     for name in columns:
         metric = name.removesuffix("_mean").removesuffix("_std")
-        if name in KEYS:
+        if name.removeprefix(OURS) in KEYS:
             continue
         if metric not in MEASUREMENTS:
-            allowed = [*KEYS, *(f"{metric}_{part}" for metric in MEASUREMENTS for part in ("mean", "std"))]
+            numbers = (f"{metric}_{part}" for metric in MEASUREMENTS for part in ("mean", "std"))
+            allowed = [*KEYS, *(OURS + key for key in KEYS), *numbers]
             raise UserError(f"{file}: {unknown('column', name, allowed)}")
         if name != _std(metric):
-            found[metric] = name
-    if not found:
+            means[metric] = name
+    if not means:
         raise UserError(f"{file} has no numbers: give a column such as test_accuracy_mean")
-    return found
+    return means
 
 
 def _std(metric: str) -> str:
@@ -92,4 +100,5 @@ def _long(table: pd.DataFrame, metric: str, column: str, file: Path) -> pd.DataF
         raise UserError(f"{file}: {column} is at most {table[column].max():g}; accuracies are in percent")
     values = {"mean": table[column], "std": table[_std(metric)] if _std(metric) in table else float("nan")}
     scaled = {name: value / 100 if percent else value for name, value in values.items()}
-    return table.reindex(columns=list(KEYS)).assign(metric=metric, **scaled)
+    ours = [OURS + name for name in KEYS if OURS + name in table]
+    return table.reindex(columns=[*KEYS, *ours]).assign(metric=metric, **scaled)

@@ -20,7 +20,7 @@ from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evide
 from prunesweep.orchestrator.report.page import page
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.results.schemas import TRIALS
-from prunesweep.orchestrator.tables.means import comparison
+from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store
@@ -96,7 +96,7 @@ def test_replicas_are_so_many_devices(tmp_path: Path):
 
 def test_every_cell_is_there_with_its_mean_over_seeds():
     frame = pd.DataFrame([*imp([0.90, 0.92], "FT"), *imp([0.96], "ALLR", 2), *dense([0.98, 0.97])])
-    grid = every_cell(frame, comparison(frame))
+    grid = every_cell(frame, means_table(frame))
     assert list(grid.heads)[-2:] == ["seeds", "test accuracy, percent"]
     found = {tuple(value.text for value in row) for row in grid.rows}
     assert ("imp", "FT", "90%", "20+1", "2", "91.0 ± 1.4") in found
@@ -129,7 +129,7 @@ def evidence(rows: list[dict[str, Any]], **more: Any) -> Evidence:
         frame[name] = None
     frame["evaluation_batch_size"] = 256
     frame["dense_test_accuracy"] = 0.9
-    return Evidence(frame, comparison(frame), frozenset(frame["trial"]))
+    return Evidence(frame, means_table(frame), frozenset(frame["trial"]))
 
 
 FAIR = [

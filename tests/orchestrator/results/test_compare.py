@@ -12,10 +12,11 @@ from rich.console import Console
 from scipy import stats
 
 from prunesweep import compare, pareto
-from prunesweep.orchestrator.results.aggregation import cells
+from prunesweep.orchestrator.results.aggregation import marked_cells
 from prunesweep.orchestrator.results.filtering import setting
 from prunesweep.orchestrator.tables.compare import differences
-from prunesweep.orchestrator.tables.sheet import Sheet, render
+from prunesweep.orchestrator.tables.rendering import render
+from prunesweep.orchestrator.tables.text_table import TextTable
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import dense, imp, trials
 
@@ -37,9 +38,9 @@ SAME = pd.DataFrame([*imp([0.25, 0.5, 0.375], "FT"), *imp([0.5, 0.75, 0.625], "L
 """FT is 0.25 behind with every seed."""
 
 
-def shown(sheet: Sheet) -> list[str]:
+def shown(table: TextTable) -> list[str]:
     sink = io.StringIO()
-    Console(file=sink, width=120, color_system=None).print(render(sheet))
+    Console(file=sink, width=120, color_system=None).print(render(table))
     return [line.rstrip() for line in sink.getvalue().splitlines()]
 
 
@@ -165,8 +166,8 @@ def test_differences_for_programs() -> None:
     assert len(records) == 3
     assert records[0]["difference"] == pytest.approx(-0.04)
     assert records[0]["mean"] + 0.04 == pytest.approx(records[0]["against_mean"])
-    table = pd.read_csv(io.StringIO(str(render(differences(FRAME), "csv"))))
-    assert table["difference"].tolist() == pytest.approx(compare(FRAME)["difference"].tolist())
+    records = pd.read_csv(io.StringIO(str(render(differences(FRAME), "csv"))))
+    assert records["difference"].tolist() == pytest.approx(compare(FRAME)["difference"].tolist())
 
 
 def test_differences_in_markdown() -> None:
@@ -181,28 +182,34 @@ def test_differences_in_markdown() -> None:
 
 
 def test_a_difference_without_an_interval_in_every_format() -> None:
-    sheet = differences(SAME)
-    (line,) = [line for line in shown(sheet) if " FT " in line]
+    table = differences(SAME)
+    (line,) = [line for line in shown(table) if " FT " in line]
     assert line.split()[-6:] == ["(3)", "-25.0", "-", "3", "0.250", "*"]
-    assert shown(sheet)[-1] == "p without an interval: the same difference with every seed, so p of the sign test"
-    assert r"| 37.5 ± 12.5 (3) | -25.0 | - | 3 | 0.250 | \* |" in str(render(sheet, "markdown"))
-    assert r"& 37.5 $\pm$ 12.5 (3) & $-$25.0 & - & 3 & 0.250 & {*} \\" in str(render(sheet, "latex"))
-    (record,) = json.loads(str(render(sheet, "json")))
+    assert shown(table)[-1] == "p without an interval: the same difference with every seed, so p of the sign test"
+    assert r"| 37.5 ± 12.5 (3) | -25.0 | - | 3 | 0.250 | \* |" in str(render(table, "markdown"))
+    assert r"& 37.5 $\pm$ 12.5 (3) & $-$25.0 & - & 3 & 0.250 & {*} \\" in str(render(table, "latex"))
+    (record,) = json.loads(str(render(table, "json")))
     assert {name: record[name] for name in ("low", "high", "p", "distinguishable")} == {
         "low": None,
         "high": None,
         "p": 0.25,
         "distinguishable": False,
     }
-    head, row = (line.split(",") for line in str(render(sheet, "csv")).splitlines())
+    head, row = (line.split(",") for line in str(render(table, "csv")).splitlines())
     assert [row[head.index(name)] for name in ("std", "low", "high", "p")] == ["0.0", "", "", "0.25"]
+
+
+def test_what_it_is_compared_against_may_be_a_setting_that_does_not_vary() -> None:
+    assert "phases" not in differences(FRAME).records[0]
+    table = differences(FRAME, against={"retrain_schedule": "FT", "phases": 1})
+    assert [record["difference"] for record in table.records] == pytest.approx([0.11 / 3, 0.04, 0.25])
 
 
 def test_several_datasets_are_columns() -> None:
     other = FRAME.assign(dataset="cifar10", trial="other " + FRAME.trial)
-    sheet = differences(pd.concat([FRAME, other]))
-    assert sheet.labels[0] == "dataset"
-    assert sheet.title == "resnet8: test accuracy in percent, differences to the best"
+    table = differences(pd.concat([FRAME, other]))
+    assert table.heads[0] == "dataset"
+    assert table.title == "resnet8: test accuracy in percent, differences to the best"
 
 
 def test_nothing_to_show() -> None:
@@ -252,7 +259,7 @@ def test_a_mean_as_good_as_the_best_counts_among_the_tests_of_a_table_too():
         ]
     )
     told = compare(frame, by=["method"], at=[]).set_index("method").p_adjusted
-    marked = {cell.settings["method"]: cell for cell in cells(frame, "test_accuracy", ["method"], [])}
+    marked = {cell.settings["method"]: cell for cell in marked_cells(frame, "test_accuracy", ["method"], [])}
     assert told["C"] == pytest.approx(0.0765, abs=1e-3)
     assert marked["C"].p == pytest.approx(told["C"])
     assert marked["C"].near

@@ -18,7 +18,8 @@ from prunesweep.workers.errors import UserError
 DOCUMENTED = {
     "prunesweep.orchestrator.results.statistics": 4,
     "prunesweep.orchestrator.results.aggregation": 1,
-    "prunesweep.orchestrator.results.compare": 2,
+    "prunesweep.orchestrator.results.compare": 1,
+    "prunesweep.orchestrator.results.pareto": 1,
 }
 DOCUMENTED |= {
     "prunesweep.orchestrator.results.published": 1,

@@ -18,7 +18,7 @@ from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.schemas import CURVES, SWEEP_KEY, TRIALS
 from prunesweep.orchestrator.run.collect import ROW_GROUP, Collector, asked, write_table
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
-from prunesweep.orchestrator.tables.means import comparison
+from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.store import Store
@@ -70,8 +70,8 @@ def _first_gmp(sweep: Sweep, store: Store) -> str:
 
 def test_what_is_missing_is_told_from_the_file_alone(half: Path) -> None:
     frame = load_results(half)
-    assert frame.attrs["asked"] == [{"sweep": "tiny", "trials": 6, "finished": 3, "seeds": [0, 1]}]
-    table = comparison(frame)
+    assert frame.attrs["sweeps"] == [{"sweep": "tiny", "trials": 6, "finished": 3, "seeds": [0, 1]}]
+    table = means_table(frame)
     assert "tiny: 3 of 6 trials not finished" in table.notes
     assert [(cell.n, cell.asked) for cell in (*table.controls, *table.cells.values())] == [(2, 2), (1, 2)]
 
@@ -79,8 +79,8 @@ def test_what_is_missing_is_told_from_the_file_alone(half: Path) -> None:
 def test_it_survives_selecting(half: Path) -> None:
     frame = load_results(half)
     for selected in (where(frame, ["method=gmp"]), select_best(frame), frame[frame.seed == 0].assign(a=1)):
-        assert "tiny: 3 of 6 trials not finished" in comparison(selected).notes
-    one = comparison(where(frame, ["method=gmp", "seed=0"]))
+        assert "tiny: 3 of 6 trials not finished" in means_table(selected).notes
+    one = means_table(where(frame, ["method=gmp", "seed=0"]))
     assert [cell.asked for cell in one.cells.values()] == [1], "the other seed is not missing, it was left out"
 
 
@@ -104,11 +104,11 @@ def test_seeds_are_told_only_where_every_setting_has_them(tmp_path: Path) -> Non
 def test_a_file_that_does_not_say_it_is_taken_for_whole(tmp_path: Path) -> None:
     rows = [*imp([0.5, 0.6, 0.7], "FT"), *imp([0.5], "LLR", sweep="other")]
     frame = load_results(write(tmp_path, rows, TRIALS))
-    assert frame.attrs["asked"] == [
+    assert frame.attrs["sweeps"] == [
         {"sweep": "other", "trials": 1, "finished": 1, "seeds": [0]},
         {"sweep": "s", "trials": 3, "finished": 3, "seeds": [0, 1, 2]},
     ]
-    table = comparison(where(frame, ["test_accuracy<0.6"]))
+    table = means_table(where(frame, ["test_accuracy<0.6"]))
     assert sorted((cell.n, cell.asked) for cell in table.cells.values()) == [(1, 1), (1, 3)]
 
 
@@ -119,7 +119,7 @@ def test_a_cell_of_several_sweeps_is_to_have_the_seeds_of_each(tmp_path: Path) -
         return write(tmp_path / name, rows, TRIALS.with_metadata({**TRIALS.metadata, **metadata}))
 
     frame = load_results(said("first", [0, 1, 2], [0.5, 0.6, 0.7]), said("more", [3, 4], [0.5]))
-    table = comparison(frame)
+    table = means_table(frame)
     assert [(cell.n, cell.asked) for cell in table.cells.values()] == [(4, 5)]
     assert "more: 1 of 2 trials not finished" in table.notes
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from prunesweep import load_published
-from prunesweep.orchestrator.tables import rendering, sheet
-from prunesweep.orchestrator.tables.compare import beside_published, differences
-from prunesweep.orchestrator.tables.means import comparison, comparison_of_best
+from prunesweep.orchestrator.tables.compare import differences, differences_to_published
+from prunesweep.orchestrator.tables.grid import laid_out
+from prunesweep.orchestrator.tables.means import best_table, means_table
+from prunesweep.orchestrator.tables.rendering import render
+from prunesweep.orchestrator.tables.text_table import TextTable
 from tests.orchestrator.frames import dense, imp, trials
 
 pytestmark = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -28,26 +31,25 @@ NAMES = pd.DataFrame(
     ]
 )
 
-TABLES = {
-    "results": lambda frame: rendering.render(comparison(frame), "latex"),
-    "two datasets": lambda frame: rendering.render(
-        comparison(pd.concat([frame, frame.assign(dataset=HARD, trial="2" + frame.trial)])), "latex"
+TABLES: dict[str, Callable[[pd.DataFrame], TextTable]] = {
+    "results": lambda frame: laid_out(means_table(frame)),
+    "two datasets": lambda frame: laid_out(
+        means_table(pd.concat([frame, frame.assign(dataset=HARD, trial="2" + frame.trial)]))
     ),
-    "a row begins with a bracket": lambda frame: rendering.render(comparison(frame, by=["dataset_options"]), "latex"),
-    "best": lambda frame: rendering.render(
-        comparison_of_best(frame.assign(validation_accuracy=0.5, reached_sparsity=0.9)), "latex"
-    ),
-    "compare": lambda frame: sheet.render(differences(frame), "latex"),
-    "published": lambda frame: sheet.render(
-        beside_published(
-            frame.assign(retrain_schedule="FT", weight_decay=frame.retrain_schedule),
-            load_published(),
-            "test_accuracy",
-            dict.fromkeys(["dataset", "model", "retrain_epochs", "pretrain_epochs"]),
-        ),
-        "latex",
+    "a row begins with a bracket": lambda frame: laid_out(means_table(frame, by=["dataset_options"])),
+    "best": lambda frame: laid_out(best_table(frame.assign(validation_accuracy=0.5, reached_sparsity=0.9))),
+    "compare": lambda frame: differences(frame),
+    "published": lambda frame: differences_to_published(
+        frame.assign(retrain_schedule="FT", weight_decay=frame.retrain_schedule),
+        load_published(),
+        "test_accuracy",
+        ["dataset", "model", "retrain_epochs", "pretrain_epochs"],
     ),
 }
+
+
+def latex(table: TextTable) -> str:
+    return str(render(table, "latex"))
 
 
 def compiled(table: str, folder: Path) -> str:
@@ -63,12 +65,12 @@ def compiled(table: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_compiles_as_pasted_whatever_the_names_are(name: str, tmp_path: Path) -> None:
-    compiled(str(TABLES[name](NAMES)), tmp_path)
+    compiled(latex(TABLES[name](NAMES)), tmp_path)
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
-        compiled(str(TABLES["results"](NAMES)).replace(r"\_", "_"), tmp_path)
+        compiled(latex(TABLES["results"](NAMES)).replace(r"\_", "_"), tmp_path)
 
 
 def test_signs_are_those_of_mathematics() -> None:
@@ -77,6 +79,6 @@ def test_signs_are_those_of_mathematics() -> None:
         *imp([0.95, 0.9701], "LLR"),
         *trials([0.95, 0.98], method="gmp", retrain_epochs=1),
     ]
-    text = str(sheet.render(differences(pd.DataFrame(rows)), "latex"))
+    text = latex(differences(pd.DataFrame(rows)))
     assert "$-$5.5" in text
-    assert "$<$0.001" in str(sheet.render(differences(pd.DataFrame(rows[:4])), "latex"))
+    assert "$<$0.001" in latex(differences(pd.DataFrame(rows[:4])))

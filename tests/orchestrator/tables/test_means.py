@@ -9,15 +9,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 from scipy import stats
 
-from prunesweep.orchestrator.tables.means import Table, comparison, comparison_of_best
-from prunesweep.orchestrator.tables.rendering import render
+from prunesweep.orchestrator.tables import rendering
+from prunesweep.orchestrator.tables.grid import laid_out
+from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import dense, imp, judged, trials
 
 SCHEDULES = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
+
+
+def render(table: Table, format: str = "table") -> RenderableType:
+    return rendering.render(laid_out(table), format)
 
 
 def shown(table: Table, width: int = 120, terminal: bool = False) -> str:
@@ -55,7 +60,7 @@ UNLIKE = pd.DataFrame(
 
 
 def test_means_deviations_best_and_near() -> None:
-    table = comparison(SMALL)
+    table = means_table(SMALL)
     cells = {row[-1]: cell for (row, _), cell in table.cells.items()}
     assert [cells[s].mean for s in ("FT", "ALLR", "LLR")] == pytest.approx([0.91, 0.93, 0.94])
     assert [cells[s].std for s in ("FT", "ALLR", "LLR")] == pytest.approx(
@@ -71,7 +76,7 @@ def test_means_deviations_best_and_near() -> None:
 def test_near_is_a_paired_test_over_shared_seeds_not_a_question_of_deviations() -> None:
     noisy = {"LLR": [0.50, 0.70, 0.90, 0.60], "FT": [0.49, 0.69, 0.88, 0.59], "SLR": [0.90, 0.50, 0.60, 0.60]}
     frame = pd.DataFrame([row for name, values in noisy.items() for row in imp(values, name)])
-    cells = {row[-1]: cell for (row, _), cell in comparison(frame).cells.items()}
+    cells = {row[-1]: cell for (row, _), cell in means_table(frame).cells.items()}
     assert (cells["LLR"].best, cells["FT"].near, cells["SLR"].near) == (True, False, True)
     # FT is always behind: t = 0.0125 / 0.0025 = 5 with 3 degrees of freedom, p = 0.0154, times two tests.
     assert cells["FT"].p == pytest.approx(0.0308, abs=1e-4)
@@ -83,7 +88,7 @@ def test_the_same_difference_with_every_seed_tells_apart_from_six_seeds_on(seeds
     frame = pd.DataFrame(
         [*imp([0.25 + i / 16 for i in range(seeds)], "FT"), *imp([0.5 + i / 16 for i in range(seeds)], "LLR")]
     )
-    table = comparison(frame)
+    table = means_table(frame)
     assert marks(table) == {("imp", "FT"): mark, ("imp", "LLR"): "best"}
     assert next(cell.p for (row, _), cell in table.cells.items() if row[-1] == "FT") == p
 
@@ -93,7 +98,7 @@ def test_p_values_are_adjusted_within_an_arena_alone() -> None:
         best = imp([0.50, 0.70, 0.90, 0.60], "best", epochs)
         return [row for i in range(rivals) for row in imp([0.49, 0.69, 0.88, 0.59], f"{i}", epochs)] + best
 
-    table = comparison(pd.DataFrame([*arena(1, 1), *arena(2, 4)]))
+    table = means_table(pd.DataFrame([*arena(1, 1), *arena(2, 4)]))
     found = {(column[1], row[-1]): cell for (row, column), cell in table.cells.items()}
     assert found[21, "0"].p == pytest.approx(0.0154, abs=1e-4)
     assert not found[21, "0"].near
@@ -103,7 +108,7 @@ def test_p_values_are_adjusted_within_an_arena_alone() -> None:
 
 def test_what_shares_fewer_than_two_seeds_with_the_best_is_not_tested_and_that_is_said() -> None:
     apart = [{**row, "seed": row["seed"] + 1, "trial": f"{row['trial']}+1"} for row in imp([0.5, 0.6], "FT")]
-    table = comparison(pd.DataFrame([*imp([0.8, 0.9], "LLR"), *apart]))
+    table = means_table(pd.DataFrame([*imp([0.8, 0.9], "LLR"), *apart]))
     assert set(marks(table).values()) == {"best", ""}
     lines = shown(table).splitlines()
     assert "1 cell not tested: fewer than two seeds in common with the best" in lines
@@ -113,26 +118,26 @@ def test_what_shares_fewer_than_two_seeds_with_the_best_is_not_tested_and_that_i
 
 def test_trials_of_one_seed_cannot_be_paired() -> None:
     hidden = [{**row, "trial": f"other {row['trial']}"} for row in ALLR]
-    assert marks(comparison(pd.DataFrame([*ALLR, *LLR]))) == {("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
-    assert marks(comparison(pd.DataFrame([*ALLR, *hidden, *LLR]))) == {("imp", "ALLR"): "", ("imp", "LLR"): "best"}
+    assert marks(means_table(pd.DataFrame([*ALLR, *LLR]))) == {("imp", "ALLR"): "near", ("imp", "LLR"): "best"}
+    assert marks(means_table(pd.DataFrame([*ALLR, *hidden, *LLR]))) == {("imp", "ALLR"): "", ("imp", "LLR"): "best"}
 
 
 def test_equal_means_are_both_best_whatever_their_seeds() -> None:
     frame = pd.DataFrame([*imp([0.5, 0.75], "A"), *imp([0.75, 0.5], "B"), *imp([0.25, 0.25], "C")])
-    assert list(marks(comparison(frame)).values()) == ["best", "best", "near"]
+    assert list(marks(means_table(frame)).values()) == ["best", "best", "near"]
 
 
 def test_missing_seeds_and_trials_are_told_in_every_format_for_people() -> None:
     frame = pd.DataFrame([*imp([0.5, 0.52, 0.51], "FT"), *imp([0.6], "LLR")])
-    frame.attrs["asked"] = [{"sweep": "s", "trials": 1200, "finished": 4, "seeds": [0, 1, 2, 3, 4]}]
-    table = comparison(frame)
+    frame.attrs["sweeps"] = [{"sweep": "s", "trials": 1200, "finished": 4, "seeds": [0, 1, 2, 3, 4]}]
+    table = means_table(frame)
     for text in (shown(table), render(table, "markdown"), render(table, "latex")):
         assert "(3/5)" in str(text)
         assert "60.0 (1/5)" in str(text)
         assert "s: 1,196 of 1,200 trials not finished" in str(text)
     assert [row["seeds"] for row in json.loads(str(render(table, "json")))] == [5, 5]
-    frame.attrs["asked"][0]["seeds"] = None  # they differ from setting to setting: nobody knows what is missing
-    assert "60.0 (1)" in shown(comparison(frame))
+    frame.attrs["sweeps"][0]["seeds"] = None  # they differ from setting to setting: nobody knows what is missing
+    assert "60.0 (1)" in shown(means_table(frame))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_missing_seeds_and_trials_are_told_in_every_format_for_people() -> None:
 )
 def test_the_best_is_the_lowest_or_the_highest(metric: str, best: str) -> None:
     frame = pd.DataFrame([*imp([1.0], "FT", metric=metric), *imp([2.0], "LLR", metric=metric)])
-    assert marks(comparison(frame, metric)) == {("imp", s): "best" if s == best else "" for s in ("FT", "LLR")}
+    assert marks(means_table(frame, metric)) == {("imp", s): "best" if s == best else "" for s in ("FT", "LLR")}
 
 
 def test_nothing_is_best_alone_among_equals_or_where_neither_direction_is_better() -> None:
@@ -149,19 +154,19 @@ def test_nothing_is_best_alone_among_equals_or_where_neither_direction_is_better
     neutral = pd.DataFrame(
         [*imp([0.8], "FT", metric="reached_sparsity"), *imp([0.9], "LLR", metric="reached_sparsity")]
     )
-    tables = [comparison(pd.DataFrame(FT)), comparison(equal), comparison(neutral, "reached_sparsity")]
+    tables = [means_table(pd.DataFrame(FT)), means_table(equal), means_table(neutral, "reached_sparsity")]
     assert {mark for table in tables for mark in marks(table).values()} == {""}
 
 
 def test_only_equal_sparsities_and_equal_total_budgets_compete() -> None:
     worse_but_cheaper = [*imp([0.8], "FT", 1), *imp([0.9], "FT", 2), *imp([0.7], "LLR", 1), *imp([0.95], "LLR", 2)]
-    best = {key for key, cell in comparison(pd.DataFrame(worse_but_cheaper)).cells.items() if cell.best}
+    best = {key for key, cell in means_table(pd.DataFrame(worse_but_cheaper)).cells.items() if cell.best}
     assert best == {(("imp", "FT"), (0.9, 21)), (("imp", "LLR"), (0.9, 22))}
 
 
 def test_datasets_do_not_compete() -> None:
     frame = pd.DataFrame([*FT, *LLR, *imp([0.3], "FT", dataset="cifar10"), *imp([0.2], "LLR", dataset="cifar10")])
-    table = comparison(frame)
+    table = means_table(frame)
     assert table.row_names == ("dataset", "method", "retrain_schedule")
     assert [row for row, mark in marks(table).items() if mark] == [("digits", "imp", "LLR"), ("cifar10", "imp", "FT")]
     assert table.title == "resnet8: test accuracy in percent, mean ± standard deviation (seeds)"
@@ -169,7 +174,7 @@ def test_datasets_do_not_compete() -> None:
 
 def test_a_trial_counts_once_and_only_with_the_metric() -> None:
     frame = pd.DataFrame([*FT, *FT, *imp([0.5, None], "LLR")])
-    assert {row[-1]: cell.n for (row, _), cell in comparison(frame).cells.items()} == {"FT": 2, "LLR": 1}
+    assert {row[-1]: cell.n for (row, _), cell in means_table(frame).cells.items()} == {"FT": 2, "LLR": 1}
 
 
 # --- rows and columns
@@ -177,19 +182,19 @@ def test_a_trial_counts_once_and_only_with_the_metric() -> None:
 
 def test_a_setting_that_varies_within_a_cell_becomes_part_of_the_row() -> None:
     frame = pd.DataFrame([*FT, *imp([0.5, 0.6], "FT", phases=2), *trials([0.7], method="gmp", pruning_interval=2)])
-    table = comparison(frame)
+    table = means_table(frame)
     assert table.row_names[-3:] == ("method", "retrain_schedule", "phases")
     assert not any("caution" in note for note in table.notes)
 
 
 def test_by_leads_and_what_varies_follows() -> None:
-    table = comparison(SMALL, by=["phases"])
+    table = means_table(SMALL, by=["phases"])
     assert table.row_names == ("phases", "retrain_schedule")
     assert table.rows == ((1, "FT"), (1, "ALLR"), (1, "LLR"))
 
 
 def test_by_may_take_what_the_columns_would_show() -> None:
-    table = comparison(SMALL, by=["target_sparsity", "total_epochs", "retrain_schedule"])
+    table = means_table(SMALL, by=["target_sparsity", "total_epochs", "retrain_schedule"])
     assert table.rows == ((None, 20, None), (0.9, 21, "FT"), (0.9, 21, "ALLR"), (0.9, 21, "LLR"))
     assert table.columns == ((),)
     assert "| target sparsity | total epochs | retrain schedule | test accuracy |" in str(render(table, "markdown"))
@@ -198,32 +203,32 @@ def test_by_may_take_what_the_columns_would_show() -> None:
 
 def test_trials_of_one_seed_that_no_column_separates_are_pointed_out() -> None:
     hidden = [{**row, "trial": f"other {row['trial']}"} for row in FT]
-    assert any(note.startswith("caution") for note in comparison(pd.DataFrame([*FT, *hidden])).notes)
+    assert any(note.startswith("caution") for note in means_table(pd.DataFrame([*FT, *hidden])).notes)
     other_sweep = [{**row, "sweep": "other"} for row in hidden]
-    assert comparison(pd.DataFrame([*FT, *other_sweep])).row_names[-1] == "sweep"
+    assert means_table(pd.DataFrame([*FT, *other_sweep])).row_names[-1] == "sweep"
 
 
 def test_budgets_are_in_the_header_when_the_methods_share_them() -> None:
-    table = comparison(HEADER)
+    table = means_table(HEADER)
     assert table.row_names == ("method", "retrain_schedule")
     assert table.columns == ((0.9, 21), (0.9, 22), (0.95, 21))
 
 
 def test_budgets_are_in_the_rows_when_the_methods_differ_in_them() -> None:
-    table = comparison(UNLIKE)
+    table = means_table(UNLIKE)
     assert table.columns == ((0.8,), (0.9,))
     assert table.rows == ((20, "bimp", "ALLR"), (20, "gmp", None), (21, "imp", "FT"))
 
 
 def test_levels_of_one_path_are_one_row_though_each_has_its_own_budget() -> None:
     levels = [row for k in range(1, 5) for row in imp([0.9], "LLR", 5 * k, round(1 - 0.8**k, 10), phase_fraction=0.2)]
-    table = comparison(pd.DataFrame(levels))
+    table = means_table(pd.DataFrame(levels))
     assert table.rows == (("imp", "LLR"),)
     assert table.columns == ((0.2, 25), (0.36, 30), (0.488, 35), (0.5904, 40))
 
 
 def test_only_dense_trials_are_an_ordinary_table() -> None:
-    table = comparison(pd.DataFrame(dense([0.5, 0.7])))
+    table = means_table(pd.DataFrame(dense([0.5, 0.7])))
     assert (table.rows, table.columns, table.controls) == ((("dense",),), ((20,),), ())
 
 
@@ -240,24 +245,24 @@ def test_only_dense_trials_are_an_ordinary_table() -> None:
 )
 def test_unknown_names(metric: str, by: list[str] | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        comparison(SMALL, metric, by)
+        means_table(SMALL, metric, by)
 
 
 def test_nothing_to_compare() -> None:
     with pytest.raises(UserError, match="nothing to compare: none of 0 finished trials has test_accuracy"):
-        comparison(SMALL[:0])
+        means_table(SMALL[:0])
 
 
 def test_unknown_format() -> None:
     with pytest.raises(UserError, match=r'unknown format "latx": .* did you mean "latex"'):
-        render(comparison(SMALL), "latx")
+        render(means_table(SMALL), "latx")
 
 
 # --- what it looks like
 
 
 def test_terminal() -> None:
-    assert shown(comparison(SMALL)) == "\n".join(
+    assert shown(means_table(SMALL)) == "\n".join(
         [
             "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
             "dense, 20 epochs: 97.0 ± 1.4 (2)",
@@ -276,7 +281,7 @@ def test_terminal() -> None:
 
 
 def test_terminal_with_missing_cells_single_seeds_and_two_levels() -> None:
-    assert shown(comparison(HEADER)).splitlines()[2:8] == [
+    assert shown(means_table(HEADER)).splitlines()[2:8] == [
         "        retrain   sparsity 90%                      sparsity 95%",
         "method  schedule  20+1 epochs      20+2 epochs      20+1 epochs",
         "────────────────────────────────────────────────────────────────────",
@@ -287,7 +292,7 @@ def test_terminal_with_missing_cells_single_seeds_and_two_levels() -> None:
 
 
 def test_terminal_with_budgets_in_the_rows() -> None:
-    assert shown(comparison(UNLIKE)).splitlines()[2:9] == [
+    assert shown(means_table(UNLIKE)).splitlines()[2:9] == [
         "total           retrain",
         "epochs  method  schedule  sparsity 80%     sparsity 90%",
         "───────────────────────────────────────────────────────────",
@@ -304,13 +309,13 @@ def quickstart() -> pd.DataFrame:
 
 
 def test_six_schedules_at_three_sparsities_and_two_budgets_fit_120_columns() -> None:
-    lines = shown(comparison(quickstart())).splitlines()
+    lines = shown(means_table(quickstart())).splitlines()
     assert len(lines) == 13
     assert max(map(len, lines)) <= 120
 
 
 def test_a_narrow_terminal_gets_a_table_for_each_sparsity() -> None:
-    lines = shown(comparison(quickstart()), width=80, terminal=True).splitlines()
+    lines = shown(means_table(quickstart()), width=80, terminal=True).splitlines()
     assert [line.split()[1:] for line in lines if "sparsity" in line] == [
         ["sparsity", "80%"],
         ["sparsity", "90%"],
@@ -321,14 +326,14 @@ def test_a_narrow_terminal_gets_a_table_for_each_sparsity() -> None:
 
 def test_the_best_is_bold_on_a_terminal() -> None:
     sink = io.StringIO()
-    Console(file=sink, width=120, force_terminal=True, color_system="standard").print(render(comparison(SMALL)))
+    Console(file=sink, width=120, force_terminal=True, color_system="standard").print(render(means_table(SMALL)))
     assert "\x1b[1m94.0 ± 1.4 (2)**\x1b[0m" in sink.getvalue()
 
 
 def test_csv_has_a_line_for_each_cell_in_the_metrics_own_unit() -> None:
     frame = pd.DataFrame([*imp([0.25, 0.75], "FT"), *imp([0.5], "LLR"), *dense([1.0])])
     low, high = stats.t.interval(0.95, 1, 0.5, 0.25)
-    assert render(comparison(frame), "csv") == "\n".join(
+    assert render(means_table(frame), "csv") == "\n".join(
         [
             "metric,method,retrain_schedule,target_sparsity,total_epochs,mean,std,n,seeds,low,high,best,near,p_adjusted",
             "test_accuracy,dense,,,20,1.0,,1,2,,,False,False,",
@@ -339,7 +344,7 @@ def test_csv_has_a_line_for_each_cell_in_the_metrics_own_unit() -> None:
 
 
 def test_json_has_a_record_for_each_cell() -> None:
-    records = json.loads(str(render(comparison(SMALL), "json")))
+    records = json.loads(str(render(means_table(SMALL), "json")))
     assert [record["retrain_schedule"] for record in records] == [None, "FT", "ALLR", "LLR"]
     assert records[3] == {
         "metric": "test_accuracy",
@@ -360,7 +365,7 @@ def test_json_has_a_record_for_each_cell() -> None:
 
 
 def test_markdown() -> None:
-    assert render(comparison(SMALL), "markdown") == "\n".join(
+    assert render(means_table(SMALL), "markdown") == "\n".join(
         [
             "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
             "",
@@ -381,7 +386,7 @@ def test_markdown() -> None:
 
 def test_latex() -> None:
     frame = pd.concat([SMALL, HEADER[HEADER.target_sparsity == 0.95]]).replace({"imp": "my_imp"})
-    assert render(comparison(frame), "latex") == "\n".join(
+    assert render(means_table(frame), "latex") == "\n".join(
         [
             "% digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds); "
             r"needs \usepackage{booktabs}",
@@ -405,7 +410,7 @@ def test_latex() -> None:
 
 
 def test_latex_sets_blocks_of_rivals_apart() -> None:
-    lines = str(render(comparison(UNLIKE), "latex")).splitlines()
+    lines = str(render(means_table(UNLIKE), "latex")).splitlines()
     assert lines[6:9] == [
         r" & gmp &  & 81.0 $\pm$ 1.4 (2) & - \\",
         r"\addlinespace",
@@ -428,7 +433,7 @@ def test_latex_sets_blocks_of_rivals_apart() -> None:
     ],
 )
 def test_each_unit_is_written_as_people_write_it(metric: str, values: list[float], text: str) -> None:
-    assert f"| {text} |" in str(render(comparison(pd.DataFrame(imp(values, "FT", metric=metric)), metric), "markdown"))
+    assert f"| {text} |" in str(render(means_table(pd.DataFrame(imp(values, "FT", metric=metric)), metric), "markdown"))
 
 
 # --- the best settings
@@ -460,7 +465,7 @@ TUNED = pd.DataFrame(
 
 
 def test_the_best_settings_in_the_terminal() -> None:
-    assert shown(comparison_of_best(TUNED)) == "\n".join(
+    assert shown(best_table(TUNED)) == "\n".join(
         [
             "digits, resnet8: test accuracy in percent, mean ± standard deviation (seeds)",
             "dense, 20 epochs, lr 0.1: 97.0 ± 1.4 (2)",
@@ -487,7 +492,7 @@ def test_the_best_settings_in_the_terminal() -> None:
 
 
 def test_the_best_settings_in_markdown() -> None:
-    text = str(render(comparison_of_best(TUNED), "markdown"))
+    text = str(render(best_table(TUNED), "markdown"))
     assert text.splitlines()[-9:] == [
         "settings with the best mean validation accuracy",
         "",
@@ -503,7 +508,7 @@ def test_the_best_settings_in_markdown() -> None:
 
 
 def test_the_best_settings_in_latex() -> None:
-    assert str(render(comparison_of_best(TUNED), "latex")).splitlines()[-14:] == [
+    assert str(render(best_table(TUNED), "latex")).splitlines()[-14:] == [
         "% str: 1 of 4 settings left out, not within 0.02 of a target",
         "",
         "% settings with the best mean validation accuracy",
@@ -522,7 +527,7 @@ def test_the_best_settings_in_latex() -> None:
 
 
 def test_records_of_the_best_carry_their_settings() -> None:
-    lines = str(render(comparison_of_best(TUNED[TUNED.target_sparsity != 0.95]), "csv")).splitlines()
+    lines = str(render(best_table(TUNED[TUNED.target_sparsity != 0.95]), "csv")).splitlines()
     assert lines[0] == (
         "metric,method,target_sparsity,total_epochs,lr,pruning_interval,asked_sparsity,reached_sparsity,"
         "mean,std,n,seeds,low,high,best,near,p_adjusted"
@@ -534,7 +539,7 @@ def test_records_of_the_best_carry_their_settings() -> None:
     ]
     assert [line.startswith(start) for line, start in zip(lines[1:], starts, strict=True)] == [True] * 3
     assert [line.split(",")[-3:-1] for line in lines[1:]] == [["False"] * 2, ["False"] * 2, ["True", "False"]]
-    records = json.loads(str(render(comparison_of_best(TUNED), "json")))
+    records = json.loads(str(render(best_table(TUNED), "json")))
     assert records[-1] == {
         "metric": "test_accuracy",
         "method": "str",
@@ -558,13 +563,13 @@ def test_records_of_the_best_carry_their_settings() -> None:
 
 def test_another_column_may_choose_and_another_be_reported() -> None:
     lossy = TUNED.assign(train_loss=1 - TUNED.test_accuracy)
-    table = comparison_of_best(lossy, "validation_accuracy", best_by="train_loss", tolerance=0.05)
+    table = best_table(lossy, "validation_accuracy", best_by="train_loss", tolerance=0.05)
     assert {row[0]: cell.mean for (row, column), cell in table.cells.items() if column == (0.9,)} == {
         "gmp": pytest.approx(0.80),
         "str": pytest.approx(0.99),
     }
     assert table.notes == ()
-    reached = comparison_of_best(TUNED, "reached_sparsity")
+    reached = best_table(TUNED, "reached_sparsity")
     assert reached.cells[("str",), (0.95,)].mean == pytest.approx(0.96)
 
 
@@ -574,12 +579,12 @@ def test_budgets_compete_unless_they_make_rows() -> None:
         judged([0.7 + epochs / 10] * 2, [0.5 + epochs / 10] * 2, retrain_epochs=epochs, **rows) for epochs in (1, 2)
     )
     frame = pd.DataFrame([*short, *long, *judged([0.6] * 2, [0.649, 0.651], method="gmp")])
-    both = comparison_of_best(frame)
+    both = best_table(frame)
     assert marks(both) == {("imp",): "best", ("gmp",): ""}
     note = "budgets differ, 20 to 22 epochs in all; equal ones compete with --by method --by total_epochs"
     assert both.notes == (note,)
     assert both.choices == {("imp",): ("retrain_epochs",), ("gmp",): ()}
-    apart = comparison_of_best(frame, by=["method", "total_epochs"])
+    apart = best_table(frame, by=["method", "total_epochs"])
     assert {row: cell.mean for (row, _), cell in apart.cells.items()} == {
         ("imp", 21): pytest.approx(0.6),
         ("imp", 22): pytest.approx(0.7),
@@ -596,16 +601,16 @@ def test_ten_methods_at_five_sparsities_fit_120_columns() -> None:
         judged([0.8 - lr] * 3, [0.875, 0.885, 0.89], method=m, target_sparsity=s, lr=lr, weight_decay=decay)
         for m, s, lr, decay in grid
     ]
-    lines = shown(comparison_of_best(pd.DataFrame([row for same in rows for row in same]))).splitlines()
+    lines = shown(best_table(pd.DataFrame([row for same in rows for row in same]))).splitlines()
     assert max(map(len, lines)) <= 120
     assert len(lines) <= 40
 
 
 def test_only_dense_networks_have_a_best_too() -> None:
-    table = comparison_of_best(TUNED[TUNED.method == "dense"])
+    table = best_table(TUNED[TUNED.method == "dense"])
     assert (table.rows, table.columns) == ((("dense",),), ((),))
 
 
 def test_the_sparsity_cannot_be_a_row_of_the_best() -> None:
     with pytest.raises(UserError, match="target_sparsity makes the columns"):
-        comparison_of_best(TUNED, by=["target_sparsity"])
+        best_table(TUNED, by=["target_sparsity"])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from prunesweep import load_published
-from prunesweep.orchestrator.results.counterparts import Across, beside, read_across
-from prunesweep.orchestrator.tables.compare import beside_published
-from prunesweep.orchestrator.tables.sheet import render
+from prunesweep.orchestrator.results.compare import beside_published
+from prunesweep.orchestrator.tables.compare import differences_to_published
+from prunesweep.orchestrator.tables.rendering import render
 from prunesweep.workers.errors import UserError
 from tests.orchestrator.frames import SETTINGS, dense, imp, judged, trials
 
@@ -28,8 +28,8 @@ IMAGENET = pd.DataFrame(
 )
 
 
-def sheet(frame: pd.DataFrame, published: str | Path = "paper", metric: str = "test_accuracy", **across: Any) -> str:
-    return str(render(beside_published(frame, load_published(published), metric, across), "markdown"))
+def text(frame: pd.DataFrame, across: Collection[str] = (), metric: str = "test_accuracy") -> str:
+    return str(render(differences_to_published(frame, load_published(), metric, across), "markdown"))
 
 
 def write(folder: Path, text: str) -> Path:
@@ -81,13 +81,13 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def test_cells_are_laid_beside_the_numbers_of_the_same_settings() -> None:
-    laid = beside(IMAGENET, load_published(), "test_accuracy")
-    assert [(each.cell.settings["method"], each.mean, each.std) for each in laid.found] == [
+    laid = beside_published(IMAGENET, load_published(), "test_accuracy")
+    assert [(c.cell.settings["method"], c.reference.mean, c.reference.std) for c in laid.comparisons] == [
         ("imp", pytest.approx(0.7351), pytest.approx(0.0004)),
         ("imp", pytest.approx(0.7437), pytest.approx(0.0005)),
         ("bimp", pytest.approx(0.7562), pytest.approx(0.0002)),
     ]
-    assert laid.found[0].difference == pytest.approx(0.736 - 0.7351)
+    assert laid.comparisons[0].difference.mean == pytest.approx(0.736 - 0.7351)
     assert [cell.settings["method"] for cell in laid.alone] == ["imp", "dense"]
     assert len(laid.missed) == 78 - 3
 
@@ -95,48 +95,49 @@ def test_cells_are_laid_beside_the_numbers_of_the_same_settings() -> None:
 def test_what_a_file_does_not_state_is_not_looked_at(tmp_path: Path) -> None:
     file = write(tmp_path, "method,target_sparsity,retrain_schedule,test_accuracy\nimp,0.9,,70\nimp,0.9,LLR,75\n")
     frame = pd.DataFrame([*imp([0.8], "FT"), *imp([0.8], "LLR")])
-    found = beside(frame, load_published(file), "test_accuracy").found
-    assert [(each.cell.settings["retrain_schedule"], each.mean) for each in found] == [
+    compared = beside_published(frame, load_published(file), "test_accuracy").comparisons
+    assert [(c.cell.settings["retrain_schedule"], c.reference.mean) for c in compared] == [
         ("FT", 0.70),
         ("LLR", 0.70),
         ("LLR", 0.75),
     ]
-    assert all(each.std is None for each in found)
+    assert all(c.reference.std is None for c in compared)
 
 
 SMALL = pd.DataFrame([*imp([0.9, 0.8], "FT", 1, 0.7), *imp([0.9, 0.9], "FT", 2, 0.7)])
 
 
-@pytest.mark.parametrize(
-    ("across", "means"),
-    [
-        ({"retrain_epochs": None}, [0.7351, 0.7398, 0.7444] * 2),
-        ({"retrain_epochs": {1: 2, 2: 10}}, [0.7351, 0.7444]),
-        ({"retrain_epochs": {2: 5}}, [0.7398]),
-    ],
-)
-def test_settings_may_differ_where_that_is_said(across: Across, means: list[float]) -> None:
-    across = {"dataset": None, "model": None, "pretrain_epochs": None, **across}
-    found = beside(SMALL, load_published(), "test_accuracy", across).found
-    assert [each.mean for each in found] == pytest.approx(means)
+def test_settings_may_differ_where_that_is_said() -> None:
+    across = ["dataset", "model", "pretrain_epochs", "retrain_epochs"]
+    compared = beside_published(SMALL, load_published(), "test_accuracy", across).comparisons
+    assert [c.reference.mean for c in compared] == pytest.approx([0.7351, 0.7398, 0.7444] * 2)
+    with pytest.raises(UserError, match=r'--across datset: unknown column "datset".* did you mean "dataset"'):
+        beside_published(SMALL, load_published(), "test_accuracy", ["datset"])
 
 
-def test_across_as_it_is_typed() -> None:
-    assert read_across(["dataset", "retrain_epochs=1:2, 2:10", "method=my_imp:imp"]) == {
-        "dataset": None,
-        "retrain_epochs": {1: 2, 2: 10},
-        "method": {"my_imp": "imp"},
-    }
-    for wrong, message in {"datset": 'did you mean "dataset"', "model=a": '"a" is no pair; write COLUMN, or'}.items():
-        with pytest.raises(UserError, match=message):
-            read_across([wrong])
+def test_a_file_says_which_value_of_ours_corresponds_to_its_own(tmp_path: Path) -> None:
+    text = "method,our_method,target_sparsity,retrain_epochs,our_retrain_epochs,test_accuracy\n"
+    file = write(tmp_path, text + "magnitude,imp,0.7,2,1,73\nmagnitude,imp,0.7,10,2,74\nimp,,0.7,1,,75\n")
+    compared = beside_published(SMALL, load_published(file), "test_accuracy").comparisons
+    assert [(c.cell.settings["retrain_epochs"], c.reference.mean) for c in compared] == [
+        (1, pytest.approx(0.73)),
+        (1, 0.75),
+        (2, pytest.approx(0.74)),
+    ]
+    table = differences_to_published(SMALL, load_published(file), "test_accuracy")
+    assert table.heads == ("target sparsity", "method", "retrain schedule", "retrain epochs", *table.heads[4:])
+    assert table.heads[4:] == ("published method", "published retrain epochs")
+    assert "published_our_method" not in table.records[0]
+    wrong = write(tmp_path, "method,target_sparsity,our_epochs,test_accuracy\nimp,0.7,1,75\n")
+    with pytest.raises(UserError, match='unknown column "our_epochs"'):
+        load_published(wrong)
 
 
 # --- what it looks like
 
 
-def test_a_sheet_of_differences_to_the_paper() -> None:
-    assert sheet(IMAGENET).splitlines() == [
+def test_a_table_of_differences_to_the_paper() -> None:
+    assert text(IMAGENET).splitlines() == [
         "imagenet, resnet50: test accuracy in percent, beside published numbers",
         "",
         "| target sparsity | method | retrain schedule | ours | published | points |",
@@ -157,18 +158,18 @@ def test_a_sheet_of_differences_to_the_paper() -> None:
 
 def test_another_metric_and_another_dataset() -> None:
     frame = pd.DataFrame(trials([1000.0], "train_images_per_second", method="gmp", target_sparsity=0.9))
-    text = sheet(frame, metric="train_images_per_second", dataset=None, model=None)
-    assert "| 90% | gmp | 1,000 (1) | 1,425 | -425 |" in text
+    shown = text(frame, ["dataset", "model"], "train_images_per_second")
+    assert "| 90% | gmp | 1,000 (1) | 1,425 | -425 |" in shown
 
 
 def test_a_sparsity_that_was_missed_is_pointed_out() -> None:
     frame = pd.DataFrame(judged([0.5], [0.71], 0.71, method="str", target_sparsity=0.7))
-    text = sheet(frame, dataset=None, model=None)
-    assert "str at 70%: the published networks reached 75.3% sparsity, ours 71.0%" in text.splitlines()
+    shown = text(frame, ["dataset", "model"])
+    assert "str at 70%: the published networks reached 75.3% sparsity, ours 71.0%" in shown.splitlines()
 
 
 def test_numbers_for_programs_are_in_the_metric_s_own_unit() -> None:
-    made = beside_published(IMAGENET, load_published(), "test_accuracy", {})
+    made = differences_to_published(IMAGENET, load_published(), "test_accuracy")
     first = json.loads(str(render(made, "json")))[0]
     assert (first["mean"], first["published_mean"]) == (pytest.approx(0.736), pytest.approx(0.7351))
     assert first["published_std"] == pytest.approx(0.0004)
@@ -178,13 +179,13 @@ def test_numbers_for_programs_are_in_the_metric_s_own_unit() -> None:
 
 def test_without_any_counterpart_it_says_what_differs() -> None:
     with pytest.raises(UserError) as error:
-        sheet(SMALL)
+        text(SMALL)
     assert str(error.value) == (
         "none of our 2 cells has a published counterpart: dataset is digits here, imagenet there; "
         "model is resnet8 here, resnet50 there; add --across dataset --across model"
     )
     with pytest.raises(UserError, match='unknown metric "train_seconds": allowed are reached_sparsity'):
-        sheet(
+        text(
             pd.DataFrame([{**SETTINGS, "trial": "a", "seed": 0, "total_epochs": 20, "train_seconds": 1.0}]),
             metric="train_seconds",
         )
