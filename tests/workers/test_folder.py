@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, read
 from prunesweep.workers.data.memory import InMemory
+from prunesweep.workers.data.split_folders import ANNOTATIONS
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 from tests.workers.pictures import COLOURS, picture, write_flowers
@@ -53,7 +55,8 @@ def flowers(tmp_path: Path) -> Path:
 
 def test_a_folder_with_a_folder_for_each_class(flowers: Path) -> None:
     splits = folder.find_splits("image_folder", flowers)
-    assert (splits.classes, len(splits.train), len(splits.validation), len(splits.test)) == (3, 49, 5, 6)
+    assert splits.classes == sorted(COLOURS)
+    assert sum(len(files) for files in splits.parts.values()) == 60
     every = [*names(splits.train), *names(splits.validation), *names(splits.test)]
     assert sorted(every) == sorted(str(path.relative_to(flowers)) for path in flowers.glob("*/*"))
     for files in (splits.train, splits.validation, splits.test):
@@ -71,7 +74,8 @@ def test_a_held_out_folder_is_the_test_set(flowers: Path, held_out: str) -> None
     flowers.rename(root / "train")
     write_flowers(root / held_out, 4)
     splits = folder.find_splits("image_folder", root)
-    assert (len(splits.train), len(splits.validation), len(splits.test)) == (54, 6, 12)
+    assert len(splits.train) + len(splits.validation) == 60
+    assert set(splits.validation.targets.tolist()) == {0, 1, 2}
     assert names(splits.test) == [f"{name}/{index:03}.jpg" for name in sorted(COLOURS) for index in range(4)]
 
 
@@ -121,7 +125,7 @@ def write_tiny_imagenet(root: Path) -> Path:
         picture(100 + index, 64, 64).convert("L" if index == 0 else "RGB").save(root / f"val/images/val_{index}.JPEG")
         picture(200 + index, 64, 64).save(root / f"test/images/test_{index}.JPEG")
     lines = [f"val_{index}.JPEG\t{wnids[index % 2]}\t0\t32\t44\t62\n" for index in range(4)]
-    (root / "val" / folder.ANNOTATIONS).write_text("".join(lines))
+    (root / "val" / ANNOTATIONS).write_text("".join(lines))
     (root / "wnids.txt").write_text("\n".join(wnids))
     return root
 
@@ -135,7 +139,7 @@ def test_tiny_imagenet(tmp_path: Path) -> None:
     assert given.test.targets.tolist() == [0, 1, 0, 1]
     assert torch.equal(given.test.images[1], read(str(root / "val/images/val_1.JPEG")))
     assert len(folder.check("tiny_imagenet", str(tmp_path))) == 24
-    (root / "val" / folder.ANNOTATIONS).write_text("val_0.JPEG\tn99999999\t0\t32\t44\t62\n")
+    (root / "val" / ANNOTATIONS).write_text("val_0.JPEG\tn99999999\t0\t32\t44\t62\n")
     with pytest.raises(UserError, match=r"val_annotations.txt is damaged, or of other .*: 'n99999999'"):
         load("tiny_imagenet", tmp_path)
 
@@ -199,7 +203,7 @@ def _no_images(root: Path) -> None:
 
 
 def _few(root: Path) -> None:
-    for path in (path for path in root.glob("*/*") if path.stem > "002"):
+    for path in (path for path in root.glob("*/*") if path.stem > "001"):
         path.unlink()
 
 
@@ -211,9 +215,8 @@ def _no_classes(root: Path) -> None:
 
 
 def _one_class(root: Path) -> None:
-    root.rename(root.with_name("all"))
-    root.mkdir()
-    root.with_name("all").rename(root / "all")
+    for name in ("rose", "tulip"):
+        shutil.rmtree(root / name)
 
 
 def _few_test_classes(root: Path) -> None:
@@ -235,11 +238,11 @@ def _other_test_classes(root: Path) -> None:
     [
         (lambda root: root.rename(root.with_name("trees")), "there is no folder {root}; set `path` to the folder"),
         (_no_classes, "{root} has no folder; it needs a folder with images for each of two or more classes"),
-        (_one_class, "{root} has only the folder all; it needs"),
-        (_no_images, "no image in {root}/rose; put some there or remove the class (known: .bmp, .jpeg, .jpg"),
-        (_few, "{root} has 9 images; at least 10 are needed"),
+        (_one_class, "{root} has only the folder daisy; it needs"),
+        (_no_images, "no image in {root}/rose; put some there or remove the class (known: .avif, .bmp, .gif"),
+        (_few, "the class daisy has too few images: of its 2 each split needs one, so at least 3 are needed; add some"),
         (_few_test_classes, "no image in {root}/test/daisy; put some there"),
-        (_other_test_classes, "{root}/test has the class lily, which is not in {root}/train"),
+        (_other_test_classes, "{root}/test has the class lily, which is not in the training set"),
     ],
 )
 def test_a_folder_that_cannot_be_used(flowers: Path, damage: Callable[[Path], None], message: str) -> None:

@@ -22,7 +22,10 @@ DATASETS: dict[str, Entry] = {
     "cifar100": Entry("prunesweep.workers.data.vision:cifar100"),
     "svhn": Entry("prunesweep.workers.data.vision:svhn"),
     "stl10": Entry("prunesweep.workers.data.vision:stl10"),
-    "image_folder": Entry("prunesweep.workers.data.folder:image_folder", {"path": ".", "size": 224, "crop": "resized"}),
+    "image_folder": Entry(
+        "prunesweep.workers.data.folder:image_folder",
+        {"path": ".", "size": 224, "crop": "resized", "layout": "auto"},
+    ),
     "tiny_imagenet": Entry(
         "prunesweep.workers.data.folder:tiny_imagenet", {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"}
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
 import os
@@ -13,27 +12,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torchvision.datasets import imagenet as imagenet_archives
-from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 from torchvision.datasets.utils import download_and_extract_archive
 
-from prunesweep.workers.data.base import Dataset, split_indices
+from prunesweep.workers.data.base import SPLIT_SEED, Dataset, SplitName, split_indices
 from prunesweep.workers.data.cache import Pixels, decoded
 from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, read
+from prunesweep.workers.data.layout import Labelled, Layout, all_classes, published, read_layout
 from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
+from prunesweep.workers.data.splits import held_out
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
-
-ANNOTATIONS = "val_annotations.txt"
-"""Tiny ImageNet's list of the classes of its held-out images."""
 
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 
 CROPS = ("resized", "padded")
 
-FEWEST = 10
-"""Images that a folder must have, so that every split has one."""
+LAYOUTS = ("auto", "classes")
+
+DECODING = 2
+"""Raised when `read` gives other pixels of the same file."""
 
 STATISTICS_IMAGES = 10_000
 """At least so many training images give mean and deviation, or all that there are."""
@@ -41,17 +40,21 @@ STATISTICS_IMAGES = 10_000
 log = logging.getLogger("prunesweep")
 
 
-def image_folder(folder: str, *, path: str = ".", size: int = 224, crop: str = "resized") -> Dataset:
+def image_folder(
+    folder: str, *, path: str = ".", size: int = 224, crop: str = "resized", layout: str = "auto"
+) -> Dataset:
     """The images in the class folders of `path`, which is looked for below `folder`, or absolute.
 
     Either `<path>/<class>/...`, of which a tenth is the test set, or `<path>/train/<class>/...` with `<path>/test` or
-    `<path>/val` as the test set; with both, `val` is the validation set. Else that is a tenth of what is trained on.
+    `<path>/val` as the test set; with both, `val` is the validation set. Else that is a tenth of the training images.
+    What is held out is a function of each file's name (see `held_out`). `layout: auto` recognises folders of splits;
+    with `layout: classes` every folder is a class.
 
     `crop: resized` streams them from their files with ImageNet's recipe (see `Streamed`). `crop: padded` is for small
     pictures: each is brought to `size` x `size` once and kept decoded, and augmented as CIFAR is, with padding in
     proportion. Raises `UserError`.
     """
-    return _dataset("image_folder", Path(folder), path, size, crop)
+    return _dataset("image_folder", Path(folder), path, size, crop, layout)
 
 
 def tiny_imagenet(folder: str, *, path: str = "tiny-imagenet-200", size: int = 64, crop: str = "padded") -> Dataset:
@@ -70,15 +73,20 @@ def imagenet(folder: str, *, path: str = "imagenet", size: int = 224) -> Dataset
     return _dataset("imagenet", Path(folder), path, size, "resized")
 
 
-def _dataset(name: str, folder: Path, path: str, size: int, crop: str) -> Dataset:
-    if crop not in CROPS:
-        raise UserError(f'crop: "{crop}" is not allowed: {" or ".join(CROPS)}')
+def _dataset(name: str, folder: Path, path: str, size: int, crop: str, layout: str = "auto") -> Dataset:
+    _check_option("crop", crop, CROPS)
+    _check_option("layout", layout, LAYOUTS)
     if size < 1:
         raise UserError(f"size: {size} is too small; at least 1 pixel")
-    splits = find_splits(name, folder / Path(path).expanduser())
+    splits = find_splits(name, folder / Path(path).expanduser(), layout)
     if crop == "resized":
-        return Streamed(name, splits.train, splits.validation, splits.test, splits.classes, size)
+        return Streamed(name, splits.train, splits.validation, splits.test, len(splits.classes), size)
     return _in_memory(name, folder, splits, size)
+
+
+def _check_option(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UserError(f'{option}: "{value}" is not allowed: {" or ".join(allowed)}')
 
 
 _PLACES = {"image_folder": ".", "tiny_imagenet": "tiny-imagenet-200", "imagenet": "imagenet"}
@@ -89,34 +97,30 @@ _PLACES = {"image_folder": ".", "tiny_imagenet": "tiny-imagenet-200", "imagenet"
 
 @dataclass(frozen=True)
 class Splits:
-    """The image files of each split, and the number of classes, which are numbered in the order of their names."""
+    """The image files of each split; `moved` is how many of them small classes had to give to a split, or kept."""
 
     train: ImageFiles
     validation: ImageFiles
     test: ImageFiles
-    classes: int
+    classes: list[str]
+    layout: Layout
+    moved: int = 0
+
+    @property
+    def parts(self) -> dict[SplitName, ImageFiles]:
+        """The splits by their names."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def find_splits(name: str, root: Path) -> Splits:
-    """The splits in a folder; raises `UserError` when it does not hold what `image_folder` asks for."""
+def find_splits(name: str, root: Path, layout: str = "auto") -> Splits:
+    """The splits in a folder; raises `UserError` when it does not hold what the dataset `name` asks for."""
     for folder in (root,) if name == "image_folder" else (root / "train", root / "val"):
         if not folder.is_dir():
             raise UserError(f"{name}: there is no folder {folder}; {_REMEDIES[name]}")
-    known_folder = root / "train" if (root / "train").is_dir() else root
-    classes = _classes(name, known_folder)
-    known = _images(name, known_folder, classes)
-    if len(known) < FEWEST:
-        raise UserError(
-            f"{name}: {known_folder} has {len(known)} images; at least {FEWEST} are needed for three splits"
-        )
-    held_out = [root / part for part in ("val", "test") if known_folder != root and _has_classes(root / part)]
-    test = _images(name, held_out.pop(), classes) if held_out else None
-    validation = _images(name, held_out.pop(), classes) if held_out else None
-    if test is None:
-        known, test = _drawn(known)
-    if validation is None:
-        known, validation = _drawn(known)
-    return Splits(known, validation, test, len(classes))
+    if name != "image_folder":
+        known = published(name, root)
+        return _published_splits(known) if root.name == _PLACES[name] else _own_splits(name, known)
+    return _own_splits(name, read_layout(name, root) if layout == "auto" else all_classes(name, root))
 
 
 _REMEDIES = {
@@ -126,64 +130,32 @@ _REMEDIES = {
 }
 
 
-def _subfolders(folder: Path) -> list[str]:
-    """The sorted names of the folders in a folder, without hidden ones, which belong to editors and to this program."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+def _own_splits(name: str, layout: Layout) -> Splits:
+    """Splits that have no folder are drawn by the files' names, so that a file that is added moves no other."""
+    known, moved = layout.train, 0
+    held = {"test": layout.test, "validation": layout.validation}
+    for split in [split for split, given in held.items() if given is None]:
+        keep = 2 if split == "test" and layout.validation is None else 1
+        chosen, forced = held_out(name, layout.classes, known.names, known.targets, split, SPLIT_SEED, keep)
+        known, held[split] = known.without(chosen), known.only(chosen)
+        moved += forced
+    validation, test = held["validation"], held["test"]
+    assert validation is not None
+    assert test is not None
+    train, validation_files, test_files = map(_image_files, (known, validation, test))
+    return Splits(train, validation_files, test_files, layout.classes, layout, moved)
 
 
-def _classes(name: str, folder: Path) -> list[str]:
-    classes = _subfolders(folder)
-    if len(classes) < 2:
-        there = f"only the folder {classes[0]}" if classes else "no folder"
-        raise UserError(f"{name}: {folder} has {there}; it needs a folder with images for each of two or more classes")
-    return classes
+def _published_splits(layout: Layout) -> Splits:
+    """The files of these datasets are known and complete: the validation images are drawn by their number."""
+    assert layout.test is not None
+    known = _image_files(layout.train)
+    train, validation = split_indices(len(known))
+    return Splits(known.subset(train), known.subset(validation), _image_files(layout.test), layout.classes, layout)
 
 
-def _has_classes(folder: Path) -> bool:
-    """Tiny ImageNet's `test/` has no classes, only `images/`."""
-    return folder.is_dir() and ((folder / ANNOTATIONS).exists() or _subfolders(folder) not in ([], ["images"]))
-
-
-def _images(name: str, folder: Path, classes: list[str]) -> ImageFiles:
-    numbers = {class_name: number for number, class_name in enumerate(classes)}
-    if (folder / ANNOTATIONS).exists():
-        return _annotated(name, folder, numbers)
-    if unknown := set(_subfolders(folder)) - numbers.keys():
-        raise UserError(f"{name}: {folder} has the class {min(unknown)}, which is not in {folder.with_name('train')}")
-    images = make_dataset(folder, numbers, is_valid_file=_is_image, allow_empty=True)
-    if empty := set(numbers.values()) - {number for _, number in images}:
-        lacking = folder / classes[min(empty)]
-        raise UserError(f"{name}: no image in {lacking}; put some there or remove the class (known: {_ENDINGS})")
-    return ImageFiles(folder, [os.path.relpath(file, folder) for file, _ in images], [number for _, number in images])
-
-
-_ENDINGS = ", ".join(sorted(IMG_EXTENSIONS))
-
-
-def _is_image(path: str) -> bool:
-    """By its ending; a Mac leaves hidden `._` files beside images on other disks."""
-    file = os.path.basename(path)  # noqa: PTH119 (for a million files)
-    return file.lower().endswith(IMG_EXTENSIONS) and not file.startswith(".")
-
-
-def _annotated(name: str, folder: Path, numbers: dict[str, int]) -> ImageFiles:
-    """Tiny ImageNet's held-out images: the first two columns are file and class."""
-    listing = folder / ANNOTATIONS
-    with listing.open(newline="") as file:
-        rows = [row[:2] for row in csv.reader(file, delimiter="\t")]
-    try:
-        return ImageFiles(
-            folder / "images", [image for image, _ in rows], [numbers[class_name] for _, class_name in rows]
-        )
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{name}: {listing} is damaged, or of other classes than `train`: {error}") from error
-
-
-def _drawn(files: ImageFiles) -> tuple[ImageFiles, ImageFiles]:
-    """The files without a tenth of them, and that tenth."""
-    rest, tenth = split_indices(len(files))
-    return files.subset(rest), files.subset(tenth)
+def _image_files(labelled: Labelled) -> ImageFiles:
+    return ImageFiles(labelled.folder, labelled.names, labelled.targets)
 
 
 # --- small pictures, decoded once
@@ -191,7 +163,7 @@ def _drawn(files: ImageFiles) -> tuple[ImageFiles, ImageFiles]:
 
 def _in_memory(name: str, folder: Path, splits: Splits, size: int) -> InMemory:
     """All splits in one array, so that each of them is a part of the mapped file and no copy."""
-    parts = (splits.train, splits.validation, splits.test)
+    parts = tuple(splits.parts.values())
     ends = torch.tensor([len(files) for files in parts]).cumsum(0).tolist()
 
     def fill(pixels: Pixels) -> None:
@@ -206,12 +178,12 @@ def _in_memory(name: str, folder: Path, splits: Splits, size: int) -> InMemory:
         Split(part, files.targets) for part, files in zip(images.tensor_split(ends[:-1]), parts, strict=True)
     )
     mean, std = _statistics(train.images)
-    return InMemory(name, train, validation, test, splits.classes, mean, std, padding=size // 8, flip=True)
+    return InMemory(name, train, validation, test, len(splits.classes), mean, std, padding=size // 8, flip=True)
 
 
 def _key(splits: tuple[ImageFiles, ...], size: int) -> str:
     """A name for the decoded images, which changes when a file is added, changed or moved to another split."""
-    digest = hashlib.sha256(str(size).encode())
+    digest = hashlib.sha256(f"{DECODING} {size}".encode())
     for path in (path for files in splits for path in files.paths()):
         known = os.stat(path)  # noqa: PTH116 (for a million files)
         digest.update(f"{path} {known.st_size} {known.st_mtime_ns}\n".encode(errors="surrogateescape"))
@@ -231,7 +203,7 @@ def check(name: str, folder: str) -> list[Path]:
     Of `image_folder` that is `folder` itself.
     """
     splits = find_splits(name, Path(folder) / _PLACES[name])
-    paths = [path for files in (splits.train, splits.validation, splits.test) for path in files.paths()]
+    paths = [path for files in splits.parts.values() for path in files.paths()]
     faults = [fault for fault in map(_fault, paths) if fault]
     if faults:
         more = f"; {len(faults) - 1} more of the {len(paths)} files are damaged" if len(faults) > 1 else ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from math import exp, log, sqrt
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -31,6 +32,12 @@ RATIO = (3 / 4, 4 / 3)
 
 ATTEMPTS = 10
 
+LEVELS = 100
+"""So many of 256 levels must be left when the range of an image's kind is made 0 to 255."""
+
+DARK = 64
+"""Pillow keeps the upper 8 of 16 bits a colour. Images of 10 to 14 bits have no value from here on."""
+
 DAMAGED = (OSError, RuntimeError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What the decoders raise on files that are no whole images."""
 
@@ -51,8 +58,9 @@ class Box(NamedTuple):
 def read(path: str) -> Tensor:
     """The image in three colours: grey is repeated, a palette looked up, transparency dropped.
 
-    Orientation marks of cameras are ignored, as torchvision's `ImageFolder` does. Raises `UserError` when the file
-    cannot be read whole.
+    Of a file with several images it is the first. Grey of more than 8 bits is scaled as `scaled` says. Orientation
+    marks of cameras are ignored, as torchvision's `ImageFolder` does. Raises `UserError` when the file cannot be read
+    whole, or would lose its levels.
     """
     try:
         content = np.fromfile(path, np.uint8)
@@ -63,10 +71,42 @@ def read(path: str) -> Tensor:
             assert isinstance(image, Tensor)
             return image
         with Image.open(path) as opened:
-            return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
+            return torch.from_numpy(np.array(_in_colour(opened))).permute(2, 0, 1)
     except DAMAGED as error:
         reason = re.sub(_PLACE, "", str(error).partition("\n")[0]).rstrip(".")
         raise UserError(f"{path} is no readable image ({reason}); replace it, or remove it from the folder") from error
+
+
+def scaled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Grey of more than 8 bits, or of floats, in 0 to 255.
+
+    From the range of its kind, which is 0 to 65535 for whole numbers and 0 to 1 for floats, if the image uses enough
+    of it to keep `LEVELS`; else from the image's own smallest to its own largest value. Raises `ValueError` for values
+    that are no numbers.
+    """
+    deep = values.astype(np.float64)
+    if not np.isfinite(deep).all():
+        raise ValueError("it has values that are not finite numbers")
+    low, high = deep.min(), deep.max()
+    top = 1.0 if np.issubdtype(values.dtype, np.floating) else 65535.0
+    inside = low >= 0 and high <= top
+    if not (inside and (high - low) * 255 >= LEVELS * top) and high > low:
+        deep = (deep - low) * (top / (high - low))
+    levels: npt.NDArray[np.uint8] = np.rint(deep * (255 / top)).clip(0, 255).astype(np.uint8)
+    return levels
+
+
+def _in_colour(opened: Image.Image) -> Image.Image:
+    """In mode RGB; raises `ValueError` where Pillow has no way there, or none that keeps the levels."""
+    if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
+        return Image.fromarray(scaled(np.asarray(opened))).convert("RGB")
+    if opened.mode in ("RGBa", "La"):
+        return opened.convert(opened.mode.upper()).convert("RGB")
+    deep = any(";16" in str(tile) for tile in getattr(opened, "tile", ()))
+    colours = opened.convert("RGB")
+    if deep and max(high for _, high in colours.getextrema()) < DARK:  # type: ignore[misc]
+        raise ValueError("of its 16 bits a colour only the lower ones are used, which are lost: save it with 8 bits")
+    return colours
 
 
 def resized(image: Tensor, box: Box, size: int) -> Tensor:
