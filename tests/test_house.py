@@ -24,7 +24,6 @@ LONG = {
     "orchestrator/cli/main.py",
     "orchestrator/cli/printing.py",
     "orchestrator/figures/drawing.py",
-    "orchestrator/run/tune.py",
     "orchestrator/tables/rendering.py",
     "workers/execution.py",
 }
@@ -123,6 +122,19 @@ def test_the_private_parts_of_ray_are_used_in_one_file():
 def test_no_other_room_imports_ray():
     users = {f.parent.name for f in files("orchestrator") for name in imports(f) if name.split(".")[0] == "ray"}
     assert users <= {"run", "jobs", "cli"}
+
+
+def renames(path: Path) -> list[str]:
+    """Calls that rename a file: of `Path` with one argument, and of `os`."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    methods = [c.func.attr for c in calls if isinstance(c.func, ast.Attribute) and len(c.args) == 1 and not c.keywords]
+    of_os = [ast.unparse(call.func) for call in calls]
+    return [name for name in methods if name in ("replace", "rename")] + [n for n in of_os if n.startswith("os.re")]
+
+
+def test_files_are_written_beside_their_place_and_renamed_in_one_function():
+    users = {f.name: renames(f) for package in ("orchestrator", "workers") for f in files(package)}
+    assert {name: used for name, used in users.items() if used} == {"files.py": ["replace"]}
 
 
 def modules() -> dict[str, Path]:

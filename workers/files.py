@@ -75,38 +75,24 @@ class Files:
         """
         target = self.path(*parts)
         try:
-            return (self._link if self.is_local else self._upload)(target, data, replace)
+            return (self._write_local if self.is_local else self._upload)(target, data, replace)
         except OSError as error:
             if is_full(error) or isinstance(error, Unavailable):
                 raise
             raise Unavailable(f"{target} cannot be written: {error.strerror or error}") from error
 
-    def _link(self, target: str, data: bytes, replace: bool) -> bool:
-        with self._temporary(target, data) as temporary:
-            if replace:
-                temporary.replace(target)
-                return True
-            try:
-                os.link(temporary, target)
-            except FileExistsError:
-                return False
-            return True
-
-    @contextlib.contextmanager
-    def _temporary(self, target: str, data: bytes) -> Iterator[Path]:
-        """The data under another name in the same folder; whatever happens, nothing stays under it."""
-        temporary = Path(f"{target}.{uuid4().hex[:8]}{TEMPORARY}")
+    def _write_local(self, target: str, data: bytes, replace: bool) -> bool:
         try:
-            try:
-                temporary.write_bytes(data)
-            except FileNotFoundError:
-                self.require_present()
-                temporary.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(data)
-            yield temporary
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+            with appearing(Path(target), replace=replace) as temporary:
+                try:
+                    temporary.write_bytes(data)
+                except FileNotFoundError:
+                    self.require_present()
+                    temporary.parent.mkdir(parents=True, exist_ok=True)
+                    temporary.write_bytes(data)
+        except FileExistsError:
+            return False
+        return True
 
     def _upload(self, target: str, data: bytes, replace: bool) -> bool:
         """An object appears only when it is complete; two writers of one key differ in timings at most."""
@@ -185,6 +171,34 @@ class Files:
         """Raise `Unavailable` when the store is gone that was here before."""
         if self._exists and self.read(MARK) is None:
             raise Unavailable(f"the store {self.location} is gone; was it on a disk that is not mounted any more?")
+
+
+@contextlib.contextmanager
+def appearing(target: Path, *, replace: bool = True, temporary: Path | None = None) -> Iterator[Path]:
+    """A file or folder that appears whole or not at all: it is written beside its place, and renamed at the end.
+
+    Yields the path to write to; `target` appears when the block has ended without an exception. Without `replace` a
+    file that is there already stands, and `FileExistsError` is raised. Nothing stays beside it unless the process is
+    killed; who holds a lock gives a `temporary` of a fixed name, so that the next one clears that away.
+    """
+    place = temporary or target.with_name(f".{uuid4().hex[:8]}{TEMPORARY}")
+    _clear(place)
+    try:
+        yield place
+        if replace:
+            place.replace(target)
+        else:
+            os.link(place, target)
+    finally:
+        _clear(place)
+
+
+def _clear(place: Path) -> None:
+    with contextlib.suppress(OSError):
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def is_full(error: Exception) -> bool:

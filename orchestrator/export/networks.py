@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +27,7 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import appearing
 from prunesweep.workers.host import Where, describe_device
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import NETWORK, Damaged, Store
@@ -122,7 +122,9 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
     `UserError` where the dataset is missing.
     """
     trained = _trained(row, sweep, store, data_folder)
-    with _appearing(folder / f"{name_of(row)}{form.suffix}") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{uuid4().hex[:8]}{form.suffix}"  # some writers look at the ending
+    with appearing(folder / f"{name_of(row)}{form.suffix}", temporary=temporary) as file:
         form.write(trained, file)
         return _difference(trained, form, form.accuracy(trained, file)) if check else 0
 
@@ -163,18 +165,6 @@ def _normalisation(dataset: Dataset) -> dict[str, list[float]]:
     if not isinstance(dataset, InMemory | Streamed):
         return {}
     return {name: (getattr(dataset, name).double() / 255).tolist() for name in ("mean", "std")}
-
-
-@contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """A temporary name in the same folder; the file gets its own name when nothing was raised."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = place.with_name(f".{uuid4().hex[:8]}{place.suffix}")
-    try:
-        yield temporary
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _difference(trained: Trained, form: Form, accuracy: float) -> int:

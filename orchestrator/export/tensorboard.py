@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -12,6 +11,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from prunesweep.orchestrator.export.trials import FinishedTrial
+from prunesweep.workers.files import appearing
 
 FILE = "events.out.tfevents.0.prunesweep"
 """TensorBoard looks for `tfevents` in the name, and reads a folder's files in the order of their names."""
@@ -21,15 +21,10 @@ def write(trial: FinishedTrial, folder: Path) -> None:
     """Write a trial into a folder of its own, over what was exported there before."""
     place = folder / trial.name
     place.mkdir(parents=True, exist_ok=True)
-    temporary = place / f".{uuid4().hex[:8]}"
-    try:
-        with temporary.open("wb") as file:
-            writer = RecordWriter(file)
-            for event in _events(trial):
-                writer.write(event.SerializeToString())
-        temporary.replace(place / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(place / FILE) as temporary, temporary.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in _events(trial):
+            writer.write(event.SerializeToString())
 
 
 def _events(trial: FinishedTrial) -> Iterator[Event]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import appearing
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial
@@ -183,3 +184,22 @@ def test_a_local_store_by_url_is_the_same_store(tmp_path):
     """pyarrow's URLs go through the same code as `s3://`."""
     Store(tmp_path).publish(STAGE, {}, {"metrics": {}})
     assert Store(f"file://{tmp_path}").done([STAGE.key]) == {STAGE.key}
+
+
+def test_a_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path):
+    target, fixed = tmp_path / "target", tmp_path / "target.part"
+    with appearing(target) as place:
+        place.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    with pytest.raises(TypeError), appearing(target) as place:
+        place.write_bytes("half, and then not bytes")  # type: ignore[arg-type]
+    with pytest.raises(FileExistsError), appearing(target, replace=False) as place:
+        place.write_text("late")
+    assert target.read_text() == "whole"
+    fixed.mkdir()
+    (fixed / "left by a killed process").touch()
+    with appearing(tmp_path / "folder", temporary=fixed) as place:
+        place.mkdir()
+        (place / "file").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "target"]

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from prunesweep.workers.files import appearing
+
 FOLDER = ".decoded"
 """Below the folder of the datasets; it may be removed at any time."""
 
@@ -49,16 +51,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _make(place: Path, shape: tuple[int, ...], fill: Callable[[Pixels], None]) -> None:
-    """Fill a file under another name, then rename it: what a killed process leaves is overwritten by the next one."""
-    part = place.with_suffix(".part")
-    try:
+    with appearing(place, temporary=place.with_suffix(".part")) as part:
         pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         with part.open("r+b") as file:
             # Else a full disk would kill the process in the middle.
             os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
         fill(pixels)
         pixels.flush()
-        part.rename(place)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
 from prunesweep.workers.data.splits import held_out
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.files import appearing
 
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
@@ -244,7 +244,5 @@ def _unpack_imagenet(root: Path) -> None:
         imagenet_archives.parse_devkit_archive(root)
     unpack = {"train": imagenet_archives.parse_train_archive, "val": imagenet_archives.parse_val_archive}
     for split in (split for split in unpack if not (root / split).exists()):
-        partial = root / f"{split}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        unpack[split](root, folder=partial.name)
-        partial.rename(root / split)
+        with appearing(root / split, temporary=root / f"{split}.part") as partial:
+            unpack[split](root, folder=partial.name)
