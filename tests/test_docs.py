@@ -38,7 +38,9 @@ from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import COMMAND
 
 ROOT = Path(__file__).parent.parent
-FOLLOWED = [ROOT / name for name in ("README.md", "docs/sweeps.md", "docs/results.md", "docs/store.md")]
+FOLLOWED = [
+    ROOT / name for name in ("README.md", *(f"docs/{name}.md" for name in ("sweeps", "results", "python", "store")))
+]
 ALONE = [ROOT / name for name in ("docs/tutorial.md", "docs/keys.md", "docs/extending.md", "docs/troubleshooting.md")]
 """Those that begin in an empty folder, where the others go on with what README has made."""
 

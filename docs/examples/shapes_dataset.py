@@ -2,7 +2,7 @@
 
 import torch
 
-from prunesweep.workers.data.memory import InMemory, Split, channel_statistics, split_validation
+from prunesweep import InMemory, Split, channel_statistics, split_validation
 
 
 def shapes(folder, *, images=500):

@@ -25,6 +25,7 @@ from prunesweep.orchestrator.cli.options import (
     SweepFile,
 )
 from prunesweep.orchestrator.cli.printing import as_json
+from prunesweep.orchestrator.lookup import sweep_name
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import read_sweep
@@ -66,7 +67,7 @@ def logs(name: JobName, address: DashboardOption, follow: FollowOption = False) 
     from prunesweep.orchestrator.jobs import dashboard
 
     cluster = dashboard.connect(address)
-    job = dashboard.require(cluster, name)
+    job = dashboard.require(cluster, sweep_name(name))
     if follow:
         _follow(cluster, job)
     else:
@@ -92,7 +93,7 @@ def cancel(name: JobName, address: DashboardOption) -> None:
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 
     cluster = dashboard.connect(address)
-    job = dashboard.require(cluster, name)
+    job = dashboard.require(cluster, sweep_name(name))
     if job.active:
         print(f"stopping {job.id}: running stages finish an epoch, which takes {GRACE_SECONDS:.0f} s at the most")
         job = cluster_jobs.cancel(cluster, job)

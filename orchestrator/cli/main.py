@@ -35,11 +35,13 @@ from prunesweep.orchestrator.cli.options import (
     NotifyOption,
     StoreOption,
     SweepFile,
+    SweepName,
     sweep_names,
 )
 from prunesweep.orchestrator.cli.printing import console
+from prunesweep.orchestrator.lookup import find_sweep
 from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
-from prunesweep.orchestrator.records import known, recall, require
+from prunesweep.orchestrator.records import known, require
 from prunesweep.orchestrator.run import notify as webhook
 from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
@@ -82,10 +84,10 @@ def _common(
 
 
 @app.command()
-def plan(sweep: SweepFile, store: StoreOption = "results", as_json_: JsonOption = False) -> None:
+def plan(name: SweepName, store: StoreOption = "results", as_json_: JsonOption = False) -> None:
     """Show what a sweep would run: trials, shared stages, what is done, time and disk. Starts nothing."""
     opened = Store(store)
-    made = make_plan(read_sweep(sweep), opened)
+    made = make_plan(find_sweep(name, opened), opened)
     forecast = estimate(made, opened)
     if as_json_:
         print(as_json(made, forecast))
@@ -114,9 +116,7 @@ def run(
 
 @app.command()
 def resume(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A sweep's name.", show_default=False, autocompletion=sweep_names)
-    ],
+    name: SweepName,
     store: StoreOption = "results",
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
@@ -128,10 +128,10 @@ def resume(
     notify: NotifyOption = None,
     force: ForceOption = False,
 ) -> None:
-    """Run again what is missing or failed of a sweep, by its name: the trials that were last run under it."""
+    """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
     options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
     opened = Store(store)
-    _run(require(name, opened), opened, options, force)
+    _run(find_sweep(name, opened), opened, options, force)
 
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
@@ -172,7 +172,7 @@ def status(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME",
+            metavar="SWEEP",
             help="A sweep's name or file; without it a line for each sweep of the store.",
             autocompletion=sweep_names,
         ),
@@ -182,7 +182,7 @@ def status(
 ) -> None:
     """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
     opened = Store(store)
-    sweeps = [_sweep(name, opened)] if name else list(_remembered(opened))
+    sweeps = [find_sweep(name, opened)] if name else list(_remembered(opened))
     plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
     seen: Seen = {}
     if name or as_json_:
@@ -300,13 +300,6 @@ def _remembered(store: Store) -> Iterator[Sweep]:
             yield require(name, store)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-
-
-def _sweep(name: str, store: Store) -> Sweep:
-    """By name if the store remembers it, else by file."""
-    if recall(name, store) is None and Path(name).suffix in {".yaml", ".yml", ".py"}:
-        return read_sweep(Path(name))
-    return require(name, store)
 
 
 def main() -> None:

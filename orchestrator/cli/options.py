@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from prunesweep.orchestrator.records import known, recall, require
+from prunesweep.orchestrator.lookup import results_place
+from prunesweep.orchestrator.records import known
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
@@ -22,6 +23,10 @@ def sweep_names(context: typer.Context) -> list[str]:
 
 
 SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, .yaml or .py.", show_default=False)]
+SweepName = Annotated[
+    str,
+    typer.Argument(metavar="SWEEP", help="A sweep's name or file.", show_default=False, autocompletion=sweep_names),
+]
 StoreOption = Annotated[
     str,
     typer.Option("--store", metavar="PLACE", envvar="PRUNESWEEP_STORE", help="Folder or URL of all stages and tables."),
@@ -103,14 +108,15 @@ FollowOption = Annotated[
     bool, typer.Option("--follow", metavar="", help="Print the log until the job ends; Ctrl-C ends only the printing.")
 ]
 JobName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A sweep's name, for its last job; or a job's.", show_default=False)
+    str,
+    typer.Argument(metavar="SWEEP", help="A sweep's name or file, for its last job; or a job's.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs.")]
 ResultNames = Annotated[
     list[str],
     typer.Argument(
-        metavar="NAME",
-        help="Sweeps by name, or folders with results.",
+        metavar="SWEEP",
+        help="Sweeps by name or by file, or folders with results.",
         show_default=False,
         autocompletion=sweep_names,
     ),
@@ -135,12 +141,6 @@ WhereOption = Annotated[
 
 
 def folders(names: Sequence[str], store: str) -> list[str]:
-    """Where the results of each name are, of a sweep or of a folder; a `UserError` when there is neither."""
+    """Where the results of each sweep are; raises `UserError` for one that has none."""
     opened = Store(store)
-    return [_folder(name, opened) for name in names]
-
-
-def _folder(name: str, store: Store) -> str:
-    if recall(name, store) is None and (Path(name).exists() or "://" in name):
-        return name
-    return store.url(require(name, store).name)
+    return [results_place(name, opened) for name in names]

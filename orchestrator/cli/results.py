@@ -24,6 +24,7 @@ from prunesweep.orchestrator.cli.options import (
 )
 from prunesweep.orchestrator.cli.printing import console
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
+from prunesweep.orchestrator.lookup import stored_name
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
@@ -150,14 +151,15 @@ def plot(
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
     query = Query(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", ALL) else f"-{kind}"
-    file = output or Path(f"{'-'.join(Path(name).name for name in names)}{ending}.png")
-    printing.plot(console, folders(names, store), kind, metric, query, file)
+    places = folders(names, store)
+    file = output or Path(f"{'-'.join(Path(folder).name for folder in places)}{ending}.png")
+    printing.plot(console, places, kind, metric, query, file)
 
 
 def report(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME", help="Sweeps by name.", show_default=False, autocompletion=sweep_names),
+        typer.Argument(metavar="SWEEP", help="Sweeps by name or file.", show_default=False, autocompletion=sweep_names),
     ],
     store: StoreOption = "results",
     metric: MetricOption = "test_accuracy",
@@ -169,5 +171,7 @@ def report(
     """Write one HTML file to mail: comparison, plots, cost, failures, provenance, and how to do it again."""
     from prunesweep.orchestrator.report import page
 
+    opened = Store(store)
+    names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
-    printing.say(console, f"wrote {escape(str(file))}, {size(page.write(names, Store(store), metric, file))}")
+    printing.say(console, f"wrote {escape(str(file))}, {size(page.write(names, opened, metric, file))}")

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 from prunesweep.workers.errors import UserError, nearest
 
+SUFFIXES = (".yaml", ".yml", ".py")
+"""Of sweep files."""
+
 MAX_BYTES = 200_000
 """A file of this size takes seconds to read; what is larger is better written in Python, or no sweep."""
 
@@ -65,9 +68,9 @@ def until_many(items: Iterable[T], problems: Sequence[Problem]) -> Iterator[T]:
 
 @dataclass(frozen=True)
 class Document:
-    """A sweep file as plain values, and the line of each, counted from 1."""
+    """A sweep file as plain values, and the line of each, counted from 1; `path` is None for settings out of Python."""
 
-    path: Path
+    path: Path | None
     value: dict[str, Any]
     lines: Mapping[Loc, int]
 
@@ -79,7 +82,10 @@ class Document:
         """The first few problems in the order of the file, a line each."""
         placed = dict.fromkeys((p.line or self.line(p.loc), where(p.loc), p.message) for p in problems)
         lines = sorted(placed, key=itemgetter(0))
-        return listed(f"{self.path}:{line}: {f'{place}: ' if place else ''}{text}" for line, place, text in lines)
+        return listed(
+            f"{f'{self.path}:{line}: ' if self.path else ''}{f'{place}: ' if place else ''}{text}"
+            for line, place, text in lines
+        )
 
 
 def listed(messages: Iterable[str]) -> UserError:
@@ -139,7 +145,7 @@ def _check_kind(path: Path, status: os.stat_result) -> None:
 
 
 def _sweeps(folder: Path) -> Iterator[Path]:
-    return (file for file in sorted(folder.iterdir()) if file.suffix in (".yaml", ".yml", ".py"))
+    return (file for file in sorted(folder.iterdir()) if file.suffix in SUFFIXES)
 
 
 def _sweeps_in(folder: Path) -> str:

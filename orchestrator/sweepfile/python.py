@@ -19,6 +19,7 @@ from prunesweep.orchestrator.sweepfile.grammar import MAX_TRIALS, block_model, h
 from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
 from prunesweep.orchestrator.sweepfile.validation import validate
+from prunesweep.orchestrator.sweepfile.yaml import plain_scalar
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec, encode
@@ -135,10 +136,7 @@ def _checked(trial: Any, loc: Loc) -> TrialSpec:
 
 
 def _plain(value: Any) -> Any:
-    """The same with NumPy's scalars, such as `numpy.arange` makes, as Python's: they are equal, and are the same trial.
-
-    A float of fewer bits becomes the number that it is printed as: `numpy.float32(0.1)` is 0.1.
-    """
+    """The same with NumPy's scalars, such as `numpy.arange` makes, as Python's: they are the same trial."""
     if isinstance(value, Choice):
         return Choice.of(_plain(value.name), {name: _plain(option) for name, option in value.options})
     if isinstance(value, TrialSpec | TrainSpec):
@@ -146,8 +144,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
     if type(value).__module__ == "numpy" and value.ndim == 0:
-        scalar = value.item()
-        return float(str(value)) if isinstance(scalar, float) else scalar
+        return plain_scalar(value)
     return value
 
 

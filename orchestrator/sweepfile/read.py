@@ -25,7 +25,7 @@ from prunesweep.orchestrator.sweepfile.document import (
 from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count
 from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
-from prunesweep.orchestrator.sweepfile.yaml import parse
+from prunesweep.orchestrator.sweepfile.yaml import dump, parse
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.spec import TrialSpec
@@ -46,19 +46,32 @@ class Sweep:
 def read_sweep(path: Path) -> Sweep:
     """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`."""
     text = read_text(path)
-    top, asked = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
-    distinct = tuple(dict.fromkeys(asked))
-    resources = Shares(top.get("resources", {}))
-    return Sweep(top["name"], distinct, len(asked) - len(distinct), resources, text, path)
+    top, trials = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
+    return _sweep(top, trials, text, path)
+
+
+def sweep_of(settings: Mapping[str, Any]) -> Sweep:
+    """The sweep with these settings, which are a sweep file's; raises `UserError`. Its file would be `NAME.yaml`."""
+    if "name" not in settings:
+        raise UserError("name: missing: a sweep that has no file needs one, for its folder in the store")
+    text = dump(settings)
+    top, trials = _read_yaml(parse(None, text))
+    return _sweep(top, trials, text, Path(f"{top['name']}.yaml"))
+
+
+def _sweep(top: Mapping[str, Any], trials: list[TrialSpec], text: str, path: Path) -> Sweep:
+    distinct = tuple(dict.fromkeys(trials))
+    return Sweep(top["name"], distinct, len(trials) - len(distinct), Shares(top.get("resources", {})), text, path)
 
 
 def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
-    """What the file says of itself, and all the trials that it asks for, equal ones too."""
+    """The checked settings of the whole file, and all the trials of its blocks, equal ones too."""
     problems: list[Problem] = []
     top: dict[str, Any] = {}
     blocks: list[list[Block]] = []
+    default = {"name": document.path.stem} if document.path else {}
     with noting(problems):
-        top = validate(SWEEP, {"name": document.path.stem, **document.value})
+        top = validate(SWEEP, {**default, **document.value})
     for loc, block in until_many(_raw_blocks(document), problems):
         with noting(problems):
             blocks.append(_by_method(block, loc, {key: top[key] for key in SHARED if key in top}))

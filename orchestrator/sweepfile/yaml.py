@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Mapping
+from io import StringIO
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -43,7 +46,36 @@ ALLOWED: dict[type[Node], frozenset[str]] = {
 }
 
 
-def parse(path: Path, text: str) -> Document:
+def dump(settings: Mapping[str, Any]) -> str:
+    """The text of a sweep file with these settings; a `UserError` when they are not plain values."""
+    yaml, text = YAML(typ="safe", pure=True), StringIO()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    try:
+        yaml.dump(_writable(settings), text)
+    except YAMLError as error:
+        raise UserError(f"a sweep's settings are numbers, texts, lists and mappings: {error}") from error
+    return text.getvalue()
+
+
+def _writable(value: Any) -> Any:
+    """The value in the types that YAML has: NumPy's arrays and numbers and all sequences as Python's, paths as text."""
+    if isinstance(value, Mapping):
+        return {name: _writable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_writable(item) for item in value]
+    if type(value).__module__ == "numpy":
+        return _writable(list(value)) if value.ndim else plain_scalar(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def plain_scalar(value: Any) -> Any:
+    """A scalar of NumPy as Python's. A float of fewer bits is the number that it is printed as: float32(0.1) is 0.1."""
+    scalar = value.item()
+    return float(str(value)) if isinstance(scalar, float) else scalar
+
+
+def parse(path: Path | None, text: str) -> Document:
     """A sweep file's values; a `UserError` when it is not YAML or not a mapping."""
     root = _compose(path, text)
     if root is None:
@@ -60,7 +92,7 @@ def parse(path: Path, text: str) -> Document:
     return document
 
 
-def _compose(path: Path, text: str) -> Node | None:
+def _compose(path: Path | None, text: str) -> Node | None:
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = MAX_DEPTH
     try:

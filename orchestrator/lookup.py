@@ -1,0 +1,72 @@
+"""One meaning of naming a sweep: by its name in a store, by its file, by its folder; in Python by its settings, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunesweep.orchestrator.records import RECORD, recall, require
+from prunesweep.orchestrator.sweepfile.document import SUFFIXES
+from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+NamedSweep = Sweep | Mapping[str, Any] | str | Path
+"""A sweep, its settings as in a sweep file, its name in the store, its file, or its folder in the store."""
+
+
+def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
+    """The sweep that is named; a name that the store knows goes before a file of that name. Raises `UserError`."""
+    if not isinstance(sweep, str | Path):
+        return load_sweep(sweep)
+    text = str(sweep)
+    remembered = recall(text, store)
+    if remembered is not None:
+        return remembered
+    name = _name_in(store, text)
+    if name is None and (is_file(text) or Path(text).exists()):
+        return read_sweep(Path(text))
+    return require(name or text, store)
+
+
+def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
+    """A sweep from its file, or from the settings that such a file would have, `name` included; raises `UserError`."""
+    if isinstance(sweep, Sweep):
+        return sweep
+    return sweep_of(sweep) if isinstance(sweep, Mapping) else read_sweep(Path(sweep))
+
+
+def results_place(sweep: NamedSweep, store: Store) -> str:
+    """The folder, URL or Parquet file with the results of a sweep of the store, or of any other place that is named."""
+    text = str(sweep) if isinstance(sweep, str | Path) else ""
+    is_place = Path(text).exists() or "://" in text
+    if text and is_place and not is_file(text) and recall(text, store) is None:
+        return text
+    return store.url(stored_name(sweep, store))
+
+
+def stored_name(sweep: NamedSweep, store: Store) -> str:
+    """The name of a sweep that the store has; raises `UserError` when it has not been run there."""
+    return require(find_sweep(sweep, store).name, store).name
+
+
+def sweep_name(text: str) -> str:
+    """The name of the sweep that is named, without a store: of a file the sweep's, of a folder its last part."""
+    return read_sweep(Path(text)).name if is_file(text) else text.rstrip("/").rpartition("/")[2]
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a sweep file, there or not, rather than a sweep."""
+    return Path(text).suffix in SUFFIXES
+
+
+def _name_in(store: Store, text: str) -> str | None:
+    """The name of the sweep whose folder in the store is named; None when something else is named."""
+    folder, _, name = text.rstrip("/").rpartition("/")
+    place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
+    if folder and place == store.url(name):
+        return name
+    if (Path(text) / RECORD).is_file():
+        raise UserError(f"{text} is a sweep of another store than {store.location}: add --store {folder or '.'}")
+    return None

@@ -1,0 +1,110 @@
+"""A sweep is named by its name, its file or its folder, on the command line and in Python alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prunesweep.orchestrator.lookup import find_sweep, load_sweep, results_place, sweep_name
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+from tests.orchestrator.conftest import Cli
+from tests.orchestrator.finished import finish
+
+BLOCKS = """\
+dataset: digits
+model: lenet300
+train: {epochs: 2}
+trials:
+  - {method: dense}
+  - {method: imp, sparsity: 0.9, retrain_epochs: 1}
+"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """A store in which the sweep of study.yaml, whose name is `first`, has been run."""
+    finish(f"name: first\n{BLOCKS}", Store(tmp_path / "results"), tmp_path / "study.yaml")
+    return Cli(tmp_path)
+
+
+def test_all_ways_of_naming_it_lead_to_one_sweep(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(cli.folder)
+    store = Store("results")
+    first = load_sweep("study.yaml")
+    for named in ("first", "study.yaml", Path("study.yaml"), "results/first", "./results/first/", first):
+        assert find_sweep(named, store).trials == first.trials
+        assert Path(results_place(named, store)).resolve() == cli.folder / "results/first"
+    assert [sweep_name(text) for text in ("first", "study.yaml", "results/first")] == ["first"] * 3
+
+
+def test_a_name_goes_before_a_folder_and_a_folder_elsewhere_has_results_of_its_own(cli: Cli):
+    store = Store(cli.folder / "results")
+    (cli.folder / "first").mkdir()
+    assert results_place("first", store) == store.url("first")
+    assert results_place(str(cli.folder / "first"), store) == str(cli.folder / "first")
+    assert results_place("s3://bucket/first", store) == "s3://bucket/first"
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("frist", 'has no sweep "frist": it knows first; did you mean "first"?'),
+        ("studi.yaml", 'studi.yaml: no such file; did you mean "study.yaml"?'),
+        ("elsewhere/second", "is a sweep of another store than {folder}/results: add --store elsewhere"),
+        ("elsewhere", "elsewhere: is a folder; name one of the sweep files in it: second.yaml"),
+    ],
+)
+def test_what_names_no_sweep_is_an_error(named: str, message: str, cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    (cli.folder / "elsewhere").mkdir()
+    finish(BLOCKS, Store(cli.folder / "elsewhere"), cli.folder / "elsewhere/second.yaml")
+    monkeypatch.chdir(cli.folder)
+    with pytest.raises(UserError) as error:
+        find_sweep(named, Store("results"))
+    assert message.format(folder=cli.folder) in str(error.value)
+
+
+def test_verbs_take_a_name_a_file_and_a_folder(cli: Cli):
+    for verb in ("plan", "results", "report"):
+        by_name, by_file, by_folder = (cli(verb, named) for named in ("first", "study.yaml", "results/first"))
+        assert by_name == by_file == by_folder
+
+
+def test_settings_in_python_are_those_of_a_file(tmp_path: Path):
+    import numpy as np
+
+    settings = {
+        "name": "grid",
+        "dataset": "digits",
+        "model": {"name": "lenet300"},
+        "seeds": [0, 3],
+        "train": {"epochs": 2, "lr": 1e-05},
+        "trials": [{"method": "imp", "sparsity": np.array([0.8, 0.9], np.float32), "retrain_epochs": range(1, 3)}],
+    }
+    sweep = load_sweep(settings)
+    assert len(sweep.trials) == 8
+    (tmp_path / "other.yaml").write_text(sweep.text)
+    assert load_sweep(tmp_path / "other.yaml").trials == sweep.trials
+    assert {trial.sparsity for trial in sweep.trials} == {0.8, 0.9}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": None}, "name: null is not allowed: a folder's name of letters"),
+        ({"trials": [{"method": "gmp", "sparsity": 90}]}, "trials[0].sparsity: 90 is not allowed: a number in [0, 1)"),
+        ({"dataset": object()}, "a sweep's settings are numbers, texts, lists and mappings"),
+        ({"seeds": float("nan")}, "seeds: .nan is not allowed: numbers are finite"),
+    ],
+)
+def test_wrong_settings_in_python_are_named_without_a_line(changes: dict[str, object], message: str):
+    settings = {"name": "x", "dataset": "digits", "model": "lenet300", "trials": [{"method": "dense"}], **changes}
+    with pytest.raises(UserError) as error:
+        load_sweep(settings)
+    assert str(error.value).startswith(message)
+
+
+def test_settings_without_a_name_are_refused():
+    with pytest.raises(UserError, match="a sweep that has no file needs one"):
+        load_sweep({"dataset": "digits", "model": "lenet300", "trials": [{"method": "dense"}]})

@@ -1,0 +1,130 @@
+"""The public interface: `import prunesweep` shows the names of docs/python.md and nothing else, and loads nothing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import prunesweep
+from prunesweep.workers.store import Store
+from tests.orchestrator.finished import finish
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = {
+    "name": "study",
+    "dataset": "digits",
+    "model": "lenet300",
+    "train": {"epochs": 2},
+    "trials": [{"method": "dense"}, {"method": "imp", "sparsity": 0.9, "retrain_epochs": 1}],
+}
+
+
+def test_importing_it_loads_nothing_and_shows_public_names_only():
+    code = "import prunesweep, sys; print([m for m in ('torch', 'ray', 'pandas', 'numpy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert dir(prunesweep) == sorted(prunesweep.__all__)
+    assert all(getattr(prunesweep, name).__doc__ for name in dir(prunesweep) if name != "torch")
+    with pytest.raises(AttributeError, match="no attribute 'comparison'"):
+        _ = prunesweep.comparison
+
+
+def test_type_checkers_see_the_names_that_are_there():
+    tree = ast.parse((ROOT / "prunesweep/__init__.py").read_text())
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {
+        alias.asname: getattr(sys.modules[node.module], alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module and __import__(node.module)
+        for alias in node.names
+    }
+    assert seen == {name: getattr(prunesweep, name) for name in prunesweep.__all__}
+
+
+def test_docs_list_all_of_it():
+    listed = re.findall(r"^\| `.*", (ROOT / "docs/python.md").read_text(), re.MULTILINE)
+    names = {name for line in listed for name in re.findall(r"`(\w+)", line.split(" | ")[0])}
+    text = (ROOT / "docs/python.md").read_text()
+    assert {name for name in prunesweep.__all__ if f"`{name}" not in text} == set()
+    fields = {"sweep", "counts", "stages", "to_run", "trial_state"}
+    assert names - fields <= set(prunesweep.__all__)
+
+
+def test_documents_and_examples_use_public_names_only():
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs/examples").glob("*.py")]
+    private = re.compile(r"(?:from|import) prunesweep\.\S+")
+    lines = {file.name: private.findall(file.read_text()) for file in files}
+    assert {name: line for name, line in lines.items() if line} == {}
+
+
+def test_plans_and_results_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sweep = prunesweep.load_sweep(SETTINGS)
+    store = Store(tmp_path / "results")
+    finish(sweep.text, store, tmp_path / "study.yaml")
+    for place in (store.location, tmp_path / "results"):
+        plan = prunesweep.plan(SETTINGS, place)
+        assert (plan.counts.trials, plan.counts.done, plan.to_run) == (2, 2, {})
+        assert [plan.trial_state(trial) for trial in plan.sweep.trials] == ["done", "done"]
+    monkeypatch.chdir(tmp_path)
+    for named in ("study", "study.yaml", "results/study", SETTINGS, sweep):
+        assert list(prunesweep.load_results(named).method) == ["dense", "imp"]
+    assert len(prunesweep.load_curves("study")) == 2 + 2 + 2
+    assert len(prunesweep.load_layers("study")) == 4
+    monkeypatch.setenv("PRUNESWEEP_STORE", str(tmp_path / "none"))
+    with pytest.raises(prunesweep.UserError, match='has no sweep "study"'):
+        prunesweep.load_results("study")
+    assert len(prunesweep.load_results("study", store=store.location)) == 2
+
+
+def test_a_run_in_python_is_quiet_and_returns_the_plan(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """A Ray of its own; what is done already is not run again, and starts none."""
+    plan = prunesweep.run(SETTINGS, tmp_path / "results")
+    assert (plan.counts.done, plan.counts.trials) == (2, 2)
+    assert len(prunesweep.load_results("study", store=tmp_path / "results")) == 2
+    assert prunesweep.run("study", tmp_path / "results").counts.done == 2
+    assert capfd.readouterr().out == ""
+    with pytest.raises(prunesweep.UserError, match="--device"):
+        prunesweep.run(SETTINGS, tmp_path / "results", device="gpu")
+
+
+COUNTING = """
+from prunesweep import Method, Pruner, magnitude_masks
+
+class Late(Method):
+    \"\"\"Prunes after an epoch: {when}.\"\"\"
+
+class LatePruner(Pruner, method=Late):
+    count = 0
+
+    def after_epoch(self, epoch):
+        self.count += 1
+        if {when}:
+            self.hold(magnitude_masks(self.weights, {sparsity}))
+        return True
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "sparsity", "complaint"),
+    [
+        ("epoch == 2", "self.sparsity", None),
+        ("self.count == 2", "self.sparsity", "its state and load_state lack something"),
+        ("epoch == 2", "0.5", "it reaches a sparsity of 0.5"),
+    ],
+)
+def test_check_method_tells_a_method_that_forgets_from_one_that_does_not(
+    when: str, sparsity: str, complaint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"late_{len(when)}_{len(sparsity)}"
+    (tmp_path / f"{name}.py").write_text(COUNTING.format(when=when, sparsity=sparsity))
+    monkeypatch.syspath_prepend(tmp_path)
+    block = {"method": f"{name}:Late", "sparsity": 0.9}
+    if complaint is None:
+        prunesweep.check_method(block, epochs=3, model="lenet300")
+    else:
+        with pytest.raises(AssertionError, match=complaint):
+            prunesweep.check_method(block, epochs=3, model="lenet300")
