@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 
 from prunesweep.workers.errors import Diverged, ReplicaLost, UserError
 from prunesweep.workers.files import Unavailable, is_full
@@ -13,6 +15,9 @@ from prunesweep.workers.registry import foreign_packages
 from prunesweep.workers.store import Damaged
 
 PROJECT = Path(__file__).parents[1]
+
+INSTALLED = {"site-packages", "dist-packages"}
+"""Where packages are installed, in any environment that this one is layered on."""
 
 
 class Cause(StrEnum):
@@ -51,6 +56,11 @@ def cause_of(error: Exception) -> Cause:
     return Cause.USER_CODE if _in_user_code(error) else Cause.INTERNAL
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the host had no memory left."""
+    return _memory(error) is not None
+
+
 def _memory(error: Exception) -> Cause | None:
     words = str(error)
     if type(error).__name__ == "OutOfMemoryError" or (
@@ -62,14 +72,26 @@ def _memory(error: Exception) -> Cause | None:
     return None
 
 
+def place_of(error: Exception) -> str | None:
+    """File and line of the last frame of a method, model or dataset that is not the project's, if there was one."""
+    theirs = [f"{frame.f_code.co_filename}, line {line}" for frame, line, whose in _frames(error) if whose == "theirs"]
+    return theirs[-1] if theirs else None
+
+
 def _in_user_code(error: Exception) -> bool:
-    """Whether a method, model or dataset that is not the project's was at work, or what it is made of."""
-    installed = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
-    ours = [*installed, PROJECT]
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] in foreign_packages:
-            return True
+    """Whether what raised last is not the project's; a library's frame is whose frame called it."""
+    owners = [whose for _, _, whose in _frames(error)]
+    return bool(owners) and owners[-1] == "theirs"
+
+
+def _frames(error: Exception) -> Iterator[tuple[FrameType, int, str]]:
+    """The frames of an error with their lines, and whether each is "ours" or "theirs"; without those of libraries."""
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    for frame, line in traceback.walk_tb(error.__traceback__):
         file = Path(frame.f_code.co_filename)
-        if file.is_absolute() and not any(file.is_relative_to(place) for place in ours):
-            return True
-    return False
+        if frame.f_globals.get("__name__", "").partition(".")[0] in foreign_packages:
+            yield frame, line, "theirs"
+        elif file.is_relative_to(PROJECT):
+            yield frame, line, "ours"
+        elif file.is_absolute() and not (file.is_relative_to(stdlib) or INSTALLED & set(file.parts)):
+            yield frame, line, "theirs"

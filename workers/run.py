@@ -20,7 +20,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from prunesweep.workers.activity import Activities
-from prunesweep.workers.causes import Cause, cause_of
+from prunesweep.workers.causes import Cause, cause_of, place_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
 from prunesweep.workers.errors import ReplicaLost
@@ -53,9 +53,11 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """As this process has met it."""
+        """As this process has met it; an error in code of one's own is said with its file and line."""
         trace = "".join(traceback.format_exception(error))
-        return cls(cause_of(error), f"{type(error).__name__}: {error}", trace)
+        cause, place = cause_of(error), place_of(error)
+        where = f" ({place})" if cause is Cause.USER_CODE and place else ""
+        return cls(cause, f"{type(error).__name__}: {error}{where}", trace)
 
 
 def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALONE) -> Iterator[Progress]:

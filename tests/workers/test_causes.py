@@ -20,8 +20,12 @@ from tests.cases import last_stage, trial
 
 OURS = """\
 from prunesweep.workers.methods.dense import Dense
+from prunesweep.workers.methods.pruner import Pruner
 
 class {name}(Dense):
+    pass
+
+class MinePruner(Pruner, method={name}):
     def after_step(self):
         {body}
 """
@@ -75,8 +79,16 @@ def test_an_error_in_ones_own_method_or_in_what_it_calls_is_user_code(
     with pytest.raises(StageFailed) as caught:
         list(run_stage(stage, store, Where()))
     assert caught.value.cause is Cause.USER_CODE
+    assert caught.value.message.endswith(f"({tmp_path / 'mine.py'}, line 9)")
     assert "mine" in registry.foreign_packages
     assert store.attempts(stage.key)[-1].cause == "user code"
+
+
+def test_an_error_of_the_project_is_not_the_fault_of_who_called_it():
+    def ours_within_theirs() -> None:
+        checkpoint.unpack_tensors(b"nonsense")
+
+    assert cause_of(raised(ours_within_theirs)) is Cause.INTERNAL
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
