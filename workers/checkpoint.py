@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 from prunesweep.workers.store import read_metadata
+
+JSON = ":json"
+"""Ends the name of extra state that is no tensor; no name of a module has a colon."""
 
 
 class Refused(ValueError):
@@ -37,7 +41,7 @@ class Progress:
 def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> bytes:
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
-        **_prefixed("model", model.state_dict()),
+        **_prefixed("model", storable(model.state_dict())),
         **_prefixed("momentum", momentum(_parameters(model, pruner), optimizer)),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
     }
@@ -52,13 +56,78 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     if metadata["key"] != key:
         raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
-    model.load_state_dict(_under("model", tensors))
-    load_momentum(_parameters(model, pruner), optimizer, _under("momentum", tensors))
-    state = _under("method", tensors)
+    network, buffers, state = (_under(prefix, tensors) for prefix in ("model", "momentum", "method"))
+    own = {name: state.pop(name, None) for name in pruner.parameters()}
+    learned = {name: tensor for name, tensor in own.items() if tensor is not None}
+    if difference := (
+        _difference(model, network)
+        or _other_shape(_parameters(model, pruner), buffers)
+        or _other_shape(pruner.parameters(), learned, complete=True)
+    ):
+        raise Refused(f"it is of other code: {difference}")
+    load_network(model, network)
+    load_momentum(_parameters(model, pruner), optimizer, buffers)
     for name, parameter in pruner.parameters().items():
-        parameter.data.copy_(state.pop(name))
+        parameter.data.copy_(learned[name])
     pruner.load_state(state)
     return Progress(**json.loads(metadata["progress"]))
+
+
+def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load what `storable` made of a model's state; buffers take the sizes that they had.
+
+    Raises `ValueError` when the state is another network's, before it has changed anything.
+    """
+    if difference := _difference(model, tensors):
+        raise ValueError(difference)
+    for name, buffer in list(model.named_buffers()):
+        if name in tensors and tensors[name].shape != buffer.shape:
+            module, _, own = name.rpartition(".")
+            model.get_submodule(module)._buffers[own] = buffer.new_empty(tensors[name].shape)
+    extra = {name.removesuffix(JSON): _from_json(t) for name, t in tensors.items() if name.endswith(JSON)}
+    model.load_state_dict({**{name: t for name, t in tensors.items() if not name.endswith(JSON)}, **extra})
+
+
+def storable(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A `state_dict` as tensors alone: extra state that is none becomes JSON in a tensor of bytes, and ends in `:json`.
+
+    Raises `TypeError` when it is none of JSON's values either.
+    """
+    return {
+        **{name: value for name, value in state.items() if isinstance(value, Tensor)},
+        **{f"{name}{JSON}": _as_json(name, v) for name, v in state.items() if not isinstance(v, Tensor)},
+    }
+
+
+def _as_json(name: str, value: Any) -> Tensor:
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} is a {type(value).__name__}: {error}; tensors and JSON can be stored") from error
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def _from_json(tensor: Tensor) -> Any:
+    return json.loads(bytes(tensor.tolist()))
+
+
+def _difference(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
+    """What a stored network has otherwise than the model; only parameters must have the same shapes."""
+    stored, own = {name.removesuffix(JSON) for name in tensors}, model.state_dict().keys()
+    if stored != own:
+        first = min(stored ^ own)
+        return f"the model has {first}, the stored network does not" if first in own else f"the model has no {first}"
+    return _other_shape(dict(model.named_parameters()), tensors)
+
+
+def _other_shape(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], complete: bool = False) -> str | None:
+    """The first tensor that cannot be the parameter's of its name; with `complete` every parameter has one."""
+    for name, tensor in tensors.items():
+        own = parameters.get(name)
+        if own is not None and not is_lazy(own) and tensor.shape != own.shape:
+            return f"{name} is {list(own.shape)}, the stored one {list(tensor.shape)}"
+    lacking = sorted(parameters.keys() - tensors.keys()) if complete else []
+    return f"there is no {lacking[0]} in it" if lacking else None
 
 
 def momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
@@ -74,9 +143,9 @@ def load_momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, 
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(buffers[name])
 
 
-def pack_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors by name as a safetensors file; a tensor that shares memory with another is written out."""
-    return save({name: _plain(tensor) for name, tensor in tensors.items()})
+def pack_tensors(state: Mapping[str, Any]) -> bytes:
+    """Tensors by name, or a `state_dict`, as a safetensors file; one that shares memory with another is written out."""
+    return save({name: _plain(tensor) for name, tensor in storable(state).items()})
 
 
 def unpack_tensors(data: bytes) -> dict[str, Tensor]:

@@ -16,17 +16,28 @@ import pyarrow.parquet
 import torch
 from torch import nn
 
-from prunesweep.workers import checkpoint, data, measure, methods, models, precision, schedules, selection, training
+from prunesweep.workers import (
+    checkpoint,
+    data,
+    measure,
+    methods,
+    models,
+    precision,
+    probe,
+    schedules,
+    selection,
+    training,
+)
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
-from prunesweep.workers.errors import Diverged
+from prunesweep.workers.errors import Diverged, UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.replicas import ALONE, Replicas
-from prunesweep.workers.seeding import derive
+from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
 from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
 from prunesweep.workers.training import Batches, Network, Score
@@ -69,12 +80,21 @@ class Execution:
         precision.set_backends(self.train.precision)
         self.peak_memory = measure.PeakMemory(self.device)
         self.dtype = precision.storage(self.train.precision)
-        dataset: Dataset = data.load(stage.root.dataset, where.data_folder).to(self.device, where.loaders)
-        self.dataset = dataset.portioned(replicas.portion)
+        with preserved():
+            self._set_up()
+
+    def _set_up(self) -> None:
+        seed_all("dataset")
+        dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(
+            self.device, self.where.loaders
+        )
+        self.dataset = dataset.portioned(self.replicas.portion)
         self.iterations = self.dataset.iterations(self.train.batch_size)
-        self.model = self._new_model()
-        self.network = Network(self.model, self.train, self.device, replicas)
-        self.pruner = self._new_pruner(methods.create(stage.method) if isinstance(stage, TrainStage) else Method())
+        self.network = self._new_network(dataset)
+        self.model = self.network.model
+        self.pruner = self._new_pruner(
+            methods.create(self.stage.method) if isinstance(self.stage, TrainStage) else Method()
+        )
         self.optimizer = self.pruner.optimizer = training.make_optimizer(self.model, self.pruner, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
         self.checkpoint_cost = 0.0
@@ -91,23 +111,29 @@ class Execution:
         lr = self._schedule()
         with ThreadPoolExecutor(1, "checkpoint") as self.writer:
             while self.progress.epoch < self.stage.epochs:
-                self._epoch(lr)
+                with preserved():
+                    self._epoch(lr)
                 self.reached(self.progress)
-                self.replicas.require_equal(self.model.state_dict().values())
+                self.replicas.require_equal(checkpoint.storable(self.model.state_dict()).values())
                 self.require_claim()
                 if self.progress.epoch < self.stage.epochs:
                     self._checkpoint()
                     yield self.progress
-        self._publish()
+        with preserved():
+            self._publish()
         yield self.progress
 
     # --- beginning, or continuing
 
-    def _new_model(self) -> nn.Module:
+    def _new_network(self, dataset: Dataset) -> Network:
         root = self.stage.root
-        torch.manual_seed(derive(root.seed, "weights"))
-        model = models.build(root.model, self.dataset.shape, self.dataset.classes)
-        return model.to(self.device, self.dtype).to(memory_format=torch.channels_last)
+        seed_all(root.seed, "weights")
+        model = models.build(root.model, dataset.shape, dataset.classes)
+        channels_last = probe.place(model, root.model.name, dataset, self.device, self.dtype)
+        network = Network(model, self.train, self.device, self.replicas, channels_last=channels_last)
+        if isinstance(self.stage, TrainStage) and self.replicas.count == 1:
+            probe.examine(network, root.model.name, dataset, min(self.train.batch_size, dataset.count("train")))
+        return network
 
     def _new_pruner(self, method: Method) -> Pruner:
         return method.pruner(Setup(self.model, self.stage.sparsity, self.stage.epochs, self.iterations))
@@ -160,7 +186,13 @@ class Execution:
     def _load_parent(self, parent: Stage) -> None:
         """The network, and between two phases the momentum: one optimizer serves all phases."""
         network = self._read(parent, NETWORK)
-        self.model.load_state_dict(checkpoint.unpack_tensors(network))
+        try:
+            checkpoint.load_network(self.model, checkpoint.unpack_tensors(network))
+        except ValueError as error:
+            raise UserError(
+                f"the network of {parent.key} ({label(parent)}) is of other code than {parent.root.model} is now: "
+                f"{error}; give the changed model another name, or take another store"
+            ) from error
         if isinstance(parent, PruneStage):
             buffers = self._read(parent, MOMENTUM)
             parameters = dict(self.model.named_parameters())
@@ -202,9 +234,9 @@ class Execution:
         )
 
     def _train_epoch(self, lr: schedules.Schedule, first: int) -> Score:
-        """Seeded by the epoch for layers that draw (dropout); the clock stops only when the device has finished."""
+        """Seeded by the epoch for whatever draws, such as dropout; the clock stops when the device has finished."""
         seed, epoch = self.stage.root.seed, self.stage.start_epoch + self.progress.epoch
-        torch.manual_seed(derive(seed, "epoch", epoch, *((self.replicas.rank,) if self.replicas.rank else ())))
+        seed_all(seed, "epoch", epoch, *((self.replicas.rank,) if self.replicas.rank else ()))
         start = self._clock()
         batches = self._train_batches(seed, epoch)
         sizes = None if self.replicas.count == 1 else batch_sizes(self.dataset.count("train"), self.train.batch_size)
@@ -286,6 +318,7 @@ class Execution:
     # --- the end
 
     def _publish(self) -> None:
+        seed_all(self.stage.root.seed, "evaluation")
         scores = self._scores()
         if not self.replicas.leads:
             return

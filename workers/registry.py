@@ -15,7 +15,9 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from prunesweep.workers import signature
 from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.spec import Choice, Value, freeze
 
 foreign_packages: set[str] = set()
@@ -39,6 +41,11 @@ def load(target: str) -> Any:
         raise UserError(f'cannot load "{target}": {error}') from error
 
 
+def is_foreign(entry: Entry) -> bool:
+    """Whether it is another package's."""
+    return entry.target.partition(".")[0] != "prunesweep"
+
+
 def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
     """The entry for a name: the registry's, an installed package's, or the one that `module:name` points to.
 
@@ -47,10 +54,10 @@ def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
     if name in registry:
         return registry[name]
     if ":" in name:
-        return _foreign(name)
+        return _foreign(kind, name)
     installed = _installed(kind, tuple(sys.path))
     if name in installed:
-        return _foreign(installed[name])
+        return _foreign(kind, installed[name])
     raise UserError(unknown(kind, name, registry, more=" or module:name"))
 
 
@@ -77,14 +84,31 @@ def _installed(kind: str, places: tuple[str, ...]) -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=f"prunesweep.{kind}s")}
 
 
-def _foreign(target: str) -> Entry:
-    """Another package's object: keyword-only parameters are its options, their defaults part of the key."""
+def _foreign(kind: str, target: str) -> Entry:
+    """Another package's object, with its options and their defaults, which are part of the key.
+
+    Those of a model are read from its signature (`workers.signature`), a dataset's are keyword-only parameters.
+    """
     package = target.partition(":")[0].partition(".")[0]
     if package != "prunesweep":
         foreign_packages.add(package)
-    parameters = inspect.signature(load(target)).parameters.values()
-    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return Entry(target, {p.name: None if p.default is p.empty else freeze(p.default) for p in named})
+    loaded = load(target)
+    if kind == "model":
+        _require_factory(target, loaded)
+        return Entry(target, signature.options(target, loaded))
+    named = [p for p in inspect.signature(loaded).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    defaults = {p.name: None if p.default is p.empty else freeze(p.default) for p in named}
+    return Entry(target, {name: default for name, default in defaults.items() if signature.is_plain(default)})
+
+
+def _require_factory(target: str, loaded: Any) -> None:
+    if not callable(loaded):
+        raise UserError(f"model {target} is a {type(loaded).__name__}, not a function or class that makes a network")
+    if isinstance(loaded, torch.nn.Module):
+        raise UserError(
+            f"model {target} is a network that is made already, and every trial needs its own; give the class, or a "
+            "function that makes it: def net(shape, classes): return ..."
+        )
 
 
 def _typed(option: str, given: Any, default: Value) -> Value:

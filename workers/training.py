@@ -16,6 +16,7 @@ from torch.optim.swa_utils import update_bn
 
 from prunesweep.workers import precision
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.outputs import Outputs, read
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.schedules import Schedule
 from prunesweep.workers.spec import TrainSpec
@@ -41,30 +42,62 @@ class Network:
     for few batches. On a GPU the compiled training replays CUDA graphs. Inductor keeps what it compiled on the disk of
     the machine, where all processes find it.
 
-    With replicas, batches are this one's portions; a backward pass leaves the gradients of the whole batch.
+    With replicas, batches are this one's portions; a backward pass leaves the gradients of the whole batch. A model
+    that does not compute in channels-last layout (`workers.probe.place`) is given contiguous images.
     """
 
-    def __init__(self, model: nn.Module, train: TrainSpec, device: torch.device, replicas: Replicas = ALONE) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        train: TrainSpec,
+        device: torch.device,
+        replicas: Replicas = ALONE,
+        *,
+        channels_last: bool = True,
+        compiled: bool | None = None,
+    ) -> None:
+        """`compiled` is what `train.compile` says unless given."""
         self.model, self.train, self.device, self.replicas = model, train, device, replicas
+        self.channels_last = channels_last
         mode = "reduce-overhead" if device.type == "cuda" else "default"
         (self._full,) = replicas.portion.sizes(train.batch_size, train.batch_size)
         self._trained = replicas.parallel(model)
-        self._compiled = torch.compile(self._trained, mode=mode, dynamic=False) if train.compile else self._trained
+        compiled = train.compile if compiled is None else compiled
+        self._compiled = torch.compile(self._trained, mode=mode, dynamic=False) if compiled else self._trained
+
+    def laid_out(self, inputs: Tensor) -> Tensor:
+        """Images in the layout that the model computes in."""
+        return inputs if self.channels_last else contiguous(inputs)
+
+    def outputs(self, inputs: Tensor) -> Outputs:
+        """Images [B, C, H, W] -> logits [B, classes], and auxiliary ones where the model has them."""
+        whole = self.model.training and len(inputs) == self._full
+        model = self._compiled if whole else self._trained if self.model.training else self.model
+        return read(model(self.laid_out(inputs)))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, classes]."""
-        if not self.model.training:
-            evaluated: Tensor = self.model(inputs)
-            return evaluated
-        outputs: Tensor = (self._compiled if len(inputs) == self._full else self._trained)(inputs)
-        return outputs
+        return self.outputs(inputs).logits
 
-    def loss(self, outputs: Tensor, targets: Tensor, whole: int) -> Tensor:
+    def loss(self, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
         """The mean cross-entropy; of a portion what makes that of the `whole` batch the mean over the replicas."""
-        smoothing, count = self.train.label_smoothing, self.replicas.count
+        smoothing = self.train.label_smoothing
+        loss = self._cross_entropy(outputs.logits, targets, whole, smoothing)
+        for logits in outputs.auxiliary:
+            loss = loss + outputs.weight * self._cross_entropy(logits, targets, whole, smoothing)
+        return loss
+
+    def reported(self, loss: Tensor, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
+        """The loss to report: of the logits alone, and without label smoothing, as in evaluation."""
+        if not (self.train.label_smoothing or outputs.auxiliary):
+            return loss.detach()
+        return self._cross_entropy(outputs.logits.detach(), targets, whole, 0.0)
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor, whole: int, smoothing: float) -> Tensor:
+        count = self.replicas.count
         if count == 1:
-            return functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
-        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="sum") * (count / whole)
+            return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum") * (count / whole)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -79,16 +112,30 @@ class Network:
                 yield
 
 
+def contiguous(tensor: Tensor) -> Tensor:
+    """A copy with the strides of a contiguous tensor; `Tensor.contiguous` leaves those of one channel as they are."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
 def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimizer:
-    """SGD over all parameters, the pruner's own included; the learning rate is set at every iteration."""
-    return SGD(
-        [*model.parameters(), *pruner.parameters().values()],
+    """SGD over all parameters, the pruner's own included; the learning rate is set at every iteration.
+
+    Momentum begins as zeros, which gives the same first step as none: fused SGD refuses parameters of which some have
+    had a gradient before and others have not.
+    """
+    parameters = [*model.parameters(), *pruner.parameters().values()]
+    optimizer = SGD(
+        parameters,
         lr=train.lr,
         momentum=train.momentum,
         nesterov=train.nesterov and train.momentum > 0,
         weight_decay=train.weight_decay,
         fused=True,
     )
+    if train.momentum > 0:
+        for parameter in dict.fromkeys(p for p in parameters if p.requires_grad):
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def train_epoch(
@@ -125,7 +172,7 @@ def train_epoch(
         with pruner.view():
             whole = sizes[k - iteration] if sizes is not None else len(targets)
             with network.computing():
-                outputs = network(inputs)
+                outputs = network.outputs(inputs)
                 loss = network.loss(outputs, targets, whole)
             torch.autograd.backward(loss + pruner.regularization())
         if replicas.count > 1:  # the optimizer's others are the model's
@@ -137,8 +184,8 @@ def train_epoch(
         pruner.iteration += 1
         pruner.after_step()
         optimizer.zero_grad()
-        losses.append(loss.detach() * (whole / replicas.count))
-        hits.append((outputs.detach().argmax(1) == targets).sum())
+        losses.append(network.reported(loss, outputs, targets, whole) * (whole / replicas.count))
+        hits.append((outputs.logits.detach().argmax(1) == targets).sum())
         images += len(targets)
     return _score(replicas, images, losses, hits)
 
@@ -171,4 +218,5 @@ def _score(
 def recalibrate(network: Network, batches: Batches) -> None:
     """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average."""
     with network.computing():
-        update_bn(islice(batches, RECALIBRATION_BATCHES), network.model)
+        images = (network.laid_out(inputs) for inputs, _ in islice(batches, RECALIBRATION_BATCHES))
+        update_bn(images, network.model)

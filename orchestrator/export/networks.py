@@ -22,7 +22,7 @@ from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.workers import checkpoint, data, models, precision, training
+from prunesweep.workers import checkpoint, data, models, precision, probe, training
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
@@ -66,8 +66,8 @@ class Trained:
         model = models.build(self.spec.model, self.dataset.shape, self.dataset.classes)
         model.to(precision.storage(self.spec.train.precision))
         try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
+            checkpoint.load_network(model, tensors)
+        except ValueError as error:
             raise NotExported(
                 f"trial {self.row['trial']}: its network does not fit the model {self.spec.model}; is the model's code "
                 f"another one than when it was trained? {str(error).partition(chr(10))[0]}"
@@ -209,8 +209,9 @@ def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
     train = trained.spec.train
     precision.set_backends(train.precision)
     torch.set_num_threads(trained.threads)  # they sum in another order
-    model = trained.model(load_file(file)).to(device).to(memory_format=torch.channels_last)
-    batches = trained.dataset.to(device).evaluation_batches(
+    model, dataset = trained.model(load_file(file)), trained.dataset.to(device)
+    channels_last = probe.place(model, trained.spec.model.name, dataset, device, precision.storage(train.precision))
+    batches = dataset.evaluation_batches(
         "test", batch_size=train.evaluation_batch_size, dtype=precision.storage(train.precision)
     )
-    return training.evaluate(training.Network(model, train, device), batches).accuracy
+    return training.evaluate(training.Network(model, train, device, channels_last=channels_last), batches).accuracy

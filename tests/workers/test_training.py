@@ -41,19 +41,22 @@ def trained(**settings: object) -> tuple[nn.Module, training.Score]:
 
 
 def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Module, float]:
-    """Plain SGD with Nesterov momentum; the loss on targets as distributions; clipping as torch defines it."""
+    """Plain SGD with Nesterov momentum; the loss on targets as distributions; clipping as torch defines it.
+
+    The loss that is reported is without smoothing.
+    """
     model, losses = linear(), []
     momentum = [torch.zeros_like(p) for p in model.parameters()]
     for images, targets in batches():
         wanted = (1 - smoothing) * torch.eye(4, dtype=torch.float64)[targets] + smoothing / 4
         loss = -(wanted * model(images).log_softmax(1)).sum(1).mean()
+        losses.append(float(cross_entropy(model(images), targets).detach()))
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
         for p, g, m in zip(model.parameters(), gradients, momentum, strict=True):
             g = g * min(1.0, clip / (norm + 1e-6)) + 5e-4 * p.detach()
             m.mul_(0.9).add_(g)
             p.data -= LR * (g + 0.9 * m)
-        losses.append(float(loss.detach()))
     return model, sum(losses) / len(losses)
 
 

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from prunesweep.workers import registry
+from prunesweep.workers import registry, signature
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_wide_resnet
 from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
 from prunesweep.workers.registry import Entry
@@ -54,7 +55,17 @@ def choose(name: str, options: Mapping[str, Any]) -> Choice:
 
 def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The model with random weights, for images of `shape` (channels, height, width)."""
-    model: nn.Module = registry.build("model", _known(choice.name), choice, shape, classes)
+    entry = registry.find("model", _known(choice.name), choice.name)
+    factory = registry.load(entry.target)
+    if not registry.is_foreign(entry):
+        model: nn.Module = factory(shape, classes, **choice.settings)
+        return model
+    model = signature.call(choice.name, factory, shape, classes, choice.settings)
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(
+            f"model {choice.name} made {'nothing' if model is None else f'a {type(model).__name__}'}, not a "
+            "torch.nn.Module; does its function end with `return`?"
+        )
     return model
 
 
