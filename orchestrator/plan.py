@@ -102,12 +102,12 @@ class Plan:
     @cached_property
     def runnable(self) -> dict[str, Stage]:
         """Of the stages to run those that are not given up, nor start from one that is."""
-        found: dict[str, Stage] = {}
+        runnable: dict[str, Stage] = {}
         for key, stage in self.to_run.items():
             parent = stage.parent.key if stage.parent else None
-            if key not in self.given_up and (parent is None or parent in found or parent not in self.to_run):
-                found[key] = stage
-        return found
+            if key not in self.given_up and (parent is None or parent in runnable or parent not in self.to_run):
+                runnable[key] = stage
+        return runnable
 
     def refreshed(self, store: Store, given_up: Iterable[str] = ()) -> Plan:
         """The same plan with the states that the stages have now."""
@@ -123,32 +123,32 @@ class Plan:
     def blocked(self) -> dict[str, str]:
         """Stages that wait for a failed one: key -> the nearest failed ancestor's key."""
         failed = {key for key, state in self.states.items() if state is State.FAILED}
-        found = {}
+        culprits = {}
         for key, stage in self.to_run.items():
             culprit = next((a.key for a in ancestors(stage) if a.key in failed), None)
             if culprit is not None:
-                found[key] = culprit
-        return found
+                culprits[key] = culprit
+        return culprits
 
     @cached_property
     def shares(self) -> dict[str, Resources]:
         """Stage key -> what it may occupy: enough for each of the trials that need it."""
-        given, found = self.sweep.resources, dict.fromkeys(self.stages, self.sweep.resources.default)
+        given, shares = self.sweep.resources, dict.fromkeys(self.stages, self.sweep.resources.default)
         if given.rules:
-            found = {}
+            shares = {}
             for trial in self.sweep.trials:
                 share = given.of(trial)
                 for stage in path(self.stages[self.last[trial.key]]):
-                    found[stage.key] = found.get(stage.key, share) | share
-        return found
+                    shares[stage.key] = shares.get(stage.key, share) | share
+        return shares
 
     @cached_property
     def trials_of(self) -> dict[str, list[TrialSpec]]:
         """Stage key -> the trials whose result it is."""
-        found: dict[str, list[TrialSpec]] = {}
+        trials_of: dict[str, list[TrialSpec]] = {}
         for trial in self.sweep.trials:
-            found.setdefault(self.last[trial.key], []).append(trial)
-        return found
+            trials_of.setdefault(self.last[trial.key], []).append(trial)
+        return trials_of
 
     def trial_state(self, trial: TrialSpec) -> str:
         """`done`, `failed`, `blocked`, `started` or `new`."""
@@ -201,8 +201,8 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     for trial in sweep.trials:
         stage = create(trial.method).stage(trial)
         last[trial.key] = stage.key
-        for each in path(stage):
-            stages.setdefault(each.key, each)
+        for step in path(stage):
+            stages.setdefault(step.key, step)
         if len(stages) > MAX_STAGES:
             raise UserError(
                 f"{sweep.path}: {len(sweep.trials):,} trials need more than {MAX_STAGES:,} stages: "

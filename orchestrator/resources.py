@@ -48,13 +48,13 @@ class Rule:
         """From a mapping of a sweep file, checked before."""
         wanted = {name: rule[name] for name in SELECTORS if name in rule}
         return cls(
-            {name: tuple(each) if isinstance(each, list) else (each,) for name, each in wanted.items()},
+            {name: tuple(value) if isinstance(value, list) else (value,) for name, value in wanted.items()},
             {name: amount for name, amount in rule.items() if name not in SELECTORS},
         )
 
     def matches(self, trial: TrialSpec) -> bool:
         return all(
-            any(is_called(getattr(trial, name), each) for each in values) for name, values in self.wanted.items()
+            any(is_called(getattr(trial, name), value) for value in values) for name, values in self.wanted.items()
         )
 
 

@@ -90,10 +90,10 @@ class Activities:
     def look(self) -> Activity:
         """The state of things now."""
         host = socket.gethostname()
-        found: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory()}
+        memory: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory()}
         if self.latest is None:  # it loads data, and the device may not be ready
-            return Activity(host, self.where.device, **found)
-        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **found)
+            return Activity(host, self.where.device, **memory)
+        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **memory)
 
     def _pace(self, latest: _Point) -> dict[str, Any]:
         if latest.epoch > self.seen[-1].epoch:
@@ -124,12 +124,12 @@ class Activities:
             return {}
         import torch
 
-        found: dict[str, Any] = {"gpu_percent": _gpu_percent(self._device["device_id"])}
+        usage: dict[str, Any] = {"gpu_percent": _gpu_percent(self._device["device_id"])}
         with suppress(RuntimeError):  # after an error of the device nothing is known of it
             free, total = torch.cuda.mem_get_info(self._torch_device)
             peak = torch.cuda.max_memory_allocated(self._torch_device)
-            found |= {"gpu_used": total - free, "gpu_memory": total, "gpu_peak": peak}
-        return found
+            usage |= {"gpu_used": total - free, "gpu_memory": total, "gpu_peak": peak}
+        return usage
 
 
 def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:
@@ -143,12 +143,12 @@ def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:
 
 def _memory() -> dict[str, int | None]:
     """Of this process, and of the whole machine, where the system tells (Linux)."""
-    found: dict[str, int | None] = {"resident": None, "host_memory": None}
+    memory: dict[str, int | None] = {"resident": None, "host_memory": None}
     with suppress(OSError, ValueError, IndexError):
         page = os.sysconf("SC_PAGE_SIZE")
-        found["host_memory"] = os.sysconf("SC_PHYS_PAGES") * page
-        found["resident"] = int(Path("/proc/self/statm").read_text().split()[1]) * page
-    return found
+        memory["host_memory"] = os.sysconf("SC_PHYS_PAGES") * page
+        memory["resident"] = int(Path("/proc/self/statm").read_text().split()[1]) * page
+    return memory
 
 
 def _gpu_identity(device: torch.device) -> dict[str, str]:
@@ -169,13 +169,13 @@ def _gpu_percent(identity: str | None) -> float | None:
         return None
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL("libnvidia-ml.so.1")
-        handle, found = ctypes.c_void_p(), _Utilisation()
+        handle, utilisation = ctypes.c_void_p(), _Utilisation()
         if library.nvmlInit_v2():
             return None
         try:
             missing = library.nvmlDeviceGetHandleByUUID(identity.encode(), ctypes.byref(handle))
-            if not missing and not library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(found)):
-                return float(found.gpu)
+            if not missing and not library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(utilisation)):
+                return float(utilisation.gpu)
         finally:
             library.nvmlShutdown()
     return None

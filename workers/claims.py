@@ -196,5 +196,5 @@ def _place(key: str, number: int) -> tuple[str, ...]:
 
 
 def _numbers(store: Store, key: str) -> list[int]:
-    found = (re.fullmatch(rf"{re.escape(CLAIM)}(\d+)\.json", name) for name in store.names("stages", key))
-    return [int(match[1]) for match in found if match]
+    matches = (re.fullmatch(rf"{re.escape(CLAIM)}(\d+)\.json", name) for name in store.names("stages", key))
+    return [int(match[1]) for match in matches if match]

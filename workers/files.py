@@ -119,8 +119,8 @@ class Files:
         """All files of the store, temporary ones and those of the sweeps too, sorted."""
         selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         infos = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
-        found = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
-        return [File(path, info.size, info.mtime) for path, info in sorted(found, key=lambda each: each[0])]
+        by_path = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
+        return [File(path, info.size, info.mtime) for path, info in sorted(by_path, key=lambda item: item[0])]
 
     def set_file_aside(self, *parts: str) -> str | None:
         """Give a damaged file a name of its own, which nothing reads; its new path, None when there is no file."""
@@ -225,12 +225,12 @@ def _open(location: str) -> tuple[fs.FileSystem, str]:
 def remote(url: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of a URL, and the path in it; raises `UserError`."""
     try:
-        found, root = fs.FileSystem.from_uri(url)
+        filesystem, root = fs.FileSystem.from_uri(url)
     except ValueError:
-        found, root = _foreign(url)
+        filesystem, root = _foreign(url)
     except OSError as error:
         raise UserError(f'cannot open "{url}": {error}') from error
-    return found, root.rstrip("/")
+    return filesystem, root.rstrip("/")
 
 
 def _foreign(url: str) -> tuple[fs.FileSystem, str]:
@@ -238,7 +238,7 @@ def _foreign(url: str) -> tuple[fs.FileSystem, str]:
     from fsspec.core import url_to_fs  # takes a fifth of a second
 
     try:
-        found, root = url_to_fs(url)
+        filesystem, root = url_to_fs(url)
     except (ValueError, ImportError, OSError) as error:
         raise UserError(f'cannot open "{url}": {error}') from error
-    return fs.PyFileSystem(fs.FSSpecHandler(found)), root
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), root

@@ -127,7 +127,7 @@ class Store(Files):
         """The tries at a stage, oldest first: their names are numbered, since a clock may be set back."""
         names = [name for name in self.names("stages", key, "attempts") if name.endswith(".json")]
         tries = (self._attempt(key, name) for name in names)
-        return [each for each in tries if each is not None]
+        return [attempt for attempt in tries if attempt is not None]
 
     def _attempt(self, key: str, name: str) -> Attempt | None:
         data = self.read("stages", key, "attempts", name)

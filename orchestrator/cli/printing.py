@@ -22,7 +22,7 @@ from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
-from prunesweep.orchestrator.status.status import RUNNING, Failure, Seen, Unfinished, failures, unfinished
+from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Seen, Unfinished, failures, unfinished
 from prunesweep.orchestrator.text import counted, duration, grouped, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
@@ -241,7 +241,7 @@ def _began(stage: Unfinished) -> str:
     return f"began {duration(max(ago.total_seconds(), 0))} ago ({when}) on {escape(stage.host or 'an unknown host')}, "
 
 
-def _failure_lines(found: list[Failure]) -> Iterator[str]:
+def _failure_lines(found: list[FailedStage]) -> Iterator[str]:
     """By cause, each with what to do about it; of each stage its last lines, once where they are the same."""
     if found:
         yield f"[red]failed[/]: {grouped(each.cause for each in found)}"
@@ -256,7 +256,7 @@ def _failure_lines(found: list[Failure]) -> Iterator[str]:
         yield from _more(len(same))
 
 
-def _last_lines(failure: Failure) -> list[str]:
+def _last_lines(failure: FailedStage) -> list[str]:
     said = [*failure.attempt.log[-LOG_LINES_SHOWN:], failure.attempt.message or ""]
     return [line for text in said for line in text.splitlines()]
 

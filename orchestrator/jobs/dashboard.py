@@ -33,7 +33,7 @@ class Unreachable(UserError):
     """The cluster does not answer, now."""
 
 
-class Refused(UserError):
+class RequestRefused(UserError):
     """The cluster has answered with an error."""
 
 
@@ -51,7 +51,7 @@ class Dashboard(JobRequests, JobSubmissionClient):
 
     def refused(self, answer: Any) -> None:
         last = (answer.text.strip().splitlines() or ["nothing"])[-1]
-        raise Refused(f"the cluster at {self.get_address()} answers {answer.status_code}: {last[:300]}")
+        raise RequestRefused(f"the cluster at {self.get_address()} answers {answer.status_code}: {last[:300]}")
 
 
 def connect(address: str) -> Dashboard:
@@ -149,8 +149,8 @@ class Job:
 
 def jobs(cluster: Dashboard) -> list[Job]:
     """The jobs of sweeps that the cluster remembers, by sweep and attempt."""
-    found = [_job(details) for details in cluster.list_jobs() if _ID.fullmatch(details.submission_id or "")]
-    return sorted(found, key=lambda job: (job.sweep, job.attempt))
+    remembered = [_job(details) for details in cluster.list_jobs() if _ID.fullmatch(details.submission_id or "")]
+    return sorted(remembered, key=lambda job: (job.sweep, job.attempt))
 
 
 def _job(details: Any) -> Job:
@@ -176,10 +176,10 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 def require(cluster: Dashboard, name: str) -> Job:
     """The last job of a sweep, or the job of that id; a `UserError` lists what there is."""
-    found = jobs(cluster)
-    mine = [job for job in found if name in (job.sweep, job.id)]
+    remembered = jobs(cluster)
+    mine = [job for job in remembered if name in (job.sweep, job.id)]
     if not mine:
-        names = list(dict.fromkeys(job.sweep for job in found))
+        names = list(dict.fromkeys(job.sweep for job in remembered))
         there = f"there are jobs of {', '.join(names)}{nearest(name, names)}" if names else "there are none at all"
         raise UserError(f'the cluster at {cluster.get_address()} has no job of a sweep "{name}": {there}')
     return mine[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prunesweep.orchestrator.jobs import dashboard, snapshot
-from prunesweep.orchestrator.jobs.dashboard import PREFIX, Dashboard, Job, Refused, Unreachable, jobs, require
+from prunesweep.orchestrator.jobs.dashboard import PREFIX, Dashboard, Job, RequestRefused, Unreachable, jobs, require
 from prunesweep.orchestrator.provenance import COMMIT, provenance
 from prunesweep.orchestrator.resources import distinct, fitting
 from prunesweep.orchestrator.run.driver import Options
@@ -64,7 +64,7 @@ def submit(
                 metadata={"store": store, "request": request},
                 runtime_env={"working_dir": str(archive), "env_vars": {k: v for k, v in told.items() if v}},
             )
-        except Refused as refused:
+        except RequestRefused as refused:
             if "already exists" not in str(refused):
                 raise
             return _attached(require(cluster, name), request, say)  # of another who was quicker
@@ -117,7 +117,7 @@ def follow(cluster: Dashboard, job: Job, write: Callable[[str], None]) -> Job:
         try:
             job = require(cluster, job.id)  # before its log: what it wrote last is in there
             log = cluster.get_job_logs(job.id)
-        except (Unreachable, Refused):  # it may pass
+        except (Unreachable, RequestRefused):  # it may pass
             if time.monotonic() - heard > AWAY_SECONDS:
                 raise
         else:

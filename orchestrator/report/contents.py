@@ -23,7 +23,7 @@ from prunesweep.orchestrator.results import aggregation, parquet
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
-from prunesweep.orchestrator.status.status import Failure, failures
+from prunesweep.orchestrator.status.status import FailedStage, failures
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.orchestrator.text import counted, joined
 from prunesweep.workers.errors import UserError
@@ -50,7 +50,7 @@ class Trouble:
     hint: str
     count: int
     blocks: int
-    shown: Sequence[tuple[Failure, str]]
+    shown: Sequence[tuple[FailedStage, str]]
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,11 @@ def _troubles(plans: Sequence[Plan], store: Store) -> Iterator[Trouble]:
         yield Trouble(cause, policy(cause).hint, len(same), sum(failure.blocks for failure in same), shown)
 
 
-def _cause(failure: Failure) -> str:
+def _cause(failure: FailedStage) -> str:
     return failure.cause
 
 
-def _last_lines(failure: Failure) -> str:
+def _last_lines(failure: FailedStage) -> str:
     return "\n".join([*failure.attempt.log[-LOG_LINES:], failure.attempt.message or ""]).strip()
 
 

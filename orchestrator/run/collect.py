@@ -190,8 +190,8 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
     types |= {"dataset_options": pa.string(), "model_options": pa.string()}
     for name in sorted(set(methods)):
         for parameter in method_class(name).hyperparameters():
-            found = _arrow_type(parameter.type)
-            types[parameter.name] = found if types.get(parameter.name, found) == found else pa.string()
+            arrow_type = _arrow_type(parameter.type)
+            types[parameter.name] = arrow_type if types.get(parameter.name, arrow_type) == arrow_type else pa.string()
     return types
 
 

@@ -149,7 +149,7 @@ def _watch(running: list[Any], ended: threading.Event) -> None:
 
     while not ended.wait(LOOK_SECONDS):
         over, _ = ray.wait(running, num_returns=len(running), timeout=0)
-        if any(_failed(each) for each in over) and not ended.wait(GRACE_SECONDS):
+        if any(_failed(run) for run in over) and not ended.wait(GRACE_SECONDS):
             tear_away()
             if not ended.wait(GRACE_SECONDS):
                 os._exit(1)
@@ -177,10 +177,10 @@ def _host() -> str:
 
 
 def _interface(address: str) -> str | None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             with suppress(OSError):  # it has no address
-                found = fcntl.ioctl(asked, SIOCGIFADDR, struct.pack("256s", name.encode()))
-                if socket.inet_ntoa(found[20:24]) == address:
+                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()))
+                if socket.inet_ntoa(answer[20:24]) == address:
                     return name
     return None

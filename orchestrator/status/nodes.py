@@ -55,49 +55,49 @@ class Now:
 
 def now(plan: Plan, begun: Sequence[Unfinished]) -> Now:
     """What of the begun stages runs. The time left is that of all epochs which failures do not hold up."""
-    running = [each for each in begun if each.state == RUNNING]
+    running = [stage for stage in begun if stage.state == RUNNING]
     left = _epochs_left(plan, begun)
-    rates = [each.doing.epochs_per_second for each in running if each.doing and each.doing.epochs_per_second]
+    rates = [stage.doing.epochs_per_second for stage in running if stage.doing and stage.doing.epochs_per_second]
     # Those that have just begun have no rate yet; they are taken to be as fast as the others.
     seconds = seconds_left(left, sum(rates) * len(running) / len(rates) if rates else None)
-    images = [each.doing.images_per_second for each in running if each.doing and each.doing.images_per_second]
+    images = [stage.doing.images_per_second for stage in running if stage.doing and stage.doing.images_per_second]
     devices = [_device(same) for same in _by_device(running)]
-    unlocated = [each for each in running if each.doing is None]
+    unlocated = [stage for stage in running if stage.doing is None]
     return Now(devices, unlocated, sum(rates) or None, sum(images) or None, left, seconds)
 
 
 def _epochs_left(plan: Plan, begun: Sequence[Unfinished]) -> int:
-    known = {each.stage: each.epochs_left for each in begun}
+    known = {stage.stage: stage.epochs_left for stage in begun}
     held_up = {key for key, state in plan.states.items() if state is State.FAILED} | plan.blocked.keys()
     return sum(known.get(key, stage.epochs) for key, stage in plan.to_run.items() if key not in held_up)
 
 
 def _by_device(running: Iterable[Unfinished]) -> Iterator[list[Unfinished]]:
     """By node and name; what different processes call `cuda:0` may be different GPUs, or the same."""
-    found: dict[tuple[str, ...], list[Unfinished]] = {}
-    for each in running:
-        if each.doing is not None:
-            found.setdefault((each.doing.host, each.doing.device_id or each.doing.device), []).append(each)
-    yield from (found[place] for place in sorted(found))
+    by_place: dict[tuple[str, ...], list[Unfinished]] = {}
+    for stage in running:
+        if stage.doing is not None:
+            by_place.setdefault((stage.doing.host, stage.doing.device_id or stage.doing.device), []).append(stage)
+    yield from (by_place[place] for place in sorted(by_place))
 
 
 def _device(stages: Sequence[Unfinished]) -> Device:
-    said = [each.doing for each in stages if each.doing]
+    said = [stage.doing for stage in stages if stage.doing]
     of_gpu = said[0].device.startswith("cuda")
     used, busy, total = _gpu(said) if of_gpu else _processors(said)
-    name = _first(each.device_name for each in said)
+    name = _first(activity.device_name for activity in said)
     return Device(said[0].host, said[0].device, name, busy, used, total, stages)
 
 
 def _gpu(said: Sequence[Activity]) -> tuple[int | None, float | None, int | None]:
     """All of them look at the same GPU."""
-    used, total = _first(each.gpu_used for each in said), _first(each.gpu_memory for each in said)
-    return used, _first(each.gpu_percent for each in said), total
+    used, total = _first(activity.gpu_used for activity in said), _first(activity.gpu_memory for activity in said)
+    return used, _first(activity.gpu_percent for activity in said), total
 
 
 def _processors(said: Sequence[Activity]) -> tuple[int | None, float | None, int | None]:
-    used, busy = (each.resident for each in said), (each.cpu_percent for each in said)
-    return _sum(used), _sum(busy), _first(each.host_memory for each in said)
+    used, busy = (activity.resident for activity in said), (activity.cpu_percent for activity in said)
+    return _sum(used), _sum(busy), _first(activity.host_memory for activity in said)
 
 
 def _first(values: Iterable[T | None]) -> T | None:
@@ -106,15 +106,15 @@ def _first(values: Iterable[T | None]) -> T | None:
 
 def _sum(values: Iterable[N | None]) -> N | None:
     """None unless all are known."""
-    found = list(values)
-    known = [value for value in found if value is not None]
-    return sum(known[1:], known[0]) if known and len(known) == len(found) else None
+    counts = list(values)
+    known = [value for value in counts if value is not None]
+    return sum(known[1:], known[0]) if known and len(known) == len(counts) else None
 
 
-def record(found: Now) -> dict[str, Any]:
+def record(running_now: Now) -> dict[str, Any]:
     """For programs; stages by their keys, under which `unfinished_stages` says more."""
-    devices = [{**asdict(device), "stages": _keys(device.stages)} for device in found.devices]
-    return {**asdict(found), "devices": devices, "unlocated": _keys(found.unlocated)}
+    devices = [{**asdict(device), "stages": _keys(device.stages)} for device in running_now.devices]
+    return {**asdict(running_now), "devices": devices, "unlocated": _keys(running_now.unlocated)}
 
 
 def _keys(stages: Iterable[Unfinished]) -> list[str]:
@@ -124,22 +124,22 @@ def _keys(stages: Iterable[Unfinished]) -> list[str]:
 # --- for people
 
 
-def lines(found: Now) -> Iterator[str]:
+def lines(running_now: Now) -> Iterator[str]:
     """A table, grouped; nothing when nothing runs. Names come last: they are of any length."""
-    stages = [*found.unlocated, *(stage for device in found.devices for stage in device.stages)]
+    stages = [*running_now.unlocated, *(stage for device in running_now.devices for stage in device.stages)]
     if not stages:
         return
-    nodes = {device.node for device in found.devices}
+    nodes = {device.node for device in running_now.devices}
     where = f" on {counted(len(nodes), 'node')}" if nodes else ""
-    pace = "" if found.epochs_per_second is None else f", {_rate(found.epochs_per_second)} epochs/s"
-    left = f"{counted(found.epochs_left, 'epoch')} left, ETA {duration(found.seconds_left)}"
+    pace = "" if running_now.epochs_per_second is None else f", {_rate(running_now.epochs_per_second)} epochs/s"
+    left = f"{counted(running_now.epochs_left, 'epoch')} left, ETA {duration(running_now.seconds_left)}"
     yield f"[green]running[/]: {counted(len(stages), 'stage')}{where}{pace}, {left}"
-    for device in found.devices:
+    for device in running_now.devices:
         yield f"  [bold]{escape(_place(device))}[/]: {_load(device)}"
         yield from _rows(device.stages)
-    if found.unlocated:
+    if running_now.unlocated:
         yield "  [bold]somewhere[/], by a version of prunesweep that does not say where:"
-        yield from _rows(found.unlocated)
+        yield from _rows(running_now.unlocated)
 
 
 def _place(device: Device) -> str:

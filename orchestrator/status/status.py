@@ -26,7 +26,7 @@ that still are. A heartbeat may come late where the store is slow."""
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedStage:
     """A stage whose last attempt failed; `blocks` stages wait for it."""
 
     stage: str
@@ -65,12 +65,12 @@ class Unfinished:
         return self.epochs - (reached if reached is not None else self.checkpoint or 0)
 
 
-def failures(plan: Plan, store: Store) -> list[Failure]:
+def failures(plan: Plan, store: Store) -> list[FailedStage]:
     """The failed stages, those first that block the most others."""
     keys = [key for key, state in plan.states.items() if state is State.FAILED]
     blocks, names = Counter(plan.blocked.values()), labels(plan.stages, keys)
     keys.sort(key=lambda key: -blocks[key])
-    return [Failure(key, names[key], blocks[key], store.attempts(key)[-1]) for key in keys]
+    return [FailedStage(key, names[key], blocks[key], store.attempts(key)[-1]) for key in keys]
 
 
 def unfinished(plan: Plan, store: Store, seen: Seen | None = None) -> list[Unfinished]:
@@ -127,5 +127,5 @@ def _watched(first: Mapping[str, Claim | None], store: Store) -> dict[str, Claim
 def _claims(keys: Sequence[str], store: Store) -> dict[str, Claim | None]:
     """Those of processes that may live; a remote store is asked for many at once."""
     with ThreadPoolExecutor(REMOTE_READS) as pool:
-        found = (map if store.is_local else pool.map)(lambda key: newest(store, key)[1], keys)
-        return {key: claim for key, claim in zip(keys, found, strict=True) if claim and not claim.orphaned}
+        claims = (map if store.is_local else pool.map)(lambda key: newest(store, key)[1], keys)
+        return {key: claim for key, claim in zip(keys, claims, strict=True) if claim and not claim.orphaned}
