@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
@@ -30,6 +30,7 @@ from prunesweep.workers.store import Store
 if TYPE_CHECKING:
     from prunesweep.orchestrator.cli.doctor import Check
     from prunesweep.orchestrator.figures.charts import Chart
+    from prunesweep.orchestrator.figures.page import Page
     from prunesweep.orchestrator.status.garbage import Garbage
     from prunesweep.orchestrator.tables.means import Table
 
@@ -153,27 +154,40 @@ def show_rendered(console: Console, rendered: RenderableType) -> None:
         console.print(rendered)
 
 
-def plot(console: Console, folders: Sequence[str], kind: str, metric: str | None, query: Query, file: Path) -> None:
+@dataclass(frozen=True)
+class Figure:
+    """What `plot` is to draw: the kind, its metric if not the kind's own, and the file, page and order of names."""
+
+    kind: str
+    metric: str | None
+    file: Path
+    page: Page
+    order: Sequence[str] = ()
+
+
+def plot(console: Console, folders: Sequence[str], query: Query, figure: Figure) -> None:
     """Draw a kind of figure into a file, or all kinds into files beside each other; say where they are, and the notes.
 
     The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
     """
     from prunesweep.orchestrator.figures import drawing
     from prunesweep.orchestrator.figures.comparisons import Frames
+    from prunesweep.orchestrator.figures.hues import in_given_order
     from prunesweep.orchestrator.figures.kinds import ALL, KINDS, make_chart
     from prunesweep.orchestrator.results import filtering, parquet
 
-    drawing.check_suffix(file)
-    trials = filtering.where(parquet.load_results(*folders), query.where)
-    frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders))
-    if kind != ALL:
-        _draw(console, make_chart(kind, frames, query, metric), file)
+    drawing.check_suffix(figure.file)
+    sweep = parquet.load_results(*folders)
+    trials = in_given_order(filtering.where(sweep, query.where), figure.order)
+    frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)
+    if figure.kind != ALL:
+        _draw(console, make_chart(figure.kind, frames, query, figure.metric), figure.file, figure.page)
         return
     lost = {}
-    for name in KINDS:
+    for name, kind in KINDS.items():
         try:
-            chart = make_chart(name, frames, query, metric if KINDS[name].is_of_any_metric else None)
-            _draw(console, chart, file.with_stem(f"{file.stem}-{name}"))
+            chart = make_chart(name, frames, query, figure.metric if kind.is_of_any_metric else None)
+            _draw(console, chart, figure.file.with_stem(f"{figure.file.stem}-{name}"), figure.page)
         except UserError as error:
             lost[name] = str(error)
     if len(lost) == len(KINDS):
@@ -182,12 +196,12 @@ def plot(console: Console, folders: Sequence[str], kind: str, metric: str | None
         say(console, f"[yellow]not drawn[/]: {name}: {escape(reason)}")
 
 
-def _draw(console: Console, chart: Chart, file: Path) -> None:
+def _draw(console: Console, chart: Chart, file: Path, page: Page) -> None:
     from prunesweep.orchestrator.figures import drawing
 
-    drawing.save(chart, file)
+    drawing.save(chart, file, page)
     say(console, f"wrote {escape(str(file))}")
-    for note in chart.notes:
+    for note in (*chart.title.split("\n"), *chart.notes):
         say(console, f"  {escape(note)}")
 
 

@@ -24,6 +24,7 @@ from prunesweep.orchestrator.cli.options import (
 )
 from prunesweep.orchestrator.cli.printing import console
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
+from prunesweep.orchestrator.figures.page import Page, read_limits, read_width
 from prunesweep.orchestrator.lookup import stored_name
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
@@ -147,13 +148,33 @@ def plot(
             metavar="FILE", help="A .png, .svg or .pdf file; else NAME.png or NAME-KIND.png here.", show_default=False
         ),
     ] = None,
+    width: Annotated[
+        str, typer.Option(metavar="WIDTH", help="On paper: 3.25in is a column, 5.5in a text; or cm, mm, pt.")
+    ] = "5.5in",
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="A title above the figure; else none.", show_default=False)
+    ] = "",
+    ylim: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH", help="The ends of the metric's axis, in its unit, such as 90:98.", show_default=False
+        ),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...", help="Methods and schedules in the order to draw them in.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
     query = Query(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", ALL) else f"-{kind}"
     places = folders(names, store)
     file = output or Path(f"{'-'.join(Path(folder).name for folder in places)}{ending}.png")
-    printing.plot(console, places, kind, metric, query, file)
+    page = Page(read_width(width), title, None if ylim is None else read_limits(ylim))
+    wanted = printing.Figure(kind, metric, file, page, order.split(",") if order else [])
+    printing.plot(console, places, query, wanted)
 
 
 def report(

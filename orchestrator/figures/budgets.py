@@ -16,6 +16,7 @@ from prunesweep.orchestrator.figures.comparisons import (
     dense_levels,
     group_cells,
     join_cells,
+    merge_equal,
     setting_names,
     sparse_cells,
     subject,
@@ -46,22 +47,24 @@ def budget(frames: Frames, query: Query) -> Chart:
         for sparsity in targets:
             here = [c for c in cells if subject(table, c) == at and c.settings[TARGET] == sparsity]
             if here:
-                panels.append(_panel(table, at, sparsity, here))
-    return Chart(chart_title(table), panels, [*table.notes, *_totals(frames.trials.dropna(subset=[TARGET]))])
+                panels.append(_panel(table, at, sparsity, here, frames.hues))
+    notes = [*table.notes, *_totals(frames.trials.dropna(subset=[TARGET]))]
+    return Chart(chart_title(table), merge_equal(panels), notes, frames.hues)
 
 
-def _panel(table: Table, at: Key, sparsity: float, cells: Sequence[Cell]) -> Panel:
+def _panel(table: Table, at: Key, sparsity: float, cells: Sequence[Cell], hues: Sequence[str]) -> Panel:
     names = [name for name in setting_names(table) if name not in (TARGET, *TOTALS)]
     is_single = all(len({cell.settings[BUDGET] for cell in row}) == len(row) for row in group_cells(cells, names))
     rest = [] if is_single else [name for name in setting_names(table) if name in TOTALS and name != BUDGET]
     lines = [
-        cell_series(line.name, "line", [(cell.settings[BUDGET], cell) for cell in line.cells], table.scale.factor)
+        cell_series(table, line, "line", [(cell.settings[BUDGET], cell) for cell in line.cells], hues)
         for line in join_cells(table, cells, names, rest, BUDGET)
     ]
     ticks = spaced_ticks(sorted({x for line in lines for x in line.x}))
     axis = Axis("epochs of retraining", "linear", ticks, [f"{tick:g}" for tick in ticks])
     title = heading((*at, f"sparsity {percent(sparsity)}"))
-    return Panel(title, axis, metric_axis(table), [*lines, *dense_levels(table, at)])
+    drawn = [*lines, *dense_levels(table, at)]
+    return Panel(title, axis, metric_axis(table, drawn), drawn)
 
 
 def _totals(trials: pd.DataFrame) -> Iterator[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import isnan
+from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.figures.charts import Series
+from prunesweep.orchestrator.figures.charts import Panel, Series
+from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
 from prunesweep.orchestrator.figures.wording import series_name
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, aggregate, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
@@ -24,20 +26,33 @@ TOTALS = (*SPLIT, "total_epochs")
 
 @dataclass(frozen=True)
 class Frames:
-    """The tables of results: the trials that are asked about, and functions that read the other tables on demand."""
+    """The tables of results: the trials that are asked about, and functions that read the other tables on demand.
+
+    `sweep` are all trials of the sweeps, asked about or not, by which colours are given; None for the same trials.
+    """
 
     trials: pd.DataFrame
     curves: Callable[[], pd.DataFrame]
     layers: Callable[[], pd.DataFrame]
+    sweep: pd.DataFrame | None = None
+
+    @property
+    def hues(self) -> list[str]:
+        """What colours stand for in every figure of the sweeps."""
+        return hues_of(self.trials if self.sweep is None else self.sweep)
 
 
 @dataclass(frozen=True)
 class CellLine:
-    """Cells that one line joins, from low to high sparsity, and the dataset and model that they belong to."""
+    """Cells that one line joins, from low to high sparsity, and the settings `names` that tell the line from others."""
 
     subject: Key
-    name: str
+    names: tuple[str, ...]
     cells: tuple[Cell, ...]
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting that names the line; None for one that changes along it."""
+        return self.cells[0].settings[name] if name in self.names else None
 
 
 def compare_cells(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
@@ -96,14 +111,14 @@ def join_cells(
 ) -> Iterator[CellLine]:
     """Lines of cells that agree in the settings `names`, and in `rest` where two would be at the same `x`.
 
-    A line is ordered by `x`, and named after these settings and those of the rest that do not change along it.
+    A line is ordered by `x`; its names are these settings, and those of the rest that do not change along it.
     """
     for row in group_cells(cells, names):
         is_single_valued = len({cell.settings[x] for cell in row}) == len(row)
         for line in group_cells(row, names if is_single_valued else [*names, *rest]):
             named_by = [*names, *(name for name in rest if len({cell.settings[name] for cell in line}) == 1)]
             ordered = sorted(line, key=lambda cell: float(cell.settings[x]))
-            yield CellLine(subject(table, line[0]), series_name(table, line[0], named_by), tuple(ordered))
+            yield CellLine(subject(table, line[0]), tuple(named_by), tuple(ordered))
 
 
 def group_cells(cells: Iterable[Cell], names: Sequence[str]) -> list[list[Cell]]:
@@ -116,22 +131,43 @@ def group_cells(cells: Iterable[Cell], names: Sequence[str]) -> list[list[Cell]]
 
 # --- series
 
+CONTROL = "random"
+"""Pruning at random: where it is far off, it does not decide the axis."""
 
-def cell_series(name: str, kind: str, points: Iterable[tuple[float, Cell]], factor: float) -> Series:
-    """Cells at their places; `factor` turns the metric into the unit that the axis names."""
-    pairs = list(points)
+
+def cell_series(
+    table: Table,
+    line: CellLine,
+    kind: str,
+    points: Iterable[tuple[float, Cell]],
+    hues: Sequence[str],
+    without: Sequence[str] = (),
+) -> Series:
+    """A line's cells at their places, in the unit that the axis names; the name leaves the settings `without` out."""
+    pairs, factor, cell = list(points), table.scale.factor, line.cells[0]
+    names = [name for name in line.names if name not in without]
     return Series(
-        name=name,
+        name=series_name(table, cell, names),
         kind=kind,
         x=tuple(x for x, _ in pairs),
         y=tuple(cell.mean * factor for _, cell in pairs),
         deviation=tuple(None if cell.std is None else cell.std * factor for _, cell in pairs),
         n=tuple(cell.n for _, cell in pairs),
+        hue=hue_of({name: cell.settings[name] for name in line.names}, hues),
+        variant=variant_of(table, cell, names, hues),
+        is_control=cell.settings.get("method") == CONTROL,
     )
 
 
+def variant_of(table: Table, cell: Cell, names: Iterable[str], hues: Sequence[str]) -> str:
+    """What of a series' name its hue does not say."""
+    hue = hue_of(cell.settings, hues)
+    said = ("method", "retrain_schedule") if ", " in hue else ("method",)
+    return series_name(table, cell, [name for name in names if name not in said])
+
+
 def dense_levels(table: Table, at: Key) -> list[Series]:
-    """The dense networks of a dataset and model as horizontal lines; they never retrain."""
+    """The dense networks of a dataset and model as lines across the panel; they never retrain."""
     names = [*(name for name in table.row_names if name not in TOTALS), "total_epochs"]
     return [
         level(series_name(table, cell, names), cell, table.scale.factor)
@@ -141,9 +177,45 @@ def dense_levels(table: Table, at: Key) -> list[Series]:
 
 
 def level(name: str, cell: Cell, factor: float) -> Series:
-    """A horizontal line at a cell's mean."""
+    """A line across the panel at a cell's mean."""
     deviation = None if cell.std is None else cell.std * factor
-    return Series(name, "level", (), (cell.mean * factor,), (deviation,), (cell.n,))
+    return Series(name, "level", (), (cell.mean * factor,), (deviation,), (cell.n,), DENSE)
+
+
+def merge_equal(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels with series that coincide wherever they are named together: `imp, FT = LRW`."""
+    points: dict[str, list[Key]] = defaultdict(list)
+    for number, panel in enumerate(panels):
+        for series in panel.series:
+            if series.kind in ("line", "points"):
+                points[series.name].append((number, *series.x, *series.y, *series.deviation))
+    groups: dict[Key, list[str]] = defaultdict(list)
+    for name, places in points.items():
+        groups[tuple(places)].append(name)
+    names = {name: _joined(same) if name == same[0] else None for same in groups.values() for name in same}
+    return [replace(panel, series=list(_renamed(panel.series, names))) for panel in panels]
+
+
+def _renamed(series: Iterable[Series], names: Mapping[str, str | None]) -> Iterator[Series]:
+    for one in series:
+        name = names.get(one.name, one.name)
+        if name is not None:
+            yield replace(one, name=name)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """`imp, FT = LRW, 20+1 epochs`: what the names share is said once.
+
+    >>> _joined(["imp, FT, 20+1 epochs", "imp, LRW, 20+1 epochs"])
+    'imp, FT = LRW, 20+1 epochs'
+    """
+    parts = [name.split(", ") for name in names]
+    if len(set(map(len, parts))) > 1:
+        return " = ".join(names)
+    columns = [list(dict.fromkeys(column)) for column in zip(*parts, strict=True)]
+    if sum(len(column) > 1 for column in columns) > 1:
+        return " = ".join(names)
+    return ", ".join(" = ".join(column) for column in columns)
 
 
 def none_if_nan(value: float | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isnan
 
@@ -18,7 +18,9 @@ from prunesweep.orchestrator.figures.comparisons import (
     setting_names,
     subject,
     table_cells,
+    variant_of,
 )
+from prunesweep.orchestrator.figures.hues import hue_of
 from prunesweep.orchestrator.figures.wording import heading, how_chosen, in_unit, percent, series_name, title_about
 from prunesweep.orchestrator.results.aggregation import Cell, Key, plain
 from prunesweep.orchestrator.results.best_settings import TARGET
@@ -53,18 +55,19 @@ class Curve:
     deviation: Sequence[float | None]
     n: Sequence[int]
 
-    def series(self, name: str, start: float, factor: float) -> Series:
-        """As a line from an epoch on, in units of people, without rows that have no value."""
+    def series(self, look: Series, start: float, factor: float) -> Series:
+        """The curve from an epoch on, in the axis's unit, without rows that have no value; it looks as `look` does."""
         rows = zip(self.epochs, self.mean, self.deviation, self.n, strict=True)
         kept = [(e, m * factor, s and s * factor, n) for e, m, s, n in rows if e >= start and not isnan(m)]
-        return Series(name, "line", *(zip(*kept, strict=True) if kept else ((), (), (), ())))
+        x, y, deviation, n = zip(*kept, strict=True) if kept else ((), (), (), ())
+        return replace(look, x=x, y=y, deviation=deviation, n=n)
 
 
 def curves(frames: Frames, query: Query) -> Chart:
     """A panel for each dataset and model: the metric after each epoch of a trial's path, above the learning rate.
 
     An epoch after which the network was pruned has two points, before and after, and a mark. Of more than eight
-    settings some are chosen; the notes say how.
+    settings besides the dense ones some are chosen; the notes say how.
     """
     metric = query.metric
     if metric not in ENDS:
@@ -72,17 +75,22 @@ def curves(frames: Frames, query: Query) -> Chart:
     trials, table = compare_cells(frames.trials, query, ENDS[metric], query.by)
     names = setting_names(table)
     rows = frames.curves().merge(trials[["trial", *names]], on="trial")
-    all_curves = CellCurves(table, metric, *(_means(rows, column, names) for column in (metric, "learning_rate")))
+    all_curves = CellCurves(
+        table, metric, frames.hues, *(_means(rows, column, names) for column in (metric, "learning_rate"))
+    )
     cells = [cell for cell in (*table.controls, *table_cells(table)) if cell.at(names) in all_curves.measured]
     if not cells:
         raise UserError("nothing to plot: curves.parquet has none of these trials; `prunesweep run SWEEP` writes it")
     panels, notes = [], list(table.notes)
     for at in dict.fromkeys(subject(table, cell) for cell in cells):
-        few, how = _few([cell for cell in cells if subject(table, cell) == at], table)
+        dense = [cell for cell in table.controls if cell in cells and subject(table, cell) == at]
+        few, how = _few([cell for cell in cells if subject(table, cell) == at and cell not in dense], table)
+        few = [*dense, *few]
         start = all_curves.start(few)
         panels.append(all_curves.panel(at, few))
         notes += [*how, *([f"epochs before {start:g} are left out"] if start else [])]
-    return Chart(title_about(trials, panels[0].y.label) + how_chosen(table), panels, list(dict.fromkeys(notes)))
+    title = title_about(trials, panels[0].y.label) + how_chosen(table)
+    return Chart(title, panels, list(dict.fromkeys(notes)), frames.hues)
 
 
 @dataclass(frozen=True)
@@ -91,22 +99,28 @@ class CellCurves:
 
     table: Table
     metric: str
+    hues: Sequence[str]
     measured: Mapping[Key, Curve]
     rates: Mapping[Key, Curve]
 
     def panel(self, at: Key, cells: Sequence[Cell]) -> Panel:
         """The cells of a dataset and model; a target sparsity that all have is in the title."""
-        targets = {cell.settings.get(TARGET) for cell in cells}
-        shared = [f"sparsity {percent(target)}" for target in targets if target is not None and len(targets) == 1]
+        targets = {cell.settings[TARGET] for cell in cells if cell.settings.get(TARGET) is not None}
+        shared = [f"sparsity {percent(target)}" for target in targets if len(targets) == 1]
         told = [name for name in setting_names(self.table) if name != TARGET or not shared]
-        keys = {series_name(self.table, cell, told): cell.at(setting_names(self.table)) for cell in cells}
+        keys = [(self._look(cell, told), cell.at(setting_names(self.table))) for cell in cells]
         start, unit = self.start(cells), scale(ENDS[self.metric])
         marks = [mark for mark in self._marks(cells) if mark >= start]
-        rates = [self.rates[key].series(name, start, 1.0) for name, key in keys.items()]
-        measured = [self.measured[key].series(name, start, unit.factor) for name, key in keys.items()]
+        rates = [self.rates[key].series(look, start, 1.0) for look, key in keys]
+        measured = [self.measured[key].series(look, start, unit.factor) for look, key in keys]
         epochs, title = Axis("epochs"), heading((*at, *shared))
         below = Panel("", epochs, Axis("learning rate"), rates, marks, PRUNE)
         return Panel(title, epochs, Axis(in_unit(words(self.metric), unit)), measured, marks, PRUNE, below)
+
+    def _look(self, cell: Cell, names: Sequence[str]) -> Series:
+        """A line without points, named after these settings of the cell."""
+        name, variant = series_name(self.table, cell, names), variant_of(self.table, cell, names, self.hues)
+        return Series(name, "line", (), (), (), (), hue_of(cell.settings, self.hues), variant)
 
     def start(self, cells: Sequence[Cell]) -> float:
         """The first epoch to show, such that what follows the first prune fills a third of the axis."""

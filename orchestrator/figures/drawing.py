@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -17,8 +17,10 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from prunesweep.orchestrator.figures.charts import Chart, HeatMap, Panel
-from prunesweep.orchestrator.figures.panels import CHARACTER, draw, has_upright_labels
-from prunesweep.orchestrator.figures.style import looks
+from prunesweep.orchestrator.figures.line_labels import draw_labels, fit_labels, short_names
+from prunesweep.orchestrator.figures.page import Page
+from prunesweep.orchestrator.figures.panels import CHARACTER, draw, draw_heat_map, has_upright_labels
+from prunesweep.orchestrator.figures.style import category_colours, looks
 from prunesweep.workers.errors import UserError
 
 METADATA: Mapping[str, Mapping[str, Any]] = {
@@ -40,18 +42,27 @@ STYLE: Mapping[Any, Any] = {
     "svg.hashsalt": "prunesweep",  # identifiers that do not change
     "pdf.fonttype": 42,  # fonts that publishers take
 }
-"""For a figure that is printed as large as it is, or up to a tenth smaller."""
+"""For a figure that is printed as large as it is."""
 
-PANELS = {1: (3.7, 2.9), 2: (2.9, 2.6), 3: (2.5, 2.4)}
-"""Width and height in inches, by the number of panels beside each other."""
+DPI = 300
+"""Pixels to an inch, of a png; the widths of texts, by which all is laid out, are those of this size."""
 
-CELL = (1.0, 0.55)
-"""The size of a cell of a heat map in inches."""
+LEAST_WIDTH = 1.6
+"""In inches: as many panels are beside each other as have this width, at most three."""
 
-WIDEST = 9.0
+MOST_ACROSS = 3
+
+CELL = 0.55
+"""The height of a heat map's cell in inches, and about the least width in which its text is read."""
+
+ROW = 0.17
+"""The height of a row of dots in inches."""
 
 LINE = 0.16
 """Height of a line of text in inches, of the title and of the legend."""
+
+
+USUAL = Page()
 
 
 def check_suffix(file: Path) -> None:
@@ -60,102 +71,138 @@ def check_suffix(file: Path) -> None:
         raise UserError(f"{file}: a figure's file ends in {', '.join(METADATA)}")
 
 
-def save(chart: Chart, file: Path) -> None:
+def save(chart: Chart, file: Path, page: Page = USUAL) -> None:
     """Draw the chart in the format of the file's suffix; equal charts make equal files."""
     check_suffix(file)
     with mpl.rc_context(dict(STYLE)):
-        made = figure(chart)
+        made = figure(chart, page)
         _settle(made)
-        made.savefig(file, dpi=200, metadata=dict(METADATA[file.suffix.lower()]))
+        made.savefig(file, dpi=DPI, metadata=dict(METADATA[file.suffix.lower()]))
 
 
 def _settle(made: Figure) -> None:
     """Lay the figure out, and round places: the layout's last bits depend on addresses in memory."""
-    made.draw_without_rendering()
+    for _ in range(2):  # once is not enough where labels are wide
+        made.draw_without_rendering()
     made.set_layout_engine("none")
     for axes in made.axes:
         axes.set_position(tuple(round(side, 6) for side in axes.get_position().bounds))
 
 
-def figure(chart: Chart) -> Figure:
-    """The panels, at most three beside each other, with one legend to their right.
+def figure(chart: Chart, page: Page = USUAL) -> Figure:
+    """The panels, at most three beside each other; series are named at the ends of their lines, or in a legend below.
 
     Fonts are those of the caller's matplotlib; `save` sets them.
     """
-    across, (width, height) = _layout(chart.panels)
-    down, entries = ceil(len(chart.panels) / across), _entries(chart)
-    columns = ceil(len(entries) * LINE / (height * down))
-    wide = width * across + columns * (0.6 + CHARACTER * max(map(len, entries), default=0))
-    title = "\n".join(fill(line, int(wide / CHARACTER)) for line in chart.title.split("\n"))
-    above = LINE * (1 + title.count("\n"))
-    share = width * across / wide
-    made = Figure(figsize=(wide, height * down + above), layout=ConstrainedLayoutEngine(rect=(0, 0, share, 1)))
-    made.suptitle(title, fontsize="medium", x=0.01, horizontalalignment="left")
-    grid = GridSpec(down, across, figure=made)
-    panels = _labelled_once(chart.panels, across)
-    drawn = [draw(made, grid[number], panel, looks(chart), width) for number, panel in enumerate(panels)]
-    if entries:
-        _add_legend(made, drawn, entries, columns, (share, 1 - above / made.get_figheight()))
+    panels = [_with_limits(panel, page) for panel in chart.panels]
+    across = max(1, min(len(panels), MOST_ACROSS, int(page.width / _least_width(panels))))
+    width, down = page.width / across, ceil(len(panels) / across)
+    heights = [max(_height(p, width) for p in panels[row * across : (row + 1) * across]) for row in range(down)]
+    title = fill(page.title, int(page.width / CHARACTER))
+    above = LINE * (1 + title.count("\n")) if title else 0.0
+    made = Figure(figsize=(page.width, sum(heights) + above), dpi=DPI, layout=ConstrainedLayoutEngine())
+    grid = GridSpec(down, across, figure=made, height_ratios=heights)
+    drawn = [
+        draw(made, grid[number], panel, looks(chart), width, _left_of(panels, number, across))
+        if isinstance(panel, Panel)
+        else _draw_map(made.add_subplot(grid[number]), panel, chart, width)
+        for number, panel in enumerate(panels)
+    ]
+    if title:
+        made.suptitle(title, fontsize="medium", x=0.01, horizontalalignment="left")
+    names = short_names(chart)
+    labels = [
+        fit_labels(axes, panel, names, looks(chart), (width, heights[number // across]))
+        for number, (axes, panel) in enumerate(zip(drawn, panels, strict=True))
+        if isinstance(panel, Panel)
+    ]
+    if labels and all(labels):
+        for axes, texts in zip(drawn, labels, strict=True):
+            draw_labels(axes, texts)
+    else:
+        _add_legend(made, drawn, _entries(chart, panels), page.width)
     return made
 
 
 # --- layout
 
 
-def _layout(panels: Sequence[Panel | HeatMap]) -> tuple[int, tuple[float, float]]:
-    """The number of panels beside each other, and the size of each in inches."""
-    for across in range(min(len(panels), max(PANELS)), 0, -1):
-        sizes = [_size(panel, PANELS[across]) for panel in panels]
-        width, height = (max(sides) for sides in zip(*sizes, strict=True))
-        if width * across <= WIDEST:
-            break
-    return across, (width, height)
+def _with_limits(panel: Panel | HeatMap, page: Page) -> Panel | HeatMap:
+    if page.limits is None or isinstance(panel, HeatMap):
+        return panel
+    return replace(panel, y=replace(panel.y, limits=page.limits))
 
 
-def _labelled_once(panels: Sequence[Panel | HeatMap], across: int) -> Iterator[Panel | HeatMap]:
-    """The panels, without the labels of y axes that the panel to the left has too."""
-    for number, panel in enumerate(panels):
-        if number % across and panel.y.label == panels[number - 1].y.label:
-            panel = replace(panel, y=replace(panel.y, label=""))
-            if isinstance(panel, Panel) and panel.below:
-                panel = replace(panel, below=replace(panel.below, y=replace(panel.below.y, label="")))
-        yield panel
+def _least_width(panels: Sequence[Panel | HeatMap]) -> float:
+    """The width in inches that each of the panels needs."""
+    return max(map(_least_width_of, panels))
 
 
-def _size(panel: Panel | HeatMap, usual: tuple[float, float]) -> tuple[float, float]:
-    """A panel grows with its categories, and with labels that stand upright, so that all can be read."""
+def _least_width_of(panel: Panel | HeatMap) -> float:
     if isinstance(panel, HeatMap):
-        return 0.9 + CELL[0] * len(panel.x.labels), 0.8 + CELL[1] * len(panel.y.labels)
-    width, height = usual
+        return 0.7 + CELL * len(panel.x.labels)
+    if panel.is_turned:
+        return 1.4 + CHARACTER * max(map(len, panel.x.labels))
     if panel.x.scale == "category":
-        width = max(width, 0.6 + 2.2 * CHARACTER * len(panel.x.labels))
-        height += CHARACTER * max(map(len, panel.x.labels)) if has_upright_labels(panel.x, width) else 0.0
-    return width, height * (1.3 if panel.below else 1.0)
+        return max(LEAST_WIDTH, 0.5 + 2.2 * CHARACTER * len(panel.x.labels))
+    return LEAST_WIDTH
+
+
+def _height(panel: Panel | HeatMap, width: float) -> float:
+    """In inches; a panel grows with its rows, and with labels that stand upright, so that all can be read."""
+    if isinstance(panel, HeatMap):
+        return 0.6 + CELL * len(panel.y.labels)
+    if panel.is_turned:
+        return 0.7 + ROW * len(panel.x.labels)
+    height = min(2.4, max(1.7, 0.72 * width))
+    if panel.x.scale == "category" and has_upright_labels(panel.x, width):
+        height += CHARACTER * max(map(len, panel.x.labels))
+    return height * (1.3 if panel.below else 1.0)
+
+
+def _left_of(panels: Sequence[Panel | HeatMap], number: int, across: int) -> Panel | HeatMap | None:
+    return panels[number - 1] if number % across else None
+
+
+def _draw_map(axes: Axes, panel: HeatMap, chart: Chart, width: float) -> Axes:
+    cell = (width - 0.7) / len(panel.x.labels)
+    draw_heat_map(axes, panel, category_colours(panel.hues or panel.categories, chart), cell)
+    return axes
 
 
 # --- legend
 
 
-def _entries(chart: Chart) -> list[str]:
-    """The legend's: marks, levels and fronts above all other series; a single set of bars needs no legend."""
-    marked = [panel.marked for panel in chart.panels if isinstance(panel, Panel) and panel.marks]
-    entries = [*dict.fromkeys(marked), *looks(chart)]
+def _entries(chart: Chart, panels: Sequence[Panel | HeatMap]) -> list[str]:
+    """The legend's: marks, levels and fronts above all other series, as far as the axes do not name them."""
+    shown = [panel for panel in panels if isinstance(panel, Panel)]
+    marked = [panel.marked for panel in shown if panel.marks]
+    named = {label for panel in shown if panel.x.scale == "category" for label in panel.x.labels}
+    entries = [*dict.fromkeys(marked), *(name for name in looks(chart) if name not in named)]
     return [] if entries == chart.names_of("bars")[:1] else entries
 
 
-def _add_legend(
-    made: Figure, drawn: Sequence[Axes], entries: Sequence[str], columns: int, corner: tuple[float, float]
-) -> None:
-    """One for all panels; `corner` is its upper left one."""
+def _add_legend(made: Figure, drawn: Sequence[Axes], entries: Sequence[str], width: float) -> None:
+    """One below all panels, in as many columns as the width holds; the figure grows by it."""
+    if not entries:
+        return
     handles: dict[str, Artist] = {}
     for axes in drawn:
         artists, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, artists, strict=True))
+    columns = max(1, min(len(entries), int(width / (0.5 + CHARACTER * max(map(len, entries))))))
+    height = made.get_figheight()
+    below = LINE * ceil(len(entries) / columns) + 0.08
+    made.set_figheight(height + below)
+    made.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below / (height + below), 1, height / (height + below))))
     made.legend(
         [handles[name] for name in entries],
         entries,
-        loc="upper left",
-        bbox_to_anchor=corner,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.0),
         ncols=columns,
         frameon=False,
+        borderpad=0.1,
+        columnspacing=1.2,
+        handlelength=2.2,
     )

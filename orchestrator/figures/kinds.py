@@ -56,12 +56,13 @@ KINDS: Mapping[str, Kind] = {
     "sparsity": Kind(
         "tradeoffs:sparsity",
         "over sparsity",
-        "the metric over target sparsity, a line for each row; the axis is the logarithm of density. The usual kind",
+        "the metric over target sparsity, on an axis of the logarithm of density; for a single sparsity, rows of dots. "
+        "This is the usual kind",
     ),
     "compression": Kind(
         "tradeoffs:compression",
         "over the compression reached",
-        "the same over the mean compression ratio that was reached",
+        "the metric over the mean compression ratio that was reached",
     ),
     "budget": Kind(
         "budgets:budget",
@@ -72,19 +73,19 @@ KINDS: Mapping[str, Kind] = {
     "speedup": Kind(
         "tradeoffs:speedup",
         "over theoretical speedup",
-        "the metric at the mean theoretical speedup; the means that no other beats in both are joined",
+        "the metric at the mean theoretical speedup; a dashed line joins the means that no other beats in both",
     ),
     "throughput": Kind(
         "throughput:throughput",
         "training throughput",
-        "training images per second, a bar for each method, or for what `--by` names, and device",
+        "training images per second, a bar for each method, or for what `--by` names, on each device",
         "train_images_per_second",
         {"best_by": "its bars are over all trials"},
     ),
     "layers": Kind(
         "layers:layers",
         "density of the layers",
-        "the density of each layer in the network's order, a panel for each sparsity",
+        "the density of each layer in the order of the network, a panel for each sparsity",
         "density",
     ),
     "curves": Kind(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,12 +19,18 @@ from prunesweep.orchestrator.figures.comparisons import (
     setting_names,
     sparse_cells,
     subject,
+    variant_of,
 )
+from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, how_chosen, percent, series_name, title_about
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, plain
 from prunesweep.orchestrator.results.best_settings import REACHED, TARGET
 from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.tables.means import Table
 from prunesweep.workers.errors import UserError
+
+DENSE_DENSITY = 100.0
+"""The density of a dense network's layers in percent."""
 
 SAME = 9
 """Densities in percent that agree in so many decimals are equal."""
@@ -51,13 +58,19 @@ def layers(frames: Frames, query: Query) -> Chart:
     for at in dict.fromkeys(subject(table, cell) for cell in cells):
         for sparsity in sorted({cell.settings[TARGET] for cell in cells if subject(table, cell) == at}):
             here = [c for c in cells if (subject(table, c), c.settings[TARGET]) == (at, sparsity)]
-            drawn = [
-                (series_name(table, same[0], telling), profiles[same[0].at(names)])
-                for same in group_cells(here, telling)
-            ]
+            first_cells = [group[0] for group in group_cells(here, telling)]
+            looks = [_look(table, cell, telling, frames.hues) for cell in first_cells]
+            drawn = [(look, profiles[cell.at(names)]) for look, cell in zip(looks, first_cells, strict=True)]
             panels.append(_panel(heading((*at, f"sparsity {percent(sparsity)}")), drawn))
-    note = "settings that change no density, as schedules of retraining often do not, are not told apart"
-    return Chart(title_about(trials, "density of layers in percent") + how_chosen(table), panels, [note])
+    note = "settings that change no density share a line; retraining schedules often do not change any"
+    title = title_about(trials, "density of layers in percent") + how_chosen(table)
+    return Chart(title, panels, [note], frames.hues)
+
+
+def _look(table: Table, cell: Cell, names: Sequence[str], hues: Sequence[str]) -> Series:
+    """A line without points, named after these settings of the cell."""
+    hue = hue_of({name: cell.settings[name] for name in names}, hues)
+    return Series(series_name(table, cell, names), "line", (), (), (), (), hue, variant_of(table, cell, names, hues))
 
 
 def _profiles(frame: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str]) -> dict[Key, Profile]:
@@ -91,17 +104,19 @@ def _rounded(profile: Profile) -> Key:
     return tuple((layer, round(mean, SAME)) for layer, (mean, _, _) in profile.items())
 
 
-def _panel(title: str, drawn: Sequence[tuple[str, Profile]]) -> Panel:
+def _panel(title: str, drawn: Sequence[tuple[Series, Profile]]) -> Panel:
     order = list(dict.fromkeys(layer for _, profile in drawn for layer in profile))
     densities = [mean for _, profile in drawn for mean, _, _ in profile.values()]
     x = Axis("layer", "category", range(len(order)), [layer.removesuffix(".weight") for layer in order])
     y = Axis("density in percent")
     if min(densities) > 0:
-        ticks = log_ticks(densities)
+        ticks = log_ticks([*densities, DENSE_DENSITY])
         y = Axis(y.label, "log", ticks, [f"{tick:g}" for tick in ticks])
-    return Panel(title, x, y, [_series(name, profile, order) for name, profile in drawn])
+    dense = Series(DENSE, "level", (), (DENSE_DENSITY,), (None,), (1,), DENSE)
+    return Panel(title, x, y, [*(_series(look, profile, order) for look, profile in drawn), dense])
 
 
-def _series(name: str, profile: Profile, order: Sequence[str]) -> Series:
+def _series(look: Series, profile: Profile, order: Sequence[str]) -> Series:
     means, deviations, counts = zip(*profile.values(), strict=True)
-    return Series(name, "line", [order.index(layer) for layer in profile], means, deviations, counts)
+    x = [order.index(layer) for layer in profile]
+    return replace(look, x=x, y=means, deviation=deviations, n=counts)

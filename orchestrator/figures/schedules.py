@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap
 from prunesweep.orchestrator.figures.comparisons import SPLIT, Frames
+from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, in_unit, percent
 from prunesweep.orchestrator.results import aggregation
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
@@ -44,8 +45,25 @@ def schedules(frames: Frames, query: Query) -> Chart:
     unit = scale(metric).suited([cell.std for cell in cells if cell.std is not None])
     title = f"best retraining schedule by {in_unit(words(metric), unit)}, mean ± standard deviation"
     notes = ["=: equal means; ~: not distinguishable from the best (paired t-test, Holm, 5%)", *untested(cells)]
+    notes += _dense(frames.trials, metric)
     notes += [f"{heading(key)}: one schedule only, so no map" for key in groups if key not in maps]
-    return Chart(title, [_map(key, map_cells, categories, unit) for key, map_cells in maps.items()], notes)
+    panels = [_map(key, map_cells, categories, unit, frames.hues) for key, map_cells in maps.items()]
+    return Chart(title, panels, notes, frames.hues)
+
+
+def _dense(trials: pd.DataFrame, metric: str) -> Iterator[str]:
+    """The means of the dense networks, which a map cannot show as a line."""
+    dense = aggregation.with_metric(trials, metric)
+    dense = dense[dense["method"] == DENSE]
+    if len(dense):
+        for group in aggregation.groups(dense, metric, [*SUBJECT, "method", "total_epochs"]):
+            cell = group.cell
+            epochs = cell.settings["total_epochs"]
+            yield f"{heading(cell.at([*SUBJECT, 'method']))}, {epochs} epochs: {_text_of(cell, metric)}"
+
+
+def _text_of(cell: Cell, metric: str) -> str:
+    return scale(metric).suited([] if cell.std is None else [cell.std]).text(cell.mean, cell.std, cell.n)
 
 
 def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
@@ -55,7 +73,7 @@ def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
     return aggregation.marked_cells(trials, metric, names, [TARGET, *SPLIT])
 
 
-def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale) -> HeatMap:
+def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale, hues: Sequence[str]) -> HeatMap:
     rows = sorted({cell.settings[TARGET] for cell in cells})
     columns = sorted({cell.at(SPLIT) for cell in cells}, key=lambda split: (sum(split), split))
     rivals = [[[c for c in cells if c.at((TARGET, *SPLIT)) == (row, *split)] for split in columns] for row in rows]
@@ -67,6 +85,7 @@ def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale
         values=[[_winner(competing, categories) for competing in row] for row in rivals],
         texts=[[_text(competing, unit) for competing in row] for row in rivals],
         categories=categories,
+        hues=[hue_of({"method": key[-1], SCHEDULE: schedule}, hues) for schedule in categories],
     )
 
 

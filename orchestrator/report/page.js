@@ -59,8 +59,20 @@ const plots = [...document.querySelectorAll(".plot")];
 const heights = new Map(plots.map((plot) => [plot, panels[plot.dataset.panel].layout.height]));
 const PRINTED = { single: 660, double: 330, lower: 0.7 };
 
+// The colours of the page: those of Python's figures are for white paper.
+const night = matchMedia("(prefers-color-scheme: dark)");
+const NIGHT = [
+  ["#000000", "#f2f4f6"], ["#222222", "#e4e8ec"], ["#ffffff", "#15191e"], ["#e4e4e4", "#343c45"],
+  ["#999999", "#6d7883"], ["#696969", "#a3adb8"], ["#332288", "#9d8df1"], ["#882255", "#d9739f"],
+  ["#0072B2", "#4aa8e0"], ["rgba(0,0,0,0.13)", "rgba(242,244,246,0.16)"],
+];
+const themed = (plot, dark) => {
+  const text = JSON.stringify(panels[plot.dataset.panel]);
+  return JSON.parse(dark ? NIGHT.reduce((done, [day, dusk]) => done.replaceAll(day, dusk), text) : text);
+};
+
 const draw = (plot) => {
-  const panel = panels[plot.dataset.panel];
+  const panel = themed(plot, night.matches);
   // A finger that scrolls the page must not zoom, and has nothing to hover with.
   const mouse = matchMedia("(hover: hover)").matches;
   panel.layout.dragmode = mouse ? "zoom" : false;
@@ -85,12 +97,21 @@ const toggle = (button) => {
 };
 
 plots.forEach(draw);
+const repaint = (dark) => {
+  for (const plot of plots) {
+    const { data, layout } = themed(plot, dark);
+    data.forEach((trace, i) => { trace.visible = plot.data[i].visible ?? true; });
+    Plotly.react(plot, data, { ...layout, dragmode: plot.layout.dragmode });
+  }
+};
+night.addEventListener("change", () => repaint(night.matches));
 for (const button of document.querySelectorAll(".legend button")) {
   button.addEventListener("click", () => toggle(button));
 }
 
 // A plot does not follow the size of paper by itself. Lower ones fit two to a page, where there is height to spare.
 addEventListener("beforeprint", () => {
+  if (night.matches) repaint(false);
   for (const plot of plots) {
     const width = plot.closest(".single, .wide") ? PRINTED.single : PRINTED.double;
     const dense = plot.closest(".wide") || panels[plot.dataset.panel].layout.yaxis2;
@@ -99,6 +120,7 @@ addEventListener("beforeprint", () => {
   }
 });
 addEventListener("afterprint", () => {
+  if (night.matches) repaint(true);
   for (const plot of plots) {
     Plotly.relayout(plot, { width: null, height: heights.get(plot), autosize: true });
   }

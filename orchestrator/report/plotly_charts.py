@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from math import ceil, log10
 from typing import Any
 
-from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
-from prunesweep.orchestrator.figures.style import GREY, MOST_BANDS, TINT, Look, colour, looks
-
-Json = dict[str, Any]
-
-SYMBOLS: Mapping[str, str] = {
-    "": "",
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "D": "diamond",
-    "v": "triangle-down",
-    "P": "cross",
-    "X": "x",
-    "<": "triangle-left",
-    ">": "triangle-right",
-    "d": "diamond-tall",
-    "p": "pentagon",
-}
-"""plotly's names of matplotlib's markers."""
-
-STROKES: Mapping[str, str] = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
-"""plotly's names of matplotlib's dashes."""
+from prunesweep.orchestrator.figures.charts import Chart, HeatMap, Panel
+from prunesweep.orchestrator.figures.style import GREY, TINT, Look, category_colours, looks
+from prunesweep.orchestrator.report.plotly_axes import Json, axis_json, on_axis, span_of
+from prunesweep.orchestrator.report.plotly_traces import STROKES, SYMBOLS, faded, series_traces
 
 HEIGHT, HEIGHT_WITH_BELOW = 360, 480
 """In pixels: of a panel, and of one with another below it."""
 
+ROW = 26
+"""In pixels, the height of a row of dots."""
+
 CELL, AROUND = (92, 56), (80, 90)
 """In pixels, width and height: of a cell of a heat map, and of what is around the cells."""
-
-MARGIN = 0.05
-"""Of the span of an axis, beyond the outermost points."""
-
-MOST_MARKERS = 40
-"""On a line with more points markers hide it."""
-
-MOST_TICKS = 24
-"""More labels, such as those of the layers of a deep network, would overlap; hovering shows the others."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +55,13 @@ class PlotlyChart:
 def plotly_chart(chart: Chart) -> PlotlyChart:
     """The chart for a browser; texts in plotly's JSON are escaped, since it reads some HTML in them."""
     by_name = looks(chart)
-    panels = [_panel(panel, by_name) if isinstance(panel, Panel) else _heat_map(panel) for panel in chart.panels]
-    legend = [Swatch(look.name, look.colour, STROKES[look.dash], SYMBOLS[look.marker]) for look in by_name.values()]
+    labels = {label for panel in chart.panels if isinstance(panel, Panel) for label in panel.x.labels}
+    panels = [_panel(panel, by_name) if isinstance(panel, Panel) else _heat_map(panel, chart) for panel in chart.panels]
+    legend = [
+        Swatch(look.name, look.colour, STROKES[look.dash], SYMBOLS[look.marker])
+        for look in by_name.values()
+        if look.name not in labels
+    ]
     return PlotlyChart(chart.title, panels, legend, list(chart.notes))
 
 
@@ -91,21 +70,56 @@ def plotly_chart(chart: Chart) -> PlotlyChart:
 
 def _panel(panel: Panel, by_name: Mapping[str, Look]) -> PlotlyPanel:
     below = [panel.below] if panel.below else []
-    low, high = _span(panel.x, (x for part in (panel, *below) for series in part.series for x in series.x))
-    traces = [trace for series in panel.series for trace in _traces(series, by_name[series.name], panel, (low, high))]
+    span = span_of(panel.x, (x for part in (panel, *below) for series in part.series for x in series.x))
+    traces = [trace for series in panel.series for trace in series_traces(series, by_name[series.name], panel, span)]
     for other in below:
-        lower = [
-            trace for series in other.series for trace in _traces(series, by_name[series.name], other, (low, high))
-        ]
+        lower = [t for series in other.series for t in series_traces(series, by_name[series.name], other, span)]
         traces += [{**trace, "yaxis": "y2"} for trace in lower]
     height = HEIGHT_WITH_BELOW if below else HEIGHT
+    if panel.is_turned:
+        height = AROUND[1] + ROW * len(panel.x.labels)
     layout = _layout(height)
-    layout["xaxis"] = _axis(panel.x, (low, high)) | {"anchor": "y2" if below else "y"}
-    layout["yaxis"] = _axis(panel.y) | {"domain": [0.36, 1] if below else [0, 1]}
+    layout["xaxis"] = axis_json(panel.x, span) | {"anchor": "y2" if below else "y"}
+    layout["yaxis"] = axis_json(panel.y, panel.y.limits) | {"domain": [0.36, 1] if below else [0, 1]}
     for other in below:
-        layout["yaxis2"] = _axis(other.y) | {"domain": [0, 0.28], "anchor": "x"}
+        layout["yaxis2"] = axis_json(other.y, other.y.limits) | {"domain": [0, 0.28], "anchor": "x"}
     layout["shapes"] = [_mark(place) for place in panel.marks]
+    layout["annotations"] = list(_outside(panel, by_name))
+    if panel.is_turned:
+        _turn(layout)
     return PlotlyPanel(panel.title, {"data": traces, "layout": layout}, height)
+
+
+def _turn(layout: Json) -> None:
+    """Categories from top to bottom, and the metric from left to right."""
+    layout["xaxis"], layout["yaxis"] = layout["yaxis"], layout["xaxis"]
+    layout["xaxis"] |= {"anchor": "y"}
+    layout["yaxis"] |= {"anchor": "x", "range": layout["yaxis"]["range"][::-1], "showgrid": False}
+    for note in layout["annotations"]:
+        note["x"], note["y"] = note["y"], note["x"]
+        note["xref"], note["yref"] = "paper", "y"
+        note["xanchor"], note["yanchor"] = ("left" if note["x"] == 0 else "right"), "middle"
+
+
+def _outside(panel: Panel, by_name: Mapping[str, Look]) -> Iterator[Json]:
+    """An arrow with the value for each mean beyond the ends of the axis."""
+    if panel.y.limits is None:
+        return
+    low, high = panel.y.limits
+    for series in panel.series:
+        for x, y in zip(series.x, series.y, strict=False):
+            if not low <= y <= high:
+                arrow = ("◀" if panel.is_turned else "▼") if y < low else ("▶" if panel.is_turned else "▲")
+                yield {
+                    "x": on_axis(panel.x, x),
+                    "y": 0 if y < low else 1,
+                    "xref": "x",
+                    "yref": "paper",
+                    "yanchor": "bottom" if y < low else "top",
+                    "text": f"{arrow} {y:.3g}",
+                    "showarrow": False,
+                    "font": {"color": by_name[series.name].colour},
+                }
 
 
 def _layout(height: int) -> Json:
@@ -115,8 +129,8 @@ def _layout(height: int) -> Json:
         "showlegend": False,
         "hovermode": "closest",
         "margin": {"l": 10, "r": 14, "t": 12, "b": 10},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#222222"},
         "hoverlabel": {"align": "left"},
     }
@@ -127,127 +141,15 @@ def _mark(place: float) -> Json:
     return {"type": "line", "x0": place, "x1": place, "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
 
 
-def _axis(axis: Axis, span: tuple[float, float] | None = None) -> Json:
-    made: Json = {
-        "title": {"text": escape(axis.label, quote=False), "standoff": 8},
-        "automargin": True,
-        "gridcolor": "#e4e4e4",
-        "zeroline": False,
-        "linecolor": "#999999",
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": "#999999",
-    }
-    if axis.scale in ("log", "density"):
-        made["type"] = "log"
-    if axis.ticks:
-        step = ceil(len(axis.ticks) / MOST_TICKS)
-        labels = [escape(label, quote=False).replace("\n", "<br>") for label in axis.labels[::step]]
-        made |= {"tickmode": "array", "tickvals": _short(axis.ticks[::step]), "ticktext": labels}
-    if span is not None:
-        made["range"] = [round(log10(end), 6) for end in span] if made.get("type") == "log" else _short(span)
-    return made
-
-
-def _span(axis: Axis, values: Iterable[float]) -> tuple[float, float]:
-    """The ends of an axis, from left to right, with some room beyond the values."""
-    if axis.scale == "category":
-        return -0.5, len(axis.labels) - 0.5
-    places = list(values) or [1.0]
-    low, high = min(places), max(places)
-    if axis.scale == "linear":
-        room = MARGIN * (high - low) or 0.5
-        return low - room, high + room
-    room = (high / low) ** MARGIN if high > low else 1.5
-    return (high * room, low / room) if axis.scale == "density" else (low / room, high * room)
-
-
-# --- series
-
-
-def _traces(series: Series, look: Look, panel: Panel, span: tuple[float, float]) -> Iterator[Json]:
-    """The traces of a series; all have its name as their group, by which the legend hides them together."""
-    common = {"name": escape(series.name, quote=False), "legendgroup": series.name, "type": "scatter"}
-    line = {"color": look.colour, "dash": STROKES[look.dash], "width": 1.6}
-    texts = [_hover_text(series, panel.x, number) for number in range(len(series.y))]
-    shown: Json = {**common, "hoverinfo": "text", "hovertext": texts, "x": _short(series.x), "y": _short(series.y)}
-    marker = {
-        "color": look.colour,
-        "symbol": SYMBOLS[look.marker],
-        "size": 8,
-        "line": {"color": "#ffffff", "width": 0.8},
-    }
-    spread = {"type": "data", "array": _short(d or 0.0 for d in series.deviation), "thickness": 1, "width": 3}
-    match series.kind:
-        case "level":
-            yield from _band(common, span, [*series.y] * 2, [*series.deviation] * 2, look.colour, panel.y)
-            yield {**shown, "x": _short(span), "y": _short(series.y) * 2, "hovertext": texts * 2} | _lined(line)
-        case "line":
-            bars: Json = {"error_y": spread | {"color": look.colour}}
-            if sum(other.kind == "line" for other in panel.series) <= MOST_BANDS:
-                yield from _band(common, series.x, series.y, series.deviation, look.colour, panel.y)
-                bars = {}
-            mode = "lines+markers" if len(series.x) <= MOST_MARKERS else "lines"
-            yield {**shown, **bars, "mode": mode, "line": line, "marker": marker}
-        case "front":
-            yield {**common, "x": _short(series.x), "y": _short(series.y), "hoverinfo": "skip"} | _lined(line)
-        case "bars":
-            yield {**shown, "type": "bar", "marker": {"color": look.colour}, "error_y": spread | {"color": "#222222"}}
-        case _:
-            yield {**shown, "mode": "markers", "marker": marker, "error_y": spread | {"color": look.colour}}
-
-
-def _lined(line: Json) -> Json:
-    return {"mode": "lines", "line": line}
-
-
-def _band(
-    common: Json, x: Sequence[float], y: Sequence[float], deviation: Sequence[float | None], hex_colour: str, axis: Axis
-) -> Iterator[Json]:
-    """One deviation to each side, where there is any; a logarithmic axis has no place for what is not positive."""
-    if not any(deviation):
-        return
-    pairs = [(mean, d or 0.0) for mean, d in zip(y, deviation, strict=True)]
-    high = [mean + d for mean, d in pairs]
-    low = [mean - d if axis.scale == "linear" or d < mean else mean / 10 for mean, d in pairs]
-    yield {
-        **common,
-        "x": _short([*x, *reversed(x)]),
-        "y": _short([*high, *reversed(low)]),
-        "mode": "lines",
-        "fill": "toself",
-        "fillcolor": _faded(hex_colour, 0.13),
-        "line": {"width": 0},
-        "hoverinfo": "skip",
-    }
-
-
-def _hover_text(series: Series, axis: Axis, number: int) -> str:
-    """`imp, FT<br>sparsity: 90%<br>96.5 ± 0.3 (3)`."""
-    deviation = series.deviation[number]
-    value = f"{series.y[number]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
-    place = [f"{axis.label}: {_place(axis, series.x[number])}"] if series.x else []
-    lines = [series.name, *place, f"{value} ({series.n[number]})"]
-    return "<br>".join(escape(line, quote=False) for line in lines)
-
-
-def _place(axis: Axis, value: float) -> str:
-    if axis.scale == "density":
-        return f"{100 * (1 - value):.6g}%"
-    if axis.scale == "category":
-        return axis.labels[round(value)]
-    return f"{value:.3g}" if axis.scale == "log" else f"{value:g}"
-
-
 # --- heat maps
 
 
-def _heat_map(heat_map: HeatMap) -> PlotlyPanel:
+def _heat_map(heat_map: HeatMap, chart: Chart) -> PlotlyPanel:
     rows, columns = range(len(heat_map.values)), range(len(heat_map.x.labels))
     width, height = (room + size * len(n) for room, size, n in zip(AROUND, CELL, (columns, rows), strict=True))
     layout = _layout(height)
-    layout["xaxis"] = _axis(heat_map.x, (-0.5, len(columns) - 0.5)) | {"showgrid": False}
-    layout["yaxis"] = _axis(heat_map.y, (len(rows) - 0.5, -0.5)) | {"showgrid": False}
+    layout["xaxis"] = axis_json(heat_map.x, (-0.5, len(columns) - 0.5)) | {"showgrid": False}
+    layout["yaxis"] = axis_json(heat_map.y, (len(rows) - 0.5, -0.5)) | {"showgrid": False}
     layout["annotations"] = [
         {"x": x, "y": y, "text": escape(text, quote=False).replace("\n", "<br>"), "showarrow": False}
         for y, line in zip(rows, heat_map.texts, strict=True)
@@ -263,24 +165,14 @@ def _heat_map(heat_map: HeatMap) -> PlotlyPanel:
         "ygap": 2,
         "hoverinfo": "skip",
         "showscale": False,
-        "colorscale": _steps(len(heat_map.categories)),
+        "colorscale": _steps(category_colours(heat_map.hues or heat_map.categories, chart)),
         "zmin": -0.5,
         "zmax": len(heat_map.categories) - 0.5,
     }
     return PlotlyPanel(heat_map.title, {"data": [trace], "layout": layout}, height, width)
 
 
-def _steps(count: int) -> list[list[Any]]:
+def _steps(colours: Sequence[str]) -> list[list[Any]]:
     """A colour for each category, with sharp edges between them."""
-    tints = [_faded(colour(number), TINT) for number in range(count)]
-    return [[round(end / count, 6), tint] for i, tint in enumerate(tints) for end in (i, i + 1)]
-
-
-def _faded(hex_colour: str, alpha: float) -> str:
-    red, green, blue = (int(hex_colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha:g})"
-
-
-def _short(values: Iterable[float]) -> list[float]:
-    """With as many digits as a screen shows: they are most of the file."""
-    return [float(f"{value:.6g}") for value in values]
+    tints = [faded(colour, TINT) for colour in colours]
+    return [[round(end / len(tints), 6), tint] for i, tint in enumerate(tints) for end in (i, i + 1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from matplotlib.figure import Figure
 
 from prunesweep.orchestrator.figures import drawing
 from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
+from prunesweep.orchestrator.figures.line_labels import spread
+from prunesweep.orchestrator.figures.page import Page, read_limits, read_width
 from prunesweep.workers.errors import UserError
 
 START = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml", ".pdf": b"%PDF-"}
-DENSITY = Axis("sparsity", "density", (0.3, 0.1, 0.02), ("70%", "90%", "98%"))
+DENSITY = Axis("sparsity", "density", (0.3, 0.1, 0.02), ("70%", "90%", "98%"), (0.35, 0.017))
 ACCURACY = Axis("test accuracy in percent")
 
 
@@ -82,6 +85,11 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def written(axes: Axes) -> set[str]:
+    """Texts within axes and beside them."""
+    return {text.get_text() for text in axes.texts}
+
+
 # --- what is drawn
 
 
@@ -133,7 +141,7 @@ def test_a_series_looks_the_same_in_every_panel_and_is_in_the_legend_once() -> N
     assert [axes.get_title() for axes in figure.axes] == ["x", "y"]
     colours = [errors(axes)["b"].lines[0].get_color() for axes in (first, second)]
     assert colours[0] == colours[1] != errors(first)["a"].lines[0].get_color()
-    assert legend(figure) == ["dense", "a", "b"]
+    assert [written(axes) for axes in figure.axes] == [{"dense", "a = b"}, {"dense", "b"}], "at the lines' ends"
     assert [axes.get_ylabel() for axes in figure.axes] == ["test accuracy in percent", ""], "said once"
 
 
@@ -144,27 +152,114 @@ def test_many_lines_differ_without_colour() -> None:
     assert len({(each.get_linestyle(), each.get_marker()) for each in found}) >= 25
 
 
+def outside(figure: Figure) -> list[str]:
+    """Texts that are not wholly on the paper."""
+    figure.draw_without_rendering()
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches() * figure.dpi
+    texts = [text for axes in figure.axes for text in (*axes.texts, *axes.get_xticklabels())]
+    for axes in figure.axes:  # matplotlib has labels beyond the ends of an axis, and does not draw them
+        low, high = sorted(axes.get_ylim())
+        texts += [label for label in axes.get_yticklabels() if low <= label.get_position()[1] <= high]
+    texts += [text for box in figure.legends for text in box.get_texts()]
+    boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_visible() and text.get_text()}
+    return [t for t, box in boxes.items() if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height]
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5])
 @pytest.mark.parametrize("count", [1, 15, 40])
 @pytest.mark.parametrize("panels", [1, 2, 5])
-def test_the_legend_is_beside_the_panels_and_on_the_paper(count: int, panels: int) -> None:
-    lines = [line(f"a method with a long name, {i}") for i in range(count)]
-    figure = drawing.figure(Chart("title", [panel(*lines)] * panels))
-    figure.draw_without_rendering()
+def test_series_are_named_on_the_paper_and_below_the_panels(count: int, panels: int, width: float) -> None:
+    """Lines that end at different places, which have no labels at their ends."""
+    lines = [line(f"a method with a long name, {i}", (96.0, 91.0, 80.0)[: 2 + i % 2]) for i in range(count)]
+    figure = drawing.figure(Chart("title", [panel(*lines, line("short", (90.0,)))] * panels), Page(width))
+    assert outside(figure) == []
+    assert figure.get_figwidth() == width
     box = figure.legends[0].get_window_extent()
-    width, height = figure.get_size_inches() * figure.dpi
-    assert box.x1 <= width
-    assert box.y0 >= 0
-    assert box.y1 <= height
-    assert all(axes.get_tightbbox().x1 <= box.x0 for axes in figure.axes)
+    assert len(legend(figure)) == count + 1
+    assert all(axes.get_tightbbox().y0 >= box.y1 for axes in figure.axes)
 
 
-def test_letters_of_a_figure_five_inches_wide_have_seven_points(tmp_path: Path) -> None:
-    chart = Chart("title", [panel(line("imp, ALLR, 20+1"), DENSE)])
+def test_lines_that_end_together_are_named_at_their_ends_without_what_all_names_have() -> None:
+    lines = [line("imp, FT", (96.0, 91.0, 80.0)), line("imp, SLR", (96.0, 91.0, 80.1)), line("imp, LLR", (96, 91, 90))]
+    figure = drawing.figure(Chart("", [panel(*lines, DENSE)]), Page(3.25))
+    assert figure.legends == []
+    assert written(figure.axes[0]) == {"FT", "SLR", "LLR", "dense"}
+    assert outside(figure) == []
+    boxes = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert all(lower.y1 <= upper.y1 - 0.7 * lower.height for lower, upper in pairwise(boxes)), "they do not overlap"
+
+
+def test_labels_move_apart_as_little_as_it_takes() -> None:
+    assert spread([0.0, 0.5, 0.5], 0.1) == [0.0, 0.45, 0.55]
+    assert spread([0.2, 0.5, 0.9], 0.1) == [0.2, 0.5, 0.9]
+    assert spread([0.5, 0.5, 0.55], 0.1) == pytest.approx([0.516667 - 0.1, 0.516667, 0.516667 + 0.1], abs=1e-5)
+
+
+def test_a_point_beyond_the_ends_of_the_axis_is_an_arrow_with_its_value() -> None:
+    limited = replace(ACCURACY, limits=(85.0, 100.0))
+    axes = drawing.figure(Chart("", [panel(line("gmp"), line("short", (90.0,)), y=limited)])).axes[0]
+    assert written(axes) == {"80 ▼"}
+    assert axes.get_ylim() == (85.0, 100.0)
+
+
+def test_a_page_has_a_title_and_limits_only_where_they_are_asked_for() -> None:
+    assert drawing.figure(SMALL).get_suptitle() == ""
+    figure = drawing.figure(
+        SMALL, Page(3.25, "A title that is so long that it does not fit into one line of it", (70.0, 99.0))
+    )
+    assert figure.get_suptitle().count("\n") == 1
+    assert figure.axes[0].get_ylim() == (70.0, 99.0)
+
+
+def test_on_a_logit_axis_equal_ratios_of_errors_are_equal_distances() -> None:
+    logit = Axis("accuracy", "logit", (96.0, 98.0, 99.0), ("96", "98", "99"), (95.0, 99.5))
+    axes = drawing.figure(Chart("", [panel(line("a", (99.0, 98.0, 96.0)), y=logit)])).axes[0]
+    low, middle, high = (axes.transData.transform((0.1, y))[1] for y in (96.0, 98.0, 99.0))
+    assert high - middle == pytest.approx(middle - low)
+
+
+def test_rows_of_dots_run_from_top_to_bottom_with_their_deviations() -> None:
+    names = Axis("", "category", (0, 1), ("imp, FT", "gmp"))
+    rows = [Series(n, "points", (i,), (90.0 + i,), (0.5,), (3,)) for i, n in enumerate(names.labels)]
+    figure = drawing.figure(Chart("", [Panel("sparsity 90%", names, ACCURACY, [*rows, DENSE], is_turned=True)]))
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["imp, FT", "gmp"]
+    assert axes.get_ylim() == (1.5, -0.5)
+    assert [tuple(map(float, bar.lines[0].get_xydata()[0])) for bar in errors(axes).values()] == [
+        (90.0, 0.0),
+        (91.0, 1.0),
+    ]
+    assert all(bar.has_xerr and not bar.has_yerr for bar in errors(axes).values())
+    assert legend(figure) == ["dense"]
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5])
+def test_a_figure_is_as_wide_as_its_paper_with_letters_of_seven_points(width: float, tmp_path: Path) -> None:
     file = tmp_path / "a.svg"
-    drawing.save(chart, file)
-    width = float(file.read_text().split('width="')[1].split("pt")[0]) / 72
-    assert width <= 5.5
-    assert min(v for k, v in drawing.STYLE.items() if k.endswith("size")) * min(1, 5 / width) >= 7
+    drawing.save(Chart("title", [panel(line("imp, ALLR, 20+1"), DENSE)]), file, Page(width))
+    assert float(file.read_text().split('width="')[1].split("pt")[0]) / 72 == pytest.approx(width)
+    assert min(v for k, v in drawing.STYLE.items() if k.endswith("size")) >= 7
+
+
+@pytest.mark.parametrize(
+    ("text", "inches"), [("3.25in", 3.25), ("8.255cm", 3.25), ("82.55 mm", 3.25), ("397.485pt", 5.5)]
+)
+def test_a_width_has_a_unit(text: str, inches: float) -> None:
+    assert read_width(text) == pytest.approx(inches)
+
+
+@pytest.mark.parametrize("text", ["3.25", "in", "1in", "900in", "3..2in", "-3in", "3 feet"])
+def test_what_is_no_width_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--width: "):
+        read_width(text)
+
+
+@pytest.mark.parametrize("text", ["90", "98:90", "a:b", "90:98:99", "nan:5", "90:inf"])
+def test_what_are_no_limits_is_refused(text: str) -> None:
+    assert read_limits("90:97.5") == (90.0, 97.5)
+    with pytest.raises(UserError, match=r"--ylim: .* LOW:HIGH"):
+        read_limits(text)
 
 
 def test_marks_are_lines_and_the_lower_panel_shares_the_axis() -> None:

@@ -196,7 +196,7 @@ LEVEL = Series("dense", "level", (), (97.0,), (0.5,), (3,))
 
 
 def test_a_line_has_a_band_of_one_deviation_and_a_level_spans_the_panel():
-    density = Axis("sparsity", "density", (0.2, 0.1), ("80%", "90%"))
+    density = Axis("sparsity", "density", (0.2, 0.1), ("80%", "90%"), (0.25, 0.08))
     shown = plotly_chart(Chart("title", [Panel("here", density, Axis("accuracy"), [LINE, LEVEL])]))
     (figure,) = shown.panels
     band, line, level_band, level = figure.json["data"]
@@ -216,14 +216,31 @@ def test_a_line_has_a_band_of_one_deviation_and_a_level_spans_the_panel():
     assert [look.name for look in shown.legend] == ["dense", "imp <b>"]
 
 
+def test_the_browser_has_the_logit_axis_the_rows_and_the_arrows_of_paper():
+    logit = Axis("accuracy", "logit", (90.0, 99.0), ("90", "99"), (80.0, 99.9))
+    names = Axis("", "category", (0, 1), ("a", "b"))
+    rows = [Series(n, "points", (i,), (y,), (5.0,), (3,)) for n, i, y in (("a", 0, 90.0), ("b", 1, 50.0))]
+    shown = plotly_chart(Chart("", [Panel("", names, logit, rows, is_turned=True)]))
+    (panel,) = shown.panels
+    first, _ = panel.json["data"]
+    assert (first["x"], first["y"]) == ([-1.0], [0.0])  # the error is 10 %
+    assert (first["error_x"]["array"], first["error_x"]["arrayminus"]) == ([0.30103], [0.176091])  # to 5 % and 15 %
+    assert panel.json["layout"]["xaxis"]["tickvals"] == [-1.0, 0.0]
+    assert panel.json["layout"]["yaxis"]["range"] == [1.5, -0.5]
+    (arrow,) = panel.json["layout"]["annotations"]
+    assert (arrow["text"], arrow["x"], arrow["y"], arrow["xref"], arrow["yref"]) == ("◀ 50", 0, 1, "paper", "y")
+    assert shown.legend == [], "the axis names them"
+
+
 def test_every_kind_of_series_and_map_is_what_plotly_takes():
     names = Axis("method", "category", (0, 1), ("a", "b"))
     kinds = [Series(k, k, (0.0, 1.0), (1.0, 2.0), (0.1, None), (3, 1)) for k in ("line", "points", "front", "bars")]
     lower = Panel("", names, Axis("rate", "log"), [kinds[0]])
     panel = Panel("", names, Axis("y", "log", (1.0,), ("1",)), [*kinds, LEVEL], (0.5,), lower)
+    turned = Panel("", names, Axis("y", limits=(1.5, 9)), [kinds[1], LEVEL], is_turned=True)
     grid = HeatMap("map", names, names, ((0, None), (1, 1)), (("a\n1", ""), ("b", "b")), ("a", "b"))
-    figures = plotly_chart(Chart("all", [panel, grid])).panels
-    assert len(figures) == 2
+    figures = plotly_chart(Chart("all", [panel, grid, turned])).panels
+    assert len(figures) == 3
     for figure in figures:
         go.Figure(figure.json)  # raises for a property that plotly does not know
 
