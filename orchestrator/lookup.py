@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
     if remembered is not None:
         return remembered
     name = _name_in(store, text)
-    if name is None and (is_file(text) or Path(text).exists()):
+    if name is None and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
         return read_sweep(Path(text))
     return require(name or text, store)
 
@@ -40,7 +41,7 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
 def results_place(sweep: NamedSweep, store: Store) -> str:
     """The folder, URL or Parquet file with the results of a sweep of the store, or of any other place that is named."""
     text = str(sweep) if isinstance(sweep, str | Path) else ""
-    is_place = Path(text).exists() or "://" in text
+    is_place = os.path.exists(text) or "://" in text  # noqa: PTH110 (false for a text that can be no path)
     if text and is_place and not is_file(text) and recall(text, store) is None:
         return text
     return store.url(stored_name(sweep, store))
@@ -67,6 +68,6 @@ def _name_in(store: Store, text: str) -> str | None:
     place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
     if folder and place == store.url(name):
         return name
-    if (Path(text) / RECORD).is_file():
+    if os.path.isfile(Path(text) / RECORD):  # noqa: PTH113
         raise UserError(f"{text} is a sweep of another store than {store.location}: add --store {folder or '.'}")
     return None

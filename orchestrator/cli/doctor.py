@@ -1,4 +1,4 @@
-"""Is this machine ready for a sweep?"""
+"""The verb `doctor`: is this machine ready for a sweep?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+import typer
+from rich.markup import escape
+
 from prunesweep.orchestrator.cli import datasets
+from prunesweep.orchestrator.cli.exit_codes import FAILED
+from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption
+from prunesweep.orchestrator.cli.printing import as_json, say
 from prunesweep.orchestrator.provenance import PACKAGES
 from prunesweep.orchestrator.text import size
 from prunesweep.workers import data
@@ -22,6 +28,8 @@ from prunesweep.workers.host import processor
 from prunesweep.workers.store import Store
 
 FREE_DISK = 2 * 10**9
+
+MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "no": "[red]no[/]"}
 
 BROKEN = (ImportError, OSError, RuntimeError)
 """What importing or using a package raises that does not fit this machine: libraries absent, a device unusable."""
@@ -33,7 +41,25 @@ class Check:
 
     name: str
     state: Literal["ok", "absent", "no"]
-    found: str
+    finding: str
+
+
+def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
+    """Check this machine: packages, devices, store, datasets. Exit code 1 when something would stop every sweep."""
+    checks = examine(store, data_dir)
+    if as_json_:
+        print(as_json([{"name": check.name, "state": check.state, "found": check.finding} for check in checks]))
+    else:
+        _show(checks)
+    if any(check.state == "no" for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def _show(checks: Sequence[Check]) -> None:
+    """A line for each check of `doctor`."""
+    column = max(len(check.name) for check in checks) + 2
+    for check in checks:
+        say(f"{MARKS[check.state]}  {check.name.ljust(column)}{escape(check.finding)}")
 
 
 def examine(store: str, data_folder: Path) -> list[Check]:

@@ -104,8 +104,8 @@ def jobs(address: DashboardOption, as_json_: JsonOption = False) -> None:
     """List the jobs of sweeps on a Ray cluster. How far a sweep is, `status` says, from its store alone."""
     from prunesweep.orchestrator.jobs import dashboard
 
-    found = dashboard.jobs(dashboard.connect(address))
+    all_jobs = dashboard.jobs(dashboard.connect(address))
     if as_json_:
-        print(as_json([asdict(job) for job in found]))
+        print(as_json([asdict(job) for job in all_jobs]))
     else:
-        print("\n".join(map(str, found)) or "no sweep has been submitted to this cluster yet")
+        print("\n".join(map(str, all_jobs)) or "no sweep has been submitted to this cluster yet")

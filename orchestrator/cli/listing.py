@@ -1,4 +1,4 @@
-"""What there is to choose from: methods with their hyperparameters, models, datasets; ours and installed packages'."""
+"""The verb `list`: methods with their hyperparameters, models and datasets, ours and those of installed packages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from importlib.util import find_spec
 from inspect import getdoc
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from prunesweep.orchestrator.cli.options import JsonOption
+from prunesweep.orchestrator.cli.printing import as_json, console
 from prunesweep.orchestrator.sweepfile.methods import LEVELS
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, describe
 from prunesweep.workers import registry
@@ -26,6 +30,21 @@ from prunesweep.workers.registry import Entry
 KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "models": MODELS, "datasets": DATASETS}
 
 
+def list_(
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="methods, models or datasets.", autocompletion=lambda: list(KINDS)),
+    ],
+    as_json_: JsonOption = False,
+) -> None:
+    """List methods with their hyperparameters, models or datasets."""
+    rows = catalogue(kind)
+    if as_json_:
+        print(as_json(rows))
+    else:
+        print("\n".join(_lines(kind, rows, console.width)))
+
+
 def catalogue(kind: str) -> list[dict[str, Any]]:
     """Methods, models or datasets as JSON values; a `UserError` for another kind."""
     if kind not in KINDS:
@@ -35,7 +54,7 @@ def catalogue(kind: str) -> list[dict[str, Any]]:
     return [_method(name) if kind == "methods" else _entry(kind, name) for name in names]
 
 
-def lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+def _lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
     """A catalogue for people, in lines of at most `width` where words allow it."""
     if kind == "methods":
         for row in rows:
@@ -51,22 +70,22 @@ def lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
 
 
 def _method(name: str) -> dict[str, Any]:
-    found = method_class(name)
-    own = found.hyperparameters()
+    cls = method_class(name)
+    own = cls.hyperparameters()
     # Where the levels can be given instead, a sparsity need not be.
-    sparsity = replace(SPARSITY, default=None) if LEVELS in [each.name for each in own] else SPARSITY
-    settings = [_hyperparameter(each) for each in ([sparsity, *own] if found.takes_sparsity else own)]
-    return {"name": name, "summary": (getdoc(found) or "").partition("\n")[0], "settings": settings}
+    sparsity = replace(SPARSITY, default=None) if LEVELS in [h.name for h in own] else SPARSITY
+    settings = [_hyperparameter(h) for h in ([sparsity, *own] if cls.takes_sparsity else own)]
+    return {"name": name, "summary": (getdoc(cls) or "").partition("\n")[0], "settings": settings}
 
 
-def _hyperparameter(each: Hyperparameter) -> dict[str, Any]:
-    required = each.default is MISSING
+def _hyperparameter(setting: Hyperparameter) -> dict[str, Any]:
+    required = setting.default is MISSING
     return {
-        "name": each.name,
-        "allowed": describe(each.type, each.limits),
+        "name": setting.name,
+        "allowed": describe(setting.type, setting.limits),
         "required": required,
-        "default": None if required else each.default,
-        "help": each.help,
+        "default": None if required else setting.default,
+        "help": setting.help,
     }
 
 
@@ -85,12 +104,12 @@ def _summary(module: str) -> str:
 
 def _method_lines(row: Mapping[str, Any], width: int) -> Iterator[str]:
     yield from textwrap.wrap(f"{row['name']}: {row['summary']}", width, subsequent_indent="  ")
-    column = max((len(each["name"]) for each in row["settings"]), default=0) + 4
-    for each in row["settings"]:
-        default = "" if each["default"] is None else f"; default {each['default']}"
-        required = "; required" if each["required"] else ""
-        text = f"{each['help']}: {each['allowed']}{default}{required}"
-        first = f"  {each['name']}".ljust(column)
+    column = max((len(setting["name"]) for setting in row["settings"]), default=0) + 4
+    for setting in row["settings"]:
+        default = "" if setting["default"] is None else f"; default {setting['default']}"
+        required = "; required" if setting["required"] else ""
+        text = f"{setting['help']}: {setting['allowed']}{default}{required}"
+        first = f"  {setting['name']}".ljust(column)
         yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * column)
 
 

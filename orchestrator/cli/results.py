@@ -10,7 +10,6 @@ import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
-from prunesweep.orchestrator.cli import printing
 from prunesweep.orchestrator.cli.options import (
     BestByOption,
     ByOption,
@@ -22,7 +21,8 @@ from prunesweep.orchestrator.cli.options import (
     folders,
     sweep_names,
 )
-from prunesweep.orchestrator.cli.printing import console
+from prunesweep.orchestrator.cli.plotting import Figure, draw
+from prunesweep.orchestrator.cli.printing import say, show_rendered
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.figures.page import Page, read_limits, read_width
 from prunesweep.orchestrator.lookup import stored_name
@@ -34,6 +34,7 @@ from prunesweep.workers.store import Store
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from prunesweep.orchestrator.tables.means import Table
     from prunesweep.orchestrator.tables.text_table import TextTable
 
 FORMATS = ("table", "csv", "markdown", "latex", "json")
@@ -58,7 +59,24 @@ def results(
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
     query = Query(metric, by or [], where or [], best_by, tolerance)
-    printing.comparison(console, folders(names, store), query, "json" if as_json_ else format)
+    show_means(folders(names, store), query, "json" if as_json_ else format)
+
+
+def show_means(folders: Sequence[str], query: Query, format: str = "table") -> None:
+    """The table of means over seeds, in one of the formats of `orchestrator.tables.rendering`."""
+    from prunesweep.orchestrator.tables import grid, rendering
+
+    show_rendered(rendering.render(grid.laid_out(_compared(folders, query)), format))
+
+
+def _compared(folders: Sequence[str], query: Query) -> Table:
+    from prunesweep.orchestrator.results import filtering, parquet
+    from prunesweep.orchestrator.tables import means as tables
+
+    frame = filtering.where(parquet.load_results(*folders), query.where)
+    if query.best_by is None:
+        return tables.means_table(frame, query.metric, query.by)
+    return tables.best_table(frame, query.metric, query.by, query.best_by, query.tolerance)
 
 
 def compare(
@@ -95,7 +113,7 @@ def compare(
         table = _differences(frame, query, against or [])
     else:
         table = _differences_to_published(frame, query, published, across or [])
-    printing.show_rendered(console, _rendered(table, shape))
+    show_rendered(_rendered(table, shape))
 
 
 def _trials(places: Sequence[str], query: Query) -> DataFrame:
@@ -173,8 +191,7 @@ def plot(
     places = folders(names, store)
     file = output or Path(f"{'-'.join(Path(folder).name for folder in places)}{ending}.png")
     page = Page(read_width(width), title, None if ylim is None else read_limits(ylim))
-    wanted = printing.Figure(kind, metric, file, page, order.split(",") if order else [])
-    printing.plot(console, places, query, wanted)
+    draw(places, query, Figure(kind, metric, file, page, order.split(",") if order else []))
 
 
 def report(
@@ -195,4 +212,4 @@ def report(
     opened = Store(store)
     names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
-    printing.say(console, f"wrote {escape(str(file))}, {size(page.write(names, opened, metric, file))}")
+    say(f"wrote {escape(str(file))}, {size(page.write(names, opened, metric, file))}")

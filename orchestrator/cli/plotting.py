@@ -1,0 +1,70 @@
+"""What `plot` does: it draws figures into files, and says where they are and what they leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from prunesweep.orchestrator.cli.printing import say
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.workers.errors import UserError
+
+if TYPE_CHECKING:
+    from prunesweep.orchestrator.figures.charts import Chart
+    from prunesweep.orchestrator.figures.page import Page
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What `plot` is to draw: the kind, its metric if not the kind's own, and the file, page and order of names."""
+
+    kind: str
+    metric: str | None
+    file: Path
+    page: Page
+    order: Sequence[str] = ()
+
+
+def draw(folders: Sequence[str], query: Query, figure: Figure) -> None:
+    """Draw a kind of figure into a file, or all kinds into files beside each other; say where they are, and the notes.
+
+    The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.
+    """
+    from prunesweep.orchestrator.figures import drawing
+    from prunesweep.orchestrator.figures.comparisons import Frames
+    from prunesweep.orchestrator.figures.hues import in_given_order
+    from prunesweep.orchestrator.figures.kinds import ALL, KINDS, make_chart
+    from prunesweep.orchestrator.results import filtering, parquet
+
+    drawing.check_suffix(figure.file)
+    sweep = parquet.load_results(*folders)
+    trials = in_given_order(filtering.where(sweep, query.where), figure.order)
+    frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)
+    if figure.kind != ALL:
+        _draw(make_chart(figure.kind, frames, query, figure.metric), figure.file, figure.page)
+        return
+    lost = {}
+    for name, kind in KINDS.items():
+        try:
+            chart = make_chart(name, frames, query, figure.metric if kind.is_of_any_metric else None)
+            _draw(chart, figure.file.with_stem(f"{figure.file.stem}-{name}"), figure.page)
+        except UserError as error:
+            lost[name] = str(error)
+    if len(lost) == len(KINDS):
+        raise UserError(f"no plot can be drawn: {'; '.join(dict.fromkeys(lost.values()))}")
+    for name, reason in lost.items():
+        say(f"[yellow]not drawn[/]: {name}: {escape(reason)}")
+
+
+def _draw(chart: Chart, file: Path, page: Page) -> None:
+    from prunesweep.orchestrator.figures import drawing
+
+    drawing.save(chart, file, page)
+    say(f"wrote {escape(str(file))}")
+    for note in (*chart.title.split("\n"), *chart.notes):
+        say(f"  {escape(note)}")

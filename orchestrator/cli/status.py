@@ -1,0 +1,178 @@
+"""The verb `status`, and what it and the end of a run print: what runs, what failed and why, and how to go on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain, groupby
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from prunesweep.orchestrator.cli.options import JsonOption, StoreOption, sweep_names
+from prunesweep.orchestrator.cli.plans import damaged_lines, states
+from prunesweep.orchestrator.cli.printing import as_json, say
+from prunesweep.orchestrator.lookup import find_sweep
+from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.records import known, recall, require
+from prunesweep.orchestrator.run.failures import policy
+from prunesweep.orchestrator.status import nodes
+from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Seen, Unfinished, failures, look, unfinished
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.text import counted, duration, grouped
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+LOG_LINES_SHOWN = 3
+STAGES_SHOWN = 5
+"""So many stages are shown of each cause of failure, and of those that are unfinished."""
+
+
+def status(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep's name or file; without it a line for each sweep of the store.",
+            autocompletion=sweep_names,
+        ),
+    ] = None,
+    store: StoreOption = "results",
+    as_json_: JsonOption = False,
+) -> None:
+    """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
+    opened = Store(store)
+    sweeps = [find_sweep(name, opened)] if name else list(_remembered(opened))
+    plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
+    seen: Seen = {}
+    if name or as_json_:
+        plans, seen = look(plans, opened)
+    if as_json_:
+        print(_as_json(plans, opened, seen))
+        return
+    for plan in plans:
+        _show_counts(plan)
+        if name:
+            troubles(plan, opened, seen)
+    if not plans:
+        say("no sweep has been run in this store yet; run one with: prunesweep run FILE")
+
+
+def _remembered(store: Store) -> Iterator[Sweep]:
+    """All sweeps of the store; one whose record is damaged is said."""
+    for name in known(store):
+        try:
+            yield require(name, store)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+# --- what is printed
+
+
+def _show_counts(plan: Plan) -> None:
+    """How far a sweep is, in a line."""
+    say(f"[bold]{plan.sweep.name}[/]: {counted(plan.counts.trials, 'trial')}: {states(plan.counts)}")
+
+
+def troubles(plan: Plan, store: Store, seen: Seen | None = None) -> None:
+    """What runs, what is unfinished, what failed and why, and how to go on; nothing when all is done.
+
+    Without `seen`, what the claims of other machines say is taken for true.
+    """
+    begun = unfinished(plan, store, seen)
+    lines = [damaged_lines(plan), nodes.lines(nodes.now(plan, begun)), _unfinished_lines(begun)]
+    for line in chain(*lines, _failure_lines(failures(plan, store))):
+        say(line)
+    if plan.to_run and not any(stage.state == RUNNING for stage in begun):
+        say(f"run what is missing with: {escape(_command(plan, store))}")
+
+
+def _unfinished_lines(begun: list[Unfinished]) -> Iterator[str]:
+    """Those that do not run; the others are in the table above."""
+    waiting = [stage for stage in begun if stage.state != RUNNING]
+    if waiting:
+        yield f"[yellow]unfinished[/]: {grouped(stage.state for stage in waiting)}"
+    for stage in waiting[:STAGES_SHOWN]:
+        kept = "no checkpoint yet" if stage.checkpoint is None else f"checkpoint of epoch {stage.checkpoint}"
+        yield f"    {stage.stage}  {escape(stage.label)}; {stage.state}; {_began(stage)}{kept} of {stage.epochs}"
+    yield from _more(len(waiting))
+
+
+def _began(stage: Unfinished) -> str:
+    if stage.began_at is None:
+        return ""
+    ago = datetime.now(UTC) - datetime.fromisoformat(stage.began_at)
+    when = f"{stage.began_at[:19].replace('T', ' ')} UTC"
+    return f"began {duration(max(ago.total_seconds(), 0))} ago ({when}) on {escape(stage.host or 'an unknown host')}, "
+
+
+def _failure_lines(failed: list[FailedStage]) -> Iterator[str]:
+    """By cause, each with what to do about it; of each stage its last lines, once where they are the same."""
+    if failed:
+        yield f"[red]failed[/]: {grouped(failure.cause for failure in failed)}"
+    for cause in dict.fromkeys(failure.cause for failure in failed):
+        same = [failure for failure in failed if failure.cause == cause]
+        yield f"  [red]{escape(cause)}[/]: {policy(cause).hint}"
+        for said, group in groupby(same[:STAGES_SHOWN], _last_lines):
+            for failure in group:
+                blocks = f"; blocks {counted(failure.blocks, 'stage')}" if failure.blocks else ""
+                yield f"    {failure.stage}  {escape(failure.label)}{blocks}"
+            yield from (f"        [dim]{escape(line)}[/]" for line in said)
+        yield from _more(len(same))
+
+
+def _last_lines(failure: FailedStage) -> list[str]:
+    said = [*failure.attempt.log[-LOG_LINES_SHOWN:], failure.attempt.message or ""]
+    return [line for text in said for line in text.splitlines()]
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > STAGES_SHOWN:
+        yield f"    and {count - STAGES_SHOWN:,} more; `status --json` lists all"
+
+
+def _command(plan: Plan, store: Store) -> str:
+    """What to type to run the rest of a sweep; by its file where the store does not know it by name."""
+    sweep, usual = plan.sweep, Store(os.environ.get("PRUNESWEEP_STORE", "results"))
+    verb = f"resume {sweep.name}" if _is_known(sweep.name, store) else f"run {sweep.path}"
+    return f"prunesweep {verb}" + ("" if store.location == usual.location else f" --store {store.location}")
+
+
+def _is_known(name: str, store: Store) -> bool:
+    try:
+        return recall(name, store) is not None
+    except UserError:  # its record is damaged; running its file writes it again
+        return False
+
+
+def _as_json(plans: Sequence[Plan], store: Store, seen: Seen) -> str:
+    """Counts, what runs, failures and unfinished stages of sweeps, for programs."""
+    return as_json([_record(plan, store, seen) for plan in plans])
+
+
+def _record(plan: Plan, store: Store, seen: Seen) -> dict[str, Any]:
+    failed = [
+        {
+            "stage": failure.stage,
+            "label": failure.label,
+            "blocks": failure.blocks,
+            "hint": policy(failure.cause).hint,
+            **asdict(failure.attempt),
+        }
+        for failure in failures(plan, store)
+    ]
+    begun = unfinished(plan, store, seen)
+    return {
+        "sweep": plan.sweep.name,
+        **asdict(plan.counts),
+        "now": nodes.record(nodes.now(plan, begun)),
+        "failures": failed,
+        "unfinished_stages": [asdict(stage) for stage in begun],
+        "blocked_stages": plan.blocked,
+        "damaged_stages": plan.damaged,
+    }
