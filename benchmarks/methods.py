@@ -276,6 +276,7 @@ def iteration(trainer: Trainer, gradients: Sequence[Tensor]) -> Iterator[str]:
         yield "regularization"
     yield "view"
     pruner.adjust_gradients()
+    pruner.adjust_decay()
     yield "gradients"
     pruner.iteration += 1
     pruner.after_step()

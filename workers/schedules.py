@@ -47,7 +47,7 @@ class Pruned:
 
 
 def check_dense(train: TrainSpec) -> None:
-    """Raise `SpecError` when the schedule is unknown, lacks a setting, or has one that belongs to another."""
+    """Raise `SpecError` when the schedule is unknown, lacks a setting, has another's, or would not fall as one does."""
     if train.schedule not in DENSE:
         raise SpecError("train.schedule", unknown("schedule", train.schedule, DENSE))
     takes = DENSE[train.schedule]
@@ -62,6 +62,25 @@ def check_dense(train: TrainSpec) -> None:
     if train.warmup_epochs >= train.epochs:
         raise SpecError(
             "train.warmup_epochs", f"{train.warmup_epochs} warm-up epochs leave none of {train.epochs} for training"
+        )
+    _check_falling(train)
+
+
+def _check_falling(train: TrainSpec) -> None:
+    """A learning rate falls, if it changes at all, and at epochs that there are."""
+    milestones = train.milestones or ()
+    if list(milestones) != sorted(set(milestones)):
+        raise SpecError("train.milestones", f"{list(milestones)} do not ascend; list each epoch once, in order")
+    if milestones and milestones[-1] >= train.epochs:
+        raise SpecError(
+            "train.milestones",
+            f"{milestones[-1]} is never reached in {train.epochs} epochs; take milestones below train.epochs",
+        )
+    if train.gamma is not None and train.gamma > 1:
+        raise SpecError("train.gamma", f"with {train.gamma:g} the learning rate would grow; take a factor of at most 1")
+    if train.end_lr > train.lr:
+        raise SpecError(
+            "train.end_lr", f"{train.end_lr:g} is above the peak train.lr, {train.lr:g}; take an end_lr of at most that"
         )
 
 

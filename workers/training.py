@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from platform import node
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
 from torch.optim.swa_utils import update_bn
+from torch.utils._triton import has_triton
 
 from prunesweep.workers import precision
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.outputs import Outputs, read
 from prunesweep.workers.replicas import ALONE, Replicas
@@ -63,6 +66,8 @@ class Network:
         (self._full,) = replicas.portion.sizes(train.batch_size, train.batch_size)
         self._trained = replicas.parallel(model)
         compiled = train.compile if compiled is None else compiled
+        if compiled:
+            require_compiler(device)
         self._compiled = torch.compile(self._trained, mode=mode, dynamic=False) if compiled else self._trained
 
     def laid_out(self, inputs: Tensor) -> Tensor:
@@ -112,6 +117,22 @@ class Network:
                 yield
 
 
+def require_compiler(device: torch.device) -> None:
+    """Raise `UserError` when `train.compile` has nothing to compile with."""
+    advice = "or train with `compile: false`"
+    if device.type == "cuda":
+        if not has_triton():
+            raise UserError(f"train.compile: no Triton that serves this GPU on {node()}; install triton, {advice}")
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler  # loads the compiler, for a second
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UserError(f"train.compile: no C++ compiler on {node()}; install g++ or clang++, {advice}") from error
+
+
 def contiguous(tensor: Tensor) -> Tensor:
     """A copy with the strides of a contiguous tensor; `Tensor.contiguous` leaves those of one channel as they are."""
     return tensor.clone(memory_format=torch.contiguous_format)
@@ -156,6 +177,7 @@ def train_epoch(
                 loss = criterion(network(inputs), targets) + pruner.regularization()
                 loss.backward()
             pruner.adjust_gradients()
+            pruner.adjust_decay()
             optimizer.step()
             pruner.iteration += 1
             pruner.after_step()
@@ -180,6 +202,7 @@ def train_epoch(
         pruner.adjust_gradients()
         if clip_norm is not None:
             clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), clip_norm)
+        pruner.adjust_decay()
         optimizer.step()
         pruner.iteration += 1
         pruner.after_step()

@@ -213,10 +213,10 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
     last, metrics = results[-1], results[-1]["metrics"]
     return {
-        **{name: _plain(getattr(trial.train, name)) for name in TRAIN_SETTINGS},
+        **trial.method.settings,
+        **_train_settings(stages[0].root.train),
         "dataset_options": _options(trial.dataset),
         "model_options": _options(trial.model),
-        **trial.method.settings,
         **{name: metrics.get(name) for name in COPIED},
         **_question(sweep, trial, stages),
         **_cost(results),
@@ -225,6 +225,11 @@ def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[s
         **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
         "stage_keys": [stage.key for stage in stages],
     }
+
+
+def _train_settings(train: TrainSpec) -> dict[str, Any]:
+    """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum."""
+    return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
 
 
 def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import cache
 
+from prunesweep.orchestrator.results.schemas import TRIALS
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.methods import method_class
+from prunesweep.workers.methods import METHODS, method_class
 from prunesweep.workers.methods.base import Hyperparameter, Method
+from prunesweep.workers.spec import TrainSpec
 
 RETRAIN = "retrain_epochs"
 PHASE = "phase_epochs"
 BUDGET = "retrain_budget"
+TRAIN_COLUMNS = {field.name for field in fields(TrainSpec)}
+SWEEP_KEYS = {
+    "dataset",
+    "model",
+    "method",
+    "train",
+    "sparsity",
+    "seeds",
+    "exclude",
+    "zip",
+    "dataset_options",
+    "model_options",
+}
 LEVELS = "phase_fraction"
 """The hyperparameter that stands in for a sparsity."""
 
@@ -23,7 +39,29 @@ def known_method(name: str) -> type[Method]:
         cls = method_class(name)
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise UserError(f'"{name}" is not a method: it is no subclass of prunesweep.workers.methods.base.Method')
+    _require_own_names(name)
     return cls
+
+
+@cache
+def _require_own_names(name: str) -> None:
+    """A hyperparameter of another package's must not take the place of a column of the tables."""
+    if name in METHODS:
+        return
+    cls = method_class(name)
+    ours = {h.name for method in METHODS for h in method_class(method).hyperparameters()} - TRAIN_COLUMNS
+    inherited = {
+        h
+        for base in cls.__mro__
+        if base.__module__.startswith("prunesweep.")
+        for h in vars(base).get("__annotations__", ())
+    }
+    for own in cls.hyperparameters():
+        if own.name in (TRAIN_COLUMNS | set(TRIALS.names) | SWEEP_KEYS) - ours - inherited:
+            raise UserError(
+                f'method {name}: its hyperparameter "{own.name}" has the name of a column or key that every trial has; '
+                f"call it otherwise, such as own_{own.name}"
+            )
 
 
 @cache

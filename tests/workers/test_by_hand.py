@@ -59,6 +59,7 @@ def backward(pruner: Pruner, *gradients: list) -> None:
         loss = sum((p * torch.tensor(gradient, dtype=p.dtype)).sum() for p, gradient in pairs)
         torch.autograd.backward(loss + pruner.regularization())
     pruner.adjust_gradients()
+    pruner.adjust_decay()
 
 
 def step(pruner: Pruner, *gradients: list) -> None:

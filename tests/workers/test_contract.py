@@ -112,6 +112,7 @@ def test_never_touches_biases_and_normalisation(name: str):
     before = snapshot(others)
     assert len(before) > len(others), "gradients as well"
     pruner.adjust_gradients()
+    pruner.adjust_decay()
     pruner.after_step()
     pruner.after_epoch(2)
     pruner.finalize()

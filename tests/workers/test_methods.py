@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -76,13 +76,15 @@ def test_levels_of_a_fixed_fraction_share_their_prefix():
         ("bimp", {"pretrain_epochs": 6}, {}, "pretrain_epochs"),
         ("bimp", {"pretrain_epochs": 1}, {}, "pretrain_epochs"),
         ("gmp", {"pruning_interval": 4}, {}, "pruning_interval"),
+        ("lc", {}, {"weight_decay": 0.0}, "penalty"),
+        ("lc", {"penalty": 0.0}, {"weight_decay": 0.0}, "penalty"),
     ],
 )
 def test_settings_that_do_not_fit_name_their_field(name: str, settings: dict, train: dict, field: str):
     method = methods.method_class(name)(**settings)
     base = trial("dense")
     with pytest.raises(SpecError) as caught:
-        method.check(TrialSpec(base.dataset, base.model, method.choice(name), 0, 0.5, TRAIN))
+        method.check(TrialSpec(base.dataset, base.model, method.choice(name), 0, 0.5, replace(TRAIN, **train)))
     assert caught.value.field == field
 
 

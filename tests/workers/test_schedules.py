@@ -109,9 +109,14 @@ def test_cubic_sparsity():
         (TrainSpec(schedule="linear", gamma=0.1), "train.gamma"),
         (TrainSpec(schedule="constant", end_lr=0.1), "train.end_lr"),
         (TrainSpec(epochs=3, warmup_epochs=3), "train.warmup_epochs"),
+        (TrainSpec(epochs=10, schedule="multistep", milestones=(200, 300), gamma=0.1), "train.milestones"),
+        (TrainSpec(epochs=10, schedule="multistep", milestones=(8, 4), gamma=0.1), "train.milestones"),
+        (TrainSpec(epochs=10, schedule="multistep", milestones=(4, 4), gamma=0.1), "train.milestones"),
+        (TrainSpec(schedule="exponential", gamma=3.0), "train.gamma"),
+        (TrainSpec(lr=0.1, end_lr=0.2), "train.end_lr"),
     ],
 )
-def test_a_schedule_has_exactly_its_settings(train: TrainSpec, field: str):
+def test_a_schedule_has_exactly_its_settings_and_falls(train: TrainSpec, field: str):
     with pytest.raises(SpecError) as caught:
         check_dense(train)
     assert caught.value.field == field

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from prunesweep.workers import precision, training
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.lc import LC
 from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
@@ -70,6 +71,23 @@ def test_an_epoch_by_hand(settings: dict[str, float], same: dict[str, float]):
     assert score.loss == pytest.approx(loss, rel=1e-12)
     for p, q in zip(model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=0)
+
+
+def test_lc_decays_the_smallest_weights_alone_also_where_gradients_are_clipped():
+    """Clipped to nothing, the loss moves no weight: the smallest half loses 0.2 LR of itself, biases 0.1 LR."""
+    model = linear()
+    layer = model[1]
+    weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    train = TrainSpec(
+        lr=LR, batch_size=8, precision="float64", momentum=0.0, weight_decay=0.1, clip_norm=1e-12, nesterov=False
+    )
+    pruner = LC(penalty=0.2).pruner(Setup(model, 0.5, 1, 1))
+    pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
+    network = training.Network(model, train, torch.device("cpu"))
+    training.train_epoch(network, pruner, optimizer, batches(1), lambda k: LR, 0)
+    smallest = weight.abs() <= weight.abs().flatten().kthvalue(weight.numel() // 2).values
+    torch.testing.assert_close(layer.weight, torch.where(smallest, weight * (1 - 0.2 * LR), weight), rtol=0, atol=1e-11)
+    torch.testing.assert_close(layer.bias, bias * (1 - 0.1 * LR), rtol=0, atol=1e-11)
 
 
 def test_evaluation_is_of_the_loss_without_smoothing():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.selection import magnitude_masks
+from prunesweep.workers.spec import TrialSpec
 
 
 class LC(Method):
@@ -26,6 +28,11 @@ class LC(Method):
     penalty: float | None = hyperparameter("decay of the smallest weights (default: train.weight_decay)", None, ge=0)
     penalty_growth: float = hyperparameter("factor of the penalty from one epoch to the next", 1.0, gt=0)
 
+    def check(self, trial: TrialSpec) -> None:
+        """Something draws the smallest weights down."""
+        if not self.penalty and not trial.train.weight_decay:
+            raise SpecError("penalty", "without it and without train.weight_decay nothing is decayed; give one of them")
+
 
 class LCPruner(Pruner, method=LC):
     """What LC does, with a buffer for the masks."""
@@ -36,8 +43,8 @@ class LCPruner(Pruner, method=LC):
         super().__init__(method, setup)
         self.top = Flat.like(self.weights)
 
-    def adjust_gradients(self) -> None:
-        """What makes of the optimizer's own weight decay the penalty of the smallest weights."""
+    def adjust_decay(self) -> None:
+        """What makes of the optimizer's own weight decay the penalty of the smallest weights; neither is clipped."""
         assert self.optimizer is not None
         decay: float = self.optimizer.param_groups[0]["weight_decay"]
         penalty = decay if self.method.penalty is None else self.method.penalty

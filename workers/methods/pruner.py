@@ -36,7 +36,8 @@ class Pruner:
             with pruner.view():                                  the weights that the forward and backward pass see
                 loss = criterion(model(inputs), targets) + pruner.regularization()
                 loss.backward()
-            pruner.adjust_gradients()
+            pruner.adjust_gradients()                            then clipping, where train.clip_norm asks for it
+            pruner.adjust_decay()
             optimizer.step()
             pruner.iteration += 1
             pruner.after_step()
@@ -85,6 +86,9 @@ class Pruner:
         """Change gradients after the backward pass; here those of masked weights become zero."""
         if self.masks is not None:
             apply_masks([weight.grad for weight in self.weights], self.masks)
+
+    def adjust_decay(self) -> None:
+        """Change gradients once they are clipped: for terms of weight decay, which the optimizer adds unclipped."""
 
     def after_step(self) -> None:
         """After the optimizer's step; `self.iteration` steps have been taken."""

@@ -26,7 +26,12 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         {"method": name, **({} if name == "dense" else {"sparsity": [0.3, 0.9]}), **settings}
         for name, settings in SETTINGS.items()
     ]
-    sweep = {"name": "all", "dataset": "digits", "model": "lenet300", "train": {"epochs": 4, "lr": 0.05}}
+    sweep = {
+        "name": "all",
+        "dataset": "digits",
+        "model": "lenet300",
+        "train": {"epochs": 4, "lr": 0.05, "schedule": "cosine"},
+    }
     cli("run", cli.write(json.dumps({**sweep, "trials": blocks})))
     return cli
 
@@ -52,6 +57,7 @@ def test_hyperparameters_are_columns_and_null_where_a_method_has_none(frame: pd.
     assert (rows.loc["dpf", "momentum"] == 0.9).all()
     assert (rows.loc["dpf", "mask_interval"] == 4).all()
     assert (rows.loc[TAYLOR, "when"] == 0.5).all()
+    assert set(rows.loc["bimp", "schedule"]) == {"linear"}, "what it trained on, whatever train.schedule says"
     assert rows.loc["dnw", ["s_initial", "mask_interval", "when"]].isna().all().all()
 
 

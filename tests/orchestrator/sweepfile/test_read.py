@@ -212,9 +212,7 @@ def test_rules_give_other_resources_by_model_and_method_and_the_last_that_matche
 
 def test_a_third_partys_method_is_read_like_ours(read, tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text(
-        "from dataclasses import dataclass\n"
         "from prunesweep.workers.methods.base import Method, hyperparameter\n"
-        "@dataclass(kw_only=True)\n"
         "class Mine(Method):\n"
         "    levels_kept: tuple[int, ...] = hyperparameter('kept', (1,), ge=1)\n"
         "    copy: float = hyperparameter('a name that pydantic uses too', lt=1)\n"
@@ -227,6 +225,21 @@ def test_a_third_partys_method_is_read_like_ours(read, tmp_path, monkeypatch):
     ]
     with pytest.raises(UserError, match=r"x.yaml:4: trials\[0\].copy: 2 is not allowed: a number below 1"):
         read(text % 2)
+
+
+@pytest.mark.parametrize("name", ["lr", "seed", "momentum", "test_accuracy", "sparsity", "model_options"])
+def test_a_hyperparameter_of_ones_own_cannot_have_the_name_of_a_column(name: str, read, tmp_path, monkeypatch):
+    """It would overwrite what every trial has there."""
+    (tmp_path / f"columns_{name}.py").write_text(
+        "from prunesweep import Method, hyperparameter\n"
+        "from prunesweep.workers.methods.imp import IMP\n"
+        f"class Mine(Method):\n    {name}: float = hyperparameter('mine', 0.5)\n"
+        "class Later(IMP):\n    later: float = hyperparameter('mine', 0.5)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=f'its hyperparameter "{name}" has the name of a column.*such as own_{name}'):
+        read(HEAD + f"trials:\n  - {{method: 'columns_{name}:Mine', sparsity: 0.5}}\n")
+    read(HEAD + f"trials:\n  - {{method: 'columns_{name}:Later', sparsity: 0.5, retrain_epochs: 1}}\n")
 
 
 # --- what is said of wrong files
