@@ -68,6 +68,6 @@ def _name_in(store: Store, text: str) -> str | None:
     place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
     if folder and place == store.url(name):
         return name
-    if os.path.isfile(Path(text) / RECORD):  # noqa: PTH113
+    if os.path.isfile(Path(text) / RECORD):  # noqa: PTH113 (false for a text that can be no path)
         raise UserError(f"{text} is a sweep of another store than {store.location}: add --store {folder or '.'}")
     return None
