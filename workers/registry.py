@@ -35,6 +35,9 @@ class Entry:
 def load(target: str) -> Any:
     """The object that `module:name` names; a `UserError` when it cannot be imported."""
     module, _, name = target.partition(":")
+    if module.endswith(".py"):
+        stem = module.removesuffix(".py").removeprefix("./").replace("/", ".")
+        raise UserError(f'cannot load "{target}": write "{stem}:{name}", a module that Python finds from this folder')
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -67,16 +68,36 @@ def setting(of: Hyperparameter) -> Any:
 
 
 def explained(of: Any, allowed: str, names: tuple[str, ...] = ()) -> Any:
-    """The type, with one error for whatever is wrong with a value: the value, what is allowed, and the nearest name."""
+    """The type, with one error for whatever is wrong: the value, what is allowed, and what may be meant."""
 
     def check(value: Any, inner: Callable[[Any], Any]) -> Any:
         try:
             return inner(value)
         except ValidationError:
             closest = nearest(value, names) if isinstance(value, str) else ""
-            raise not_allowed(value, f"{allowed}{closest}") from None
+            meant = closest or next((f"; did you mean {n:g}?" for n in _meant(value) if _allows(inner, n)), "")
+            raise not_allowed(value, f"{allowed}{meant}") from None
 
     return Annotated[of, WrapValidator(check)]
+
+
+def _meant(value: Any) -> Iterator[float]:
+    """The numbers that a wrong value may stand for: `"0.9"` without its quotes, `90` and `90%` as a fraction."""
+    text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text)
+    if number:
+        yield from () if number[2] else (float(number[1]),)
+        yield from (float(f"{float(number[1]) / 100:.12g}"),) if 1 < float(number[1]) <= 100 or number[2] else ()
+
+
+def _allows(inner: Callable[[Any], Any], number: float) -> bool:
+    for candidate in (int(number), number) if number.is_integer() else (number,):
+        try:
+            inner(candidate)
+        except ValidationError:
+            continue
+        return True
+    return False
 
 
 def not_allowed(value: Any, allowed: str) -> PydanticCustomError:

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
+from prunesweep.orchestrator.sweepfile.hints import hint
 from prunesweep.orchestrator.sweepfile.settings import AXIS, VALUE
 from prunesweep.workers.errors import unknown
 
@@ -67,7 +68,9 @@ def _message(model: type[BaseModel], loc: Loc, error: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             inner = _at(model, loc[:-1])
             keys = [field.alias or "" for field in inner.model_fields.values()]
-            return unknown(f"key of {inner.model_config['title']}", str(loc[-1]), keys)
+            what, key = f"key of {inner.model_config['title']}", str(loc[-1])
+            meant = hint(key, keys)
+            return f'unknown {what} "{key}": {meant}' if meant else unknown(what, key, keys)
         case "too_short":
             return "an empty list is not allowed: give at least one value"
         case "list_type":

@@ -21,10 +21,11 @@ from prunesweep.orchestrator.sweepfile.document import (
     Loc,
     Problem,
     Rejected,
-    listed,
     noting,
     shown,
 )
+from prunesweep.orchestrator.sweepfile.hints import of_another_program
+from prunesweep.orchestrator.sweepfile.yaml_errors import yaml_error
 from prunesweep.workers.errors import UserError
 
 MAX_DEPTH = 20
@@ -86,6 +87,9 @@ def parse(path: Path | None, text: str) -> Document:
     values, top = _Values(), {}
     with noting(values.problems):
         top = values.of(root, (), root.start_mark.line + 1)
+    foreign = of_another_program(top)
+    if foreign:
+        raise UserError(f"{path}:1: {foreign}" if path else foreign)
     document = Document(path, top, values.lines)
     if values.problems:
         raise document.error(values.problems)
@@ -104,12 +108,7 @@ def _compose(path: Path | None, text: str) -> Node | None:
         line = error.problem_mark.line + 1
         raise UserError(f"{path}:{line}: nested too deeply: at most {MAX_DEPTH} levels") from error
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else text[: getattr(error, "position", 0)].count("\n") + 1
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-        context = getattr(error, "context", None)
-        during = f" ({context})" if context else ""
-        raise listed([f"{path}:{line}: not valid YAML: {reason}{during}"]) from error
+        raise yaml_error(path, text, error) from error
     return root
 
 

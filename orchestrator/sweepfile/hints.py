@@ -1,0 +1,76 @@
+"""What somebody means who writes a key that a sweep file does not have: another word for it, or another place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, train_settings
+
+SYNONYMS = {
+    "arch": "model",
+    "architecture": "model",
+    "batchsize": "batch_size",
+    "bs": "batch_size",
+    "data": "dataset",
+    "grad_clip": "clip_norm",
+    "learning_rate": "lr",
+    "lr_scheduler": "schedule",
+    "max_epochs": "epochs",
+    "network": "model",
+    "num_epochs": "epochs",
+    "num_seeds": "seeds",
+    "prune_ratio": "sparsity",
+    "pruning_ratio": "sparsity",
+    "ratio": "sparsity",
+    "scheduler": "schedule",
+    "target_sparsity": "sparsity",
+    "wd": "weight_decay",
+}
+"""Words of other programs for keys of a sweep file."""
+
+SGD = "training is with SGD, whose keys are lr, momentum, nesterov and weight_decay: leave out this one"
+
+
+def hint(key: str, keys: Collection[str]) -> str | None:
+    """What to write instead of an unknown key where only `keys` are allowed; None where nothing is known of it."""
+    name = SYNONYMS.get(key.lower().replace("-", "_"), key)
+    if key.lower() in ("optimizer", "optim", "optimiser"):
+        return SGD
+    if name in keys:
+        return f'write "{name}"'
+    if name in [setting.name for setting in train_settings()] and "train" in keys:
+        return f"it belongs into train: {{{name}: ...}}"
+    if "trials" in keys and name in (SPARSITY.name, "method"):
+        return "it belongs into a block of trials"
+    if "trials" not in keys and name in ("seeds", "resources", "name"):
+        return "it belongs to the top of the file"
+    return None
+
+
+def of_another_program(top: Mapping[str, Any]) -> str | None:
+    """A sentence for a sweep file of W&B or SEML, with its own axes as they are written here; None for any other."""
+    parameters = top.get("parameters")
+    if "trials" in top:
+        return None
+    if isinstance(parameters, dict) and {"method", "program", "metric", "command"} & top.keys():
+        return _translated("Weights & Biases", list(_axes(parameters, "values")))
+    if "seml" in top or {"fixed", "grid"} <= top.keys():
+        grid = top.get("grid")
+        return _translated("SEML", list(_axes(grid if isinstance(grid, dict) else {}, "options")))
+    return None
+
+
+def _axes(parameters: Mapping[str, Any], key: str) -> Iterator[str]:
+    for name, parameter in parameters.items():
+        if isinstance(parameter, dict) and isinstance(parameter.get(key), list):
+            yield f"{name}: [{', '.join(str(value) for value in parameter[key][:4])}]"
+
+
+def _translated(program: str, axes: list[str]) -> str:
+    example = f"; for its axes write {{{', '.join(axes[:3])}}}" if axes else ""
+    return (
+        f"this is a sweep file of {program}. Here a sweep has dataset, model and trials, and a list is an axis: "
+        f"trials: [{{method: imp, sparsity: [0.8, 0.9], retrain_epochs: 2}}]{example}. `prunesweep init` writes a "
+        "file to begin with"
+    )
