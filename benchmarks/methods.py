@@ -39,6 +39,8 @@ from prunesweep.workers.methods.dpf import DPF
 from prunesweep.workers.methods.gmp import GMP
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.precision import set_backends
+from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recording import record
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.training import Network as Computed
@@ -112,7 +114,8 @@ class Trainer:
         train = TrainSpec(lr=LR, batch_size=self.batch, precision=setting.precision)
         self.computed = Computed(self.model, train, setting.device)
         method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
-        setup = Setup(self.model, SPARSITY, self.network.epochs, self.network.images // self.batch)
+        weights = prunable(self.model, record(self.model, setting.place(torch.randn(2, *self.network.shape))))
+        setup = Setup(self.model, weights, SPARSITY, self.network.epochs, self.network.images // self.batch)
         self.pruner = method.pruner(setup)
         self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, train)
         self.weights = self.pruner.weights

@@ -46,8 +46,10 @@ def plain_trial(config: dict) -> None:
     from torch.nn import functional
 
     from prunesweep.workers.models.resnet import CifarResNet
+    from prunesweep.workers.prunable import prunable
+    from prunesweep.workers.recording import record
     from prunesweep.workers.schedules import Pruned, dense, retraining
-    from prunesweep.workers.selection import magnitude_masks, norm_drop, prunable
+    from prunesweep.workers.selection import magnitude_masks, norm_drop
     from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
     torch.set_num_threads(1)
@@ -57,11 +59,12 @@ def plain_trial(config: dict) -> None:
     targets = torch.tensor(digits.target)
     order = torch.randperm(1400, generator=torch.Generator().manual_seed(0))[:1260]
     model = CifarResNet((1, 8, 8), 10, depth=8, width=16)
+    recorded = record(model, torch.zeros(1, 1, 8, 8))
     train = TrainSpec(epochs=20, batch_size=64, lr=0.1, warmup_epochs=1)
 
     def run(epochs: int, lr, masks: list | None = None) -> None:
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
-        weights, k = list(prunable(model).values()), 0
+        weights, k = list(prunable(model, recorded).values()), 0
         model.train()
         for _ in range(epochs):
             for batch in order[torch.randperm(1260)].split(64):
@@ -76,7 +79,7 @@ def plain_trial(config: dict) -> None:
                 k += 1
 
     run(20, dense(train, 20))
-    weights = list(prunable(model).values())
+    weights = list(prunable(model, recorded).values())
     masks = magnitude_masks(weights, config["sparsity"]).views
     pruned = Pruned(norm_drop(weights, masks), config["sparsity"])
     with torch.no_grad():

@@ -43,6 +43,8 @@ from prunesweep.workers.measure import layer_costs
 from prunesweep.workers.methods import create
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Setup
+from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recording import record
 from prunesweep.workers.spec import Choice, TrainSpec
 from prunesweep.workers.training import Network, evaluate, make_optimizer, train_epoch
 
@@ -164,7 +166,9 @@ class Ours:
         self.model = model.to(setting.device).to(memory_format=torch.channels_last)
         train = TrainSpec(lr=LR, batch_size=batch, precision=setting.precision, compile=compiled)
         self.network, self.batch = Network(self.model, train, setting.device), batch
-        self.pruner = Method().pruner(Setup(self.model, 0.0, 1, self.given.iterations(batch)))
+        self.recorded = record(self.model, next(self.given.evaluation_batches("train", batch_size=2))[0])
+        self.weights = prunable(self.model, self.recorded)
+        self.pruner = Method().pruner(Setup(self.model, self.weights, 0.0, 1, self.given.iterations(batch)))
         self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, train)
 
     def epoch(self) -> None:
@@ -179,7 +183,7 @@ class Ours:
 
     def multiply_adds(self) -> int:
         """Of one image's forward pass."""
-        return sum(layer.multiply_adds for layer in layer_costs(self.model, self.given.shape))
+        return sum(layer.multiply_adds for layer in layer_costs(self.weights, self.recorded))
 
 
 def timed(loop: Plain | Ours) -> float:
@@ -234,7 +238,7 @@ class Watch:
 def shares(ours: Ours, setting: Setting, method: str) -> dict[str, float]:
     """Fractions of an epoch with evaluation; the method is one that works in every iteration."""
     watch = Watch(setting)
-    work = create(Choice.of(method)).pruner(Setup(ours.model, 0.9, 1, ours.given.iterations(ours.batch)))
+    work = create(Choice.of(method)).pruner(Setup(ours.model, ours.weights, 0.9, 1, ours.given.iterations(ours.batch)))
     ours.optimizer = work.optimizer = make_optimizer(ours.model, work, ours.network.train)
     ours.epoch()
     batches = watch.watched(ours.given.train_batches(seed=0, epoch=0, batch_size=ours.batch, augment=True))

@@ -45,8 +45,9 @@ _MODULES = {
     "masked": "workers.swap",
     "pareto": "orchestrator.results.pareto",
     "plan": "orchestrator.api",
-    "prunable": "workers.selection",
+    "prunable": "workers.prunable",
     "random_masks": "workers.selection",
+    "record": "workers.recording",
     "run": "orchestrator.api",
     "select_best": "orchestrator.results.best_settings",
     "split_validation": "workers.data.memory",
@@ -93,11 +94,12 @@ if TYPE_CHECKING:
     from prunesweep.workers.methods.base import hyperparameter as hyperparameter
     from prunesweep.workers.methods.pruner import Pruner as Pruner
     from prunesweep.workers.methods.pruner import Setup as Setup
+    from prunesweep.workers.prunable import prunable as prunable
+    from prunesweep.workers.recording import record as record
     from prunesweep.workers.selection import apply_masks as apply_masks
     from prunesweep.workers.selection import kept as kept
     from prunesweep.workers.selection import largest as largest
     from prunesweep.workers.selection import magnitude_masks as magnitude_masks
-    from prunesweep.workers.selection import prunable as prunable
     from prunesweep.workers.selection import random_masks as random_masks
     from prunesweep.workers.spec import Choice as Choice
     from prunesweep.workers.spec import TrainSpec as TrainSpec

@@ -17,6 +17,7 @@ from prunesweep.workers.run import run_stage
 from prunesweep.workers.spec import Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
 from prunesweep.workers.training import Network, Score, make_optimizer, train_epoch
+from tests.networks import prunable_weights
 
 TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
 ITERATIONS = 6
@@ -52,6 +53,8 @@ def network(stage: Stage, store: Store) -> dict[str, Tensor]:
 
 class Awkward(nn.Module):
     """Convolutions, grouped and sharing a weight; a layer that is frozen, one of one weight, one that is not used."""
+
+    SHAPE = (1, 6, 6)
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +93,7 @@ class Training:
         self.epochs = epochs
         train = TrainSpec(epochs=epochs, lr=0.05, precision=precision)
         self.network = Network(model, train, torch.device("cpu"))
-        self.pruner = method.pruner(Setup(model, sparsity, epochs, ITERATIONS))
+        self.pruner = method.pruner(Setup(model, prunable_weights(model, Awkward.SHAPE), sparsity, epochs, ITERATIONS))
         self.optimizer = self.pruner.optimizer = make_optimizer(model, self.pruner, train)
 
     def epoch(self, number: int, **options: Any) -> Score:

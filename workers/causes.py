@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 
-from prunesweep.workers.errors import Diverged, ReplicaLost, UserError
+from prunesweep.workers.errors import Diverged, Ineffective, ReplicaLost, UserError
 from prunesweep.workers.files import Unavailable, is_full
 from prunesweep.workers.registry import foreign_packages
 from prunesweep.workers.store import Damaged
@@ -24,6 +24,7 @@ class Cause(StrEnum):
     """Why a stage failed. The last three are seen from outside only, by the driver."""
 
     DIVERGED = "diverged"
+    INEFFECTIVE = "sparsity not effective"
     GPU_MEMORY = "out of GPU memory"
     HOST_MEMORY = "out of host memory"
     BAD_REQUEST = "bad request"
@@ -40,6 +41,8 @@ def cause_of(error: Exception) -> Cause:
     """By the error's type, its words where torch has no type for it, and by whose code raised it."""
     if isinstance(error, Diverged | FloatingPointError):
         return Cause.DIVERGED
+    if isinstance(error, Ineffective):
+        return Cause.INEFFECTIVE
     memory = _memory(error)
     if memory is not None:
         return memory

@@ -22,6 +22,10 @@ class Diverged(RuntimeError):
     """The training loss is no longer finite."""
 
 
+class Ineffective(RuntimeError):
+    """The kernels of the evaluation receive other zeros than the masks have; the message names the layers."""
+
+
 class ReplicaLost(RuntimeError):
     """A process that trained the same network has ended without a word."""
 

@@ -36,11 +36,13 @@ from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.prunable import prunable, require_effective
+from prunesweep.workers.recording import Recording, first_images, record
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
 from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
-from prunesweep.workers.training import Batches, Network, Score
+from prunesweep.workers.training import Batches, Network, Score, contiguous
 
 log = logging.getLogger("prunesweep")
 
@@ -92,6 +94,9 @@ class Execution:
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.network = self._new_network(dataset)
         self.model = self.network.model
+        self.images = first_images(dataset, self.train.batch_size, self.dtype)
+        self.recorded = self._record()
+        self.weights = prunable(self.model, self.recorded)
         self.pruner = self._new_pruner(
             methods.create(self.stage.method) if isinstance(self.stage, TrainStage) else Method()
         )
@@ -135,8 +140,12 @@ class Execution:
             probe.examine(network, root.model.name, dataset, min(self.train.batch_size, dataset.count("train")))
         return network
 
+    def _record(self) -> Recording:
+        with precision.autocast(self.train.precision, self.device):
+            return record(self.model, self.images if self.network.channels_last else contiguous(self.images))
+
     def _new_pruner(self, method: Method) -> Pruner:
-        return method.pruner(Setup(self.model, self.stage.sparsity, self.stage.epochs, self.iterations))
+        return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, self.stage.epochs, self.iterations))
 
     def _continue(self) -> bool:
         """From the newest checkpoint that is whole; false when there is none."""
@@ -331,7 +340,9 @@ class Execution:
         self.store.publish(self.stage, files, result)
 
     def _result(self, files: Mapping[str, bytes], scores: Mapping[str, float | None]) -> dict[str, Any]:
-        layers = measure.layer_costs(self.model, self.dataset.shape)
+        recorded = self._record()
+        require_effective(self.model, self.weights, self.recorded, recorded)
+        layers = measure.layer_costs(self.weights, recorded)
         metrics = {**scores, **measure.summary(self.model, layers), **self.progress.pruned}
         return {
             "label": label(self.stage),

@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from prunesweep.workers.selection import prunable
+from prunesweep.workers.recording import Recording
 
 _PROCESS = Path("/proc/self")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One prunable weight by its `state_dict` name; multiply-adds are for one image."""
+    """One prunable weight by its `state_dict` name, or what else a layer multiplies; multiply-adds are for one image.
+
+    `weights` and `nonzero` are None where no prunable weight is an operand, as in attention.
+    """
 
     name: str
-    weights: int
-    nonzero: int
+    kind: str
+    weights: int | None
+    nonzero: int | None
     multiply_adds: int
     nonzero_multiply_adds: int
 
 
-def layer_costs(model: nn.Module, shape: tuple[int, int, int]) -> list[Layer]:
-    """Every prunable weight with what it costs on one image of `shape`.
+def layer_costs(weights: Mapping[str, Tensor], recording: Recording) -> list[Layer]:
+    """Every prunable weight with what it costs on one image, in the network's order, then all that is not prunable.
 
-    `nonzero_multiply_adds` is what a kernel would do that skips every zero. A weight that several layers share is
-    listed once and counts the multiply-adds of every use; one that is used without calling its layer, as in
-    torchvision's transformers' attention, counts none.
+    `nonzero_multiply_adds` is what a kernel would do that skips every zero of a prunable weight. A weight that several
+    layers share is listed once and counts the multiply-adds of every use. Multiply-adds are the mean over the recorded
+    images, rounded.
     """
-    weights = prunable(model)
-    uses = _multiply_adds(model, shape)
-    nonzero = _nonzero(list(weights.values()))
+    nonzero = dict(zip(weights, _nonzero(list(weights.values())), strict=True))
+    dense, sparse = dict.fromkeys(weights, 0), dict.fromkeys(weights, 0)
+    kinds: dict[str, str] = {}
+    others: dict[tuple[str, str], int] = {}
+    for use in recording.uses:
+        if use.name in weights:
+            kinds.setdefault(use.name, use.kind)
+            dense[use.name] += use.multiply_adds
+            sparse[use.name] += use.multiply_adds * (use.values if use.nonzero is None else use.nonzero) // use.values
+        else:
+            others[use.name, use.kind] = others.get((use.name, use.kind), 0) + use.multiply_adds
+    for done in recording.operations:
+        key = done.layer or "network", done.kind
+        others[key] = others.get(key, 0) + done.multiply_adds
+    images = recording.images
     return [
-        _layer(name, weight.numel(), kept, uses[weight])
-        for (name, weight), kept in zip(weights.items(), nonzero, strict=True)
+        Layer(
+            name,
+            kinds.get(name, "unused"),
+            weight.numel(),
+            nonzero[name],
+            round(dense[name] / images),
+            round(sparse[name] / images),
+        )
+        for name, weight in weights.items()
+    ] + [
+        Layer(name, kind, None, None, round(count / images), round(count / images))
+        for (name, kind), count in others.items()
     ]
 
 
 def summary(model: nn.Module, layers: Sequence[Layer]) -> dict[str, float | int | None]:
     """The network's size and cost as columns of the results, given what `layer_costs` says of it.
 
-    `reached_sparsity` is of prunable weights, parameters and compression ratio are of all. A ratio to zero is None.
+    `reached_sparsity` is of prunable weights; parameters, compression ratio and `overall_sparsity` are of all, and
+    multiply-adds of all operations. A ratio to zero is None.
     """
     parameters = list(model.parameters())
     total, nonzero = sum(p.numel() for p in parameters), sum(_nonzero(parameters))
-    weights, kept = sum(layer.weights for layer in layers), sum(layer.nonzero for layer in layers)
+    prunable = [layer for layer in layers if layer.weights is not None]
+    weights, kept = sum(layer.weights or 0 for layer in prunable), sum(layer.nonzero or 0 for layer in prunable)
     dense = sum(layer.multiply_adds for layer in layers)
     sparse = sum(layer.nonzero_multiply_adds for layer in layers)
     return {
         "parameters": total,
         "nonzero_parameters": nonzero,
+        "prunable_share": weights / total,
         "reached_sparsity": (weights - kept) / weights,
+        "overall_sparsity": (total - nonzero) / total,
         "multiply_adds": dense,
+        "prunable_multiply_adds_share": sum(layer.multiply_adds for layer in prunable) / dense if dense else None,
         "nonzero_multiply_adds": sparse,
         "theoretical_speedup": dense / sparse if sparse else None,
         "compression_ratio": total / nonzero if nonzero else None,
@@ -88,47 +116,10 @@ class PeakMemory:
         return self.device.type == "cpu" and _reset_resident_peak()
 
 
-def _layer(name: str, weights: int, nonzero: int, multiply_adds: int) -> Layer:
-    # Each weight of a layer is used equally often, so that the division is exact.
-    return Layer(name, weights, nonzero, multiply_adds, multiply_adds // weights * nonzero)
-
-
-def _nonzero(tensors: list[nn.Parameter]) -> list[int]:
+def _nonzero(tensors: Sequence[Tensor]) -> list[int]:
     """All counts in one transfer from the device."""
     counts: list[int] = torch.stack([tensor.detach().count_nonzero() for tensor in tensors]).tolist()
     return counts
-
-
-def _multiply_adds(model: nn.Module, shape: tuple[int, int, int]) -> Counter[Tensor]:
-    """Multiply-adds by weight, seen while one image of zeros passes through."""
-    uses: Counter[Tensor] = Counter()
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(partial(_count, uses)) for layer in layers]
-    like = layers[0].weight
-    try:
-        with _evaluating(model), torch.no_grad():
-            model(torch.zeros(1, *shape, device=like.device, dtype=like.dtype))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return uses
-
-
-def _count(uses: Counter[Tensor], layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], output: Tensor) -> None:
-    """Every output value is a sum over one filter, whatever stride, padding, dilation and groups are."""
-    uses[layer.weight] += output.numel() * layer.weight[0].numel()
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards each module has its own mode again."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _reset_resident_peak() -> bool:

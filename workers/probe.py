@@ -23,6 +23,8 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
+from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.seeding import preserved, seed_all
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.training import Network, contiguous
@@ -47,6 +49,9 @@ def examine_stage(stage: Stage, where: Where) -> None:
         channels_last = place(model, root.model.name, dataset, device, dtype)
         network = Network(model, root.train, device, channels_last=channels_last)
         examine(network, root.model.name, dataset, min(root.train.batch_size, dataset.count("train")))
+        images = first_images(dataset, root.train.batch_size, dtype)
+        with precision.autocast(root.train.precision, device):
+            prunable(model, record(model, images if channels_last else contiguous(images)))
 
 
 def place(model: nn.Module, name: str, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> bool:

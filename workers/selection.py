@@ -5,38 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from prunesweep.workers.allocation import lamp_scores, layer_counts
-from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import BLOCK, Flat, memory
 from prunesweep.workers.lazy import np, torch
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SMALL = 1 << 14
 """Up to here every score is a candidate: a sample would not pay."""
 
 DEVIATIONS = 4.0
 """Standard errors between the rank looked for and the bracket around it; beyond it the selection is slow, not wrong."""
-
-
-def prunable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The prunable weights by `state_dict` name: `weight` of every Conv2d and Linear, a shared one once.
-
-    Raises `UserError` for a network without any.
-    """
-    modules = model.named_modules()
-    layers = {
-        f"{name}.weight".lstrip("."): m for name, m in modules if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)
-    }
-    if not layers:
-        raise UserError(f"{type(model).__name__} has no prunable weights: no Conv2d and no Linear layer")
-    names: dict[nn.Parameter, str] = {}
-    for name, layer in layers.items():
-        names.setdefault(cast("nn.Parameter", layer.weight), name)
-    return {name: weight for weight, name in names.items()}
 
 
 def kept(count: int, sparsity: float) -> int:

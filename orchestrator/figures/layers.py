@@ -75,7 +75,8 @@ def _look(table: Table, cell: Cell, names: Sequence[str], hues: Sequence[str]) -
 
 def _profiles(frame: pd.DataFrame, settings: pd.DataFrame, names: Sequence[str]) -> dict[Key, Profile]:
     """Of each cell, by its settings, the mean density of each layer over its trials."""
-    groups = frame.merge(settings, on="trial").groupby([*names, "layer"], dropna=False, sort=False)["density"]
+    weights = frame[frame["density"].notna()]  # attention and the like have none
+    groups = weights.merge(settings, on="trial").groupby([*names, "layer"], dropna=False, sort=False)["density"]
     profiles: dict[Key, Profile] = defaultdict(dict)
     for row in groups.agg(["mean", "std", "count"]).reset_index().to_dict("records"):
         key = tuple(plain(row[name]) for name in names)

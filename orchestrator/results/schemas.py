@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column changes its meaning or its type, or goes; a column more leaves it."""
 
 VERSION_KEY = b"prunesweep_schema"
@@ -55,11 +55,14 @@ TRIALS = _schema(
     _field("pruning_instability", _number, "share of the accuracy that the last prune cost", "fraction", "lower"),
     _field("relative_norm_drop", _number, "||W - W_pruned|| / ||W|| of the last prune, prunable weights", "fraction"),
     _field("reached_sparsity", _number, "zeros over prunable weights of the final network", "fraction"),
+    _field("overall_sparsity", _number, "zeros over all parameters of the final network", "fraction"),
+    _field("prunable_share", _number, "prunable weights over all parameters", "fraction"),
     _field("parameters", _count, "parameters of the dense network", "count"),
     _field("nonzero_parameters", _count, "parameters of the final network that are not zero", "count", "lower"),
-    _field("multiply_adds", _count, "multiply-adds of one image in the dense network", "count"),
-    _field("nonzero_multiply_adds", _count, "multiply-adds with weights that are not zero", "count", "lower"),
-    _field("theoretical_speedup", _number, "dense multiply-adds over those of non-zero weights", "factor", "higher"),
+    _field("multiply_adds", _count, "multiply-adds of one image in the dense network, all operations", "count"),
+    _field("prunable_multiply_adds_share", _number, "multiply-adds with prunable weights over all", "fraction"),
+    _field("nonzero_multiply_adds", _count, "multiply-adds but those with pruned weights", "count", "lower"),
+    _field("theoretical_speedup", _number, "multiply-adds over those without pruned weights", "factor", "higher"),
     _field("compression_ratio", _number, "parameters over parameters that are not zero", "factor", "higher"),
     _field("train_images_per_second", _number, "images of the whole path over train_seconds", "images/s", "higher"),
     _field("train_seconds", _number, "training time of the whole path, evaluation excluded", "seconds", "lower"),
@@ -93,12 +96,14 @@ CURVES = _schema(
 
 LAYERS = _schema(
     _field("trial", _text, "the trial's key"),
-    _field("layer", _text, "name of the prunable weight in the state_dict"),
-    _field("weights", _count, "weights of the layer", "count"),
+    _field("layer", _text, "name of the prunable weight in the state_dict; else of the layer that computes"),
+    _field("kind", _text, "what is computed, such as convolution or attention; null in results of version 0.1"),
+    _field("weights", _count, "weights of the layer; null where no prunable weight is used", "count"),
     _field("nonzero", _count, "weights of the final network that are not zero", "count"),
     _field("density", _number, "nonzero over weights", "fraction"),
     _field("multiply_adds", _count, "multiply-adds of one image in the dense layer", "count"),
-    _field("nonzero_multiply_adds", _count, "multiply-adds with weights that are not zero", "count"),
+    _field("share", _number, "multiply_adds over those of the network", "fraction"),
+    _field("nonzero_multiply_adds", _count, "multiply-adds but those with pruned weights", "count"),
 )
 
 _FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1

@@ -39,8 +39,8 @@ MAX_SEEDS = 1000
 COPIED = (
     *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
     *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
-    *("reached_sparsity", "parameters", "nonzero_parameters", "multiply_adds", "nonzero_multiply_adds"),
-    *("theoretical_speedup", "compression_ratio"),
+    *("reached_sparsity", "overall_sparsity", "prunable_share", "parameters", "nonzero_parameters", "multiply_adds"),
+    *("prunable_multiply_adds_share", "nonzero_multiply_adds", "theoretical_speedup", "compression_ratio"),
 )
 """Columns that are metrics of the trial's last stage, under the same name."""
 
@@ -154,9 +154,13 @@ class Collector:
         return self.curves[stage.key]
 
     def _layers(self, trial: TrialSpec) -> Iterable[dict[str, Any]]:
-        for layer in self.results[self.plan.last[trial.key]]["layers"]:
-            density = layer["nonzero"] / layer["weights"]
-            yield {**layer, "trial": trial.key, "layer": layer["name"], "density": density}
+        """Of an operation without a prunable weight there is no density; results of version 0.1 have no kinds."""
+        layers = self.results[self.plan.last[trial.key]]["layers"]
+        whole = sum(layer["multiply_adds"] for layer in layers)
+        for layer in layers:
+            density = layer["nonzero"] / layer["weights"] if layer["weights"] else None
+            share = layer["multiply_adds"] / whole if whole else None
+            yield {**layer, "trial": trial.key, "layer": layer["name"], "density": density, "share": share}
 
     def _save(self, name: str, table: pa.Table) -> None:
         sink = io.BytesIO()

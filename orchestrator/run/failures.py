@@ -27,6 +27,10 @@ class Policy:
 
 POLICIES: Mapping[str, Policy] = {
     Cause.DIVERGED: Policy("lower train.lr, or add warm-up epochs"),
+    Cause.INEFFECTIVE: Policy(
+        "the evaluation computes with something else than the network's pruned weights, in the layers named; take a "
+        "network that evaluates with its parameters as they are"
+    ),
     Cause.GPU_MEMORY: Policy(
         "lower train.batch_size, or give each trial a larger share in `resources`", again=3, larger=True
     ),

@@ -46,7 +46,8 @@ def attach(
     decay: float = 0.0,
 ) -> Any:
     """The method's pruner on this model, with its optimizer."""
-    pruner = method.pruner(Setup(model, sparsity, epochs, iterations))
+    weights = {name: weight for name, weight in model.named_parameters() if weight.dim() >= 2}
+    pruner = method.pruner(Setup(model, weights, sparsity, epochs, iterations))
     train = TrainSpec(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     pruner.optimizer = make_optimizer(model, pruner, train)
     return pruner

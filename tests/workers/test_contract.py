@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from prunesweep.workers import methods
-from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.methods.base import Method
-from prunesweep.workers.methods.pruner import Setup
-from prunesweep.workers.selection import kept, prunable
+from prunesweep.workers.selection import kept
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
 from prunesweep.workers.store import CURVE, Store
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
 from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, resumed_after, run
+from tests.networks import prunable_weights
 
 NAMES = [*METHODS, TAYLOR]
 SPARSE = [name for name in NAMES if methods.method_class(name).takes_sparsity]
@@ -152,12 +151,6 @@ def test_works_under_bf16_autocast(name: str):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_network_without_prunable_weights_is_a_clear_error(name: str):
-    with pytest.raises(UserError, match="BatchNorm2d has no prunable weights"):
-        method_of(name).pruner(Setup(nn.BatchNorm2d(3), 0.5, 4, 6))
-
-
 @pytest.mark.parametrize("name", SPARSE)
 def test_memory_layout_does_not_change_the_numbers(name: str):
     """In float64, where the order of sums in a convolution is all that a layout changes."""
@@ -168,7 +161,8 @@ def test_memory_layout_does_not_change_the_numbers(name: str):
         for number in range(1, 5):
             training.epoch(number, dtype=torch.float64)
         training.pruner.finalize()
-    for ours, theirs in zip(prunable(rows).values(), prunable(channels).values(), strict=True):
+    weights = [prunable_weights(trained, Awkward.SHAPE).values() for trained in (rows, channels)]
+    for ours, theirs in zip(*weights, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-12)
 
 

@@ -63,7 +63,7 @@ def test_a_seal_notices_any_damage(how: str):
 
 def packed() -> tuple[bytes, torch.nn.Module, Pruner, torch.optim.Optimizer]:
     model = torch.nn.Linear(40, 10)
-    pruner = Method().pruner(Setup(model, 0.0, 1, 1))
+    pruner = Method().pruner(Setup(model, {"weight": model.weight}, 0.0, 1, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     return checkpoint.pack("key", Progress(epoch=1), model, pruner, optimizer), model, pruner, optimizer
 

@@ -113,7 +113,7 @@ def test_a_method_without_a_pruner_is_refused():
         pass
 
     with pytest.raises(UserError, match="Lazy would prune nothing"):
-        Lazy().pruner(Setup(torch.nn.Linear(2, 2), 0.5, 1, 1))
+        Lazy().pruner(Setup(torch.nn.Linear(2, 2), {}, 0.5, 1, 1))
 
 
 def test_a_description_cannot_be_changed():

@@ -19,7 +19,7 @@ from prunesweep.workers.models.resnet import Block, CifarResNet
 from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
 from prunesweep.workers.models.wide_resnet import WideBlock
 from prunesweep.workers.registry import load
-from prunesweep.workers.selection import prunable
+from tests.networks import prunable_weights
 from tests.orchestrator.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
@@ -121,7 +121,7 @@ def test_the_documented_sizes_are_these() -> None:
 
 
 def test_resnet56_has_the_published_prunable_weights() -> None:
-    weights = prunable(build("resnet56"))
+    weights = prunable_weights(build("resnet56"), COLOUR)
     assert (len(weights), sum(weight.numel() for weight in weights.values())) == (56, 848_944)
 
 
@@ -130,7 +130,7 @@ def test_resnet8_on_grey_images_has_the_size_worked_out_by_hand() -> None:
     groups = [2 * 16 * 16 * 9, (16 + 32) * 32 * 9, (32 + 64) * 64 * 9]
     norms = 2 * (16 + 2 * (16 + 32 + 64))
     model = build("resnet8", (1, 8, 8))
-    assert sum(weight.numel() for weight in prunable(model).values()) == first + sum(groups) + last
+    assert sum(weight.numel() for weight in prunable_weights(model, (1, 8, 8)).values()) == first + sum(groups) + last
     assert count(model) == first + sum(groups) + last + norms + 10
 
 
@@ -138,11 +138,12 @@ def test_resnet8_on_grey_images_has_the_size_worked_out_by_hand() -> None:
 def test_shortcut_is_the_cifar_resnet_of_its_depth(name: str) -> None:
     short, long = build(name), build("cifar_resnet", depth=int(name.removeprefix("resnet")))
     assert [(k, v.shape) for k, v in short.state_dict().items()] == [(k, v.shape) for k, v in long.state_dict().items()]
-    assert len(prunable(short)) == int(name.removeprefix("resnet"))
+    assert len(prunable_weights(short, COLOUR)) == int(name.removeprefix("resnet"))
 
 
 def test_resnet50_is_the_one_for_imagenet() -> None:
-    assert sum(weight.numel() for weight in prunable(build("resnet50", (3, 224, 224), 1000)).values()) == 25_502_912
+    weights = prunable_weights(outline("resnet50", LARGE, 1000), LARGE)
+    assert sum(weight.numel() for weight in weights.values()) == 25_502_912
 
 
 def test_a_shortcut_has_no_other_depth() -> None:
@@ -314,8 +315,8 @@ def test_the_cifar_form_of_a_vgg_has_the_convolutions_of_the_large_one(name: str
 
 
 def test_the_head_can_be_asked_for() -> None:
-    assert len(prunable(outline("vgg11", head="imagenet"))) == 11
-    assert len(prunable(outline("vgg11", (3, 96, 96), head="cifar"))) == 9
+    assert len(prunable_weights(outline("vgg11", head="imagenet"), COLOUR)) == 11
+    assert len(prunable_weights(outline("vgg11", (3, 96, 96), head="cifar"), (3, 96, 96))) == 9
 
 
 # --- every model
@@ -326,7 +327,7 @@ def test_a_model_gives_logits_and_its_weights_are_found(name: str, shape: Shape)
     model = build(name, shape, 7)
     assert model.training
     assert model(torch.randn(4, *shape)).shape == (4, 7)
-    weights = prunable(model)
+    weights = prunable_weights(model, shape)
     assert all(model.get_parameter(key) is weight for key, weight in weights.items())
 
 
@@ -340,7 +341,8 @@ def test_weights_are_a_function_of_the_seed(name: str, shape: Shape) -> None:
     first, again, other = made
     pairs = zip(first.state_dict().items(), again.state_dict().items(), strict=True)
     assert all(key == same and torch.equal(value, repeated) for (key, value), (same, repeated) in pairs)
-    assert not any(torch.equal(*pair) for pair in zip(prunable(first).values(), prunable(other).values(), strict=True))
+    weights = [prunable_weights(model, shape).values() for model in (first, other)]
+    assert not any(torch.equal(*pair) for pair in zip(*weights, strict=True))
 
 
 @sample
@@ -456,7 +458,7 @@ def test_an_installed_package_gives_its_model_a_name(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     chosen = models.choose("mixer", {"depth": 2})
     assert chosen.settings == {"width": 256, "depth": 2, "kernel": 5, "patch": 2}
-    assert len(prunable(models.build(chosen, GREY, 10))) == 1 + 2 * 2 + 1
+    assert len(prunable_weights(models.build(chosen, GREY, 10), GREY)) == 1 + 2 * 2 + 1
 
 
 def test_a_misspelt_model_names_the_nearest() -> None:

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunesweep.workers.allocation import apportion
-from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat, blocks, memory
 from prunesweep.workers.selection import (
     apply_masks,
@@ -15,7 +14,6 @@ from prunesweep.workers.selection import (
     largest,
     magnitude_masks,
     norm_drop,
-    prunable,
     random_masks,
 )
 
@@ -170,18 +168,6 @@ def test_random_pruning_draws_from_the_living_by_seed():
 def test_norm_drop_by_hand():
     assert norm_drop([torch.tensor([3.0, 4.0])], [torch.tensor([1.0, 0.0])]) == pytest.approx(0.8)
     assert norm_drop([torch.zeros(2)], [torch.ones(2)]) == 0.0
-
-
-def test_prunable_weights_are_those_of_conv_and_linear_and_shared_ones_count_once():
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2), nn.Linear(2, 2))
-    model[4].weight = model[3].weight
-    assert list(prunable(model)) == ["0.weight", "3.weight"]
-    assert list(prunable(nn.Linear(1, 1))) == ["weight"]
-
-
-def test_a_network_without_prunable_weights_is_a_clear_error():
-    with pytest.raises(UserError, match="no prunable weights"):
-        prunable(nn.Sequential(nn.BatchNorm2d(3)))
 
 
 def test_masks_pass_over_what_does_not_exist():

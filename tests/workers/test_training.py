@@ -35,7 +35,7 @@ def batches(count: int = 3) -> list[tuple[Tensor, Tensor]]:
 def trained(**settings: object) -> tuple[nn.Module, training.Score]:
     train = TrainSpec(lr=LR, batch_size=8, precision="float64", **settings)  # type: ignore[arg-type]
     model = linear()
-    pruner = Method().pruner(Setup(model, 0.0, 1, 3))
+    pruner = Method().pruner(Setup(model, {"1.weight": model[1].weight}, 0.0, 1, 3))
     pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
     computed = training.Network(model, train, torch.device("cpu"))
     return model, training.train_epoch(computed, pruner, optimizer, batches(), lambda k: LR, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
-from prunesweep.workers.selection import apply_masks, prunable
+from prunesweep.workers.selection import apply_masks
 
 if TYPE_CHECKING:
     from prunesweep.workers.methods.base import Method
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a pruner is made for: a model, the sparsity to reach, the stage's length in epochs of so many iterations."""
+    """What a pruner is made for: a model with its prunable weights by name, as `workers.prunable` finds them, the
+    sparsity to reach, and the stage's length in epochs of so many iterations.
+    """
 
     model: torch.nn.Module
+    weights: Mapping[str, torch.nn.Parameter]
     sparsity: float
     epochs: int
     iterations: int
@@ -62,8 +65,7 @@ class Pruner:
     def __init__(self, method: Method, setup: Setup) -> None:
         self.method, self.model, self.sparsity = method, setup.model, setup.sparsity
         self.epochs, self.iterations = setup.epochs, setup.iterations
-        weights = prunable(setup.model)
-        self.names, self.weights = list(weights), list(weights.values())
+        self.names, self.weights = list(setup.weights), list(setup.weights.values())
         self.trained = [weight for weight in self.weights if weight.requires_grad]
         self.masks: Sequence[torch.Tensor] | None = None
         self.saved: dict[str, Sequence[torch.Tensor]] = {}

@@ -27,7 +27,7 @@ from prunesweep.orchestrator.export import networks
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.seal import sealed_json, unsealed_json
-from prunesweep.workers.selection import prunable
+from tests.networks import prunable_weights
 from tests.orchestrator.conftest import Cli
 
 MINE = """\
@@ -154,7 +154,7 @@ def test_a_plain_model_loads_the_file_and_has_the_accuracy_of_the_table(ran: Cli
         with safe_open(file, "pt") as opened:
             said = opened.metadata()
         check_metadata(said, row)
-        weights = [weight.detach() for weight in prunable(model).values()]
+        weights = [weight.detach() for weight in prunable_weights(model, SHAPE).values()]
         zeros, count = sum(int((w == 0).sum()) for w in weights), sum(w.numel() for w in weights)
         assert zeros / count == row.reached_sparsity
         with torch.no_grad():
@@ -195,7 +195,7 @@ def test_an_onnx_program_has_the_weights_bit_for_bit_and_takes_any_number_of_ima
         tensors = {each.name: onnx.numpy_helper.to_array(each) for each in program.graph.initializer}
         own = load_file(stored(ran, row))
         model = plain(row)
-        for name in prunable(model):
+        for name in prunable_weights(model, SHAPE):
             assert np.array_equal(tensors[name], own[name].float().numpy()), name
         said = {each.key: each.value for each in program.metadata_props}
         check_metadata(said, row)

@@ -18,6 +18,7 @@ from tests.orchestrator.conftest import Cli
 BEFORE = Path(__file__).parents[2] / "data/store_of_0.1"
 TRIAL, DENSE, PRUNED = "d24e73537f1a7742b4dc", "fd7d6967ea3ffd9ef6db", "c9729a3f95b99c1fe1f2"
 
+TABLES = ("trials", "curves", "layers")
 TEST_IMAGES = 397
 
 
@@ -48,9 +49,18 @@ def test_it_is_read(old: Cli):
     assert old("status", "tiny").startswith("tiny: 1 trial: 1 done")
 
 
-def test_running_its_sweep_again_trains_nothing_and_changes_no_file(old: Cli):
+def test_running_its_sweep_again_trains_nothing_and_changes_no_stage(old: Cli):
+    """The tables are written again, with the columns that came later; what an old stage does not know is missing."""
     assert "1 of 1 trial done" in old("run", "tiny.yaml")
-    assert files(old.folder / "results") == files(BEFORE)
+    now, before = files(old.folder / "results"), files(BEFORE)
+    assert {name for name in now if now[name] != before.get(name)} <= {f"tiny/{name}.parquet" for name in TABLES}
+    assert now.keys() == before.keys()
+    trials, curves, layers = tables(old.folder / "results")
+    for table, told in zip((trials, curves, layers), tables(BEFORE), strict=True):
+        pd.testing.assert_frame_equal(table[told.columns], told)
+    assert trials[["prunable_share", "overall_sparsity", "prunable_multiply_adds_share"]].isna().all(axis=None)
+    assert layers["kind"].isna().all()
+    assert layers["share"].sum() == pytest.approx(1.0)
 
 
 def test_it_is_resumed_and_extended(old: Cli):
