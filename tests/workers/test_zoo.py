@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from prunesweep.workers.errors import UserError
+from prunesweep.workers.errors import Ineffective, UserError
 from prunesweep.workers.measure import layer_costs, summary
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recording import record
@@ -117,3 +117,25 @@ def test_recording_leaves_network_and_random_numbers_as_they_were(name: str) -> 
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in model.modules())
+
+
+class Both(nn.Module):
+    """Evaluates with its weight, and with a running average of it, which no mask prunes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 64))
+        self.register_buffer("average", torch.zeros(5, 64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x.flatten(1), self.weight) + nn.functional.linear(x.flatten(1), self.average)
+
+
+def test_a_copy_that_training_has_changed_is_not_pruned_and_fails_the_stage() -> None:
+    model, given = Both(), images()
+    before = record(model, given)
+    weights = prunable(model, before)
+    require_effective(model, weights, before, record(model, given))
+    model.average.copy_(model.weight.detach())
+    with pytest.raises(Ineffective, match="a buffer that training has changed"):
+        require_effective(model, weights, before, record(model, given))
