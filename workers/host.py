@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+CGROUPS = Path("/sys/fs/cgroup")
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """As in glibc's malloc.h."""
@@ -74,6 +77,41 @@ def describe_device(device: torch.device, replicas: int = 1) -> str:
 
         return many + torch.cuda.get_device_name(device)
     return many + processor()
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: the least of its affinity, its containers' quotas, and Slurm's grant.
+
+    A machine may have many more, which belong to others.
+    """
+    limits: list[float] = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    limits += _quotas(CGROUPS)
+    with suppress(KeyError, ValueError):
+        limits.append(int(os.environ["SLURM_CPUS_PER_TASK"]))
+    return max(1, int(min(limits)))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The cores that this process's control group, and those around it, are granted (Linux, versions 1 and 2)."""
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, place = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                base = root / controllers if controllers else root
+                for folder in (base / place.lstrip("/"), *(base / place.lstrip("/")).parents):
+                    yield from _quota(folder)
+                    if folder == base:
+                        break
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    with suppress(OSError, ValueError):  # `max` is no number, and no limit
+        quota, period = (folder / "cpu.max").read_text().split()
+        yield int(quota) / int(period)
+    with suppress(OSError, ValueError):
+        quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if quota > 0:
+            yield quota / period
 
 
 def processor() -> str:

@@ -24,7 +24,7 @@ from prunesweep.orchestrator.provenance import PACKAGES
 from prunesweep.orchestrator.text import size
 from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.host import processor
+from prunesweep.workers.host import processor, usable_cores
 from prunesweep.workers.store import Store
 
 FREE_DISK = 2 * 10**9
@@ -70,7 +70,7 @@ def examine(store: str, data_folder: Path) -> list[Check]:
     return [
         Check("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
         *_packages(),
-        Check("processor", "ok", f"{processor()}, {os.cpu_count()} cores"),
+        Check("processor", "ok", f"{processor()}, {usable_cores()} of {os.cpu_count()} cores may be used"),
         *_torch(data_folder),
         _store(store),
         _disk(store),

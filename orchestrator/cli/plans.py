@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from prunesweep.orchestrator.cli.printing import say
@@ -75,4 +74,4 @@ def _forecast(plan: Plan, forecast: Estimate | None) -> str:
 
 def _at_once(resources: Resources) -> int:
     """How many stages this machine runs side by side; 0 where a GPU is asked for, which only the cluster can count."""
-    return 0 if resources.gpus else int((os.cpu_count() or 1) / (resources.cpus * resources.replicas))
+    return 0 if resources.gpus else int(usable_cores() / (resources.cpus * resources.replicas))

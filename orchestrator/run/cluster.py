@@ -22,6 +22,7 @@ from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run import ray_internals
 from prunesweep.orchestrator.run.stopping import CONTINUES
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import usable_cores
 from prunesweep.workers.store import Store
 
 CONNECT_SECONDS = 5.0
@@ -62,6 +63,7 @@ def _start() -> None:
     try:
         ray.init(
             address="local",
+            num_cpus=usable_cores(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

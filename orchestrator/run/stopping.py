@@ -13,7 +13,7 @@ from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.text import counted
 
 GRACE_SECONDS = 25.0
-"""After SIGTERM: spot instances give 30 seconds or more, and so does Slurm before it kills."""
+"""After SIGTERM, SIGUSR1 and SIGUSR2: spot instances give 30 seconds or more, and so does Slurm before it kills."""
 
 PATIENCE_SECONDS = 10.0
 """After that a process which was to stop at once, and hangs in foreign code, ends where it is."""
@@ -32,7 +32,8 @@ class TooManyFailures(Exception):
 class Stopping:
     """Waits, once it is asked to stop, until every running stage has come to the end of an epoch and its checkpoint.
 
-    The first Ctrl-C or SIGTERM asks. After the second, or when the grace of SIGTERM is over, the run stops at once;
+    The first Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 asks: Slurm sends one of the latter ahead of its time limit, if it is
+    told to. After the second, or when the grace of any but Ctrl-C is over, the run stops at once;
     from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
     `TooManyFailures`; both are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
     `states` are those of the stages that run now.
@@ -59,7 +60,7 @@ class Stopping:
                 signal.signal(number, handler)
 
     def heed_signals(self) -> None:
-        """From now on, too: when Ray starts, it puts a handler before ours that prints the stack at SIGTERM."""
+        """From now on, too: Ray puts a handler of its own before ours when it starts, and Tune one for SIGUSR1."""
         for number in _SIGNALS:
             signal.signal(number, self._signalled)
 
@@ -72,6 +73,8 @@ class Stopping:
                 self._reached(key)
                 self._count_failure()
             case Tick():  # with other events Tune would catch what is raised
+                if signal.getsignal(signal.SIGUSR1) != self._signalled:
+                    self.heed_signals()
                 self.check()
 
     def check(self) -> None:
@@ -89,7 +92,7 @@ class Stopping:
             os._exit(INTERRUPTED)
         first = not self.signals and self.awaited is None
         self.overdue = number == signal.SIGALRM or not first
-        if self.overdue or number == signal.SIGTERM:
+        if self.overdue or number in _WITH_GRACE:
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS if self.overdue else GRACE_SECONDS)
         self.signals.append(number)
 
@@ -97,7 +100,7 @@ class Stopping:
         running = self.states.of(Running)
         if self.awaited is not None or not running:
             self._end()
-        in_time = f"at the latest in {GRACE_SECONDS:.0f} s" if number == signal.SIGTERM else "Ctrl-C again stops now"
+        in_time = f"at the latest in {GRACE_SECONDS:.0f} s" if number in _WITH_GRACE else "Ctrl-C again stops now"
         self._ask(f"stopping after the next epoch of {counted(len(running), 'running stage')}; {in_time}")
 
     def _count_failure(self) -> None:
@@ -121,4 +124,5 @@ class Stopping:
         raise KeyboardInterrupt
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_WITH_GRACE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS = (signal.SIGINT, *_WITH_GRACE, signal.SIGALRM)

@@ -215,7 +215,7 @@ def test_after_a_workers_death_another_comes_up_though_stages_are_short(cli: Cli
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: Path, number: signal.Signals):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: cli.results() >= 5, process)
@@ -244,6 +244,28 @@ def test_asked_to_stop_while_ray_starts(cli: Cli, number: signal.Signals):
     assert process.returncode == 130, out + err
     assert out.splitlines()[-1].startswith("interrupted: what is finished is kept")
     assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_asked_to_stop_before_anything_has_begun(cli: Cli, number: signal.Signals):
+    """While Python imports, and while the plan is made; earlier there is no code of ours that could hear it."""
+    for seconds in (0.3, 0.6):
+        process = cli.start("plan", cli.sweep(50))
+        cli.wait_for(lambda pid=process.pid: heeds(pid, number), process)
+        time.sleep(seconds)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0 or (process.returncode, err.splitlines()[-1]) == (
+            130,
+            f"interrupted by {number.name}: the same command begins again",
+        )
+        assert "Traceback" not in out + err
+
+
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal, as Linux says."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 @pytest.mark.slow

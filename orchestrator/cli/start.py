@@ -1,0 +1,34 @@
+"""Where the command `prunesweep` begins: signals are heard before anything is imported that takes time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+ASKED_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What schedulers send. Ctrl-C has a handler of Python's, and later of the verbs that wait."""
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The command. A verb that has something to finish puts a handler of its own in place of these."""
+    for number in ASKED_TO_STOP:
+        signal.signal(number, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    from prunesweep.orchestrator.cli import main as verbs
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    verbs.main()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has begun that would have to be finished, and files appear whole or not at all."""
+    os.write(2, b"interrupted by " + signal.Signals(number).name.encode() + b": the same command begins again\n")
+    os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
