@@ -17,7 +17,7 @@ from statistics import mean
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.methods import create
+from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
 from prunesweep.workers.store import State, Store
 
@@ -199,7 +199,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     stages: dict[str, Stage] = {}
     last: dict[str, str] = {}
     for trial in sweep.trials:
-        stage = create(trial.method).stage(trial)
+        stage = _last_stage(trial, sweep)
         last[trial.key] = stage.key
         for step in path(stage):
             stages.setdefault(step.key, step)
@@ -209,6 +209,26 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
                 "take fewer phases, or make several sweeps of it"
             )
     return Plan(sweep, stages, last, _whole(stages, store.states(stages)))
+
+
+def _last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:
+    """The stage whose result is the trial's. Of a remembered sweep no code is imported for it (docs/security.md)."""
+    if sweep.recorded is None:
+        return create(trial.method).stage(trial)
+    if trial.key in sweep.recorded:
+        return sweep.recorded[trial.key]
+    if trial.method.name not in METHODS:
+        raise UserError(
+            f"the record of {sweep.name} names the method {trial.method.name}, and does not hold what it asks for; "
+            "nothing is imported because a store names it: run the sweep's file again"
+        )
+    try:
+        return create(trial.method).stage(trial)
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        raise UserError(
+            f"the record of {sweep.name} asks {trial.method.name} for what it cannot do ({error}): "
+            "run the sweep's file again"
+        ) from error
 
 
 def _whole(stages: Mapping[str, Stage], states: Mapping[str, State]) -> dict[str, State]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError, nearest
+from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import decode_trial, encode
+from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode
 from prunesweep.workers.store import Store
 
 RECORD = "sweep.json"
 """The file of a record, in the sweep's folder of the store."""
+
+STAGES = "stages"
+"""In a record: the last stages of trials with methods that are not prunesweep's, so that it is read without them."""
 
 
 def remember(sweep: Sweep, store: Store) -> None:
@@ -49,6 +54,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "resources": sweep.resources.given,
         "trials": [encode(trial) for trial in sweep.trials],
         "provenance": asdict(provenance(Path.cwd())),
+        STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
     store.write(sealed_json(record), sweep.name, RECORD)
 
@@ -60,7 +66,7 @@ def recall(name: str, store: Store) -> Sweep | None:
         return None
     try:
         return _sweep(name, json.loads(saved if intact(saved) else b""))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{store.path(name, RECORD)} is damaged, or of another version of prunesweep; run the sweep's file again, "
             "which sets it aside"
@@ -76,7 +82,45 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         resources=Shares(record["resources"]),
         text=record["text"],
         path=Path(record["path"]),
+        recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
     )
+
+
+def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:
+    """Of trials whose method is another package's: what it asks for, which only its code knows."""
+    if sweep.recorded is not None:
+        return sweep.recorded
+    others = (trial for trial in sweep.trials if trial.method.name not in METHODS)
+    return {trial.key: create(trial.method).stage(trial) for trial in others}
+
+
+def require_own_code(sweep: Sweep) -> None:
+    """Raise `UserError` when training a remembered sweep would import code that is not this project's, nor installed.
+
+    A sweep file is its author's program, and may name what Python can import. A store may be anybody's: of what it
+    names only files of the current folder, and what installed packages register, are imported.
+    """
+    if sweep.recorded is None:
+        return
+    named = {choice.name for trial in sweep.trials for choice in (trial.dataset, trial.model, trial.method)}
+    for name in sorted(name for name in named if ":" in name):
+        if not _is_of_this_folder(name.partition(":")[0].partition(".")[0]):
+            raise UserError(
+                f"the store's record of {sweep.name} wants to import {name}, which is not of this folder: go to the "
+                f"folder of the project; or, if you trust it, run the sweep's file ({sweep.path})"
+            )
+
+
+def _is_of_this_folder(module: str) -> bool:
+    """Whether Python would take a top-level module from the current folder; it is not imported."""
+    if not module.isidentifier():
+        return False
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return False
+    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+    return any(place is not None and Path(place).absolute().is_relative_to(Path.cwd()) for place in places)
 
 
 def known(store: Store) -> list[str]:

@@ -53,6 +53,7 @@ UNFOLLOWED = (
     "docs/data.md",
     "docs/performance.md",
     "docs/cluster.md",
+    "docs/security.md",
     "docs/digits_methods.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +25,9 @@ TEMPORARY = ".tmp"
 
 MARK = ".prunesweep"
 """An empty file in every store, so that the folder where one was mounted is not taken for it."""
+
+
+_NAME = re.compile(r"[^/\x00]+")
 
 
 class Unavailable(OSError):
@@ -49,7 +54,13 @@ class Files:
         self._exists = exists
 
     def path(self, *parts: str) -> str:
-        """A path inside the store, for people and for `read` and `write`."""
+        """A path inside the store, for people and for `read` and `write`; raises `UserError` for what is no name.
+
+        Names come out of records and tables, too, which may be anybody's: none leads out of the store.
+        """
+        for part in parts:
+            if part in ("", ".", "..") or not _NAME.fullmatch(part):
+                raise UserError(f"{part!a} is no name of a file or folder in the store {self.location}")
         return "/".join((self._root, *parts))
 
     def url(self, *parts: str) -> str:
@@ -116,11 +127,21 @@ class Files:
         return sorted(name for name in names if not name.endswith(TEMPORARY))
 
     def files(self) -> list[File]:
-        """All files of the store, temporary ones and those of the sweeps too, sorted."""
+        """All files of the store, temporary ones and those of the sweeps too, sorted; links are not followed."""
+        if self.is_local:
+            return sorted(_local_files(Path(self._root)), key=lambda file: file.path)
         selector = fs.FileSelector(self._root, recursive=True, allow_not_found=True)
         infos = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
         by_path = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
         return [File(path, info.size, info.mtime) for path, info in sorted(by_path, key=lambda item: item[0])]
+
+    def require_no_link(self, *parts: str) -> None:
+        """Raise `UserError` when a part of this path in the store is a link."""
+        place = Path(self._root)
+        for part in parts if self.is_local else ():
+            place /= part
+            if place.is_symlink():
+                raise UserError(f"{place} is a link, and what it leads to is left alone; remove it by hand")
 
     def set_file_aside(self, *parts: str) -> str | None:
         """Give a damaged file a name of its own, which nothing reads; its new path, None when there is no file."""
@@ -171,6 +192,17 @@ class Files:
         """Raise `Unavailable` when the store is gone that was here before."""
         if self._exists and self.read(MARK) is None:
             raise Unavailable(f"the store {self.location} is gone; was it on a disk that is not mounted any more?")
+
+
+def _local_files(root: Path) -> Iterator[File]:
+    for folder, _, names in os.walk(root):  # which does not follow links to folders
+        for name in names:
+            place = Path(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                about = place.lstat()
+                if stat.S_ISREG(about.st_mode):
+                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
+                    yield File(place.relative_to(root).parts, about.st_size, modified)
 
 
 @contextlib.contextmanager

@@ -109,9 +109,9 @@ def _quota(folder: Path) -> Iterator[float]:
         quota, period = (folder / "cpu.max").read_text().split()
         yield int(quota) / int(period)
     with suppress(OSError, ValueError):
-        quota, period = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if quota > 0:
-            yield quota / period
+        limit, of = (float((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if limit > 0:
+            yield limit / of
 
 
 def processor() -> str:

@@ -219,7 +219,11 @@ class Store(Files):
         return None if data is None else _sha256(data)
 
     def remove_tree(self, *parts: str) -> None:
-        """Delete a file, or a stage with all that it has: its result first, so that what is left is not done."""
+        """Delete a file, or a stage with all that it has: its result first, so that what is left is not done.
+
+        Raises `UserError` where a link leads there: what it leads to may be another's.
+        """
+        self.require_no_link(*parts)
         if self._fs.get_file_info(self.path(*parts)).type == fs.FileType.File:
             self.remove(*parts)
             return

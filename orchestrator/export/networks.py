@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from prunesweep.orchestrator.export.trials import is_missing, name_of
-from prunesweep.orchestrator.records import require
+from prunesweep.orchestrator.records import require, require_own_code
 from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
@@ -131,7 +131,9 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
 
 def sweep_of(row: Row, store: Store) -> Sweep:
     """The sweep that asked for a trial, as the store remembers it; raises `UserError`."""
-    return require(row["sweep"], store)
+    sweep = require(row["sweep"], store)
+    require_own_code(sweep)
+    return sweep
 
 
 def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:

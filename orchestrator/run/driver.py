@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.provenance import provenance
-from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.records import remember, require_own_code
 from prunesweep.orchestrator.resources import Resources, distinct, fitting
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
@@ -72,6 +72,7 @@ def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> P
 
     `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
+    require_own_code(plan.sweep)
     store.require_writable()
     remember(plan.sweep, store)
     return SweepRun(store, options, console).run(plan)

@@ -28,12 +28,16 @@ from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
-from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.spec import Stage, TrialSpec
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once."""
+    """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once.
+
+    `recorded` is None of a file, which is its author's program. Of a sweep that a store remembers it holds the last
+    stages of trials with other people's methods, by the trials' keys: nothing is imported by a name out of a store.
+    """
 
     name: str
     trials: tuple[TrialSpec, ...]
@@ -41,6 +45,7 @@ class Sweep:
     resources: Shares
     text: str
     path: Path
+    recorded: Mapping[str, Stage] | None = None
 
 
 def read_sweep(path: Path) -> Sweep:

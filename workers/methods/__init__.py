@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prunesweep.workers import registry
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.spec import Choice
@@ -24,8 +25,10 @@ METHODS: dict[str, Entry] = {
 
 
 def method_class(name: str) -> type[Method]:
-    """The class that a method's name stands for; raises `UserError` with the nearest name."""
-    cls: type[Method] = registry.load(registry.find("method", METHODS, name).target)
+    """The class that a method's name stands for; raises `UserError` with the nearest name, or for what is no method."""
+    cls = registry.load(registry.find("method", METHODS, name).target)
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise UserError(f"{name} is no method: a class derived from prunesweep.Method is wanted")
     return cls
 
 
