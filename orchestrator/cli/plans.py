@@ -8,6 +8,7 @@ from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.plan import Counts, Estimate, Plan
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.text import counted, duration, size
+from prunesweep.workers.host import usable_cores
 
 KEYS_SHOWN = 5
 
