@@ -131,8 +131,13 @@ BestByOption = Annotated[
     typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
 ]
 ToleranceOption = Annotated[
-    float,
-    typer.Option(metavar="T", min=0, help="How far a setting may be from the sparsity it competes at, with --best-by."),
+    float | None,
+    typer.Option(
+        metavar="T",
+        min=0,
+        help="How far off the sparsity at which it competes a setting may be: 0.002, or 0.02 with --best-by.",
+        show_default=False,
+    ),
 ]
 WhereOption = Annotated[
     list[str] | None,

@@ -52,7 +52,7 @@ def results(
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
     best_by: BestByOption = None,
-    tolerance: ToleranceOption = 0.02,
+    tolerance: ToleranceOption = None,
     where: WhereOption = None,
     format: FormatOption = "table",
     as_json_: SameAsJsonOption = False,
@@ -75,7 +75,7 @@ def _compared(folders: Sequence[str], query: Query) -> Table:
 
     frame = filtering.where(parquet.load_results(*folders), query.where)
     if query.best_by is None:
-        return tables.means_table(frame, query.metric, query.by)
+        return tables.means_table(frame, query.metric, query.by, query.tolerance)
     return tables.best_table(frame, query.metric, query.by, query.best_by, query.tolerance)
 
 
@@ -85,7 +85,7 @@ def compare(
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
     best_by: BestByOption = None,
-    tolerance: ToleranceOption = 0.02,
+    tolerance: ToleranceOption = None,
     where: WhereOption = None,
     against: Annotated[
         list[str] | None,
@@ -158,7 +158,7 @@ def plot(
     ] = None,
     by: ByOption = None,
     best_by: BestByOption = None,
-    tolerance: ToleranceOption = 0.02,
+    tolerance: ToleranceOption = None,
     where: WhereOption = None,
     output: Annotated[
         Path | None,

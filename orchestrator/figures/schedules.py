@@ -11,26 +11,27 @@ from prunesweep.orchestrator.figures.comparisons import SPLIT, Frames
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, in_unit, percent
 from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, sign_of
 from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.marking import marked_cells, unranked_notes
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.units import Scale, scale
-from prunesweep.orchestrator.tables.means import untested
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
 
 SCHEDULE = "retrain_schedule"
 
 RIVALS_NAMED = 2
-"""Up to so many schedules that are not distinguishable from the best are named; more are counted."""
+"""Up to so many schedules that are not shown to be worse than the best are named; more are counted."""
 
 
 def schedules(frames: Frames, query: Query) -> Chart:
     """A heat map for each dataset, model and method with several retraining schedules: the best of each cell.
 
-    A cell names the schedules with the best mean, and those not distinguishable from it, as tables mark them. Its
-    colour is that of the first; it has none where a schedule has no rival or all are equal.
+    A cell names the schedules with the best mean, and, where seeds are enough to rank them, those not shown to be
+    worse, as tables mark them. Its colour is that of the first; it has none where a schedule has no rival or all
+    are equal.
     """
     metric = query.metric
     if not better(metric):
@@ -44,10 +45,10 @@ def schedules(frames: Frames, query: Query) -> Chart:
     categories = list(dict.fromkeys(cell.settings[SCHEDULE] for cell in cells))
     unit = scale(metric).suited([cell.std for cell in cells if cell.std is not None])
     title = f"best retraining schedule by {in_unit(words(metric), unit)}, mean ± standard deviation"
-    notes = ["=: equal means; ~: not distinguishable from the best (paired t-test, Holm, 5%)", *untested(cells)]
+    notes = ["=: equal means; ~: not shown to be worse (moderated paired t, all pairs at 5%)", *unranked_notes(cells)]
     notes += _dense(frames.trials, metric)
     notes += [f"{heading(key)}: one schedule only, so no map" for key in groups if key not in maps]
-    panels = [_map(key, map_cells, categories, unit, frames.hues) for key, map_cells in maps.items()]
+    panels = [_map(key, map_cells, categories, unit, frames.hues, sign_of(metric)) for key, map_cells in maps.items()]
     return Chart(title, panels, notes, frames.hues)
 
 
@@ -70,10 +71,12 @@ def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
     """Schedules compete at one sparsity and budget; further settings in which they differ compete too."""
     settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
     names = aggregation.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
-    return aggregation.marked_cells(trials, metric, names, [TARGET, *SPLIT])
+    return marked_cells(trials, metric, names, [TARGET, *SPLIT])
 
 
-def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale, hues: Sequence[str]) -> HeatMap:
+def _map(
+    key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale, hues: Sequence[str], sign: int
+) -> HeatMap:
     rows = sorted({cell.settings[TARGET] for cell in cells})
     columns = sorted({cell.at(SPLIT) for cell in cells}, key=lambda split: (sum(split), split))
     rivals = [[[c for c in cells if c.at((TARGET, *SPLIT)) == (row, *split)] for split in columns] for row in rows]
@@ -83,7 +86,7 @@ def _map(key: Key, cells: Sequence[Cell], categories: Sequence[str], unit: Scale
         x=Axis("epochs: pretraining + retraining", "category", range(len(columns)), splits),
         y=Axis("sparsity", "category", range(len(rows)), list(map(percent, rows))),
         values=[[_winner(competing, categories) for competing in row] for row in rivals],
-        texts=[[_text(competing, unit) for competing in row] for row in rivals],
+        texts=[[_text(competing, unit, sign) for competing in row] for row in rivals],
         categories=categories,
         hues=[hue_of({"method": key[-1], SCHEDULE: schedule}, hues) for schedule in categories],
     )
@@ -94,11 +97,12 @@ def _winner(competing: Sequence[Cell], categories: Sequence[str]) -> int | None:
     return categories.index(best[0].settings[SCHEDULE]) if best else None
 
 
-def _text(competing: Sequence[Cell], unit: Scale) -> str:
-    """`SLR`, its mean and deviation, and `~ LLR, CLR`: those not distinguishable from it."""
+def _text(competing: Sequence[Cell], unit: Scale, sign: int) -> str:
+    """`SLR`, its mean and deviation, and `~ LLR, CLR`: those not shown to be worse. Unranked, only the best mean."""
     if not competing:
         return ""
-    best = [cell for cell in competing if cell.best] or list(competing)
+    top = max(sign * cell.mean for cell in competing)
+    best = [cell for cell in competing if cell.best] or [cell for cell in competing if sign * cell.mean == top]
     near = [name for name in _names(cell for cell in competing if cell.near) if name not in _names(best)]
     rivals = ", ".join(near) if len(near) <= RIVALS_NAMED else f"{len(near)} others"
     below = "no rival" if len(competing) == 1 else f"~ {rivals}" if near else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf, isnan, nan
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
 from typing import Any, Literal
 
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
 from prunesweep.orchestrator.results.schemas import MEASUREMENTS, better
-from prunesweep.orchestrator.results.statistics import LEVEL, SIGNIFICANCE, bootstrap, holm, paired, t_margin
+from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margin
 from prunesweep.workers.errors import UserError, unknown
 
 SUBJECT = ("dataset", "model")
@@ -23,14 +23,23 @@ REACHED = "reached_sparsity"
 Key = tuple[Any, ...]
 
 
+class Unranked(Enum):
+    """Why a cell that has rivals is not among those that are ranked."""
+
+    OFF_TARGET = "it reached another sparsity than its target"
+    FEWER_SEEDS = "it has fewer seeds than others"
+    FEW_SEEDS = "too few seeds to rank"
+    UNLIKE_SEEDS = "its seeds are not those of the others"
+
+
 @dataclass(frozen=True)
 class Cell:
     """A mean over `n` seeds, of the `planned` ones, in the metric's own unit; `std` is None for one seed.
 
     `low` and `high` are its 95 % t interval. `best` and `near` are among the cells that it competes with: of the same
-    dataset, model, sparsity and total epochs. `p` is that of a paired t-test against the best over the seeds that both
-    have, adjusted by Holm within these cells; None for the best, and where fewer than two seeds are shared. `near` is
-    not distinguishable from the best: `p` is above 5 %. `reached` is the mean sparsity that was reached, where known.
+    dataset, model, sparsity and total epochs. `near` is not shown to be worse than the best: `p`, adjusted for all
+    pairs of rivals, is above 5 %. `unranked` says why a cell with rivals is not ranked. `reached` is the mean sparsity
+    that was reached, where known.
     """
 
     settings: Mapping[str, Any]
@@ -43,7 +52,7 @@ class Cell:
     p: float | None = None
     best: bool = False
     near: bool = False
-    untested: bool = False
+    unranked: Unranked | None = None
     reached: float | None = None
 
     def at(self, names: Iterable[str]) -> Key:
@@ -145,23 +154,6 @@ def _planned_seeds(frame: pd.DataFrame) -> dict[str, set[int] | None]:
     return planned
 
 
-def marked_cells(frame: pd.DataFrame, metric: str, names: Sequence[str], competing: Sequence[str]) -> list[Cell]:
-    """The mean of every group of trials that agree in these settings, in the frame's order.
-
-    The best is marked among those that agree in the settings `competing`, some of the names, and what cannot be told
-    from it.
-    """
-    rivals = groups(frame, metric, names)
-    arenas: dict[Key, list[int]] = defaultdict(list)
-    for place, group in enumerate(rivals):
-        arenas[group.cell.at(competing)].append(place)
-    judged = [group.cell for group in rivals]
-    for places in arenas.values():
-        for place, cell in zip(places, _judged([rivals[place] for place in places], sign_of(metric)), strict=True):
-            judged[place] = cell
-    return judged
-
-
 def sign_of(metric: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is."""
     return {"higher": 1, "lower": -1}.get(better(metric), 0)
@@ -171,20 +163,6 @@ def best_of(rivals: Sequence[Group], sign: int) -> Group | None:
     """None without a rival, when all are equal, and where neither direction is better."""
     best = max(rivals, key=lambda rival: sign * rival.cell.mean)
     return best if sign and any(rival.cell.mean != best.cell.mean for rival in rivals) else None
-
-
-def _judged(rivals: Sequence[Group], sign: int) -> list[Cell]:
-    best = best_of(rivals, sign)
-    if best is None:
-        return [rival.cell for rival in rivals]
-    tests = [nan if rival is best else paired(best.values, rival.values).p for rival in rivals]
-    return [_marked(rival.cell, best.cell, p) for rival, p in zip(rivals, holm(tests), strict=True)]
-
-
-def _marked(cell: Cell, best: Cell, p: float) -> Cell:
-    if cell.mean == best.mean:
-        return replace(cell, best=True)
-    return replace(cell, untested=True) if isnan(p) else replace(cell, p=p, near=p > SIGNIFICANCE)
 
 
 def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -15,6 +15,9 @@ from prunesweep.workers.errors import UserError
 
 TARGET, ASKED_SPARSITY, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"
 
+NEAR_TARGET = 0.02
+"""A setting that is chosen competes at a target that it reaches within this, unless another tolerance is given."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -46,17 +49,17 @@ class Candidate:
         return self.own_target is None or self.target is not None
 
 
-def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance: float = 0.02) -> pd.DataFrame:
+def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance: float | None = None) -> pd.DataFrame:
     """The trials of the best setting of each dataset, model, method and target sparsity.
 
     A setting is everything that a trial is given but the seed. Its mean of `by` over the seeds decides, in the
     direction that is better for that column; among equals, the first in the frame.
 
     A setting competes at the target, of any trial on the same dataset and model, that is nearest to its mean
-    `reached_sparsity`, and nowhere when that is farther than `tolerance`: a method that learns its sparsity may miss
-    its own target. The trials returned have the target where they compete as their `target_sparsity`, and their own in
-    a new column `asked_sparsity`. Trials without a target compete among themselves. A setting with fewer seeds than a
-    rival does not compete: it could win by luck.
+    `reached_sparsity`, and nowhere when that is farther than `tolerance` (0.02): a method that learns its sparsity
+    may miss its own target. The trials returned have the target where they compete as their `target_sparsity`, and
+    their own in a new column `asked_sparsity`. Trials without a target compete among themselves. A setting with
+    fewer seeds than a rival does not compete: it could win by luck.
 
     Raises `UserError` for a column that is missing or has no better direction, and when no setting competes.
 
@@ -73,8 +76,9 @@ def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance:
     return choose(frame, by, tolerance, (*SUBJECT, "method")).trials
 
 
-def choose(frame: pd.DataFrame, by: str, tolerance: float, groups: Sequence[str]) -> Selection:
+def choose(frame: pd.DataFrame, by: str, tolerance: float | None, groups: Sequence[str]) -> Selection:
     """As `select_best`, a setting for each target and each combination of the columns `groups`."""
+    tolerance = NEAR_TARGET if tolerance is None else tolerance
     _check(frame, (*SUBJECT, *groups, TARGET, REACHED, by), by)
     trials = with_metric(frame, by).reset_index(drop=True)
     varied = _varied(trials, groups)

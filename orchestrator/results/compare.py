@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import isclose, nan
+from dataclasses import dataclass, replace
+from math import isclose, isnan, nan
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
@@ -18,6 +17,7 @@ from prunesweep.orchestrator.results.aggregation import (
     Cell,
     Group,
     Key,
+    Unranked,
     best_of,
     groups,
     plain,
@@ -26,13 +26,16 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.marking import standings, values_of
 from prunesweep.orchestrator.results.published import KEYS, OURS
+from prunesweep.orchestrator.results.ranking import compare_with, rank
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
-from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, holm, paired
+from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, paired
 from prunesweep.workers.errors import UserError, unknown
 
 BY = ("method", "retrain_schedule")
 AT = (*SUBJECT, *AXES)
+OUT_OF_COMPETITION = (Unranked.OFF_TARGET, Unranked.FEWER_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,25 @@ class Comparison:
     """A setting, what it is compared with, and the differences over the seeds that both have.
 
     The `reference` is another setting of the arena, or a published number, whose settings are what its paper states.
-    `p` is adjusted by Holm among the comparisons of the arena; NaN where fewer than two seeds are shared, as with what
-    is published.
+    `p` is adjusted for all tests of the arena, and NaN where the setting is not ranked. Where it is ranked, the
+    difference's `low` and `high` hold for all settings of the arena at once: of the setting minus the best of the
+    others, or minus the reference where that was named beforehand.
     """
 
     cell: Cell
     reference: Cell
     difference: Paired
-    p: float
+    p: float = nan
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether there are seeds enough, the same for all of the arena."""
+        return not isnan(self.p)
 
     @property
     def distinguishable(self) -> bool | None:
-        """None where it cannot be tested."""
-        return None if np.isnan(self.p) else self.p <= SIGNIFICANCE
+        """Whether the setting is shown to be worse than the best, or unlike what was named; None if not ranked."""
+        return self.p <= SIGNIFICANCE if self.is_ranked else None
 
 
 def compare(
@@ -70,21 +79,23 @@ def compare(
     the best of the settings that have these values.
 
     Returns a row for each setting but the reference: its settings, and the reference's where they may differ as
-    `against_...`; `difference` (setting minus reference), its sample deviation `std`, the number `n` of shared seeds,
-    `low` and `high` (95 % t interval), `p` of the paired two-sided t-test, `p_adjusted` by Holm among the rows of the
-    arena, and `distinguishable` at 5 %, null where fewer than two seeds are shared. Where the difference is the same
-    with every seed, but not zero, `p` is the sign test's, and `low` and `high` are NaN. Raises `UserError` for unknown
-    names, and where there is no best and no `against`.
+    `against_...`; `difference` (setting minus reference), its sample deviation `std` and the number `n` of shared
+    seeds. Settings with the same five seeds or more are ranked as `orchestrator.results.ranking` says: `p_adjusted`
+    is that of its being as good as the best, or as the named reference, and `distinguishable` whether that is ruled
+    out at 5 %. `low` and `high` are then 95 % intervals that hold for the whole arena at once, of the setting minus
+    the best of the others, or minus the named reference. For what is not ranked they are Student's for this
+    difference alone, and the other two are null. Raises `UserError` for unknown names, and where there is no best
+    and no `against`.
 
-    >>> accuracies = {"imp": [0.90, 0.92, 0.91], "gmp": [0.93, 0.96, 0.94]}
+    >>> accuracies = {"imp": [0.90, 0.92, 0.91, 0.90, 0.91], "gmp": [0.93, 0.96, 0.94, 0.95, 0.94]}
     >>> frame = pd.DataFrame([
     ...     {"trial": f"{method}{seed}", "sweep": "s", "method": method, "seed": seed, "test_accuracy": value}
     ...     for method, values in accuracies.items() for seed, value in enumerate(values)
     ... ])
     >>> rows = compare(frame, by=["method"], at=[])
-    >>> rows[["method", "against_method", "difference", "n", "p_adjusted", "distinguishable"]].round(4)
+    >>> rows[["method", "against_method", "difference", "n", "p_adjusted", "distinguishable"]].round(3)
       method against_method  difference  n  p_adjusted  distinguishable
-    0    imp            gmp     -0.0333  3      0.0099             True
+    0    imp            gmp      -0.036  5       0.001             True
     """
     return pd.DataFrame([_row(comparison, at) for comparison in comparisons(frame, metric, by, at, against)])
 
@@ -116,15 +127,37 @@ def _settings(trials: pd.DataFrame, metric: str) -> list[str]:
 
 
 def _in_arena(rivals: Sequence[Group], sign: int, against: Mapping[str, Any] | None) -> Iterator[Comparison]:
+    reasons = standings(rivals)
     meant = [group for group in rivals if all(group.cell.settings[k] == v for k, v in (against or {}).items())]
+    if against is None:
+        meant = [group for group, reason in zip(rivals, reasons, strict=True) if reason not in OUT_OF_COMPETITION]
     if not meant:
         return
     reference = best_of(meant, sign) or meant[0]
-    others = [group for group in rivals if group is not reference]
-    differences = [paired(group.values, reference.values) for group in others]
-    adjusted = holm([difference.p for difference in differences])
-    for group, difference, p in zip(others, differences, adjusted, strict=True):
-        yield Comparison(group.cell, reference.cell, difference, p)
+    ranked = [group for group, reason in zip(rivals, reasons, strict=True) if reason is None]
+    is_ranked = len(ranked) > 1 and any(group is reference for group in ranked)
+    told = _ranked(ranked, reference, sign, against is not None) if is_ranked else {}
+    for group, reason in zip(rivals, reasons, strict=True):
+        if group is not reference:
+            plain = paired(group.values, reference.values)
+            low, high, p = told.get(id(group), (plain.low, plain.high, nan))
+            yield Comparison(
+                replace(group.cell, unranked=reason), reference.cell, replace(plain, low=low, high=high), p
+            )
+
+
+def _ranked(
+    rivals: Sequence[Group], reference: Group, sign: int, is_named: bool
+) -> dict[int, tuple[float, float, float]]:
+    """Of each rival, by identity, the interval and p."""
+    values = values_of(rivals, sign or 1)
+    place = next(i for i, rival in enumerate(rivals) if rival is reference)
+    ranking = compare_with(values, place) if is_named else rank(values)
+    bounds = zip(ranking.low, ranking.high, strict=True) if sign >= 0 else zip(-ranking.high, -ranking.low, strict=True)
+    return {
+        id(rival): (float(low), float(high), float(p))
+        for rival, (low, high), p in zip(rivals, bounds, ranking.p, strict=True)
+    }
 
 
 def _row(comparison: Comparison, at: Sequence[str]) -> dict[str, Any]:
@@ -134,7 +167,7 @@ def _row(comparison: Comparison, at: Sequence[str]) -> dict[str, Any]:
         **comparison.cell.settings,
         **other,
         **{"difference": difference.mean, "std": difference.std, "n": difference.n},
-        **{"low": difference.low, "high": difference.high, "p": difference.p, "p_adjusted": comparison.p},
+        **{"low": difference.low, "high": difference.high, "p_adjusted": comparison.p},
         "distinguishable": comparison.distinguishable,
     }
 
@@ -172,7 +205,7 @@ def beside_published(
     reached = {_stated(row): row["mean"] for row in _records(published[published["metric"] == REACHED])}
     stated = [(row, _published_cell(row, reached)) for row in _records(rows)]
     matches = [
-        (place, Comparison(cell, theirs, _difference(cell, theirs), nan))
+        (place, Comparison(cell, theirs, _difference(cell, theirs)))
         for cell in cells
         for place, (row, theirs) in enumerate(stated)
         if _correspond(cell, row, across)
@@ -200,7 +233,7 @@ def _published_cell(row: Mapping[str, Any], reached: Mapping[Key, float]) -> Cel
 
 def _difference(cell: Cell, theirs: Cell) -> Paired:
     """Of means: no seed is shared."""
-    return Paired(cell.mean - theirs.mean, nan, 0, nan, nan, nan)
+    return Paired(cell.mean - theirs.mean, nan, 0, nan, nan)
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

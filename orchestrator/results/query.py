@@ -10,11 +10,12 @@ from dataclasses import dataclass
 class Query:
     """What is compared: `metric`, of the trials that meet all conditions `where`, a row for each value of `by`.
 
-    With `best_by` only the best settings by that column, as `prunesweep.select_best` chooses them.
+    With `best_by` only the best settings by that column, as `prunesweep.select_best` chooses them. `tolerance` is how
+    far a setting may be off the sparsity it competes at; None stands for 0.02 where settings are chosen, else 0.002.
     """
 
     metric: str = "test_accuracy"
     by: Sequence[str] = ()
     where: Sequence[str] = ()
     best_by: str | None = None
-    tolerance: float = 0.02
+    tolerance: float | None = None

@@ -1,10 +1,10 @@
-"""Intervals of means, paired tests over seeds, and Holm's correction. Arrays in, arrays out."""
+"""Intervals of means, and differences over shared seeds. Arrays in, arrays out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import nan
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Interval = Literal["t", "bootstrap"]
 
 SIGNIFICANCE = 0.05
-"""Two settings are told apart where the adjusted p value is at most this."""
+"""A setting is shown to be worse where its adjusted p value is at most this."""
 
 CONSTANT = 1e-12
 """Differences whose deviation is at most this share of their mean are all the same, but for rounding."""
@@ -26,7 +26,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Paired:
-    """The differences over `n` shared seeds: mean, sample deviation, interval of the mean, two-sided p value.
+    """The differences over `n` shared seeds: mean, sample deviation, interval of the mean.
 
     All but `mean` are NaN with fewer than two seeds, and everything without any.
     """
@@ -36,7 +36,6 @@ class Paired:
     n: int
     low: float
     high: float
-    p: float
 
 
 def t_margin(std: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
@@ -70,36 +69,21 @@ def bootstrap(values: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
 
 
 def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float = LEVEL) -> Paired:
-    """`first` minus `second`, values by seed, over the seeds that both have: the paired t-test.
+    """`first` minus `second`, values by seed, over the seeds that both have, with Student's interval.
 
-    Differences that are all zero have p = 1. Where they are all the same other number, as of one test image with every
-    seed, nothing is known of their spread: p is the sign test's, 2^(1 - n), and there is no interval.
+    Where the differences are all the same, but not zero, as of one test image with every seed, nothing is known of
+    their spread, and there is no interval.
 
     >>> difference = paired({0: 0.95, 1: 0.93, 2: 0.96}, {0: 0.94, 1: 0.91, 2: 0.93, 3: 0.50})
-    >>> difference.n, round(difference.mean, 6), round(difference.p, 4)
-    (3, 0.02, 0.0742)
+    >>> difference.n, round(difference.mean, 6), round(difference.low, 4)
+    (3, 0.02, -0.0048)
     """
     differences = np.array([first[seed] - second[seed] for seed in first if seed in second])
     n = len(differences)
     if n < 2:
-        return Paired(float(differences[0]) if n else nan, nan, n, nan, nan, nan)
+        return Paired(float(differences[0]) if n else nan, nan, n, nan, nan)
     mean, std = float(differences.mean()), float(differences.std(ddof=1))
     if mean and std <= CONSTANT * abs(mean):
-        return Paired(mean, 0.0, n, nan, nan, 2.0 ** (1 - n))
+        return Paired(mean, 0.0, n, nan, nan)
     margin = float(t_margin(std, n, level))
-    p = 2 * special.stdtr(n - 1, -abs(mean) / std * sqrt(n)) if std else 1.0
-    return Paired(mean, std, n, mean - margin, mean + margin, float(p))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values adjusted for being so many (Holm 1979); NaN is no test and stays as it is.
-
-    >>> [round(p, 6) for p in holm([0.01, 0.04, 0.03, float("nan")])]
-    [0.03, 0.06, 0.06, nan]
-    """
-    p = np.asarray(p_values, float)
-    tested = np.flatnonzero(~np.isnan(p))
-    order = tested[np.argsort(p[tested], kind="stable")]
-    adjusted = np.full(len(p), nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
-    return [float(p) for p in adjusted]
+    return Paired(mean, std, n, mean - margin, mean + margin)

@@ -13,6 +13,7 @@ import pandas as pd
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, budgets, in_order, plain, sign_of
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.compare import AT, BY, BesidePublished, Comparison, beside_published, comparisons
+from prunesweep.orchestrator.results.marking import off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.published import KEYS
 from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.tables.means import missing
@@ -21,8 +22,7 @@ from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit, wo
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
-NOTE = "mean differences over shared seeds to the first of each block; p of paired t-tests, by Holm within the block"
-LEGEND = "{near}: not distinguishable at 5%"
+NOTE = "mean differences over shared seeds to the first of each block"
 
 
 def differences(
@@ -50,7 +50,7 @@ def differences(
         columns=_columns(words(metric), _difference_head(unit), "95% interval", "seeds", "p", ""),
         lines=tuple(_apart(blocks)),
         holds=Columns.NUMBERS,
-        legend=(NOTE, LEGEND),
+        legend=(NOTE, *_legend(compared, against is not None)),
         notes=tuple(_notes(frame, compared)),
         records=tuple(_record(comparison, metric) for comparison in compared),
     )
@@ -131,18 +131,31 @@ def _spoken(against: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{words(name)} {value}" for name, value in against.items())
 
 
+def _legend(compared: Sequence[Comparison], is_named: bool) -> Iterator[str]:
+    """What the intervals cover, and what is marked."""
+    if any(comparison.is_ranked for comparison in compared):
+        what = "of this difference" if is_named else "of the setting minus the best of the others"
+        yield f"95% intervals: {what}; all of a block hold at once"
+        yield f"p: moderated paired t, adjusted for {'the block' if is_named else 'all pairs of the block'}"
+        yield f"{{near}}: not shown to be {'different' if is_named else 'worse'} at 5%"
+    if not all(comparison.is_ranked for comparison in compared):
+        yield "95% intervals without p: of this difference alone"
+
+
 def _notes(frame: pd.DataFrame, compared: Sequence[Comparison]) -> Iterator[str]:
-    untested = sum(comparison.distinguishable is None for comparison in compared)
-    if untested:
-        yield f"{counted(untested, 'difference')} not tested: fewer than two seeds in common"
-    if any(isnan(comparison.difference.low) and not isnan(comparison.p) for comparison in compared):
-        yield "p without an interval: the same difference with every seed, so p of the sign test"
-    yield from missing(frame, [cell for comparison in compared for cell in (comparison.cell, comparison.reference)])
+    cells = list(
+        {id(cell): cell for comparison in compared for cell in (comparison.cell, comparison.reference)}.values()
+    )
+    yield from unranked_notes(cells)
+    yield from off_target_notes(comparison.cell for comparison in compared)
+    if any(isnan(comparison.difference.low) and comparison.difference.n > 1 for comparison in compared):
+        yield "no interval: the same difference with every seed, so p is that of a sign test"
+    yield from missing(frame, cells)
 
 
 def _record(comparison: Comparison, metric: str) -> dict[str, Any]:
     over, reference = comparison.difference, comparison.reference
-    numbers = {"difference": over.mean, "std": over.std, "low": over.low, "high": over.high, "p": over.p}
+    numbers = {"difference": over.mean, "std": over.std, "low": over.low, "high": over.high}
     numbers["p_adjusted"] = comparison.p
     return {
         "metric": metric,

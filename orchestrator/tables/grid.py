@@ -9,7 +9,8 @@ from typing import Any
 
 from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
 from prunesweep.orchestrator.results.best_settings import REACHED
-from prunesweep.orchestrator.tables.means import Table, untested
+from prunesweep.orchestrator.results.marking import unranked_notes
+from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
 from prunesweep.orchestrator.tables.wording import FORMS, words, written
 
@@ -24,8 +25,8 @@ def laid_out(table: Table) -> TextTable:
         holds=Columns.MEANS,
         above=tuple(_control(table, cell) for cell in table.controls),
         legend=tuple(_legend(table)),
-        notes=(*untested(table.cells.values()), *table.notes),
-        detail=_chosen_settings(table),
+        notes=(*unranked_notes(table.cells.values()), *table.notes),
+        details=tuple(filter(None, [_off_target(table), _chosen_settings(table)])),
         records=tuple({"metric": table.metric, **cell.settings, **cell.statistics} for cell in _cells(table)),
     )
 
@@ -42,7 +43,7 @@ def chosen_by(table: Table) -> str:
 
 def _cells(table: Table) -> list[Cell]:
     keys = product(table.rows, table.columns)
-    return [*table.controls, *(table.cells[key] for key in keys if key in table.cells)]
+    return [*table.controls, *(table.cells[key] for key in keys if key in table.cells), *table.missed]
 
 
 def _column_heads(table: Table, key: Key) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def _entry(table: Table, cell: Cell | None) -> Entry:
     if cell is None:
         return Entry("-")
     emphasis = Emphasis.BEST if cell.best else Emphasis.NEAR if cell.near else Emphasis.PLAIN
-    return Entry(_text(table, cell), emphasis)
+    return Entry(_text(table, cell), Emphasis.SINGLE if cell.n == 1 else emphasis)
 
 
 def _text(table: Table, cell: Cell) -> str:
@@ -85,8 +86,30 @@ def _control(table: Table, cell: Cell) -> str:
 
 def _legend(table: Table) -> Iterator[str]:
     place = "sparsity and budget" if "total_epochs" in (*table.row_names, *table.column_names) else "sparsity"
-    if any(cell.best for cell in table.cells.values()):
-        yield f"{{best}}: best at its {place}; {{near}}: not distinguishable from it (paired t-test, Holm, 5%)"
+    cells = table.cells.values()
+    if any(cell.best for cell in cells):
+        test = "moderated paired t, all pairs at 5%"
+        yield f"{{best}}: best mean at its {place}; {{near}}: not shown to be worse ({test})"
+    if any(cell.n == 1 for cell in cells):
+        yield "{single}: one seed"
+
+
+def _off_target(table: Table) -> TextTable | None:
+    """The cells that are out of competition, with what they reached; None where there are none."""
+    if not table.missed:
+        return None
+    names = (*table.row_names, *table.column_names)
+    lines = []
+    for cell in table.missed:
+        labels = tuple(label(table, name, cell.settings[name]) for name in names)
+        lines.append(Line(labels, (Entry(label(table, REACHED, cell.reached)), _entry(table, cell))))
+    return TextTable(
+        title="out of competition: off their target sparsity",
+        heads=tuple(map(words, names)),
+        columns=(("reached",), (words(table.metric),)),
+        lines=tuple(lines),
+        holds=Columns.NUMBERS,
+    )
 
 
 def _chosen_settings(table: Table) -> TextTable | None:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
-from prunesweep.orchestrator.results.best_settings import ASKED_SPARSITY, REACHED, TARGET, Selection, choose
+from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key, Unranked
+from prunesweep.orchestrator.results.best_settings import (
+    ASKED_SPARSITY,
+    NEAR_TARGET,
+    REACHED,
+    TARGET,
+    Selection,
+    choose,
+)
+from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells
 from prunesweep.orchestrator.results.parquet import SWEEPS
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import Scale, scale
@@ -25,7 +33,8 @@ ROWS = ("method", "retrain_schedule")
 class Table:
     """A comparison. `cells` are by row and column, keys under `row_names` and `column_names`; one may be missing.
 
-    `controls` have no target sparsity: the dense networks. `budgets` says how total epochs are written, `scale` how
+    `controls` have no target sparsity: the dense networks. `missed` have reached another sparsity than their target,
+    and are out of competition. `budgets` says how total epochs are written, `scale` how
     the metric is. Where settings were chosen, `best_by` is the column that decided, and `choices` names for each row
     which settings of its cells are to be shown.
     """
@@ -38,6 +47,7 @@ class Table:
     columns: tuple[Key, ...]
     cells: Mapping[tuple[Key, Key], Cell]
     controls: tuple[Cell, ...]
+    missed: tuple[Cell, ...]
     budgets: Mapping[int, str]
     scale: Scale
     notes: tuple[str, ...]
@@ -45,18 +55,24 @@ class Table:
     choices: Mapping[Key, tuple[str, ...]] = field(default_factory=dict)
 
 
-def means_table(frame: pd.DataFrame, metric: str = "test_accuracy", by: Sequence[str] | None = None) -> Table:
+def means_table(
+    frame: pd.DataFrame,
+    metric: str = "test_accuracy",
+    by: Sequence[str] | None = None,
+    tolerance: float | None = None,
+) -> Table:
     """Means over seeds, with the best of every sparsity and budget marked.
 
     Rows are `by` (default: method and retraining schedule), after dataset and model if there are several, before every
     other setting that still varies within a cell: different settings are never averaged. Columns are target sparsity
     and, below it, total epochs; where that would leave over a third of the table empty (methods with unlike budgets),
-    each budget has rows of its own. Budgets are totals, pretraining included: what a result costs. Raises `UserError`
+    each budget has rows of its own. Budgets are totals, pretraining included: what a result costs. A cell that missed
+    its target by more than the tolerance (0.2 points) is out of competition and stands apart. Raises `UserError`
     for an unknown metric or column, and when no trial has the metric.
     """
     trials = aggregation.with_metric(frame, metric)
     names, axes = _names(trials, metric, by)
-    return _table(trials, metric, names, axes)
+    return _table(trials, metric, names, axes, OFF_TARGET if tolerance is None else tolerance)
 
 
 def best_table(
@@ -64,7 +80,7 @@ def best_table(
     metric: str = "test_accuracy",
     by: Sequence[str] | None = None,
     best_by: str = "validation_accuracy",
-    tolerance: float = 0.02,
+    tolerance: float | None = None,
 ) -> Table:
     """Means over seeds of the settings that `prunesweep.select_best` chooses, the best of every sparsity marked.
 
@@ -76,6 +92,7 @@ def best_table(
     names = list(dict.fromkeys([*_several(frame), *(by or ["method"])]))
     if TARGET in names:
         raise UserError(f"{TARGET} makes the columns where settings are chosen; leave it out of the rows")
+    tolerance = NEAR_TARGET if tolerance is None else tolerance
     selection = choose(frame, best_by, tolerance, names)
     trials = aggregation.with_metric(selection.trials, metric)
     axes = [TARGET] if trials[TARGET].notna().any() else []
@@ -86,7 +103,7 @@ def best_table(
         reached = trials.groupby([*names, *axes], dropna=False)[REACHED].transform("mean")
         trials, chosen[REACHED] = trials.assign(**{REACHED: reached}), None
     extra = [name for name in chosen if name not in (metric, *names)]
-    table = _table(trials, metric, names, axes, extra)
+    table = _table(trials, metric, names, axes, tolerance, extra)
     notes = (*table.notes, *_unlike_budgets(trials, names), *selection.notes)
     return replace(table, notes=notes, best_by=best_by, choices=_choices(table, selection))
 
@@ -117,13 +134,19 @@ def _off_target(cell: Cell, name: str) -> bool:
 
 
 def _table(
-    trials: pd.DataFrame, metric: str, names: Sequence[str], axes: Sequence[str], extra: Sequence[str] = ()
+    trials: pd.DataFrame,
+    metric: str,
+    names: Sequence[str],
+    axes: Sequence[str],
+    tolerance: float,
+    extra: Sequence[str] = (),
 ) -> Table:
     """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
     competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
-    means = aggregation.marked_cells(trials, metric, [*names, *axes, *extra], competing)
+    means = marked_cells(trials, metric, [*names, *axes, *extra], competing, tolerance)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
-    sparse = [cell for cell in means if cell not in controls]
+    missed = [cell for cell in means if cell.unranked is Unranked.OFF_TARGET and metric != REACHED]
+    sparse = [cell for cell in means if cell not in controls and cell not in missed]
     row_names, column_names = _layout(sparse, names, axes)
     placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
     labels = aggregation.budgets(trials)
@@ -136,6 +159,7 @@ def _table(
         columns=aggregation.in_order(column for _, column in placed),
         cells=placed,
         controls=tuple(controls),
+        missed=tuple(missed),
         budgets=labels,
         scale=scale(metric).suited([cell.std for cell in means if cell.std is not None]),
         notes=(*_notes(trials, [*names, *axes], labels), *missing(trials, means)),
@@ -182,13 +206,6 @@ def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]
         yield "epochs a+b: pretraining + retraining"
     if aggregation.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
-
-
-def untested(cells: Iterable[Cell]) -> Iterator[str]:
-    """How many cells have no mark because nothing can be said."""
-    number = sum(cell.untested for cell in cells)
-    if number:
-        yield f"{counted(number, 'cell')} not tested: fewer than two seeds in common with the best"
 
 
 def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:

@@ -15,17 +15,25 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
-from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, TextTable
+from prunesweep.orchestrator.tables.text_table import SINGLE_MARK, Columns, Emphasis, Entry, TextTable
 from prunesweep.workers.errors import UserError, unknown
 
 PIPE_WIDTH = 120
 MARK_WIDTH = 2
 """Room behind a number for `**`."""
 
-TERMINAL = {Emphasis.BEST: "**", Emphasis.NEAR: "*"}
-MARKDOWN = {Emphasis.BEST: "**{}**", Emphasis.BOLD: "**{}**", Emphasis.NEAR: r"{}\*"}
+TERMINAL = {Emphasis.BEST: "**", Emphasis.NEAR: "*", Emphasis.SINGLE: SINGLE_MARK}
+MARKDOWN = {
+    Emphasis.BEST: "**{}**",
+    Emphasis.BOLD: "**{}**",
+    Emphasis.NEAR: r"{}\*",
+    Emphasis.SINGLE: "{}" + SINGLE_MARK,
+}
 BOLD_LATEX = r"\textbf{{{}}}"
-LATEX = {Emphasis.BEST: BOLD_LATEX, Emphasis.BOLD: BOLD_LATEX, Emphasis.NEAR: "{}*"}
+LATEX = {
+    **{Emphasis.BEST: BOLD_LATEX, Emphasis.BOLD: BOLD_LATEX, Emphasis.NEAR: "{}*"},
+    Emphasis.SINGLE: r"{}$^\dagger$",
+}
 
 MINUS = re.compile(r"(?<!\S)-(?=\d)")
 """A hyphen is shorter in print."""
@@ -33,7 +41,7 @@ MINUS = re.compile(r"(?<!\S)-(?=\d)")
 ESCAPED = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    | {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "*": "{*}"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "*": "{*}", SINGLE_MARK: r"$^\dagger$"}
 )
 """For LaTeX; `[` and `*` at the start of a line would be arguments of the line's end above."""
 
@@ -81,8 +89,8 @@ def _parts(table: TextTable, width: int) -> Iterator[RenderableType]:
     below = table.below(*TERMINAL.values())
     if below:
         yield from (Text(), *map(Text, below))
-    if table.detail:
-        yield from (Text(), *_parts(table.detail, width))
+    for detail in table.details:
+        yield from (Text(), *_parts(detail, width))
 
 
 def _grid(piece: TextTable, whole: TextTable) -> Grid:
@@ -116,7 +124,8 @@ def _heads(piece: TextTable) -> Iterator[tuple[str, ...]]:
 def _entry(entry: Entry, whole: TextTable) -> Text:
     text = entry.text
     if whole.holds is Columns.MEANS and text != "-":
-        text = text.rjust(_text_width(whole)) + TERMINAL.get(entry.emphasis, "")
+        text = text.rjust(_text_width(whole))
+    text += TERMINAL.get(entry.emphasis, "")
     return Text(text, style="bold" if entry.emphasis in (Emphasis.BEST, Emphasis.BOLD) else "")
 
 
@@ -139,9 +148,8 @@ def _cell_width(table: TextTable) -> int:
 
 
 def _markdown(table: TextTable) -> str:
-    detail = [_markdown(table.detail)] if table.detail else []
     below = table.below("**bold**", r"\*")[: len(table.legend)] + [_starred(note) for note in table.notes]
-    return "\n\n".join([table.title, *table.above, _pipes(table), *below, *detail])
+    return "\n\n".join([table.title, *table.above, _pipes(table), *below, *map(_markdown, table.details)])
 
 
 def _pipes(table: TextTable) -> str:
@@ -168,8 +176,8 @@ def _emphasised(entry: Entry, text: str, forms: dict[Emphasis, str]) -> str:
 def _latex(table: TextTable) -> str:
     lines = [f"% {table.title}; needs \\usepackage{{booktabs}}", *_tabular(table)]
     lines += [f"% {line}" for line in table.below("bold", "*")]
-    if table.detail:
-        lines += ["", f"% {table.detail.title}", *_tabular(table.detail)]
+    for detail in table.details:
+        lines += ["", f"% {detail.title}", *_tabular(detail)]
     return "\n".join(lines)
 
 

@@ -8,14 +8,17 @@ from enum import Enum
 from itertools import groupby
 from typing import Any
 
+SINGLE_MARK = "†"
+
 
 class Emphasis(Enum):
-    """How an entry stands out: the best and what may be, and a text that is only bold."""
+    """How an entry stands out: the best, what may be, a single seed, and a text that is only bold."""
 
     PLAIN = "plain"
     BOLD = "bold"
     BEST = "best"
     NEAR = "near"
+    SINGLE = "single"
 
 
 class Columns(Enum):
@@ -48,8 +51,8 @@ class TextTable:
     """A table for people, and the same as `records` for programs, in the metric's own unit.
 
     A column is its heads from top to bottom, as many as every other has. `above` are lines between the title and the
-    table, `legend` and `notes` lines below it. In the legend `{best}` and `{near}` stand for what these marks look
-    like. `detail` is a second table, below the notes.
+    table, `legend` and `notes` lines below it. In the legend `{best}`, `{near}` and `{single}` stand for what these
+    marks look like. `details` are further tables, below the notes.
     """
 
     title: str
@@ -60,12 +63,12 @@ class TextTable:
     above: tuple[str, ...] = ()
     legend: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    detail: TextTable | None = None
+    details: tuple[TextTable, ...] = ()
     records: tuple[Mapping[str, Any], ...] = ()
 
-    def below(self, best: str, near: str) -> list[str]:
+    def below(self, best: str, near: str, single: str = SINGLE_MARK) -> list[str]:
         """The lines below the table, where the marks look like this."""
-        return [*(line.format(best=best, near=near) for line in self.legend), *self.notes]
+        return [*(line.format(best=best, near=near, single=single) for line in self.legend), *self.notes]
 
     def unrepeated(self) -> Iterator[Line]:
         """The lines, without the labels that the line above has too."""

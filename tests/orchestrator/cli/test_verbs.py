@@ -111,8 +111,11 @@ def test_results_of_the_best_settings(cli: Cli, tuned: str):
 
 @pytest.fixture
 def rivals(cli: Cli) -> str:
-    """Two schedules on three seeds, one of them always better; gmp lacks two of the three."""
-    rows = [*imp([0.90, 0.92, 0.91], "FT"), *imp([0.93, 0.96, 0.94], "ALLR"), *imp([0.99], "LLR")]
+    """Two schedules on five seeds, one of them always better; a third lacks four of the five."""
+    rows = [
+        *(*imp([0.90, 0.92, 0.91, 0.90, 0.92], "FT"), *imp([0.93, 0.96, 0.94, 0.93, 0.94], "ALLR")),
+        *imp([0.99], "LLR"),
+    ]
     write(cli.folder / "rivals", rows, TRIALS)
     return "rivals"
 
@@ -120,18 +123,18 @@ def rivals(cli: Cli) -> str:
 def test_differences_to_the_best_and_to_a_setting(cli: Cli, rivals: str):
     lines = cli("compare", rivals).splitlines()
     assert lines[0] == "digits, resnet8: test accuracy in percent, differences to the best"
-    assert lines[5].split() == ["90%", "20+1", "LLR", "99.0", "(1/3)"], "the best, though of one seed only"
-    assert "2 differences not tested: fewer than two seeds in common" in lines
+    assert lines[5].split() == ["90%", "20+1", "ALLR", "94.0", "±", "1.2", "(5)"], "not LLR, which has one seed only"
+    assert "1 cell out of competition: fewer seeds than others at the same place" in lines
     (row,) = cli.json("compare", rivals, "--against", "retrain_schedule=FT", "--where", "retrain_schedule=FT,ALLR")
-    assert (row["retrain_schedule"], row["against_retrain_schedule"], row["n"]) == ("ALLR", "FT", 3)
-    assert row["difference"] == pytest.approx(0.1 / 3)
+    assert (row["retrain_schedule"], row["against_retrain_schedule"], row["n"]) == ("ALLR", "FT", 5)
+    assert row["difference"] == pytest.approx(0.03)
     assert row["distinguishable"] is True
 
 
 def test_differences_to_published_numbers(cli: Cli, rivals: str):
     (cli.folder / "theirs.csv").write_text("method,target_sparsity,retrain_schedule,test_accuracy\nimp,0.9,FT,90.5\n")
     text = cli("compare", rivals, "--published", "theirs.csv", "--format", "markdown")
-    assert "| 90% | imp | FT | 91.0 ± 1.0 (3) | 90.5 | +0.5 |" in text
+    assert "| 90% | imp | FT | 91.0 ± 1.0 (5) | 90.5 | +0.5 |" in text
     assert "2 of our 3 cells have no published counterpart: imp 2" in text
     paper = load_published()
     paper = paper[paper.metric.eq("test_accuracy") & paper.retrain_epochs.eq(2)].drop(

@@ -346,12 +346,12 @@ def test_the_best_settings_of_each_budget() -> None:
 
 def test_the_map_names_the_best_schedule_of_each_sparsity_and_budget() -> None:
     rows = [
-        *imp([0.8899, 0.9301], "FT", 1),  # 0.05 behind LLR with either seed, nearly
-        *imp([0.94, 0.98], "LLR", 1),
-        *imp([0.936, 0.944], "CLR", 1),
-        *imp([0.9, 0.9], "FT", 2),
-        *imp([0.9, 0.9], "LLR", 2),
-        *imp([0.6999, 0.7001], "CLR", 2),
+        *imp([0.8899, 0.9301, 0.9100, 0.8999, 0.9201], "FT", 1),  # 0.05 behind LLR with each seed, nearly
+        *imp([0.94, 0.98, 0.96, 0.95, 0.97], "LLR", 1),
+        *imp([0.936, 0.944, 0.96, 0.96, 0.94], "CLR", 1),
+        *imp([0.9] * 5, "FT", 2),
+        *imp([0.9] * 5, "LLR", 2),
+        *imp([0.6999, 0.7001, 0.7, 0.7, 0.7], "CLR", 2),
         *imp([0.5], "FT", 1, 0.95),
         *imp([0.6], "ALLR", 1, method="random"),
     ]
@@ -364,21 +364,21 @@ def test_the_map_names_the_best_schedule_of_each_sparsity_and_budget() -> None:
     )
     assert list(map.categories) == ["FT", "LLR", "CLR"]
     assert map.values == [[1, 0], [None, None]]
-    assert map.texts == [["LLR\n96.00 ± 2.83\n~ CLR", "FT = LLR\n90.00 ± 0.00"], ["FT\n50.00\nno rival", ""]]
+    assert map.texts == [["LLR\n96.0 ± 1.6\n~ CLR", "FT = LLR\n90.0 ± 0.0"], ["FT\n50.0\nno rival", ""]]
     assert "digits, resnet8, random: one schedule only, so no map" in figure.notes
-    assert figure.notes[0] == "=: equal means; ~: not distinguishable from the best (paired t-test, Holm, 5%)"
-    assert not any("not tested" in note for note in figure.notes)
+    assert figure.notes[0] == "=: equal means; ~: not shown to be worse (moderated paired t, all pairs at 5%)"
+    assert not any("too few" in note for note in figure.notes)
 
 
 def test_many_schedules_as_good_as_the_best_are_counted_and_equal_ones_have_no_colour() -> None:
-    rows = [row for name in ("FT", "LRW", "SLR", "CLR") for row in imp([0.9, 0.9], name, 1)]
+    rows = [row for name in ("FT", "LRW", "SLR", "CLR") for row in imp([0.9] * 5, name, 1)]
     (map,) = made("schedules", rows).panels
     assert isinstance(map, HeatMap)
     assert (map.values, map.texts) == ([[None]], [["FT = LRW = SLR = CLR\n90.00 ± 0.00"]])
-    rows += imp([0.90, 0.94], "ALLR", 1)
+    rows += imp([0.90, 0.94, 0.92, 0.90, 0.94], "ALLR", 1)
     (map,) = made("schedules", rows).panels
     assert isinstance(map, HeatMap)
-    assert map.texts == [["ALLR\n92.00 ± 2.83\n~ 4 others"]]
+    assert map.texts == [["ALLR\n92.00 ± 2.00\n~ 4 others"]]
 
 
 def test_a_schedule_with_several_settings_is_not_its_own_rival() -> None:
@@ -388,9 +388,14 @@ def test_a_schedule_with_several_settings_is_not_its_own_rival() -> None:
     assert map.texts == [["LLR\n96.0 ± 2.8"]]
 
 
-def test_a_map_says_what_could_not_be_tested() -> None:
+def test_a_map_says_what_could_not_be_ranked() -> None:
     figure = made("schedules", [*imp([0.94, 0.98], "LLR"), *imp([0.93], "FT")])
-    assert figure.notes[1:] == ["1 cell not tested: fewer than two seeds in common with the best"]
+    assert figure.notes[1:] == ["1 cell out of competition: fewer seeds than others at the same place"]
+    few = made("schedules", [*imp([0.94, 0.98], "LLR"), *imp([0.93, 0.96], "FT")])
+    assert few.notes[1:] == ["2 seeds: too few to rank, which takes 5"]
+    (map,) = few.panels
+    assert isinstance(map, HeatMap)
+    assert (map.values, map.texts) == ([[None]], [["LLR\n96.0 ± 2.8"]])
 
 
 # --- throughput

@@ -73,7 +73,7 @@ def test_what_is_missing_is_told_from_the_file_alone(half: Path) -> None:
     assert frame.attrs["sweeps"] == [{"sweep": "tiny", "trials": 6, "finished": 3, "seeds": [0, 1]}]
     table = means_table(frame)
     assert "tiny: 3 of 6 trials not finished" in table.notes
-    assert [(cell.n, cell.asked) for cell in (*table.controls, *table.cells.values())] == [(2, 2), (1, 2)]
+    assert [(cell.n, cell.planned) for cell in (*table.controls, *table.cells.values())] == [(2, 2), (1, 2)]
 
 
 def test_it_survives_selecting(half: Path) -> None:
@@ -81,7 +81,7 @@ def test_it_survives_selecting(half: Path) -> None:
     for selected in (where(frame, ["method=gmp"]), select_best(frame), frame[frame.seed == 0].assign(a=1)):
         assert "tiny: 3 of 6 trials not finished" in means_table(selected).notes
     one = means_table(where(frame, ["method=gmp", "seed=0"]))
-    assert [cell.asked for cell in one.cells.values()] == [1], "the other seed is not missing, it was left out"
+    assert [cell.planned for cell in one.cells.values()] == [1], "the other seed is not missing, it was left out"
 
 
 def test_the_same_store_makes_the_same_bytes(half: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_file_that_does_not_say_it_is_taken_for_whole(tmp_path: Path) -> None:
         {"sweep": "s", "trials": 3, "finished": 3, "seeds": [0, 1, 2]},
     ]
     table = means_table(where(frame, ["test_accuracy<0.6"]))
-    assert sorted((cell.n, cell.asked) for cell in table.cells.values()) == [(1, 1), (1, 3)]
+    assert sorted((cell.n, cell.planned) for cell in table.cells.values()) == [(1, 1), (1, 3)]
 
 
 def test_a_cell_of_several_sweeps_is_to_have_the_seeds_of_each(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_cell_of_several_sweeps_is_to_have_the_seeds_of_each(tmp_path: Path) -
 
     frame = load_results(said("first", [0, 1, 2], [0.5, 0.6, 0.7]), said("more", [3, 4], [0.5]))
     table = means_table(frame)
-    assert [(cell.n, cell.asked) for cell in table.cells.values()] == [(4, 5)]
+    assert [(cell.n, cell.planned) for cell in table.cells.values()] == [(4, 5)]
     assert "more: 1 of 2 trials not finished" in table.notes
 
 
