@@ -18,8 +18,9 @@ ROOT = Path(__file__).parent.parent
 
 LIBRARIES = (
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure", "pandas", "plotly.io"),
-    *("pyarrow.dataset", "pyarrow.parquet", "pydantic", "pytest", "rich.console", "ruamel.yaml", "scipy.stats"),
-    *("sklearn.datasets", "torch", "torchvision.transforms.v2", "typer", "multiprocessing.popen_forkserver"),
+    *("multiprocessing.popen_forkserver", "pyarrow.dataset", "pyarrow.parquet", "pydantic", "pytest", "rich.console"),
+    *("ray.job_submission", "ruamel.yaml", "scipy.stats", "sklearn.datasets", "torch", "torchvision.transforms.v2"),
+    *("typer",),
 )
 
 FORKS = get_context("forkserver")
@@ -30,6 +31,10 @@ class Answer(NamedTuple):
     code: int
     out: str
     err: str
+
+
+NEED_RAY = {"run", "resume", "doctor"}
+"""Verbs that start it, each as a program of its own."""
 
 
 def answer(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float) -> Answer:
@@ -51,6 +56,7 @@ def _command(arguments: list[str], folder: Path, environment: dict[str, str], st
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = [place for place in sys.path if place and Path(place) not in (ROOT, ROOT / "docs/examples")]
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["prunesweep", *arguments]
     from prunesweep.orchestrator.cli.main import main
 

@@ -12,12 +12,9 @@ from typing import Any
 import pytest
 
 from tests import warm
-from tests.warm import Answer
+from tests.warm import NEED_RAY, Answer
 
 COMMAND = Path(sys.executable).parent / "prunesweep"
-
-NEED_RAY = {"run", "resume", "submit", "logs", "cancel", "jobs", "doctor"}
-"""Verbs that start or ask it."""
 
 SWEEP = """\
 name: {name}
@@ -73,7 +70,7 @@ class Cli:
         return answer.out + answer.err
 
     def ask(self, *arguments: str, seconds: float = 60) -> Answer:
-        """Run to the end, whatever comes of it; a verb that needs no Ray does not load its libraries anew."""
+        """Run to the end, whatever comes of it; a verb that starts no Ray does not load its libraries anew."""
         if self.command == COMMAND and not {*arguments} & NEED_RAY:
             return warm.answer(arguments, self.folder, {**os.environ, **self.environment}, seconds)
         process = self.start(*arguments)

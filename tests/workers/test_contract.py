@@ -43,7 +43,9 @@ def test_every_method_has_a_case():
     assert SETTINGS.keys() == {*NAMES}
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "precision", ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "float64"))]
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
     last = last_stage(trial(name, train=replace(TRAIN, precision=precision)))

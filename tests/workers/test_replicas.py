@@ -37,6 +37,8 @@ from tests.workers.pictures import write_flowers
 
 Batch = tuple[Tensor, Tensor]
 
+SLOW = pytest.mark.slow
+
 EXACT = replace(TRAIN, epochs=4, precision="float64")
 
 
@@ -86,7 +88,7 @@ def by_one_and(count: int, stage: Stage, folder: Path, **where: object) -> tuple
     return Store(folder / "many"), Store(folder / "one")
 
 
-@pytest.mark.parametrize("batch_size", [32, 89])
+@pytest.mark.parametrize("batch_size", [pytest.param(32, marks=SLOW), 89])
 def test_three_replicas_of_batches_that_do_not_divide(batch_size: int, tmp_path: Path) -> None:
     """180 images: the last batches have 20, and 2, of which one replica has none."""
     clipped = replace(EXACT, batch_size=batch_size, clip_norm=0.5, label_smoothing=0.1)
@@ -94,7 +96,7 @@ def test_three_replicas_of_batches_that_do_not_divide(batch_size: int, tmp_path:
     assert_alike(stage, *by_one_and(3, stage, tmp_path))
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 0.02), ("bfloat16", 0.2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [pytest.param("float32", 0.02, marks=SLOW), ("bfloat16", 0.2)])
 def test_in_single_precision_sums_in_another_order_are_all_that_differs(
     precision: str, tolerance: float, tmp_path: Path
 ) -> None:
@@ -175,7 +177,7 @@ def test_continued_by_as_many_it_is_the_same_bit_for_bit(count: int, tmp_path: P
     assert numbers(stage, Store(tmp_path / "broken")) == numbers(stage, Store(tmp_path / "unbroken"))
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(1, 2, marks=SLOW), (2, 1), pytest.param(2, 3, marks=SLOW)])
 def test_continued_by_another_number(before: int, after: int, tmp_path: Path) -> None:
     stage = last_stage(trial("gsm", train=EXACT))
     team.together(before, team.run_until, stage, tmp_path / "broken", 2)

@@ -50,6 +50,7 @@ def cli(head: Head, tmp_path: Path) -> JobsCli:
     return head.cli(tmp_path, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
 
 
+@pytest.mark.slow
 def test_a_store_that_another_node_does_not_see_is_refused_before_the_first_trial(cli: JobsCli, head: Head):
     """In that node's own space of mounts another disk lies over the store's place."""
     store = cli.folder / "results"

@@ -134,6 +134,7 @@ def test_a_disk_that_fills_in_mid_sweep(cli: Cli):
         assert "14 of 14 trials done" in cli("resume", "sweep")
 
 
+@pytest.mark.slow
 def test_a_damaged_record_hides_neither_its_stages_nor_other_sweeps(copy: Cli):
     shutil.copytree(copy.folder / "results/sweep", copy.folder / "results/other")
     damage(copy.folder / "results/other/sweep.json")

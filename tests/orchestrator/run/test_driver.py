@@ -235,7 +235,7 @@ def test_asked_to_stop_running_stages_finish_their_epoch(cli: Cli, undisturbed: 
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_asked_to_stop_while_ray_starts(cli: Cli, number: signal.Signals):
     process = cli.start("run", cli.sweep())
     cli.wait_for(lambda: bool(descendants(process.pid, "gcs_server")), process)
