@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from prunesweep.orchestrator.lookup import NamedSweep, find_sweep, load_sweep, results_place
+from prunesweep.orchestrator.lookup import NamedSweep, load_sweep, planned_sweep, results_place
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
@@ -26,14 +26,15 @@ Place = str | Path
 """A folder or a URL."""
 
 
-def plan(sweep: NamedSweep, store: Place | None = None) -> Plan:
+def plan(sweep: NamedSweep, store: Place | None = None, *, data_dir: Place | None = None) -> Plan:
     """What a sweep would run: its trials, their stages, and what the store has of them. Starts nothing.
 
     `sweep` is a sweep file, the settings of one as a dict, or a sweep's name or folder in the store. `store` is a
-    folder or URL, by default PRUNESWEEP_STORE or `results`. Raises `UserError`.
+    folder or URL, by default PRUNESWEEP_STORE or `results`. `data_dir` is where images of one's own are looked for,
+    whose content is part of a trial, by default PRUNESWEEP_DATA or `data`. Raises `UserError`.
     """
     opened = _store(store)
-    return make_plan(find_sweep(sweep, opened), opened)
+    return make_plan(planned_sweep(sweep, opened, str(data_dir) if data_dir else None), opened)
 
 
 def run(
@@ -62,7 +63,9 @@ def run(
 
     opened, data = _store(store), str(data_dir or os.environ.get("PRUNESWEEP_DATA") or "data")
     options = Options(address, data, device, loaders, max_failures, max_concurrent, autoscaling)
-    return run_sweep(plan(sweep, store), opened, options, Console(quiet=not verbose, highlight=False))
+    return run_sweep(
+        plan(sweep, store, data_dir=data_dir), opened, options, Console(quiet=not verbose, highlight=False)
+    )
 
 
 def load_results(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None) -> DataFrame:

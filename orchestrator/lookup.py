@@ -10,6 +10,7 @@ from typing import Any
 from prunesweep.orchestrator.records import RECORD, recall, require
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
+from prunesweep.orchestrator.versions import versioned
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
@@ -19,16 +20,32 @@ NamedSweep = Sweep | Mapping[str, Any] | str | Path
 
 def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
     """The sweep that is named; a name that the store knows goes before a file of that name. Raises `UserError`."""
+    return _asked_for(sweep, store) or _remembered(str(sweep), store)
+
+
+def planned_sweep(sweep: NamedSweep, store: Store, data_folder: str | None = None) -> Sweep:
+    """The sweep that is named, to plan or run it: its trials name the versions of one's own code and images.
+
+    Those of a sweep that is named by its name are the versions that it was last run with. `data_folder` is where images
+    are looked for, by default PRUNESWEEP_DATA or `data`. Raises `UserError`, also where images are missing.
+    """
+    asked = _asked_for(sweep, store)
+    return versioned(asked, store, data_folder) if asked else _remembered(str(sweep), store)
+
+
+def _asked_for(sweep: NamedSweep, store: Store) -> Sweep | None:
+    """The sweep where it is given itself, or by its file; None where it is named as one that the store knows."""
     if not isinstance(sweep, str | Path):
         return load_sweep(sweep)
     text = str(sweep)
-    remembered = recall(text, store)
-    if remembered is not None:
-        return remembered
-    name = _name_in(store, text)
-    if name is None and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
+    is_known = recall(text, store) is not None or _name_in(store, text) is not None
+    if not is_known and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
         return read_sweep(Path(text))
-    return require(name or text, store)
+    return None
+
+
+def _remembered(text: str, store: Store) -> Sweep:
+    return recall(text, store) or require(_name_in(store, text) or text, store)
 
 
 def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:

@@ -269,7 +269,8 @@ def _total_epochs(stage: Stage) -> int:
 
 
 def _kind(stage: Stage) -> Kind:
-    return stage.root.dataset, stage.root.model, isinstance(stage, PruneStage), stage.epochs > 0
+    dataset, model = (replace(choice, fingerprint=None) for choice in (stage.root.dataset, stage.root.model))
+    return dataset, model, isinstance(stage, PruneStage), stage.epochs > 0
 
 
 def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:

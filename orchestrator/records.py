@@ -20,7 +20,7 @@ from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode
+from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode, without_fingerprints
 from prunesweep.workers.store import Store
 
 RECORD = "sweep.json"
@@ -40,8 +40,8 @@ def remember(sweep: Sweep, store: Store) -> None:
     except UserError:  # the record is damaged, and this sweep is what it should say
         before = None
         store.set_file_aside(sweep.name, RECORD)
-    trial_keys = {trial.key for trial in sweep.trials}
-    if before is not None and trial_keys.isdisjoint(trial.key for trial in before.trials):
+    asked = set(map(without_fingerprints, sweep.trials))
+    if before is not None and asked.isdisjoint(map(without_fingerprints, before.trials)):
         raise UserError(
             f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
             f"with {sweep.path}: give this one another `name:`, or choose another --store"

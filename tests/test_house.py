@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = (
     *("workers", "text", "provenance", "labels", "resources", "results", "tables", "figures", "sweepfile", "plan"),
-    *("records", "lookup", "export", "status", "run", "jobs", "report", "api", "cli"),
+    *("records", "versions", "lookup", "export", "status", "run", "jobs", "report", "api", "cli"),
 )
 """The rooms of the orchestrator, above `workers`: each imports only from those before it."""
 
@@ -177,7 +177,7 @@ def test_rooms_import_one_way():
 
 
 def test_the_top_of_the_orchestrator_holds_only_what_all_rooms_share():
-    shared = {"__init__", "api", "labels", "lookup", "plan", "provenance", "records", "resources", "text"}
+    shared = {"__init__", "api", "labels", "lookup", "plan", "provenance", "records", "resources", "text", "versions"}
     assert {path.stem for path in (ROOT / "orchestrator").glob("*.py")} <= shared
 
 

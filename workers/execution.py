@@ -32,6 +32,7 @@ from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import Diverged, UserError
+from prunesweep.workers.fingerprints import require_same
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.methods.base import Method
@@ -86,6 +87,7 @@ class Execution:
             self._set_up()
 
     def _set_up(self) -> None:
+        require_same(self.stage, self.store)
         seed_all("dataset")
         dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(
             self.device, self.where.loaders

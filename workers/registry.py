@@ -26,10 +26,14 @@ foreign_packages: set[str] = set()
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a dataset or a model lives (`module:name`) and its options with their defaults."""
+    """Where a dataset or a model lives (`module:name`) and its options with their defaults.
+
+    `version` is raised when the same name and options give other images, or another network: it then is in the key.
+    """
 
     target: str
     options: Mapping[str, Value] = field(default_factory=dict)
+    version: int = 1
 
 
 def load(target: str) -> Any:
@@ -62,6 +66,13 @@ def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
     if name in installed:
         return _foreign(kind, installed[name])
     raise UserError(unknown(kind, name, registry, more=" or module:name"))
+
+
+def own_module(kind: str, registry: Mapping[str, Entry], name: str) -> str | None:
+    """The module of another package that a name leads to, which is not imported; None for what is in the registry."""
+    target = name if ":" in name else _installed(kind, tuple(sys.path)).get(name, "")
+    module = target.partition(":")[0]
+    return None if name in registry or module.partition(".")[0] in ("", "prunesweep") else module
 
 
 def choose(kind: str, registry: Mapping[str, Entry], name: str, given: Mapping[str, Any]) -> Choice:

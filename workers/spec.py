@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,15 +23,21 @@ Value = str | int | float | bool | None | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Choice:
-    """A name out of a registry (dataset, model or method) with its options, every default spelled out."""
+    """A name out of a registry (dataset, model or method) with its options, every default spelled out.
+
+    `fingerprint` stands for what the name leads to outside the registry: one's own source, one's own images
+    (`workers.fingerprints`). Where there is none, as for what is in the registry, the JSON has no such field: the keys
+    are those from before there were fingerprints.
+    """
 
     name: str
     options: tuple[tuple[str, Value], ...] = ()
+    fingerprint: str | None = None
 
     @classmethod
-    def of(cls, name: str, options: Mapping[str, Value] | None = None) -> Choice:
+    def of(cls, name: str, options: Mapping[str, Value] | None = None, fingerprint: str | None = None) -> Choice:
         """The choice with its options in canonical order."""
-        return cls(name, tuple(sorted((options or {}).items())))
+        return cls(name, tuple(sorted((options or {}).items())), fingerprint)
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -195,10 +201,19 @@ def label(stage: Stage) -> str:
     return f"{kind} {stage.sparsity:g} {how} seed {root.seed}"
 
 
+def without_fingerprints(trial: TrialSpec) -> TrialSpec:
+    """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
+    dataset, model, method = (
+        replace(choice, fingerprint=None) for choice in (trial.dataset, trial.model, trial.method)
+    )
+    return replace(trial, dataset=dataset, model=model, method=method)
+
+
 def encode(value: Any) -> Any:
     """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
     if isinstance(value, Choice):
-        return {"name": value.name, "options": {k: encode(v) for k, v in value.options}}
+        version = {} if value.fingerprint is None else {"fingerprint": value.fingerprint}
+        return {"name": value.name, "options": {k: encode(v) for k, v in value.options}, **version}
     if is_dataclass(value):
         return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple | list):
@@ -231,7 +246,8 @@ def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decode_choice(data: Mapping[str, Any]) -> Choice:
-    return Choice.of(data["name"], {name: freeze(value) for name, value in data["options"].items()})
+    options = {name: freeze(value) for name, value in data["options"].items()}
+    return Choice.of(data["name"], options, data.get("fingerprint"))
 
 
 def _digest(data: Mapping[str, Any]) -> str:

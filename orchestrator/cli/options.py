@@ -71,6 +71,10 @@ NotifyOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
+SameCodeOption = Annotated[
+    bool,
+    typer.Option("--same-code", metavar="", help="Take changed code of your own for the code that was run before."),
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
+from prunesweep.orchestrator import versions
 from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import (
     AddressOption,
@@ -20,6 +21,7 @@ from prunesweep.orchestrator.cli.options import (
     MaxConcurrentOption,
     MaxFailuresOption,
     NotifyOption,
+    SameCodeOption,
     StoreOption,
     SweepFile,
     SweepName,
@@ -28,7 +30,7 @@ from prunesweep.orchestrator.cli.plans import show_plan
 from prunesweep.orchestrator.cli.printing import console, say
 from prunesweep.orchestrator.cli.results import show_means
 from prunesweep.orchestrator.cli.status import troubles
-from prunesweep.orchestrator.lookup import find_sweep
+from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.driver import Options, run_sweep
@@ -40,15 +42,18 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
 
-def plan(name: SweepName, store: StoreOption = "results", as_json_: JsonOption = False) -> None:
+def plan(
+    name: SweepName, store: StoreOption = "results", data_dir: DataOption = Path("data"), as_json_: JsonOption = False
+) -> None:
     """Show what a sweep would run: trials, shared stages, what is done, time and disk. Starts nothing."""
     opened = Store(store)
-    plan_ = make_plan(find_sweep(name, opened), opened)
+    plan_ = make_plan(planned_sweep(name, opened, str(data_dir)), opened)
     forecast = estimate(plan_, opened)
     if as_json_:
         print(as_json(plan_, forecast))
     else:
         show_plan(plan_, forecast)
+        _show_changes(plan_.sweep, opened)
 
 
 def run(
@@ -63,10 +68,15 @@ def run(
     autoscaling: AutoscalingOption = False,
     notify: NotifyOption = None,
     force: ForceOption = False,
+    same_code: SameCodeOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
     options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
-    _run(read_sweep(sweep), Store(store), options, force)
+    opened = Store(store)
+    versioned = versions.versioned(read_sweep(sweep), opened, str(data_dir))
+    if same_code:
+        versioned = versions.accept(versioned, opened, str(data_dir))
+    _run(versioned, opened, options, force)
 
 
 def resume(
@@ -85,14 +95,20 @@ def resume(
     """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
     options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
     opened = Store(store)
-    _run(find_sweep(name, opened), opened, options, force)
+    _run(planned_sweep(name, opened, str(data_dir)), opened, options, force)
 
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
     warn = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     with told(options.notify, sweep, store, warn) as news:
         news.plan = make_plan(sweep, store)
+        _show_changes(sweep, store)
         _run_and_show(news.plan, store, options, force)
+
+
+def _show_changes(sweep: Sweep, store: Store) -> None:
+    for line in versions.lines(versions.changes(sweep, store)):
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 def _run_and_show(before: Plan, store: Store, options: Options, force: bool) -> None:

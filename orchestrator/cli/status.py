@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import chain, groupby
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from prunesweep.orchestrator.cli.options import JsonOption, StoreOption, sweep_names
+from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say
-from prunesweep.orchestrator.lookup import find_sweep
+from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run.failures import policy
@@ -42,11 +43,12 @@ def status(
         ),
     ] = None,
     store: StoreOption = "results",
+    data_dir: DataOption = Path("data"),
     as_json_: JsonOption = False,
 ) -> None:
-    """Show how far a sweep is, what is unfinished, and why what failed has failed. Needs the store only."""
+    """Show how far a sweep is, what is unfinished, and why what failed has failed. By name it needs the store only."""
     opened = Store(store)
-    sweeps = [find_sweep(name, opened)] if name else list(_remembered(opened))
+    sweeps = [planned_sweep(name, opened, str(data_dir))] if name else list(_remembered(opened))
     plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
     seen: Seen = {}
     if name or as_json_:

@@ -28,6 +28,7 @@ from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import appearing
+from prunesweep.workers.fingerprints import require_same_choices
 from prunesweep.workers.host import Where, describe_device
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import NETWORK, Damaged, Store
@@ -148,6 +149,7 @@ def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:
         again = f"compute it again with: {_resume(sweep, store)}"
         raise NotExported(f"trial {row['trial']}: {error}; {again}") from error
     threads = max(1, int(sweep.resources.of(spec).cpus))
+    require_same_choices(store, spec.dataset, spec.model)
     return Trained(row, spec, data.load(spec.dataset, data_folder), tensors, threads)
 
 

@@ -25,6 +25,7 @@ from prunesweep.workers.data.folder import image_folder
 from prunesweep.workers.data.portions import Portion
 from prunesweep.workers.data.synthetic import synthetic
 from prunesweep.workers.execution import Execution
+from prunesweep.workers.fingerprints import fingerprinted
 from prunesweep.workers.host import Where
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.run import run_stage
@@ -107,7 +108,7 @@ def test_in_single_precision_sums_in_another_order_are_all_that_differs(
 
 def test_every_kind_of_batch_norm_and_parameters_without_gradients(tmp_path: Path) -> None:
     asked = replace(trial("cs", train=EXACT), model=models.choose("tests.team:odd", {}))
-    stage = last_stage(asked)
+    stage = last_stage(fingerprinted([asked], "data", {})[0])
     assert_alike(stage, *by_one_and(2, stage, tmp_path))
 
 
@@ -159,7 +160,7 @@ def test_a_trial_on_image_files(tmp_path: Path) -> None:
     flowers = write_flowers(tmp_path / "flowers", 17)
     pictures = data.choose("image_folder", {"path": str(flowers), "size": 32})
     asked = replace(trial("dense", train=replace(EXACT, epochs=2, batch_size=8)), dataset=pictures)
-    stage = last_stage(asked)
+    stage = last_stage(fingerprinted([asked], "data", {})[0])
     assert_alike(stage, *by_one_and(2, stage, tmp_path / "stores"))
 
 

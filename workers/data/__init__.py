@@ -45,12 +45,18 @@ def choose(name: str, options: Mapping[str, Any]) -> Choice:
 # A worker process runs many stages, nearly always of one dataset; two bounds the memory that old ones hold.
 @lru_cache(maxsize=2)
 def load(choice: Choice, folder: str) -> Dataset:
-    """The dataset; files are looked for in `folder`. The result is shared: do not write to it."""
+    """The dataset; files are looked for in `folder`. The result is shared: do not write to it.
+
+    Raises `UserError` when the choice's fingerprint is of other files.
+    """
+    from prunesweep.workers.fingerprints import require_content
+
+    require_content(choice, folder)
     dataset: Dataset = registry.build("dataset", DATASETS, choice, folder)
     return dataset
 
 
-def function(dataset: str, name: Literal["check", "present", "fetch"]) -> Callable[[str, str], Any] | None:
+def function(dataset: str, name: Literal["check", "files", "present", "fetch"]) -> Callable[[str, str], Any] | None:
     """A function of that name in the module where a dataset lives, called with the dataset's name and a folder.
 
     A module need not have it. All raise `UserError` with a remedy. `check` returns the dataset's files after it has

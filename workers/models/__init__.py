@@ -33,7 +33,7 @@ MODELS: dict[str, Entry] = {
     # on small images too. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
     **{f"resnet{n}": Entry(CIFAR_RESNET, {"depth": n, "width": 16}) for n in range(8, 111, 6) if n != 50},
     "wide_resnet": _wide(28, 10),
-    # Those of the paper's tables, to complete and to suggest; `_known` reads the others.
+    # Those of the paper's tables, to complete and to suggest; `known` reads the others.
     **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
@@ -46,16 +46,16 @@ NAMED = {CIFAR_RESNET: ("cifar_resnet", ("depth",)), WIDE_RESNET: ("wide_resnet"
 
 def choose(name: str, options: Mapping[str, Any]) -> Choice:
     """A model by name with its options complete; raises `UserError` on what it does not have."""
-    known = _known(name)
-    choice = registry.choose("model", known, name, options)
-    if name in known:
-        _check(name, known[name], choice.settings)
+    entries = known(name)
+    choice = registry.choose("model", entries, name, options)
+    if name in entries:
+        _check(name, entries[name], choice.settings)
     return choice
 
 
 def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The model with random weights, for images of `shape` (channels, height, width)."""
-    entry = registry.find("model", _known(choice.name), choice.name)
+    entry = registry.find("model", known(choice.name), choice.name)
     factory = registry.load(entry.target)
     if not registry.is_foreign(entry):
         model: nn.Module = factory(shape, classes, **choice.settings)
@@ -69,7 +69,7 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
     return model
 
 
-def _known(name: str) -> Mapping[str, Entry]:
+def known(name: str) -> Mapping[str, Entry]:
     """The registry, and in it this name when the name itself says what it is: `wrn22x4`, `timm:NAME`."""
     if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
         return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
