@@ -14,6 +14,7 @@ TESTING := .venv/.installed-dev
 
 demo: $(RUNNING)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
+	@echo "to have the command prunesweep in this shell: . $(BIN)/activate"
 
 test: $(TESTING)
 	$(BIN)/pytest $(PARALLEL) --durations=25 -m "not slow"

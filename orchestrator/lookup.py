@@ -18,6 +18,14 @@ NamedSweep = Sweep | Mapping[str, Any] | str | Path
 """A sweep, its settings as in a sweep file, its name in the store, its file, or its folder in the store."""
 
 
+def open_store(place: str) -> Store:
+    """The store there, to look at; a `UserError` where there is none."""
+    store = Store(place)
+    if not store.names():
+        raise UserError(f"there is no store at {store.location}: `prunesweep run` makes one; name another with --store")
+    return store
+
+
 def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
     """The sweep that is named; a name that the store knows goes before a file of that name. Raises `UserError`."""
     return _asked_for(sweep, store) or _remembered(str(sweep), store)

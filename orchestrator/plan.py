@@ -92,7 +92,7 @@ class Plan:
     """Trial key -> key of its last stage."""
     states: dict[str, State]
     given_up: frozenset[str] = frozenset()
-    """Stages that failed in this run already, which does not try them again."""
+    """Stages that this run does not try: they failed in it already, or it is about others."""
 
     @cached_property
     def to_run(self) -> dict[str, Stage]:
@@ -113,6 +113,11 @@ class Plan:
         """The same plan with the states that the stages have now."""
         states = _whole(self.stages, store.states(self.stages))
         return replace(self, states=states, given_up=self.given_up.union(given_up))
+
+    def narrowed(self, trials: Iterable[TrialSpec]) -> Plan:
+        """The same plan for a run of some of its trials only."""
+        wanted = {stage.key for trial in trials for stage in path(self.stages[self.last[trial.key]])}
+        return replace(self, given_up=self.given_up | (self.stages.keys() - wanted))
 
     @property
     def damaged(self) -> list[str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
@@ -57,6 +59,30 @@ def remember(sweep: Sweep, store: Store) -> None:
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
     store.write(sealed_json(record), sweep.name, RECORD)
+
+
+def leaving(sweep: Sweep, store: Store) -> Iterator[str]:
+    """A sentence when trials of the sweep that was last run under this name are not in this one.
+
+    They leave the tables of that name; their stages stay in the store until `gc`.
+    """
+    with suppress(UserError):  # it is damaged, and is set aside
+        before = recall(sweep.name, store)
+        now = {without_fingerprints(trial) for trial in sweep.trials}
+        lost = len({without_fingerprints(trial) for trial in before.trials} - now) if before else 0
+        if before and lost:
+            yield (
+                f"{counted(lost, 'trial')} of {before.path}, which was last run as {sweep.name}, "
+                f"leave{'s' * (lost == 1)} its tables; to keep both sweeps, give one another `name:`"
+            )
+
+
+def has_changed(sweep: Sweep) -> bool:
+    """Whether the file of a remembered sweep is there and says something else than when it was run."""
+    try:
+        return sweep.path.read_text(encoding="utf-8-sig") != sweep.text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def recall(name: str, store: Store) -> Sweep | None:

@@ -21,7 +21,8 @@ from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption
 from prunesweep.orchestrator.cli.printing import as_json, say
 from prunesweep.orchestrator.provenance import PACKAGES
-from prunesweep.orchestrator.text import size
+from prunesweep.orchestrator.run.preflight import unusable_places
+from prunesweep.orchestrator.text import joined, size
 from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import processor, usable_cores
@@ -56,10 +57,16 @@ def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), 
 
 
 def _show(checks: Sequence[Check]) -> None:
-    """A line for each check of `doctor`."""
-    column = max(len(check.name) for check in checks) + 2
-    for check in checks:
-        say(f"{MARKS[check.state]}  {check.name.ljust(column)}{escape(check.finding)}")
+    """A line for each check, absent datasets in one; then whether a sweep can run here."""
+    absent = ", ".join(check.name for check in checks if check.state == "absent")
+    rows: list[tuple[str, str, str]] = []
+    rows += [(check.state, check.name, check.finding) for check in checks if check.state != "absent"]
+    rows += [("absent", "datasets", f"absent: {absent}; fetch one with: prunesweep data fetch NAME")] if absent else []
+    column = max(len(name) for _, name, _ in rows) + 2
+    for state, name, finding in rows:
+        say(f"{MARKS[state]}  {name.ljust(column)}{escape(finding)}")
+    wrong = [check.name for check in checks if check.state == "no"]
+    say(f"[red]not ready[/]: {joined(wrong)}" if wrong else "[green]ready[/]: sweeps can run on this machine")
 
 
 def examine(store: str, data_folder: Path) -> list[Check]:
@@ -74,6 +81,7 @@ def examine(store: str, data_folder: Path) -> list[Check]:
         *_torch(data_folder),
         _store(store),
         _disk(store),
+        *(Check("places", "no", problem) for problem in unusable_places()),
         *_imported("ray.tune", ray),
     ]
 

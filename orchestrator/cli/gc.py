@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli.options import StoreOption
 from prunesweep.orchestrator.cli.printing import say
+from prunesweep.orchestrator.lookup import open_store
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.text import size
-from prunesweep.workers.store import Store
 
 PATHS_SHOWN = 5
 """Of each kind of garbage, the largest."""
@@ -24,7 +24,7 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Remove without asking.")] = False,
 ) -> None:
     """Show what nothing in the store needs any more, and remove it after asking."""
-    opened = Store(store)
+    opened = open_store(store)
     unneeded = garbage.find(opened)
     _show(unneeded)
     if dry_run or not unneeded.kinds:

@@ -68,9 +68,15 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     # A user's own `module:name` lies in the folder where the command is run, as with `python -m`; Ray's workers look
     # there by themselves.
-    sys.path.append(str(Path.cwd()))
     try:
-        _check_text([*sys.argv, *(os.environ.get(name, "") for name in ("PRUNESWEEP_STORE", "PRUNESWEEP_DATA"))])
+        sys.path.append(str(Path.cwd()))
+        _check_text(
+            [
+                str(Path.cwd()),
+                *sys.argv,
+                *(os.environ.get(name, "") for name in ("PRUNESWEEP_STORE", "PRUNESWEEP_DATA")),
+            ]
+        )
         app()
     except (UserError, Damaged, OSError) as error:
         if debug:
@@ -85,7 +91,7 @@ def _check_text(arguments: Sequence[str]) -> None:
     """Raise `UserError` unless all are text: neither stores nor tables hold anything else."""
     for argument in arguments:
         if any("\ud800" <= character <= "\udfff" for character in argument):
-            raise UserError(f"{argument!a} is not text in UTF-8; give files, stores and sweeps other names")
+            raise UserError(f"{argument!a} is not text in UTF-8; give files, folders, stores and sweeps other names")
 
 
 def _open_streams() -> None:

@@ -111,6 +111,20 @@ SharedDataOption = Annotated[
 FollowOption = Annotated[
     bool, typer.Option("--follow", metavar="", help="Print the log until the job ends; Ctrl-C ends only the printing.")
 ]
+ChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Instead of the file's, such as train.lr=0.05,0.1; may be repeated."
+    ),
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help='Run these trials only, such as "method=imp"; may be repeated.'),
+]
+TrialKeyOption = Annotated[
+    str | None,
+    typer.Option("--trial", metavar="KEY", help="Run the trial only whose key begins so.", show_default=False),
+]
 JobName = Annotated[
     str,
     typer.Argument(metavar="SWEEP", help="A sweep's name or file, for its last job; or a job's.", show_default=False),
@@ -128,7 +142,9 @@ ResultNames = Annotated[
 MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")]
 ByOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="What makes the rows instead of method and schedule; may be repeated."),
+    typer.Option(
+        metavar="COLUMN,...", help="What makes the rows instead of method and schedule: columns, between commas."
+    ),
 ]
 BestByOption = Annotated[
     str | None,
@@ -147,6 +163,11 @@ WhereOption = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
 ]
+
+
+def columns(by: Sequence[str] | None) -> list[str]:
+    """The columns of `--by`, which may be repeated or hold several between commas."""
+    return [column.strip() for text in by or () for column in text.split(",")]
 
 
 def folders(names: Sequence[str], store: str) -> list[str]:

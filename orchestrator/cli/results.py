@@ -18,6 +18,7 @@ from prunesweep.orchestrator.cli.options import (
     StoreOption,
     ToleranceOption,
     WhereOption,
+    columns,
     folders,
     sweep_names,
 )
@@ -58,7 +59,7 @@ def results(
     as_json_: SameAsJsonOption = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
-    query = Query(metric, by or [], where or [], best_by, tolerance)
+    query = Query(metric, columns(by), where or [], best_by, tolerance)
     show_means(folders(names, store), query, "json" if as_json_ else format)
 
 
@@ -107,7 +108,7 @@ def compare(
         raise UserError("--published fixes what is compared: leave out --against and --by")
     if across and published is None:
         raise UserError("--across goes with --published")
-    query = Query(metric, by or [], where or [], best_by, tolerance)
+    query = Query(metric, columns(by), where or [], best_by, tolerance)
     frame, shape = _trials(folders(names, store), query), "json" if as_json_ else format
     if published is None:
         table = _differences(frame, query, against or [])
@@ -186,7 +187,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
-    query = Query(by=by or [], where=where or [], best_by=best_by, tolerance=tolerance)
+    query = Query(by=columns(by), where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", ALL) else f"-{kind}"
     places = folders(names, store)
     file = output or Path(f"{'-'.join(Path(folder).name for folder in places)}{ending}.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import typer
 from rich.markup import escape
 
 from prunesweep.orchestrator import versions
+from prunesweep.orchestrator.cli.choosing import ALL_TRIALS, Choosing
 from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import (
     AddressOption,
     AutoscalingOption,
+    ChangesOption,
     DataOption,
     DeviceOption,
     ForceOption,
@@ -21,10 +24,12 @@ from prunesweep.orchestrator.cli.options import (
     MaxConcurrentOption,
     MaxFailuresOption,
     NotifyOption,
+    OnlyOption,
     SameCodeOption,
     StoreOption,
     SweepFile,
     SweepName,
+    TrialKeyOption,
 )
 from prunesweep.orchestrator.cli.plans import show_plan
 from prunesweep.orchestrator.cli.printing import console, say
@@ -32,27 +37,37 @@ from prunesweep.orchestrator.cli.results import show_means
 from prunesweep.orchestrator.cli.status import troubles
 from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
+from prunesweep.orchestrator.records import has_changed, leaving, recall
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.notify import told
+from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 
 
 def plan(
-    name: SweepName, store: StoreOption = "results", data_dir: DataOption = Path("data"), as_json_: JsonOption = False
+    name: SweepName,
+    store: StoreOption = "results",
+    data_dir: DataOption = Path("data"),
+    changes: ChangesOption = None,
+    as_json_: JsonOption = False,
 ) -> None:
     """Show what a sweep would run: trials, shared stages, what is done, time and disk. Starts nothing."""
     opened = Store(store)
-    plan_ = make_plan(planned_sweep(name, opened, str(data_dir)), opened)
+    asked = read_sweep(Path(name), changes) if changes else name
+    plan_ = make_plan(planned_sweep(asked, opened, str(data_dir)), opened)
     forecast = estimate(plan_, opened)
     if as_json_:
         print(as_json(plan_, forecast))
     else:
         show_plan(plan_, forecast)
+        for problem in absent_data(plan_.sweep.trials, str(data_dir)):
+            say(f"  [yellow]data[/]      {escape(problem)}")
         _show_changes(plan_.sweep, opened)
 
 
@@ -68,15 +83,20 @@ def run(
     autoscaling: AutoscalingOption = False,
     notify: NotifyOption = None,
     force: ForceOption = False,
+    only: OnlyOption = None,
+    trial: TrialKeyOption = None,
+    changes: ChangesOption = None,
     same_code: SameCodeOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
     options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
     opened = Store(store)
-    versioned = versions.versioned(read_sweep(sweep), opened, str(data_dir))
+    if not sweep.exists() and recall(str(sweep), opened) is not None:
+        raise UserError(f"{sweep}: no such file; the store has a sweep of that name: prunesweep resume {sweep}")
+    versioned = versions.versioned(read_sweep(sweep, changes or ()), opened, str(data_dir))
     if same_code:
         versioned = versions.accept(versioned, opened, str(data_dir))
-    _run(versioned, opened, options, force)
+    _run(versioned, opened, options, force, Choosing(only or (), trial))
 
 
 def resume(
@@ -95,15 +115,21 @@ def resume(
     """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
     options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
     opened = Store(store)
-    _run(planned_sweep(name, opened, str(data_dir)), opened, options, force)
+    sweep = planned_sweep(name, opened, str(data_dir))
+    if has_changed(sweep):
+        file = escape(str(sweep.path))
+        say(f"[yellow]{file} has changed since {sweep.name} was run[/]; for what it asks now: prunesweep run {file}")
+    _run(sweep, opened, options, force)
 
 
-def _run(sweep: Sweep, store: Store, options: Options, force: bool) -> None:
+def _run(sweep: Sweep, store: Store, options: Options, force: bool, choosing: Choosing = ALL_TRIALS) -> None:
     warn = partial(console.print, style="yellow", markup=False, soft_wrap=True)
+    for line in leaving(sweep, store):
+        warn(line)
     with told(options.notify, sweep, store, warn) as news:
         news.plan = make_plan(sweep, store)
         _show_changes(sweep, store)
-        _run_and_show(news.plan, store, options, force)
+        _run_and_show(news.plan, store, options, force, choosing.trials(news.plan))
 
 
 def _show_changes(sweep: Sweep, store: Store) -> None:
@@ -111,10 +137,13 @@ def _show_changes(sweep: Sweep, store: Store) -> None:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def _run_and_show(before: Plan, store: Store, options: Options, force: bool) -> None:
-    forecast = estimate(before, store)
-    show_plan(before, forecast)
-    if forecast and not forecast.fits and not force:
+def _run_and_show(whole: Plan, store: Store, options: Options, force: bool, chosen: Sequence[TrialSpec]) -> None:
+    forecast = estimate(whole, store)
+    show_plan(whole, forecast)
+    before = whole.narrowed(chosen)
+    if len(chosen) < len(whole.sweep.trials):
+        say(f"  only      {counted(len(chosen), 'trial')}, {counted(len(before.runnable), 'stage')} to run")
+    elif forecast and not forecast.fits and not force:
         raise UserError(
             f"the sweep needs about {size(forecast.bytes)}, {store.location} has {size(forecast.free_bytes or 0)} "
             "free: make room (`prunesweep gc` may), choose another --store, or run with --force"
@@ -129,7 +158,7 @@ def _run_and_show(before: Plan, store: Store, options: Options, force: bool) -> 
         console.print(f"{stopped}; {CONTINUES}", soft_wrap=True)
         raise typer.Exit(FAILED) from None
     _show_outcome(after, store)
-    if after.to_run:
+    if any(after.trial_state(trial) != "done" for trial in chosen):
         raise typer.Exit(FAILED)
 
 
@@ -141,4 +170,7 @@ def _show_outcome(plan: Plan, store: Store) -> None:
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
         say(f"{done}; tables in {escape(folder)}: {files}")
+    if not plan.to_run:
+        name = plan.sweep.name
+        say(f"next: prunesweep compare {name}, prunesweep plot {name}, prunesweep report {name}")
     troubles(plan, store)

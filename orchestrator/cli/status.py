@@ -17,7 +17,7 @@ from rich.markup import escape
 from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say
-from prunesweep.orchestrator.lookup import planned_sweep
+from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run.failures import policy
@@ -47,7 +47,7 @@ def status(
     as_json_: JsonOption = False,
 ) -> None:
     """Show how far a sweep is, what is unfinished, and why what failed has failed. By name it needs the store only."""
-    opened = Store(store)
+    opened = Store(store) if name and is_file(name) else open_store(store)
     sweeps = [planned_sweep(name, opened, str(data_dir))] if name else list(_remembered(opened))
     plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
     seen: Seen = {}
@@ -139,15 +139,16 @@ def _more(count: int) -> Iterator[str]:
 
 
 def _command(plan: Plan, store: Store) -> str:
-    """What to type to run the rest of a sweep; by its file where the store does not know it by name."""
+    """What to type to run the rest of a sweep; by its file where the store does not know these trials by its name."""
     sweep, usual = plan.sweep, Store(os.environ.get("PRUNESWEEP_STORE", "results"))
-    verb = f"resume {sweep.name}" if _is_known(sweep.name, store) else f"run {sweep.path}"
+    verb = f"resume {sweep.name}" if _is_known(sweep, store) else f"run {sweep.path}"
     return f"prunesweep {verb}" + ("" if store.location == usual.location else f" --store {store.location}")
 
 
-def _is_known(name: str, store: Store) -> bool:
+def _is_known(sweep: Sweep, store: Store) -> bool:
     try:
-        return recall(name, store) is not None
+        remembered = recall(sweep.name, store)
+        return remembered is not None and set(remembered.trials) == set(sweep.trials)
     except UserError:  # its record is damaged; running its file writes it again
         return False
 

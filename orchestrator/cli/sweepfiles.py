@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from prunesweep.orchestrator.cli.options import SweepFile
+from pathlib import Path
+
+from prunesweep.orchestrator.cli.options import ChangesOption, DataOption, SweepFile
 from prunesweep.orchestrator.cli.printing import as_json
+from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.schema import sweep_schema
 from prunesweep.orchestrator.text import counted
 
 
-def validate(sweep: SweepFile) -> None:
+def validate(sweep: SweepFile, data_dir: DataOption = Path("data"), changes: ChangesOption = None) -> None:
     """Check a sweep file; says what is wrong and where, or how many trials it makes."""
-    read = read_sweep(sweep)
+    read = read_sweep(sweep, changes or ())
     merged = f"; {counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
     print(f"{sweep}: valid, {counted(len(read.trials), 'trial')}{merged}")
+    for problem in absent_data(read.trials, str(data_dir)):
+        print(f"not on this machine: {problem}")
 
 
 def schema() -> None:

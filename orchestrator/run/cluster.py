@@ -76,8 +76,15 @@ def _start() -> None:
 def _connect(address: str) -> None:
     if address.startswith("http"):
         raise UserError(f"--address {address} is a dashboard, which `prunesweep submit` takes: `run` wants HOST:6379")
+    if address.startswith("ray://"):
+        raise UserError(f"--address {address} is for Ray's client, which has no part in this: `run` wants HOST:6379")
     try:
         _require_listener(address)
+        if ":" in address and not ray_internals.is_head(address, CONNECT_SECONDS):
+            raise UserError(
+                f"--address {address}: something else than the head of a Ray cluster listens there; its port is "
+                "usually 6379, and `ray status` on the head shows it"
+            )
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError) as error:
         raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
@@ -132,7 +139,7 @@ def require_alive() -> None:
 
 def _require_listener(address: str) -> None:
     """Raise `OSError` when nothing listens at `host:port`: Ray would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 

@@ -231,6 +231,16 @@ def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[s
     }
 
 
+def settings_of(plan: Plan) -> list[dict[str, Any]]:
+    """For each trial of a plan the columns that are known before it has run: what it asks for."""
+    rows = []
+    for trial in plan.sweep.trials:
+        stages = path(plan.stages[plan.last[trial.key]])
+        own = {**trial.method.settings, **_train_settings(stages[0].root.train)}
+        rows.append({**own, **_question(plan.sweep.name, trial, stages)})
+    return rows
+
+
 def _train_settings(train: TrainSpec) -> dict[str, Any]:
     """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum."""
     return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}

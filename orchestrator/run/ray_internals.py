@@ -6,12 +6,14 @@ calls: the verbs for jobs need none of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import ray
 import ray._private.utils
 import ray._private.worker
@@ -27,6 +29,9 @@ TESTED = "2.60"
 
 NEEDED_PROCESSES = ("raylet", "gcs_server")
 """Those of Ray's processes without which no stage runs."""
+
+NO_HEAD = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""What other servers answer to a question for the head; a head may answer that it wants a token first."""
 
 CHATTY_LOGGERS = (
     "ray._private.authentication.authentication_token_setup",
@@ -58,6 +63,18 @@ def require_known() -> None:
             f"Ray {ray.__version__} has no {', '.join(missing)}, which prunesweep uses: "
             f'install the version with which it was tried, pip install "ray[default,tune]=={TESTED}.*"'
         )
+
+
+def is_head(address: str, seconds: float) -> bool:
+    """Whether what listens at `host:port` is the GCS of a Ray cluster; of anything else Ray would wait for minutes."""
+    if os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True  # it could be asked with the cluster's certificates only
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=seconds)
+        except grpc.RpcError as error:
+            return error.code() not in NO_HEAD
+    return True
 
 
 # --- the embedded Ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.sweepfile import python
 from prunesweep.orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
+from prunesweep.orchestrator.sweepfile.changes import changed
 from prunesweep.orchestrator.sweepfile.document import (
     Document,
     Loc,
@@ -48,9 +49,16 @@ class Sweep:
     recorded: Mapping[str, Stage] | None = None
 
 
-def read_sweep(path: Path) -> Sweep:
-    """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`."""
+def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
+    """Read a sweep from a YAML file, or from a Python file with `def trials()`; raises `UserError`.
+
+    `changes`, of YAML files only, are those of `orchestrator.sweepfile.changes`.
+    """
     text = read_text(path)
+    if changes and path.suffix == ".py":
+        raise UserError("--set changes YAML files; a sweep in Python is changed in its file")
+    if changes:
+        return sweep_of(changed(parse(path, text).value, path, changes))
     top, trials = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
     return _sweep(top, trials, text, path)
 

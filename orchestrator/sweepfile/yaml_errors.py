@@ -5,6 +5,7 @@ YAML notices many a mistake only where the text after it makes no sense any more
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,9 @@ def _mistake(lines: list[str], text: str, error: YAMLError) -> Mistake:
         if "quoted scalar" in context:
             return Mistake(begun.line, begun.column, "this quotation mark is not closed")
         if "flow" in context and mark.line > begun.line:
-            bracket = lines[begun.line][begun.column]
-            return Mistake(begun.line, begun.column, f"this {bracket} is not closed, or a comma is missing after it")
+            return _unclosed(lines, begun.line, begun.column)
+        if "flow" in context and "<stream end>" in problem and (brackets := _open_brackets(text)):
+            return _unclosed(lines, *brackets[-1])
     if "mapping values" in problem:
         before = _line_before(lines, mark.line)
         if before is not None and ":" not in lines[before] and not lines[before].lstrip().startswith("-"):
@@ -61,6 +63,22 @@ def _mistake(lines: list[str], text: str, error: YAMLError) -> Mistake:
     if "'\\t'" in problem:
         return Mistake(mark.line, mark.column, "a tab; indent with spaces")
     return Mistake(mark.line, mark.column, f"{problem} ({context})" if context else problem)
+
+
+def _unclosed(lines: list[str], line: int, column: int) -> Mistake:
+    return Mistake(line, column, f"this {lines[line][column]} is not closed, or a comma is missing after it")
+
+
+def _open_brackets(text: str) -> list[tuple[int, int]]:
+    """Line and column of the brackets that are open at the end, outside of quotes and comments."""
+    opened: list[tuple[int, int]] = []
+    for token in re.finditer(r"""\s#.*|"(?:[^"\\]|\\.)*"|'[^']*'|[][{}]""", text):
+        if token[0] in ("[", "{"):
+            start = text.rfind("\n", 0, token.start()) + 1
+            opened.append((text.count("\n", 0, token.start()), token.start() - start))
+        elif token[0] in ("]", "}") and opened:
+            opened.pop()
+    return opened
 
 
 def _without_colon(lines: list[str], line: int) -> Mistake:

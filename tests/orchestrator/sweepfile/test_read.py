@@ -412,6 +412,7 @@ WRONG_FILES = [
     ("- a\n", "x.yaml:1: a list at the top"),
     ("\nhello", 'x.yaml:2: "hello" at the top'),
     ("a: [1\nb: 2", "x.yaml:1: not valid YAML: this [ is not closed, or a comma is missing after it\n  a: [1\n     ^"),
+    ("a: '[' # {\nb: [1, {c: 2},", "x.yaml:2: not valid YAML: this [ is not closed"),
     ("a: {b: 1 c: 2}", "x.yaml:1: not valid YAML: expected ',' or '}'"),
     ("a: 1\nb 2\nc: 3", "x.yaml:2: not valid YAML: a colon is missing in this line\n  b 2\n     ^"),
     ("b 2\nc: 3", "x.yaml:1: not valid YAML: a colon is missing in this line\n  b 2\n     ^"),

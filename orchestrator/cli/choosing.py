@@ -1,0 +1,40 @@
+"""Which trials of a sweep a run is about: those of `--only` and `--trial`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Trials that meet all the conditions, and whose key begins with `key`."""
+
+    conditions: Sequence[str] = ()
+    key: str | None = None
+
+    def trials(self, plan: Plan) -> list[TrialSpec]:
+        """The chosen trials of a plan, in its order; raises `UserError` when there is none."""
+        chosen = [trial for trial in plan.sweep.trials if trial.key.startswith(self.key or "")]
+        if self.conditions:
+            keys = self._meeting(plan)
+            chosen = [trial for trial in chosen if trial.key in keys]
+        if not chosen:
+            raise UserError("no trial of the sweep is chosen by --only and --trial")
+        return chosen
+
+    def _meeting(self, plan: Plan) -> set[str]:
+        import pandas as pd
+
+        from prunesweep.orchestrator.results.filtering import where
+        from prunesweep.orchestrator.run.collect import settings_of
+
+        trials = pd.DataFrame(settings_of(plan))
+        return set(where(trials.assign(sparsity=trials["target_sparsity"]), self.conditions)["trial"])
+
+
+ALL_TRIALS = Choosing()

@@ -1,0 +1,69 @@
+"""What would stop every stage of a run, found before Ray starts and said in a sentence. Imports no Ray."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.workers.data.presence import absent
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrialSpec
+
+SOCKET_PATH = 107
+"""Bytes of a socket's path, at most; a property of the kernel."""
+
+RAY_PATH = len("/ray/session_2026-11-28_11-08-37_655361_4194304/sockets/plasma_store")
+"""What Ray appends to the folder for temporary files."""
+
+
+def require_ready(plan: Plan, data_folder: str, device: str) -> None:
+    """Raise `UserError` for what would stop the stages that a plan runs on this machine."""
+    if plan.runnable:
+        trials = [trial for key in plan.runnable for trial in plan.trials_of.get(key, ())]
+        for problem in (*absent_data(trials, data_folder), *unusable_device(device), *unusable_places()):
+            raise UserError(problem)
+
+
+def absent_data(trials: Iterable[TrialSpec], folder: str) -> Iterator[str]:
+    """A sentence for each dataset of the trials that is not in the data folder."""
+    for dataset in dict.fromkeys(trial.dataset for trial in trials):
+        problem = absent(dataset, folder)
+        if problem:
+            yield problem
+
+
+def unusable_device(device: str) -> Iterator[str]:
+    """A sentence when a GPU is asked for that torch does not find; loads torch only where one is asked for."""
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    count = torch.cuda.device_count()
+    if not count:
+        yield f"--device {device}: torch finds no GPU on this machine: leave it out, or see `prunesweep doctor`"
+    elif int(device.partition(":")[2] or 0) >= count:
+        yield f"--device {device}: torch finds {count} GPU{'s' * (count > 1)} here, numbered from 0"
+
+
+def unusable_places() -> Iterator[str]:
+    """A sentence for each place of this machine that Ray needs and cannot use."""
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    folder = os.environ.get(name) or tempfile.gettempdir()
+    if len(os.fsencode(folder.rstrip("/"))) + RAY_PATH > SOCKET_PATH:
+        limit = SOCKET_PATH - RAY_PATH
+        yield f"{name} is {folder}, too long for the sockets that Ray puts there: set it to at most {limit} characters"
+    home = Path.home()
+    if os.environ.get("RAY_AUTH_MODE") == "disabled" or (home / ".ray" / "auth_token").is_file():
+        return
+    try:
+        (home / ".ray").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home / ".ray"):
+            pass
+        with suppress(OSError):  # Ray makes it again; whoever only looks leaves nothing behind
+            (home / ".ray").rmdir()
+    except OSError as error:
+        yield f"HOME is {home}, where Ray cannot write its token ({error.strerror}): set HOME to a folder of your own"

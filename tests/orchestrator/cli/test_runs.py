@@ -1,0 +1,189 @@
+"""What is said before Ray starts: data, devices and places that are missing, what --only, --trial and --set choose."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prunesweep.orchestrator.cli.choosing import Choosing
+from prunesweep.orchestrator.lookup import load_sweep
+from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.records import has_changed, leaving
+from prunesweep.orchestrator.run.preflight import SOCKET_PATH, absent_data, require_ready, unusable_places
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+from tests.orchestrator.conftest import Cli
+from tests.orchestrator.finished import finish
+
+TEXT = """\
+dataset: digits
+model: lenet300
+seeds: 2
+train: {epochs: 2}
+trials:
+  - {method: dense}
+  - {method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1}
+"""
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """A store in which exp.yaml has been run."""
+    finish(TEXT, Store(tmp_path / "results"), tmp_path / "exp.yaml")
+    return Cli(tmp_path)
+
+
+# --- data, devices, places
+
+
+@pytest.mark.parametrize(
+    ("dataset", "missing"),
+    [
+        ("cifar10", "there is no data/cifar-10-batches-py; fetch it with: prunesweep data fetch cifar10"),
+        ("imagenet", "there is no data/imagenet/train; fetch it with"),
+    ],
+)
+def test_missing_data_is_told_by_validate_and_plan_and_stops_a_run(dataset: str, missing: str, tmp_path: Path):
+    cli = Cli(tmp_path)
+    sweep = cli.write(TEXT.replace("digits", dataset))
+    assert f"not on this machine: dataset {dataset}: {missing}" in cli("validate", sweep)
+    assert missing in cli("plan", sweep)
+    stopped = cli("run", sweep, code=2)
+    assert missing in stopped.splitlines()[-1]
+    assert "starting Ray" not in stopped
+
+
+@pytest.mark.parametrize(("path", "folder"), [("shaps", "data/shaps"), ("/nowhere", "/nowhere")])
+def test_missing_images_of_ones_own_make_no_trials(path: str, folder: str, tmp_path: Path):
+    """Their content is part of what a trial is: without them there is nothing to plan."""
+    cli = Cli(tmp_path)
+    sweep = cli.write(TEXT.replace("digits", f"{{name: image_folder, path: {path}}}"))
+    assert f"not on this machine: dataset image_folder: there is no {folder}; set its `path`" in cli("validate", sweep)
+    for verb in ("plan", "run"):
+        assert cli(verb, sweep, code=2).startswith("error: image_folder: there is no folder ")
+
+
+def test_data_that_is_there_is_not_missed(tmp_path: Path):
+    (tmp_path / "shapes/disc").mkdir(parents=True)
+    trials = load_sweep(
+        {
+            "name": "x",
+            "dataset": [{"name": "image_folder", "path": "shapes"}, "digits", {"name": "image_folder", "path": "none"}],
+            "model": "lenet300",
+            "trials": [{"method": "dense"}],
+        }
+    ).trials
+    assert [problem.partition(";")[0] for problem in absent_data(trials, str(tmp_path))] == [
+        f"dataset image_folder: there is no {tmp_path}/none"
+    ]
+
+
+def test_what_is_done_needs_no_data(tmp_path: Path):
+    finish(TEXT.replace("digits", "cifar10"), Store(tmp_path / "results"), tmp_path / "exp.yaml")
+    plan = make_plan(read_sweep(tmp_path / "exp.yaml"), Store(tmp_path / "results"))
+    require_ready(plan, str(tmp_path), "cpu")
+    more = make_plan(read_sweep(tmp_path / "exp.yaml", ["seeds=3"]), Store(tmp_path / "results"))
+    with pytest.raises(UserError, match="dataset cifar10"):
+        require_ready(more, str(tmp_path), "cpu")
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidia0"), reason="the machine has a GPU")  # noqa: PTH110
+def test_a_gpu_that_is_not_there_is_a_sentence(cli: Cli):
+    stopped = cli("run", "exp.yaml", "--set", "seeds=[5]", "--device", "cuda", code=2)
+    assert "error: --device cuda: torch finds no GPU on this machine" in stopped
+    assert "starting Ray" not in stopped
+
+
+def test_places_that_ray_cannot_use_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert list(unusable_places()) == []
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
+    monkeypatch.setenv("TMPDIR", "/tmp/" + "t" * SOCKET_PATH)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    too_long, no_home = unusable_places()
+    assert too_long.startswith("TMPDIR is /tmp/ttt")
+    assert no_home.startswith("HOME is /proc/nowhere, where Ray cannot write its token")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    assert list(unusable_places()) == [no_home]
+
+
+# --- what is run
+
+
+def test_only_and_trial_choose_some_trials_and_what_these_stand_on(cli: Cli):
+    plan = make_plan(read_sweep(cli.folder / "exp.yaml"), Store(cli.folder / "none"))
+    chosen = Choosing(["sparsity=0.9", "seed=1"]).trials(plan)
+    assert [(trial.sparsity, trial.seed) for trial in chosen] == [(0.9, 1)]
+    assert [stage.epochs for stage in plan.narrowed(chosen).runnable.values()] == [2, 1]
+    assert Choosing(key=chosen[0].key[:8]).trials(plan) == chosen
+    assert len(Choosing(["method=imp", "seed=0"]).trials(plan)) == 2
+    with pytest.raises(UserError, match="no trial of the sweep is chosen"):
+        Choosing(key="zzz").trials(plan)
+    with pytest.raises(UserError, match='unknown method "gmp"'):
+        Choosing(["method=gmp"]).trials(plan)
+
+
+def test_a_run_of_some_trials_that_are_done_ends_well(cli: Cli):
+    cli.write(TEXT.replace("0.9]", "0.9, 0.95]"), "exp.yaml")
+    printed = cli("run", "exp.yaml", "--only", "sparsity=0.9")
+    assert "  only      2 trials, 0 stages to run\n" in printed
+    assert "starting Ray" not in printed
+
+
+def test_changes_go_before_the_file_and_make_a_sweep_of_their_own(cli: Cli):
+    changed = read_sweep(cli.folder / "exp.yaml", ["train.lr=0.05,0.1", "seeds=1", "trials[1].sparsity=0.5"])
+    assert changed.name == "exp-train.lr-0.05-0.1-seeds-1-trials-1-.sparsity-0.5"
+    assert [(t.train.lr, t.sparsity) for t in changed.trials] == [(0.05, 0.0), (0.1, 0.0), (0.05, 0.5), (0.1, 0.5)]
+    assert cli("plan", "exp.yaml", "--set", "name=mine", "--set", "seeds=[7]").startswith("mine: 3 trials in 3 stages")
+    for change, message in {
+        "train.lr": '"train.lr" is no change; write key=value',
+        "train.lr=": "is no change",
+        "trials[4].sparsity=1": "the file has no item [4] there",
+        "train.lr={": "the value is not YAML",
+        "train.lrate=1": 'train.lrate: unknown key of train "lrate"',
+    }.items():
+        assert message in cli("validate", "exp.yaml", "--set", change, code=2)
+
+
+# --- what is said of sweeps that were run
+
+
+def test_a_sweep_whose_file_has_changed_is_run_by_its_file(cli: Cli):
+    """`resume` runs what was run: the command that is named must train the new sparsity."""
+    cli.write(TEXT.replace("0.9]", "0.9, 0.95]"), "exp.yaml")
+    assert cli("status", "exp.yaml").splitlines()[-1] == "run what is missing with: prunesweep run exp.yaml"
+    resumed = cli("resume", "exp").splitlines()
+    assert resumed[0].endswith(
+        f"has changed since exp was run; for what it asks now: prunesweep run {cli.folder}/exp.yaml"
+    )
+    assert has_changed(load_sweep(cli.folder / "exp.yaml")) is False
+
+
+def test_trials_that_leave_the_tables_are_counted(cli: Cli):
+    store = Store(cli.folder / "results")
+    (cli.folder / "bob").mkdir()
+    cli.write(TEXT.replace("[0.8, 0.9]", "0.9"), "bob/exp.yaml")
+    (sentence,) = leaving(read_sweep(cli.folder / "bob/exp.yaml"), store)
+    assert sentence.startswith(f"2 trials of {cli.folder}/exp.yaml, which was last run as exp, leave its tables;")
+    assert list(leaving(read_sweep(cli.folder / "exp.yaml"), store)) == []
+    assert cli("run", "bob/exp.yaml").startswith("2 trials of ")
+
+
+def test_a_name_in_place_of_a_file_and_a_store_that_is_not_there(cli: Cli):
+    assert "the store has a sweep of that name: prunesweep resume exp" in cli("run", "exp", code=2)
+    for verb in (["status"], ["status", "exp"], ["gc"]):
+        assert f"error: there is no store at {cli.folder}/none:" in cli(*verb, "--store", "none", code=2)
+
+
+def test_several_columns_make_the_rows(cli: Cli):
+    assert cli("results", "exp", "--by", "method,seed") == cli("results", "exp", "--by", "method", "--by", "seed")
+
+
+def test_a_run_that_has_all_says_what_to_type_next(cli: Cli):
+    last = cli("run", "exp.yaml").splitlines()[-1]
+    assert last == "next: prunesweep compare exp, prunesweep plot exp, prunesweep report exp"
