@@ -22,14 +22,16 @@ from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.workers import checkpoint, data, models, precision, probe, training
+from prunesweep.workers import checkpoint, data, measure, models, precision, probe, training
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
-from prunesweep.workers.errors import UserError
+from prunesweep.workers.errors import Ineffective, UserError
 from prunesweep.workers.files import appearing
 from prunesweep.workers.fingerprints import require_same_choices
 from prunesweep.workers.host import Where, describe_device
+from prunesweep.workers.prunable import prunable, require_effective
+from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import NETWORK, Damaged, Store
 
@@ -127,7 +129,10 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
     temporary = folder / f".{uuid4().hex[:8]}{form.suffix}"  # some writers look at the ending
     with appearing(folder / f"{name_of(row)}{form.suffix}", temporary=temporary) as file:
         form.write(trained, file)
-        return _difference(trained, form, form.accuracy(trained, file)) if check else 0
+        if not check:
+            return 0
+        _require_effective(trained)
+        return _difference(trained, form, form.accuracy(trained, file))
 
 
 def sweep_of(row: Row, store: Store) -> Sweep:
@@ -169,6 +174,31 @@ def _normalisation(dataset: Dataset) -> dict[str, list[float]]:
     if not isinstance(dataset, InMemory | Streamed):
         return {}
     return {name: (getattr(dataset, name).double() / 255).tolist() for name in ("mean", "std")}
+
+
+def _require_effective(trained: Trained) -> None:
+    """What the kernels of the network receive is what the table says of it; raises `NotExported` where it is not.
+
+    Stores of versions that did not record kernels have no `prunable_share`, and other counts of some networks.
+    """
+    if is_missing(trained.row.get("prunable_share")):
+        return
+    train, model = trained.spec.train, trained.model(trained.tensors)
+    images = first_images(trained.dataset, train.batch_size, precision.storage(train.precision))
+    with precision.autocast(train.precision, torch.device("cpu")):
+        recorded = record(model, images)
+    weights = prunable(model, recorded)
+    try:
+        require_effective(model, weights, recorded, recorded)
+    except Ineffective as error:
+        raise NotExported(f"trial {trained.row['trial']}: {error}") from error
+    measured = measure.summary(model, measure.layer_costs(weights, recorded))
+    for column in ("nonzero_parameters", "multiply_adds", "nonzero_multiply_adds"):
+        if measured[column] != trained.row[column]:
+            raise NotExported(
+                f"trial {trained.row['trial']}: the exported network has {column} {measured[column]}, the table says "
+                f"{trained.row[column]}; is the model's code another one than when it was trained?"
+            )
 
 
 def _difference(trained: Trained, form: Form, accuracy: float) -> int:
