@@ -14,7 +14,7 @@ import pandas as pd
 from prunesweep.orchestrator.figures.charts import Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
 from prunesweep.orchestrator.figures.wording import series_name
-from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, aggregate, plain, with_metric
+from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, aggregate, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
@@ -83,8 +83,8 @@ def setting_names(table: Table) -> tuple[str, ...]:
 
 
 def subject(table: Table, cell: Cell) -> Key:
-    """The dataset and model, as far as the table has several."""
-    return cell.at(name for name in SUBJECT if name in table.row_names)
+    """The dataset and model with their options, as far as the table has several."""
+    return cell.at(name for name in (*SUBJECT, *OPTIONS) if name in table.row_names)
 
 
 def mean_by_cell(trials: pd.DataFrame, column: str, table: Table) -> Mapping[Key, float]:

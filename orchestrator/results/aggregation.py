@@ -17,6 +17,7 @@ from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margi
 from prunesweep.workers.errors import UserError, unknown
 
 SUBJECT = ("dataset", "model")
+OPTIONS = ("dataset_options", "model_options")
 AXES = ("target_sparsity", "total_epochs")
 REACHED = "reached_sparsity"
 
@@ -175,6 +176,18 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         raise UserError(f"nothing to compare: none of {len(frame)} finished trials has {metric}")
     trials.attrs[SWEEPS] = frame.attrs.get(SWEEPS) or sweeps_of(frame)
     return trials
+
+
+def subject_columns(frame: pd.DataFrame) -> list[str]:
+    """Dataset and model, and after each its options where the frame has one name with several of them.
+
+    What differs in these is trained on other data, or is another network: it never competes.
+    """
+    columns: list[str] = []
+    for name, options in zip(SUBJECT, OPTIONS, strict=True):
+        has_several = options in frame and (frame.groupby(name)[options].nunique(dropna=False) > 1).any()
+        columns += [name, options] if has_several else [name]
+    return columns
 
 
 def separating(frame: pd.DataFrame, names: Sequence[str], settings: Iterable[str]) -> list[str]:

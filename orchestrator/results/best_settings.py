@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.aggregation import SUBJECT, Key, plain, separating, with_metric
+from prunesweep.orchestrator.results.aggregation import SUBJECT, Key, plain, separating, subject_columns, with_metric
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.workers.errors import UserError
@@ -81,10 +81,12 @@ def choose(frame: pd.DataFrame, by: str, tolerance: float | None, groups: Sequen
     tolerance = NEAR_TARGET if tolerance is None else tolerance
     _check(frame, (*SUBJECT, *groups, TARGET, REACHED, by), by)
     trials = with_metric(frame, by).reset_index(drop=True)
+    groups = list(dict.fromkeys([*groups, *(name for name in subject_columns(trials) if name not in SUBJECT)]))
     varied = _varied(trials, groups)
-    names = dict.fromkeys([*SUBJECT, *groups, TARGET, *(name for differing in varied.values() for name in differing)])
-    settings, places = trials.groupby(list(names), dropna=False, sort=False), _places(frame)
-    candidates = [_candidate(same, by, groups, places, tolerance) for _, same in settings]
+    subject = subject_columns(trials)
+    names = dict.fromkeys([*subject, *groups, TARGET, *(name for differing in varied.values() for name in differing)])
+    settings, places = trials.groupby(list(names), dropna=False, sort=False), _places(frame, subject)
+    candidates = [_candidate(same, by, groups, subject, places, tolerance) for _, same in settings]
     arenas = _arenas(candidates)
     notes = tuple(_notes(candidates, arenas, by, tolerance))
     if not arenas:
@@ -108,21 +110,27 @@ def _varied(trials: pd.DataFrame, groups: Sequence[str]) -> dict[Key, tuple[str,
     }
 
 
-def _places(frame: pd.DataFrame) -> dict[Key, list[float]]:
+def _places(frame: pd.DataFrame, subject: Sequence[str]) -> dict[Key, list[float]]:
     """The targets of each dataset and model."""
-    return {key: sorted(same.dropna().unique()) for key, same in frame.groupby(list(SUBJECT))[TARGET]}
+    targets = frame.groupby(list(subject), dropna=False)[TARGET]
+    return {tuple(map(plain, key)): sorted(same.dropna().unique()) for key, same in targets}
 
 
 def _candidate(
-    same: pd.DataFrame, by: str, groups: Sequence[str], places: Mapping[Key, list[float]], tolerance: float
+    same: pd.DataFrame,
+    by: str,
+    groups: Sequence[str],
+    subject: Sequence[str],
+    places: Mapping[Key, list[float]],
+    tolerance: float,
 ) -> Candidate:
     first, reached = same.iloc[0], float(same[REACHED].mean())
-    own_target = plain(first[TARGET])
+    own_target, own_places = plain(first[TARGET]), places[tuple(plain(first[name]) for name in subject)]
     return Candidate(
         trials=tuple(same.index),
         group=tuple(plain(first[name]) for name in groups),
         own_target=own_target,
-        target=None if own_target is None else _nearest(reached, places[tuple(first[list(SUBJECT)])], tolerance),
+        target=None if own_target is None else _nearest(reached, own_places, tolerance),
         reached=reached,
         score=float(same[by].mean()),
         seeds=same["seed"].nunique(),

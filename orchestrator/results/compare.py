@@ -12,6 +12,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
     AXES,
+    OPTIONS,
     REACHED,
     SUBJECT,
     Cell,
@@ -23,6 +24,7 @@ from prunesweep.orchestrator.results.aggregation import (
     plain,
     separating,
     sign_of,
+    subject_columns,
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
@@ -74,9 +76,10 @@ def compare(
     """How far each setting is from the best one, or from `against`, over the seeds that both have.
 
     Settings are `by` and what else varies within them: different settings are never averaged. They are compared
-    within arenas, the trials that agree in the columns `at`; trials without a value there, such as dense ones without
-    a target, are in none. The reference of an arena is its best mean, or with `against`, such as `{"method": "gmp"}`,
-    the best of the settings that have these values.
+    within arenas, the trials that agree in the columns `at`, and in the options of dataset and model where these are
+    among them; trials without a value in `at`, such as dense ones without a target, are in none. The reference of an
+    arena is its best mean, or with `against`, such as `{"method": "gmp"}`, the best of the settings that have these
+    values.
 
     Returns a row for each setting but the reference: its settings, and the reference's where they may differ as
     `against_...`; `difference` (setting minus reference), its sample deviation `std` and the number `n` of shared
@@ -116,10 +119,16 @@ def comparisons(
     if trials.empty:
         raise UserError(f"nothing to compare: no trial with {metric} has all of {', '.join(at)}")
     arenas: dict[Key, list[Group]] = defaultdict(list)
+    at = list(dict.fromkeys([*at, *(name for name in subject_columns(trials) if name in _options_of(at))]))
     names = list(dict.fromkeys([*at, *by, *(against or ())]))
     for group in groups(trials, metric, separating(trials, names, _settings(trials, metric))):
         arenas[group.cell.at(at)].append(group)
     return [comparison for rivals in arenas.values() for comparison in _in_arena(rivals, sign_of(metric), against)]
+
+
+def _options_of(at: Sequence[str]) -> list[str]:
+    """The columns with the options of the datasets and models that tell arenas apart."""
+    return [options for name, options in zip(SUBJECT, OPTIONS, strict=True) if name in at]
 
 
 def _settings(trials: pd.DataFrame, metric: str) -> list[str]:

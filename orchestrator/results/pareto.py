@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, aggregate, separating, sign_of, with_metric
+from prunesweep.orchestrator.results.aggregation import (
+    AXES,
+    aggregate,
+    separating,
+    sign_of,
+    subject_columns,
+    with_metric,
+)
 from prunesweep.orchestrator.results.compare import BY
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.statistics import Floats
@@ -43,11 +50,12 @@ def pareto(
             raise UserError(f"{name} makes no front: neither more nor less of it is better")
     trials = with_metric(with_metric(frame, cost), metric)
     settings = [name for name in trials.columns if name not in (*IDENTITY, *MEASUREMENTS)]
-    names = separating(trials, list(dict.fromkeys([*SUBJECT, *by])), settings)
+    subject = subject_columns(trials)
+    names = separating(trials, list(dict.fromkeys([*subject, *by])), settings)
     means = aggregate(trials, metric, names)
     means.insert(len(names), "cost", aggregate(trials, cost, names)["mean"])
     merits = np.column_stack([sign_of(cost) * means["cost"], sign_of(metric) * means["mean"]])
-    arenas = means.groupby(list(SUBJECT), dropna=False).ngroup().to_numpy()
+    arenas = means.groupby(subject, dropna=False).ngroup().to_numpy()
     front = [unbeaten(merits[arenas == arena], own) for arena, own in zip(arenas, merits, strict=True)]
     return means.assign(front=front)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from prunesweep.orchestrator.results import aggregation
-from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key, Unranked
+from prunesweep.orchestrator.results.aggregation import AXES, OPTIONS, SUBJECT, Cell, Key, Unranked
 from prunesweep.orchestrator.results.best_settings import (
     ASKED_SPARSITY,
     NEAR_TARGET,
@@ -142,7 +142,7 @@ def _table(
     extra: Sequence[str] = (),
 ) -> Table:
     """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
-    competing = [name for name in (*SUBJECT, *AXES) if name in (*names, *axes)]
+    competing = [name for name in (*SUBJECT, *OPTIONS, *AXES) if name in (*names, *axes)]
     means = marked_cells(trials, metric, [*names, *axes, *extra], competing, tolerance)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     missed = [cell for cell in means if cell.unranked is Unranked.OFF_TARGET and metric != REACHED]
@@ -177,7 +177,8 @@ def _names(trials: pd.DataFrame, metric: str, by: Sequence[str] | None) -> tuple
 
 
 def _several(trials: pd.DataFrame) -> list[str]:
-    return [name for name in SUBJECT if trials[name].nunique(dropna=False) > 1]
+    columns = aggregation.subject_columns(trials)
+    return [name for name in columns if trials[name].nunique(dropna=False) > 1]
 
 
 def _layout(
@@ -187,7 +188,7 @@ def _layout(
     wide = (tuple(names), tuple(axes))
     if len(axes) < 2 or 3 * len(cells) >= 2 * _size(cells, *wide):
         return wide
-    subject = [name for name in names if name in SUBJECT]
+    subject = [name for name in names if name in (*SUBJECT, *OPTIONS)]
     stacked = ((*subject, axes[1], *(name for name in names if name not in subject)), (axes[0],))
     return stacked if _size(cells, *stacked) < _size(cells, *wide) else wide
 
