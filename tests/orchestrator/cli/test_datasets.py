@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.orchestrator.conftest import Cli
 from tests.vision_files import some, write
@@ -137,3 +140,47 @@ def check(name, folder):
     assert cli("data", "check", "shapes_dataset:shapes", code=2) == "error: data/shapes.txt is missing\n"
     assert cli("data", "fetch", "shapes_dataset:shapes") == "shapes_dataset:shapes is fetched into data\n"
     assert "  files    1, all whole, 21 B\n" in cli("data", "check", "shapes_dataset:shapes")
+
+
+def write_shapes(cli: Cli) -> None:
+    """Two classes of 20 pictures in folders of splits, one picture in both, one of a single colour, one text."""
+    draw = np.random.RandomState(0)
+    for split, count in {"Training": 20, "Testing": 5}.items():
+        for name in ("cat", "dog"):
+            folder = cli.folder / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(draw.randint(0, 256, (10, 12, 3)).astype(np.uint8)).save(folder / f"{index}.png")
+    shutil.copy(cli.folder / "data/Training/cat/3.png", cli.folder / "data/Testing/cat/copy.png")
+    Image.new("L", (30, 40), 7).save(cli.folder / "data/Training/dog/flat.png")
+    (cli.folder / "data/Training/dog/notes.txt").touch()
+
+
+def test_check_of_a_folder_says_what_is_in_it(cli: Cli):
+    write_shapes(cli)
+    checked = cli.json("data", "check", "image_folder")
+    assert checked["files"] == 41 + 11
+    assert checked["images"]["test"] == 11
+    assert checked["by_class"]["cat"]["test"] == 6
+    assert sum(checked["by_class"]["dog"][split] for split in ("train", "validation")) == 21
+    assert (checked["modes"], checked["sizes"]) == ({"RGB": 51, "L": 1}, {"12x10": 51, "30x40": 1})
+    assert checked["passed_over"] == {".txt": 1}
+    assert checked["across_splits"] in (
+        [["Training/cat/3.png", "Testing/cat/copy.png"]],
+        [["Testing/cat/copy.png", "Training/cat/3.png"]],
+    )
+    shown = cli("data", "check", "image_folder")
+    assert "  passed over: 1 .txt\n" in shown
+    assert "  note     folders are splits: Testing is the test set, Training is the train set\n" in shown
+    assert "pictures that are in more than one split: 1, such as Training/cat/3.png = Testing/cat/copy.png" in shown
+    assert "pictures of a single value: 1, such as " in shown
+
+
+def test_check_of_a_sweep_file_is_of_its_datasets_with_their_options(cli: Cli):
+    write_shapes(cli)
+    (cli.folder / "data").rename(cli.folder / "shapes")
+    text = "dataset: [digits, {name: image_folder, path: shapes, size: 8, crop: padded}]\nmodel: lenet300\n"
+    file = cli.write(f"{text}trials: [{{method: dense}}]\n")
+    shown = cli("data", "check", file, "--data-dir", ".")
+    assert "digits: ready\n" in shown
+    assert "  shape    3x8x8, 2 classes\n" in shown
