@@ -17,7 +17,7 @@ from typing import Any
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.sweepfile.grammar import NAME
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.methods import METHODS, create
@@ -54,6 +54,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "text": sweep.text,
         "duplicates": sweep.duplicates,
         "resources": sweep.resources.given,
+        "about": asdict(sweep.about),
         "trials": [encode(trial) for trial in sweep.trials],
         "provenance": asdict(provenance(Path.cwd())),
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
@@ -109,6 +110,7 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         text=record["text"],
         path=Path(record["path"]),
         recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
+        about=_about(record.get("about", {})),
     )
 
 
@@ -147,6 +149,12 @@ def _is_of_this_folder(module: str) -> bool:
         return False
     places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
     return any(place is not None and Path(place).absolute().is_relative_to(Path.cwd()) for place in places)
+
+
+def _about(record: Mapping[str, Any]) -> About:
+    """A record that was made before sweeps had titles has none."""
+    authors = tuple(map(str, record.get("authors", ())))
+    return About(str(record.get("title", "")), authors, str(record.get("notes", "")))
 
 
 def known(store: Store) -> list[str]:

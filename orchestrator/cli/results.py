@@ -202,6 +202,8 @@ def report(
     ],
     store: StoreOption = "results",
     metric: MetricOption = "test_accuracy",
+    by: ByOption = None,
+    where: WhereOption = None,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="An .html file; else NAME.html here.", show_default=False),
@@ -213,4 +215,5 @@ def report(
     opened = Store(store)
     names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
-    say(f"wrote {escape(str(file))}, {size(page.write(names, opened, metric, file))}")
+    query = Query(metric, by or [], where or [])
+    say(f"wrote {escape(str(file))}, {size(page.write(names, opened, query, file))}")

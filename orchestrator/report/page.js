@@ -66,10 +66,10 @@ const NIGHT = [
   ["#999999", "#6d7883"], ["#696969", "#a3adb8"], ["#332288", "#9d8df1"], ["#882255", "#d9739f"],
   ["#0072B2", "#4aa8e0"], ["rgba(0,0,0,0.13)", "rgba(242,244,246,0.16)"],
 ];
-const themed = (plot, dark) => {
-  const text = JSON.stringify(panels[plot.dataset.panel]);
-  return JSON.parse(dark ? NIGHT.reduce((done, [day, dusk]) => done.replaceAll(day, dusk), text) : text);
-};
+const coloured = (text, dark) => (dark ? NIGHT.reduce((done, [day, dusk]) => done.replaceAll(day, dusk), text) : text);
+const themed = (plot, dark) => JSON.parse(coloured(JSON.stringify(panels[plot.dataset.panel]), dark));
+const swatches = new Map([...document.querySelectorAll(".legend svg")].map((svg) => [svg, svg.innerHTML]));
+const paintLegends = (dark) => swatches.forEach((drawn, svg) => { svg.innerHTML = coloured(drawn, dark); });
 
 const draw = (plot) => {
   const panel = themed(plot, night.matches);
@@ -97,7 +97,9 @@ const toggle = (button) => {
 };
 
 plots.forEach(draw);
+paintLegends(night.matches);
 const repaint = (dark) => {
+  paintLegends(dark);
   for (const plot of plots) {
     const { data, layout } = themed(plot, dark);
     data.forEach((trace, i) => { trace.visible = plot.data[i].visible ?? true; });

@@ -15,12 +15,13 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from prunesweep.orchestrator.figures.kinds import KINDS
-from prunesweep.orchestrator.report import settings
+from prunesweep.orchestrator.report import glossary, settings
+from prunesweep.orchestrator.report.answer import for_readers
 from prunesweep.orchestrator.report.contents import Contents, gather, summary
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.tables.grid import laid_out
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.errors import UserError
@@ -32,11 +33,11 @@ MOST_COLUMNS = 6
 """So many fit on paper beside each other; the other columns of a comparison come below."""
 
 
-def write(names: Sequence[str], store: Store, metric: str, file: Path) -> int:
+def write(names: Sequence[str], store: Store, query: Query, file: Path) -> int:
     """Write the report of some sweeps; returns its size in bytes. Equal stores make equal files."""
     if file.suffix.lower() not in SUFFIXES:
         raise UserError(f"{file}: a report's file ends in .html; a browser prints it as a PDF")
-    data = page(gather(names, store, metric)).encode()
+    data = page(gather(names, store, query)).encode()
     file.write_bytes(data)
     return len(data)
 
@@ -55,13 +56,16 @@ def page(contents: Contents) -> str:
     return environment.get_template("page.html").render(
         contents=contents,
         names=[plan.sweep.name for plan in contents.plans],
+        title=", ".join(dict.fromkeys(plan.sweep.about.title or plan.sweep.name for plan in contents.plans)),
         summary=summary(contents),
         charts=charts,
         panels=[panel.json for _, chart in charts for panel in chart.panels],
         kinds=KINDS,
         met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
         settings=settings,
-        laid_out=laid_out,
+        glossary=glossary,
+        for_readers=for_readers,
+        per_seed=_csv_link(contents.answer.per_seed()) if contents.answer else None,
         most_columns=MOST_COLUMNS,
         groups=_groups,
         link=_link,
@@ -87,28 +91,36 @@ def _link(sweep: Sweep) -> str:
     return f"data:text/plain;base64,{base64.b64encode(sweep.text.encode()).decode()}"
 
 
+def _csv_link(text: str) -> str:
+    return f"data:text/csv;base64,{base64.b64encode(text.encode()).decode()}"
+
+
 def _commands(contents: Contents) -> Iterator[str]:
     """What computes everything again, and shows it."""
     named = shlex.join(plan.sweep.name for plan in contents.plans)
-    metric = "" if contents.metric == "test_accuracy" else f" --metric {shlex.quote(contents.metric)}"
+    query = contents.query
+    options = [] if query.metric == "test_accuracy" else ["--metric", query.metric]
+    options += [part for name in query.by for part in ("--by", name)]
+    options += [part for condition in query.where for part in ("--where", condition)]
+    same = f" {shlex.join(options)}" if options else ""
     for plan in contents.plans:
         yield f"prunesweep run {shlex.quote(plan.sweep.path.name)}"
-    yield f"prunesweep results {named}{metric}"
-    yield f"prunesweep plot {named}{metric}"
-    yield f"prunesweep report {named}{metric}"
+    yield f"prunesweep results {named}{same}"
+    yield f"prunesweep plot {named}{same}"
+    yield f"prunesweep report {named}{same}"
 
 
 def _pandas(contents: Contents) -> str:
     """Two lines that compute the comparison's means."""
     names = [plan.sweep.name for plan in contents.plans]
-    tables = contents.answer.tables if contents.answer else []
-    by = [*tables[-1].row_names, *tables[-1].column_names] if tables else ["method", "target_sparsity"]
+    metric = contents.query.metric
+    by = contents.answer.names[:-1] if contents.answer else ["method", "target_sparsity"]
     folders = ", ".join(json.dumps(f"results/{name}") for name in names)
     return "\n".join(
         [
             "from prunesweep import load_results",
             "",
             f"trials = load_results({folders})",
-            f'print(trials.groupby({json.dumps(by)}, dropna=False).{contents.metric}.agg(["mean", "std", "count"]))',
+            f'print(trials.groupby({json.dumps(by)}, dropna=False).{metric}.agg(["mean", "std", "count"]))',
         ]
     )

@@ -26,7 +26,7 @@ NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
 
 
 def header(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A sweep's checked name, by default the file's, and its resources; raises `Rejected`."""
+    """A sweep's checked name, by default the file's, its resources, and what is said about it; raises `Rejected`."""
     return validate(_HEADER_MODEL, {"name": path.stem, **given})
 
 
@@ -147,6 +147,14 @@ _GPUS = explained(
 )
 _REPLICAS = explained(Annotated[int, Field(ge=1)], "a whole number of processes of at least 1")
 
+_TITLE = explained(Annotated[str, Field(min_length=1, max_length=200)], "a text of at most 200 characters")
+_AUTHOR = Annotated[str, Field(min_length=1, max_length=100)]
+_AUTHORS = explained(
+    _AUTHOR | Annotated[list[_AUTHOR], Field(min_length=1, max_length=50)],
+    "a name, or a list of names, each of at most 100 characters",
+)
+_NOTES = explained(Annotated[str, Field(min_length=1, max_length=10_000)], "a text of at most 10,000 characters")
+
 _TRAIN = strict_model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
 _SHARE: Settings = {
     "cpus": (_CPUS, 1.0, "CPU cores per trial"),
@@ -180,7 +188,13 @@ SHARED: Settings = {
 _HEADER: Settings = {
     "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
     "resources": (_RESOURCES, None, "what each trial may occupy; not part of what is asked"),
+    "title": (_TITLE, None, "a title for the report, such as the question in words"),
+    "authors": (_AUTHORS, None, "a name, or a list of names, for the report"),
+    "notes": (_NOTES, None, "text for the report: what was expected, what is known to be odd"),
 }
+HEADER_KEYS = tuple(_HEADER)
+"""What a file in Python has as variables."""
+
 _TRIALS = Annotated[list[dict[str, Any]], Field(min_length=1)]
 
 _HEADER_MODEL = strict_model("sweep file", _HEADER)

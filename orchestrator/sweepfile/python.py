@@ -15,7 +15,7 @@ from typing import Any
 
 from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
-from prunesweep.orchestrator.sweepfile.grammar import MAX_TRIALS, block_model, header
+from prunesweep.orchestrator.sweepfile.grammar import HEADER_KEYS, MAX_TRIALS, block_model, header
 from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
 from prunesweep.orchestrator.sweepfile.validation import validate
@@ -33,9 +33,9 @@ PARTS: dict[str, tuple[type, str]] = {
 
 
 def read(path: Path, text: str) -> tuple[dict[str, Any], list[TrialSpec]]:
-    """The file's `name` and `resources`, where it has them, and what its `trials()` yields, completed and checked."""
+    """The file's `name`, `resources` and so on, where it has them, and its trials, completed and checked."""
     with _module(path, text) as module:
-        given = {key: getattr(module, key) for key in ("name", "resources") if hasattr(module, key)}
+        given = {key: getattr(module, key) for key in HEADER_KEYS if hasattr(module, key)}
         yielded = list(_yielded(module))
     problems: list[Problem] = []
     top: dict[str, Any] = {}

@@ -33,6 +33,15 @@ from prunesweep.workers.spec import Stage, TrialSpec
 
 
 @dataclass(frozen=True)
+class About:
+    """What a report says of a sweep beside its results; it changes no trial."""
+
+    title: str = ""
+    authors: tuple[str, ...] = ()
+    notes: str = ""
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once.
 
@@ -47,6 +56,7 @@ class Sweep:
     text: str
     path: Path
     recorded: Mapping[str, Stage] | None = None
+    about: About = About()
 
 
 def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
@@ -74,7 +84,11 @@ def sweep_of(settings: Mapping[str, Any]) -> Sweep:
 
 def _sweep(top: Mapping[str, Any], trials: list[TrialSpec], text: str, path: Path) -> Sweep:
     distinct = tuple(dict.fromkeys(trials))
-    return Sweep(top["name"], distinct, len(trials) - len(distinct), Shares(top.get("resources", {})), text, path)
+    authors = top.get("authors", ())
+    names = (authors,) if isinstance(authors, str) else tuple(authors)
+    about = About(top.get("title", ""), names, top.get("notes", ""))
+    shares = Shares(top.get("resources", {}))
+    return Sweep(top["name"], distinct, len(trials) - len(distinct), shares, text, path, about=about)
 
 
 def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:

@@ -138,7 +138,7 @@ class _Values:
         return value
 
     def _scalar(self, node: ScalarNode, loc: Loc) -> Any:
-        wrong, value = _wrong_text(node.value), node.value
+        wrong, value = _wrong_prose(node.value) if loc == ("notes",) else _wrong_text(node.value), node.value
         if not wrong and node.tag not in TEXT:
             try:
                 value = self.constructor.construct_object(node)
@@ -167,6 +167,11 @@ class _Values:
 
     def _reject(self, loc: Loc, message: str, line: int | None = None) -> None:
         self.problems.append(Problem(loc, message, line))
+
+
+def _wrong_prose(text: str) -> str | None:
+    """What is wrong with a text that may have lines and paragraphs; how long it may be is said elsewhere."""
+    return None if text.replace("\n", "").isprintable() else "it has characters that cannot be printed"
 
 
 def _wrong_text(text: str) -> str | None:

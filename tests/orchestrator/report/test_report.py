@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import subprocess
 from pathlib import Path
@@ -13,15 +15,22 @@ import pytest
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.records import require
+from prunesweep.orchestrator.report import glossary
+from prunesweep.orchestrator.report.answer import for_readers
 from prunesweep.orchestrator.report.contents import gather
 from prunesweep.orchestrator.report.cost import cost
 from prunesweep.orchestrator.report.every_cell import every_cell
 from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evidence, checklist
+from prunesweep.orchestrator.report.image_counts import image_counts, images_of
 from prunesweep.orchestrator.report.page import page
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
+from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import TRIALS
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.schedules import RETRAINING, TUNABLE
 from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
@@ -304,7 +313,9 @@ def test_tables_that_are_older_than_the_results_are_told(tmp_path: Path):
 
 def test_trials_without_the_metric_are_told(tmp_path: Path):
     store, _ = made(tmp_path)
-    assert "33 trials of 39 have dense test accuracy." in text_of(page(gather(["small"], store, "dense_test_accuracy")))
+    assert "33 trials of 39 have dense test accuracy." in text_of(
+        page(gather(["small"], store, Query("dense_test_accuracy")))
+    )
 
 
 def test_a_sweep_without_any_result_has_a_report(tmp_path: Path):
@@ -392,10 +403,103 @@ def test_many_settings_leave_the_best_of_each_method_in_sight(tmp_path: Path):
     contents = gather(["small"], store)
     assert contents.answer is not None
     (table,) = contents.answer.tables
-    assert table.best_by == "validation_accuracy"
-    assert len(table.rows) == 3
+    assert table.title.endswith(": each method at its best")
+    assert table.details[-1].title == "settings with the best mean validation accuracy"
+    assert len(table.lines) == 3
     assert len(contents.answer.grid.rows) == 1 + 8 + 2 + 45
     assert max(len(chart.names) for kind, chart in contents.answer.charts if kind == "sparsity") == 3
+
+
+# --- for who reads it
+
+
+ABOUT = """\
+title: Does <retraining> pay?
+authors: [A. Author, B. Author]
+notes: |
+  The second seed of GMP was odd.
+"""
+
+
+def test_title_authors_and_notes_are_those_of_the_sweep_file(tmp_path: Path):
+    store, plan = made(tmp_path, SWEEP + ABOUT)
+    (tmp_path / "plain.yaml").write_text(SWEEP)
+    assert plan.sweep.about.authors == ("A. Author", "B. Author")
+    assert require("small", store).about == plan.sweep.about
+    html = page(gather(["small"], store))
+    assert "<title>Does &lt;retraining&gt; pay?: pruning sweep</title>" in html
+    assert "A. Author, B. Author" in text_of(html)
+    assert "The second seed of GMP was odd." in text_of(html)
+    assert plan.sweep.about.notes == "The second seed of GMP was odd.\n"
+    assert plan.sweep.trials == read_sweep(tmp_path / "plain.yaml").trials, "no key changes by it"
+
+
+def test_no_option_of_the_command_line_is_in_what_reviewers_read(tmp_path: Path):
+    """Only the commands that do it again, and the sweep's own text, have any."""
+    store, _ = made(tmp_path, SWEEP.replace("[1, 2]", "[1, 2, 3, 4, 5]"))
+    html = re.sub(r"<pre.*?</pre>", " ", page(gather(["small"], store)), flags=re.DOTALL)
+    assert re.findall(r"\s--[a-z-]+", text_of(html)) == []
+    assert "settings are shown: those of the highest sparsity" in text_of(html)
+    assert for_readers("5 of 9 are shown; choose others with --where") == "5 of 9 are shown"
+
+
+def test_only_what_is_asked_about_is_compared(tmp_path: Path):
+    store, _ = made(tmp_path)
+    contents = gather(["small"], store, Query(by=["method"], where=["target_sparsity=0.9", "method=imp,random"]))
+    assert contents.answer is not None
+    assert (contents.answer.finished, contents.answer.selected, len(contents.answer.trials)) == (39, 15, 15)
+    assert {row[0].text for row in contents.answer.grid.rows} == {"imp", "random"}
+    said = text_of(page(contents))
+    assert "Only trials with target_sparsity=0.9 and method=imp,random are compared." in said
+    assert "prunesweep results small --by method --where target_sparsity=0.9 --where method=imp,random" in said
+
+
+def test_differences_to_the_best_are_in_it(tmp_path: Path):
+    store, _ = made(tmp_path)
+    contents = gather(["small"], store)
+    assert contents.answer is not None
+    assert contents.answer.differences is not None
+    blocks = [line for line in contents.answer.differences.lines if line.starts_block]
+    assert len(contents.answer.differences.lines) == 2 * (2 + 2 + 1)  # 20+1: two schedules; 20+2: these and random
+    assert len(blocks) == 3
+    assert "How far each setting is from the best at the same sparsity and budget" in text_of(page(contents))
+
+
+def test_the_values_of_every_seed_can_be_saved(tmp_path: Path):
+    store, _ = made(tmp_path)
+    html = page(gather(["small"], store))
+    (data,) = re.findall(r'download="small-seeds.csv" href="data:text/csv;base64,([^"]*)"', html)
+    frame = pd.read_csv(io.BytesIO(base64.b64decode(data)))
+    assert len(frame) == 39
+    whole = pd.read_parquet(tmp_path / "results/small/trials.parquet")
+    assert frame["test_accuracy"].tolist() == pytest.approx(whole["test_accuracy"].tolist(), rel=1e-12)
+    assert {"method", "retrain_schedule", "target_sparsity", "retrain_epochs", "seed"} <= {*frame.columns}
+    assert "parameters" not in frame.columns
+
+
+def test_the_test_set_is_told_from_the_accuracies():
+    digits = pd.Series([k / 397 for k in (139, 250, 301, 388, 390)])
+    assert images_of(digits) == 397
+    assert images_of(pd.Series([k / 50_000 for k in (38_001, 37_777, 36_123, 38_550, 30_001, 35_555)])) == 50_000
+    assert images_of(digits[:3]) is None, "too few to say"
+    assert images_of(pd.Series([0.1234567891, 0.31415926, 0.2718281, 0.577215664, 0.6931471])) is None
+    (count,) = image_counts(pd.DataFrame({"dataset": "digits", "test_accuracy": digits}))
+    assert (count.dataset, round(count.worth, 4)) == ("digits", 0.2519)
+
+
+def test_every_schedule_and_method_has_a_line_in_the_glossary(tmp_path: Path):
+    assert set(glossary.SCHEDULES) == {*RETRAINING, *TUNABLE}
+    store, plan = made(tmp_path)
+    assert list(glossary.methods(plan.sweep.trials)) == ["dense", "imp", "random", "gmp"]
+    said = text_of(page(gather(["small"], store)))
+    assert "gmp Gradual magnitude pruning (Zhu &amp; Gupta 2017, section 3)." in said
+    assert "FT fine-tuning: the last learning rate of dense training" in said
+    assert "LRW learning rate rewinding" not in said, "it is not in the sweep"
+
+
+def test_times_are_written_as_people_write_them(tmp_path: Path):
+    store, _ = made(tmp_path)
+    assert re.search(r"Some GPU 39 228 2 h 17 min 2 h 28 min", text_of(page(gather(["small"], store))))
 
 
 # --- the verb
@@ -418,4 +522,4 @@ def test_wrong_requests_are_told_in_a_line(cli: Cli):
     assert 'has no sweep "smal": it knows small; did you mean' in cli("report", "smal", code=2)
     assert 'unknown metric "accuracy"' in cli("report", "small", "--metric", "accuracy", code=2)
     with pytest.raises(UserError, match="nothing to compare"):
-        gather(["small"], Store(cli.folder / "results"), "test_accuracy_top5")
+        gather(["small"], Store(cli.folder / "results"), Query("test_accuracy_top5"))

@@ -449,8 +449,8 @@ WRONG_FILES = [
     (f"{HEAD}trials:\n  - dense", 'x.yaml:4: trials[0]: "dense" is not allowed: a mapping of settings'),
     (
         f"{HEAD}seed: 3\ntrials: [{{method: dense}}]",
-        'x.yaml:3: seed: unknown key of sweep file "seed": allowed are dataset, '
-        'model, name, resources, seeds, train, trials; did you mean "seeds"?',
+        'x.yaml:3: seed: unknown key of sweep file "seed": allowed are authors, dataset, '
+        'model, name, notes, resources, seeds, title, train, trials; did you mean "seeds"?',
     ),
     (
         "model: resnet8\ntrials:\n  - method: dense\n",
