@@ -66,7 +66,7 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
 def results_place(sweep: NamedSweep, store: Store) -> str:
     """The folder, URL or Parquet file with the results of a sweep of the store, or of any other place that is named."""
     text = str(sweep) if isinstance(sweep, str | Path) else ""
-    is_place = os.path.exists(text) or "://" in text  # noqa: PTH110 (false for a text that can be no path)
+    is_place = "/" in text or os.path.exists(text)  # noqa: PTH110 (false for a text that can be no path)
     if text and is_place and not is_file(text) and recall(text, store) is None:
         return text
     return store.url(stored_name(sweep, store))

@@ -80,7 +80,7 @@ def test_the_schema_is_the_designs_and_hyperparameters_follow_total_epochs_witho
 @pytest.mark.parametrize("schema", [SCHEMA, TRIALS, CURVES, LAYERS])
 def test_every_column_is_nullable_and_says_what_it_is(schema: pa.Schema) -> None:
     assert all(field.nullable and field.metadata[b"description"] for field in schema)
-    assert schema.metadata[VERSION_KEY] == b"1"
+    assert schema.metadata[VERSION_KEY] == b"2"
 
 
 def test_types_of_lists_and_times() -> None:
@@ -155,8 +155,8 @@ def test_a_damaged_file_and_a_newer_schema_are_errors_for_users(tmp_path: Path) 
     (tmp_path / "trials.parquet").write_bytes(b"not parquet")
     with pytest.raises(UserError, match="cannot read"):
         load_results(tmp_path)
-    newer = TRIALS.with_metadata({VERSION_KEY: b"2"})
-    with pytest.raises(UserError, match="schema version 2, this prunesweep reads up to 1; upgrade"):
+    newer = TRIALS.with_metadata({VERSION_KEY: b"3"})
+    with pytest.raises(UserError, match="schema version 3, this prunesweep reads up to 2; upgrade"):
         load_results(write(tmp_path / "newer", ROWS[:1], newer))
 
 
