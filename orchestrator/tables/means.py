@@ -27,6 +27,10 @@ from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
 ROWS = ("method", "retrain_schedule")
+SHARE = "prunable_share"
+
+WHOLE_NETWORK = 0.95
+"""A table says so where fewer of the parameters are prunable."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,19 @@ def _notes(trials: pd.DataFrame, names: Sequence[str], labels: Mapping[int, str]
         yield "epochs a+b: pretraining + retraining"
     if aggregation.seeds_repeat(trials, names):
         yield "caution: some means are over trials of one seed, which differ in a setting that has no column"
+    yield from _outside(trials)
+
+
+def _outside(trials: pd.DataFrame) -> Iterator[str]:
+    """Of which networks sparsities say little about the whole: many of their weights cannot be pruned."""
+    if SHARE not in trials:
+        return
+    for model, share in trials.groupby("model", sort=False)[SHARE].min().items():
+        if share < WHOLE_NETWORK:
+            yield (
+                f"{model}: {100 * share:.0f}% of the parameters are prunable, and sparsities are of these; "
+                "`overall_sparsity` is of all"
+            )
 
 
 def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:

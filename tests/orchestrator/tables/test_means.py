@@ -677,3 +677,12 @@ def test_only_dense_networks_have_a_best_too() -> None:
 def test_the_sparsity_cannot_be_a_row_of_the_best() -> None:
     with pytest.raises(UserError, match="target_sparsity makes the columns"):
         best_table(TUNED, by=["target_sparsity"])
+
+
+def test_a_network_that_is_pruned_in_part_is_noted() -> None:
+    """Of a vision transformer 68 % of the parameters are prunable, say: 90 % is of these."""
+    rows = [*imp([0.9, 0.91], "FT", model="vit", prunable_share=0.677), *imp([0.8], "FT", prunable_share=0.99)]
+    notes = means_table(pd.DataFrame(rows)).notes
+    assert [note for note in notes if "prunable" in note] == [
+        "vit: 68% of the parameters are prunable, and sparsities are of these; `overall_sparsity` is of all"
+    ]
