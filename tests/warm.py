@@ -56,6 +56,7 @@ def _command(arguments: list[str], folder: Path, environment: dict[str, str], st
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = [place for place in sys.path if place and Path(place) not in (ROOT, ROOT / "docs/examples")]
+    sys.path.append(str(ROOT))  # as an editable install has it: after everything else
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["prunesweep", *arguments]
     from prunesweep.orchestrator.cli.main import main

@@ -97,8 +97,7 @@ KINDS: Mapping[str, Kind] = {
     "schedules": Kind(
         "schedules:schedules",
         "best schedule",
-        "the retraining schedule with the best mean for each sparsity and budget, and those not distinguishable from "
-        "it",
+        "the retraining schedule with the best mean for each sparsity and budget, and those not shown to be worse",
         without={"best_by": "schedules compete by --metric", "by": "its cells are fixed"},
     ),
 }
