@@ -21,8 +21,6 @@ ROOMS = (
 """The rooms of the orchestrator, above `workers`: each imports only from those before it."""
 
 LONG = {
-    "orchestrator/figures/drawing.py",
-    "orchestrator/tables/rendering.py",
     "workers/execution.py",
 }
 """Files of more than 300 lines that may stay so for now; the list only becomes shorter."""
@@ -30,7 +28,7 @@ LONG = {
 EMPTY_NAMES = {"found", "each", "thing", "things", "it"}
 """They name nothing: a variable is called what it holds."""
 
-EMPTY_NAMES_LEFT = {"orchestrator": 32, "workers": 12, "tests": 122, "benchmarks": 13}
+EMPTY_NAMES_LEFT = {"orchestrator": 0, "workers": 0, "tests": 116, "benchmarks": 13}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -42,11 +42,11 @@ class Uses:
     def add(self, product: Product, operand: Tensor) -> None:
         """Of an operand that several parameters make up, each has the part that it has of the values."""
         origin, size = self.origins.of(operand), max(1, operand.numel())
-        found = operand.detach().count_nonzero()
+        nonzero = operand.detach().count_nonzero()
         if origin.whole is not None:
             self.whole.add(origin.whole)
             expected = self._nonzero(origin.whole, operand.dtype).count_nonzero()
-            self._add(origin.whole, product, product.multiply_adds, size, found, expected)
+            self._add(origin.whole, product, product.multiply_adds, size, nonzero, expected)
             return
         parts = self._elements(operand, origin.names)
         for name, places in parts.items():
@@ -54,7 +54,7 @@ class Uses:
             expected = self._nonzero(name, operand.dtype)[places.to(operand.device)].count_nonzero()
             self._cover(name, places, origin.is_token)
             share = product.multiply_adds * count // size
-            self._add(name, product, share, count, found if len(parts) == 1 else expected, expected)
+            self._add(name, product, share, count, nonzero if len(parts) == 1 else expected, expected)
 
     def _elements(self, operand: Tensor, names: frozenset[str]) -> dict[str, Tensor]:
         """Which elements of which parameters; without values nothing can be looked up, and they count as whole."""
