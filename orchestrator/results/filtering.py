@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,33 @@ Mask = Any
 Compare = Callable[[Any, Any], Mask]
 
 _ORDER: Mapping[str, Compare] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+ALIKE = 1e-9
+"""Numbers are equal to this relative difference: 0.1 + 0.2 is 0.3."""
+
+_BETWEEN_COMMAS = re.compile(r"""\s*(?:"[^"]*"|'[^']*'|[^,]+)""")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CONDITION = re.compile(r"\s*([^<>=!]*?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
+
+
+class _Day(NamedTuple):
+    """All times from one on, and before the other."""
+
+    begin: pd.Timestamp
+    end: pd.Timestamp
+
+    def __str__(self) -> str:
+        return f"{self.begin:%Y-%m-%d}"
 
 
 def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     """The rows that meet all conditions.
 
     A condition is `column=value`, `column!=value`, `column<value`, `<=`, `>`, `>=`; `column=a,b` is any of the values
-    and `column!=a,b` none of them. A missing value equals nothing and lies on neither side of a number. Raises
-    `UserError` for an unknown column, a value of the wrong type, and after `=` or `!=` one that no row has. Seeds that
-    a condition leaves out are no longer missing.
+    and `column!=a,b` none of them; a value with commas is put into quotes. Numbers that print alike are equal, so that
+    0.9 is also 0.9000000000000001, and 90% is 0.9. A day, such as 2026-11-28, is all times of that day, in UTC. A
+    missing value equals nothing and lies on neither side of a number. Raises `UserError` for an unknown column, a value
+    of the wrong type, and after `=` or `!=` one that no row has. Seeds that a condition leaves out are no longer
+    missing.
 
     >>> frame = pd.DataFrame({"method": ["imp", "imp", "gmp"], "target_sparsity": [0.8, 0.9, 0.9]})
     >>> where(frame, ["method=imp", "target_sparsity>0.8"])
@@ -51,7 +68,7 @@ def _both(planned: list[int] | None, left: set[int]) -> list[int] | None:
 def setting(frame: pd.DataFrame, expression: str) -> tuple[str, Any]:
     """The column and the value that `column=value` names; raises `UserError` as `where` does."""
     match = _CONDITION.fullmatch(expression)
-    if match is None or match[2] not in ("=", "==") or "," in match[3]:
+    if match is None or match[2] not in ("=", "==") or len(_values(match[3], frame.get(match[1]))) != 1:
         raise UserError(f'"{expression}" names no setting; write column=value')
     return match[1], frame[_mask(frame, expression)][match[1]].iloc[0]
 
@@ -72,9 +89,46 @@ def _mask(frame: pd.DataFrame, expression: str) -> Mask:
     if sign in _ORDER:
         if parse is str:
             raise UserError(f'"{expression}": {name} is text and has no order; use = or !=')
-        return _ORDER[sign](column, parse(text))
-    chosen = [_present(column, parse(value.strip()), name) for value in text.split(",")]
-    return column.isin(chosen) ^ (sign == "!=")
+        return _ordered(column, sign, parse(_unquoted(text)))
+    equal = [_equal(column, parse(value), name) for value in _values(text, column)]
+    return np.logical_or.reduce(equal) ^ (sign == "!=")
+
+
+def _values(text: str, column: pd.Series[Any] | None) -> list[str]:
+    """The values between commas; the whole text is one where it is quoted, or a value that a row has."""
+    if column is not None and text in set(column.dropna().map(spelled)):
+        return [text]
+    return [_unquoted(value.strip()) for value in _BETWEEN_COMMAS.findall(text)]
+
+
+def _unquoted(text: str) -> str:
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1] if is_quoted else text
+
+
+def _ordered(column: pd.Series[Any], sign: str, value: Any) -> Mask:
+    """Below, above or at the value; what equals it is at it, to the last digit or not."""
+    if isinstance(value, _Day):
+        edge = value.begin if sign in ("<", ">=") else value.end
+        return column < edge if sign in ("<", "<=") else column >= edge
+    if isinstance(value, pd.Timestamp):
+        return _ORDER[sign](column, value)
+    at = np.isclose(column.astype(float), value, rtol=ALIKE, atol=0.0)
+    return _ORDER[sign](column, value) & ~at | (at if "=" in sign else False)
+
+
+def _equal(column: pd.Series[Any], value: Any, name: str) -> Mask:
+    """Which rows have the value; a `UserError` when none has it, since a typing error would silently select nothing."""
+    if isinstance(value, _Day):
+        mask: Mask = ((column >= value.begin) & (column < value.end)).to_numpy()
+    elif isinstance(value, float):
+        mask = np.isclose(column.astype(float), value, rtol=ALIKE, atol=0.0)
+    else:
+        mask = (column == value).fillna(False).to_numpy(dtype=bool)
+    if not mask.any():
+        show = "{:g}".format if isinstance(value, float) else str
+        raise UserError(unknown(name, show(value), [show(item) for item in column.dropna().unique()]))
+    return mask
 
 
 def _typed(column: pd.Series[Any], expression: str) -> tuple[pd.Series[Any], Callable[[str], Any]]:
@@ -95,23 +149,18 @@ def spelled(value: Any) -> str:
 
 def _number(text: str, expression: str) -> float:
     try:
-        return float(text)
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError as error:
         raise UserError(f'"{expression}": "{text}" is no number') from error
 
 
-def _time(text: str, expression: str) -> pd.Timestamp:
+def _time(text: str, expression: str) -> pd.Timestamp | _Day:
+    """ISO's form alone: other orders of day and month would be guessed."""
     try:
+        if _DAY.match(text) is None:
+            raise ValueError(text)
         time = pd.Timestamp(text)
     except ValueError as error:
         raise UserError(f'"{expression}": "{text}" is no time; write 2025-12-31 or 2025-12-31T18:00') from error
-    return time if time.tzinfo else time.tz_localize("UTC")
-
-
-def _present(column: pd.Series[Any], value: Any, name: str) -> Any:
-    """The value; a `UserError` when no row has it, because a typing error would silently select nothing."""
-    values = column.dropna().unique()
-    if value not in values:
-        show = str if isinstance(value, str | pd.Timestamp) else "{:g}".format
-        raise UserError(unknown(name, show(value), [show(item) for item in values]))
-    return value
+    time = time if time.tzinfo else time.tz_localize("UTC")
+    return _Day(time, time + pd.Timedelta(days=1)) if _DAY.fullmatch(text) else time
