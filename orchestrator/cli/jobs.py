@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from prunesweep.orchestrator.cli.attempts import show_attempts
 from prunesweep.orchestrator.cli.options import (
     AutoscalingOption,
     DashboardOption,
@@ -20,15 +21,19 @@ from prunesweep.orchestrator.cli.options import (
     MaxConcurrentOption,
     MaxFailuresOption,
     NotifyOption,
+    OptionalDashboardOption,
     SharedDataOption,
     SharedStoreOption,
+    StoreOption,
     SweepFile,
+    TrialArgument,
 )
 from prunesweep.orchestrator.cli.printing import as_json
 from prunesweep.orchestrator.lookup import sweep_name
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.errors import UserError
 
 if TYPE_CHECKING:
     from prunesweep.orchestrator.jobs.dashboard import Dashboard, Job
@@ -62,8 +67,19 @@ def submit(
         print(f"its log: prunesweep logs {job.sweep} --follow --address {address}")
 
 
-def logs(name: JobName, address: DashboardOption, follow: FollowOption = False) -> None:
-    """Print what a sweep's job has written; with --follow until it ends, and then its exit code."""
+def logs(
+    name: JobName,
+    trial: TrialArgument = None,
+    address: OptionalDashboardOption = None,
+    store: StoreOption = "results",
+    follow: FollowOption = False,
+) -> None:
+    """Print tracebacks and last lines of what failed, from the store; with --address what a sweep's job has written."""
+    if address is None or trial is not None:
+        if follow:
+            raise UserError("--follow prints the log of a job on a cluster: give its --address, and no trial")
+        show_attempts(name, store, trial)
+        return
     from prunesweep.orchestrator.jobs import dashboard
 
     cluster = dashboard.connect(address)

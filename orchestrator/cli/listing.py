@@ -17,6 +17,7 @@ import typer
 
 from prunesweep.orchestrator.cli.options import JsonOption
 from prunesweep.orchestrator.cli.printing import as_json, console
+from prunesweep.orchestrator.cli.reference import REFERENCES, reference_lines
 from prunesweep.orchestrator.sweepfile.methods import LEVELS
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, describe
 from prunesweep.workers import registry
@@ -33,14 +34,20 @@ KINDS: dict[str, Mapping[str, Entry]] = {"methods": METHODS, "models": MODELS, "
 def list_(
     kind: Annotated[
         str,
-        typer.Argument(metavar="KIND", help="methods, models or datasets.", autocompletion=lambda: list(KINDS)),
+        typer.Argument(
+            metavar="KIND",
+            help=f"{', '.join((*KINDS, *REFERENCES)[:-1])} or {[*REFERENCES][-1]}.",
+            autocompletion=lambda: [*KINDS, *REFERENCES],
+        ),
     ],
     as_json_: JsonOption = False,
 ) -> None:
-    """List methods with their hyperparameters, models or datasets."""
-    rows = catalogue(kind)
+    """List methods with their hyperparameters, models, datasets, columns of results, schedules, published numbers."""
+    rows = REFERENCES[kind]() if kind in REFERENCES else catalogue(kind)
     if as_json_:
         print(as_json(rows))
+    elif kind in REFERENCES:
+        print("\n".join(reference_lines(rows, console.width)))
     else:
         print("\n".join(_lines(kind, rows, console.width)))
 
@@ -48,7 +55,7 @@ def list_(
 def catalogue(kind: str) -> list[dict[str, Any]]:
     """Methods, models or datasets as JSON values; a `UserError` for another kind."""
     if kind not in KINDS:
-        raise UserError(unknown("kind", kind, KINDS))
+        raise UserError(unknown("kind", kind, [*KINDS, *REFERENCES]))
     theirs = (point.name for point in entry_points(group=f"prunesweep.{kind}"))
     names = dict.fromkeys((*KINDS[kind], *theirs))
     return [_method(name) if kind == "methods" else _entry(kind, name) for name in names]

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from prunesweep.orchestrator.cli import doctor, gc, jobs, listing, results, runs, status, sweepfiles
+from prunesweep.orchestrator.cli import doctor, gc, init, jobs, listing, results, runs, status, sweepfiles
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
 from prunesweep.orchestrator.cli.exports import export_app
@@ -47,6 +47,7 @@ def _common(
 
 
 for verb in (
+    init.init,
     *(runs.plan, runs.run, runs.resume),
     *(jobs.submit, jobs.logs, jobs.cancel, jobs.jobs),
     status.status,

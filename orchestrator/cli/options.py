@@ -89,6 +89,20 @@ DashboardOption = Annotated[
         show_default=False,
     ),
 ]
+OptionalDashboardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        envvar="PRUNESWEEP_ADDRESS",
+        help="The dashboard of a Ray cluster, for the log of a sweep's job there.",
+        show_default=False,
+    ),
+]
+TrialArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="KEY", help="The beginning of a trial's or a stage's key.", show_default=False),
+]
 SharedStoreOption = Annotated[
     str,
     typer.Option(

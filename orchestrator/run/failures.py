@@ -38,9 +38,11 @@ POLICIES: Mapping[str, Policy] = {
         "lower train.batch_size, or the number of trials at once with `resources`", again=3, larger=True
     ),
     Cause.BAD_REQUEST: Policy("the sweep asks for something that this network or dataset cannot do"),
-    Cause.USER_CODE: Policy("the traceback is in the store, in the stage's attempts/ folder"),
+    Cause.USER_CODE: Policy(
+        "`prunesweep logs SWEEP` shows the traceback, and `run FILE --trial KEY` runs one trial alone"
+    ),
     Cause.INTERNAL: Policy(
-        "a bug in prunesweep: please report it with the traceback, which is in the stage's attempts/ folder"
+        "a bug in prunesweep: please report it with the traceback, which `prunesweep logs SWEEP` shows"
     ),
     Cause.PARENT_DAMAGED: Policy("run the sweep again: what is damaged is set aside and computed again", again=3),
     Cause.DISK_FULL: Policy("free space where the store is, for instance with `prunesweep gc`"),

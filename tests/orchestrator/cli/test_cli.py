@@ -95,7 +95,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "metric": (["results", "good", "--metric", "test_acuracy"], ["unknown metric", 'did you mean "test_accuracy"?']),
     "column": (["results", "good", "--by", "methd"], ['unknown column "methd"', 'did you mean "method"?']),
     "format": (["results", "good", "--format", "tex"], ['unknown format "tex"', 'did you mean "latex"?']),
-    "kind": (["list", "methosd"], ['unknown kind "methosd": allowed are datasets, methods, models', '"methods"?']),
+    "kind": (
+        ["list", "methosd"],
+        ['unknown kind "methosd": allowed are columns, datasets, methods, models, ', '"methods"?'],
+    ),
     "device": (["run", "good.yaml", "--device", "gpu"], ['--device: "gpu" is not allowed: auto, cpu, cuda or cuda:N']),
     "a name that is too long": (["status", "x" * 300], ["has no sweep", "it knows good, killed, mixed"]),
 }

@@ -187,3 +187,83 @@ def test_several_columns_make_the_rows(cli: Cli):
 def test_a_run_that_has_all_says_what_to_type_next(cli: Cli):
     last = cli("run", "exp.yaml").splitlines()[-1]
     assert last == "next: prunesweep compare exp, prunesweep plot exp, prunesweep report exp"
+
+
+# --- logs
+
+
+def test_logs_of_a_store_show_why_stages_failed(tmp_path: Path):
+    cli, store = Cli(tmp_path), Store(tmp_path / "results")
+    plan = finish(TEXT, store, tmp_path / "exp.yaml", lambda s: "lost [its] way\nat last" if s.root.seed == 1 else None)
+    lines = cli("logs", "exp").splitlines()
+    failed = next(key for key, state in plan.states.items() if state == "failed")
+    assert lines[0].startswith(f"{failed}  train dense lenet300 digits 2 epochs seed 1: failed")
+    assert lines[1].endswith(": diverged: lower train.lr, or add warm-up epochs")
+    assert lines[2:] == ["    epoch 1", "    epoch 2", "    lost [its] way", "    at last"]
+    trial = next(trial for trial in plan.sweep.trials if trial.sparsity == 0.9 and trial.seed == 0)
+    shown = cli("logs", "exp.yaml", trial.key[:10]).splitlines()
+    assert [line.split()[-1] for line in shown if not line.startswith(" ")] == ["done", "done"]
+    assert "no trial and no stage of exp has a key that begins with" in cli("logs", "exp", "zzz", code=2)
+    assert "--follow prints the log of a job" in cli("logs", "exp", "--follow", code=2)
+
+
+def test_logs_of_a_sweep_without_failures(cli: Cli):
+    assert cli("logs", "exp").startswith("no stage of exp has failed;")
+
+
+# --- init and list
+
+
+def test_init_writes_a_sweep_that_is_valid(tmp_path: Path):
+    from PIL import Image
+
+    cli = Cli(tmp_path)
+    for place in ("flowers/daisy", "flowers/rose"):
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / place / f"{number}.png")
+    cli.write(
+        "from torch import nn\nclass Net(nn.Sequential):\n    def __init__(self, num_classes, width=4):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))\n",
+        "net.py",
+    )
+    cli.write(
+        "from prunesweep import Method\nclass Mine(Method):\n    '''Mine.'''\nclass Two(Method):\n    '''2.'''\n",
+        "own.py",
+    )
+    assert cli("init") == "wrote sweep.yaml, 30 trials; look at it, and then: prunesweep plan sweep.yaml\n"
+    assert "sweep.yaml is there already" in cli("init", code=2)
+    for about, line in {
+        "flowers": f'dataset: {{name: image_folder, path: "{tmp_path}/flowers", size: 64, crop: padded}}',
+        "net.py": 'model: "net:Net"',
+        "net:Net": 'model: "net:Net"',
+        "own:Mine": '  - method: "own:Mine" ',
+    }.items():
+        (tmp_path / "made.yaml").unlink(missing_ok=True)
+        cli("init", about, "--output", "made.yaml")
+        text = (tmp_path / "made.yaml").read_text()
+        assert any(written.startswith(line) for written in text.splitlines()), text
+        assert cli("validate", "made.yaml").startswith("made.yaml: valid, 30 trials")
+    assert text.startswith("# Which method")
+    for about, message in {
+        "own.py": "own: which of Mine, Two? Give MODULE:NAME",
+        "nothing": '"nothing" is neither a folder nor a module',
+    }.items():
+        assert message in cli("init", about, "--output", "other.yaml", code=2)
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_what_options_can_be_given_is_listed(cli: Cli):
+    assert "  ALLR " in cli("list", "schedules")
+    assert "  test_accuracy " in cli("list", "columns")
+    assert {row["of"] for row in cli.json("list", "columns")} == {
+        f"{n}.parquet" for n in ("trials", "curves", "layers")
+    }
+    assert "bimp with resnet50 on imagenet: test_accuracy at 70%, 80%, 90%" in cli("list", "published")
+
+
+def test_every_schedule_is_described():
+    from prunesweep.orchestrator.cli.reference import SCHEDULES
+    from prunesweep.workers.schedules import DENSE, RETRAINING, TUNABLE
+
+    assert set(SCHEDULES) == {*DENSE, *RETRAINING, *TUNABLE}

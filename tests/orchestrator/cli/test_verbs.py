@@ -256,7 +256,7 @@ def test_version_help_and_completion(cli: Cli):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("prunesweep list ", ["methods", "models", "datasets"]),
+        ("prunesweep list ", ["methods", "models", "datasets", "columns", "schedules", "published"]),
         ("prunesweep status ki", ["killed"]),
         ("prunesweep results good --format ", list(FORMATS)),
     ],

@@ -1,0 +1,96 @@
+"""What `list columns`, `list schedules` and `list published` show: names with a line for each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prunesweep.workers.schedules import DENSE, RETRAINING, TUNABLE
+
+SCHEDULES = {
+    "constant": "one learning rate",
+    "step": "drops by the factor gamma every step_epochs epochs",
+    "multistep": "drops by the factor gamma at each of the milestones",
+    "exponential": "falls by the factor gamma per epoch, at every iteration",
+    "linear": "falls in a line, to end_lr or in retraining to 0",
+    "cosine": "falls as a half cosine, to end_lr or in retraining to 0",
+    "stepped": "divided by ten at 1/2 and again at 3/4",
+    "FT": "fine-tuning: the dense schedule's last learning rate (Han et al. 2015)",
+    "LRW": "learning-rate rewinding: the dense schedule's last epochs again (Renda et al. 2020)",
+    "SLR": "scaled learning-rate restarting: the whole dense schedule, squeezed (Le & Hua 2021)",
+    "CLR": "cyclical learning-rate restarting: a half cosine from the dense schedule's peak (Le & Hua 2021)",
+    "LLR": "linear learning-rate restarting: from the dense schedule's peak to 0 (Zimmer et al. 2023)",
+    "ALLR": "LLR with a peak that follows what the prune took and the budget (Zimmer et al. 2023)",
+}
+
+
+def schedules() -> list[dict[str, Any]]:
+    """The schedules of the training, and those of retraining."""
+    return [
+        *({"name": name, "of": "train.schedule", "help": SCHEDULES[name]} for name in DENSE),
+        *({"name": name, "of": "retrain_schedule", "help": SCHEDULES[name]} for name in RETRAINING),
+        *(
+            {"name": name, "of": "retrain_schedule with retrain_lr and retrain_warmup", "help": SCHEDULES[name]}
+            for name in TUNABLE
+        ),
+    ]
+
+
+def columns() -> list[dict[str, Any]]:
+    """The columns of the three tables of results, for `--metric`, `--by` and `--where`."""
+    from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
+
+    tables = {"trials.parquet": TRIALS, "curves.parquet": CURVES, "layers.parquet": LAYERS}
+    return [
+        {
+            "name": field.name,
+            "of": table,
+            "unit": field.metadata[b"unit"].decode(),
+            "help": field.metadata[b"description"].decode(),
+        }
+        for table, schema in tables.items()
+        for field in schema
+    ]
+
+
+def published() -> list[dict[str, Any]]:
+    """The published numbers that come along, for `compare --published paper`: a row for each method and metric."""
+    from prunesweep.orchestrator.results.published import PAPER, load_published
+
+    numbers = load_published()
+    groups = numbers.groupby(["source", "dataset", "model", "method", "metric"], dropna=False, sort=False)
+    return [
+        {
+            "name": PAPER,
+            "of": str(source),
+            "method": str(method),
+            "metric": str(metric),
+            "help": f"{method} with {model} on {dataset}: {metric} at {_percents(rows['target_sparsity'].unique())}",
+        }
+        for (source, dataset, model, method, metric), rows in groups
+    ]
+
+
+def _percents(sparsities: Any) -> str:
+    stated = sorted(sparsity for sparsity in sparsities if sparsity == sparsity)  # NaN is not equal to itself
+    return ", ".join(f"{100 * sparsity:.6g}%" for sparsity in stated) or "no sparsity"
+
+
+REFERENCES: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
+    "columns": columns,
+    "schedules": schedules,
+    "published": published,
+}
+
+
+def reference_lines(rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """A heading for each `of`, and below it a line for each name, in lines of at most `width`."""
+    indent = max(len(row["name"]) for row in rows) + 4
+    for previous, row in zip([None, *rows], rows, strict=False):
+        if previous is None or previous["of"] != row["of"]:
+            yield from ("",) if previous else ()
+            yield from textwrap.wrap(f"{row['of']}:", width)
+        unit = f" [{row['unit']}]" if row.get("unit") else ""
+        first = f"  {row['name']}".ljust(indent)
+        yield from textwrap.wrap(f"{row['help']}{unit}", width, initial_indent=first, subsequent_indent=" " * indent)
