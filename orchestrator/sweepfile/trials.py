@@ -31,11 +31,17 @@ def trial_of(cell: Cell, loc: Loc, seed: int) -> TrialSpec:
     """The one trial of a cell whose sparsity is the one that it ends at, however it gets there; raises `Rejected`."""
     with _placed(cell, loc):
         train, method = _training(cell), _method(cell)
-        sparsity = cell["sparsity"].value
+        sparsity = _rounded(cell["sparsity"].value, method)
         target = [level for level, _ in method.levels(sparsity)][-1]
         if target != sparsity:
             raise SpecError("sparsity", f"{shown(sparsity)} is not allowed: with {LEVELS} the trial ends at {target}")
         return _checked(cell, method, sparsity, seed, train)
+
+
+def _rounded(sparsity: float, method: Method) -> float:
+    """To twelve digits, so that 1 - 0.7 is 0.3 and makes no second trial; not where the method computes it itself."""
+    rounded = float(f"{sparsity:.12g}")
+    return rounded if [level for level, _ in method.levels(rounded)] == [rounded] else sparsity
 
 
 def budgeted(cell: Cell) -> Cell:

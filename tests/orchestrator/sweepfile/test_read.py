@@ -588,6 +588,20 @@ def test_numbers_of_numpy_make_the_same_trials_as_python_s(read):
         read("import numpy as np\n" + PYTHON + "    yield trial(seed=np.int64(-1))\n", "x.py")
 
 
+def test_sparsities_that_are_computed_are_those_that_are_meant(read):
+    """1 - 0.7 is 0.30000000000000004, and numpy.arange(0.7, 0.95, 0.1) has 0.7999999999999999."""
+    computed = (
+        "    yield trial('gmp', 1 - 0.7)\n    yield trial('gmp', 0.1 * 3)\n    yield trial('gmp', 0.7999999999999999)\n"
+    )
+    meant = "    yield trial('gmp', 0.3)\n    yield trial('gmp', 0.8)\n"
+    assert read(PYTHON + computed, "x.py").trials == read(PYTHON + meant, "y.py").trials
+    phases = "    yield trial('imp', {}, phase_fraction=0.2, phase_epochs=1, phases=2)\n"
+    level = (
+        read(HEAD + "trials: [{method: imp, phase_fraction: 0.2, phase_epochs: 1, phases: 2}]\n").trials[-1].sparsity
+    )
+    assert read(PYTHON + phases.format(repr(level)), "z.py").trials[0].sparsity == level
+
+
 def test_a_python_sweep_leaves_nothing_behind(read, tmp_path):
     before = set(sys.modules)
     read(
