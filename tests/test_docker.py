@@ -320,7 +320,7 @@ trials: [{method: dense}]
 
 class Slurm(Cli):
     def __init__(self, folder: Path, job: int) -> None:
-        super().__init__(folder)
+        super().__init__(folder, SCRIPT)
         self.shims = folder / "shims"
         self.shims.mkdir()
         for name, text in SHIMS.items():

@@ -255,11 +255,10 @@ def test_asked_to_stop_before_anything_has_begun(cli: Cli, number: signal.Signal
         time.sleep(seconds)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-        assert process.returncode == 0 or (process.returncode, err.splitlines()[-1]) == (
-            130,
-            f"interrupted by {number.name}: the same command begins again",
-        )
-        assert "Traceback" not in out + err
+        if "estimate" in out:  # it has said all, and Python, which ends, hears no signals any more
+            assert (process.returncode, err) in [(0, ""), (-number, "")]
+        else:
+            assert (process.returncode, err) == (130, f"interrupted by {number.name}: the same command begins again\n")
 
 
 def heeds(pid: int, number: signal.Signals) -> bool:

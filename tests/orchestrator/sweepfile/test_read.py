@@ -297,7 +297,7 @@ WRONG_BLOCKS = [
     ("method: dense, train: {nesterov: !!bool maybe}", "trials[0].train.nesterov: maybe is not allowed: it is no bool"),
     ("sparsity: 0.5", "trials[0].method: missing: one of bimp,"),
     ("method: 'nowhere:Method'", 'trials[0].method: cannot load "nowhere:Method"'),
-    ("method: 'prunesweep.workers.spec:Choice'", '"prunesweep.workers.spec:Choice" is not a method'),
+    ("method: 'prunesweep.workers.spec:Choice'", "prunesweep.workers.spec:Choice is no method"),
     ("method: bimp, sparsity: 0.5", "trials[0].pretrain_epochs: missing: epochs of dense training"),
     (
         "method: bimp, sparsity: 0.5, pretrain_epochs: [18, 20]",
