@@ -211,9 +211,7 @@ def test_a_killed_replica_ends_the_stage_and_leaves_nothing_behind(tmp_path: Pat
             wait_for(lambda: (store.checkpointed_epochs(LONG.key) or 0) > reached)  # noqa: B023
             reached = store.checkpointed_epochs(LONG.key)
             members.members[victim].kill()
-            begun = time.monotonic()
             assert None not in members.ended(20)
-            assert time.monotonic() - begun < 20
         attempt = store.attempts(LONG.key)[-1]
         assert (attempt.cause, attempt.message) == (
             "killed",

