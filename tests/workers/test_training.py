@@ -81,7 +81,7 @@ def test_lc_decays_the_smallest_weights_alone_also_where_gradients_are_clipped()
     train = TrainSpec(
         lr=LR, batch_size=8, precision="float64", momentum=0.0, weight_decay=0.1, clip_norm=1e-12, nesterov=False
     )
-    pruner = LC(penalty=0.2).pruner(Setup(model, 0.5, 1, 1))
+    pruner = LC(penalty=0.2).pruner(Setup(model, {"1.weight": layer.weight}, 0.5, 1, 1))
     pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
     network = training.Network(model, train, torch.device("cpu"))
     training.train_epoch(network, pruner, optimizer, batches(1), lambda k: LR, 0)

@@ -60,8 +60,8 @@ def content(store: Store) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in Path(store.location).rglob("*") if path.is_file()}
 
 
-def test_a_store_with_nothing_to_remove(cli: Cli):
-    assert cli("gc") == "nothing to remove\n"
+def test_a_store_that_is_not_there_is_not_made(cli: Cli):
+    assert "there is no store at" in cli("gc", code=2)
     assert not (cli.folder / "results").exists()
 
 
