@@ -39,9 +39,12 @@ def trial_of(cell: Cell, loc: Loc, seed: int) -> TrialSpec:
 
 
 def _rounded(sparsity: float, method: Method) -> float:
-    """To twelve digits, so that 1 - 0.7 is 0.3 and makes no second trial; not where the method computes it itself."""
+    """To twelve digits, so that 1 - 0.7 is 0.3 and makes no second trial.
+
+    It stays as it is where the method computes it itself, and where it would become 1, which is no sparsity.
+    """
     rounded = float(f"{sparsity:.12g}")
-    return rounded if [level for level, _ in method.levels(rounded)] == [rounded] else sparsity
+    return rounded if rounded < 1 and [level for level, _ in method.levels(rounded)] == [rounded] else sparsity
 
 
 def budgeted(cell: Cell) -> Cell:
@@ -94,7 +97,7 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
     if sparsity is not None and None not in own:
         levels = ", ".join(map(str, own))
         raise SpecError("sparsity", f"{sparsity} is not allowed: with {LEVELS} the levels are {levels}; leave one out")
-    for level, leveled in method.levels(sparsity):
+    for level, leveled in method.levels(sparsity and _rounded(sparsity, method)):
         yield _checked(cell, leveled, level or 0.0, seed, train)
 
 

@@ -602,6 +602,14 @@ def test_sparsities_that_are_computed_are_those_that_are_meant(read):
     assert read(PYTHON + phases.format(repr(level)), "z.py").trials[0].sparsity == level
 
 
+def test_sparsities_of_a_yaml_file_are_those_that_are_meant(block):
+    """A script may write 1 - 0.7 as 0.30000000000000004; the twelfth digit is kept, and none becomes 1."""
+    written = block("method: gmp, sparsity: [0.3, 0.30000000000000004, 0.7999999999999999, 0.123456789012]")
+    assert settings(written, "sparsity") == [(0.3,), (0.8,), (0.123456789012,)]
+    assert written.duplicates == 1
+    assert settings(block("method: gmp, sparsity: 0.9999999999999"), "sparsity") == [(0.9999999999999,)]
+
+
 def test_a_python_sweep_leaves_nothing_behind(read, tmp_path):
     before = set(sys.modules)
     read(
