@@ -237,7 +237,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _other(self, product: Product, left: Origin, right: Origin, constant: Tensor | None) -> None:
         self.result.operations.append(Operation(self.where[-1], product.kind, product.multiply_adds))
         if constant is not None and not constant.is_nested:
-            self.digests.append((self.where[-1], constant.numel(), constant.detach().double().sum()))
+            # A kernel may be handed the same values for every image; they are counted once, as the buffer has them.
+            sizes = [1 if step == 0 else n for n, step in zip(constant.shape, constant.stride(), strict=True)]
+            once = constant.detach().as_strided(sizes, constant.stride(), constant.storage_offset())
+            self.digests.append((self.where[-1], once.numel(), once.double().sum()))
         depends = left.stands_for_data or right.stands_for_data
         computed = [o for o in ((right,) if product.is_slot else (left, right)) if o.kind is Kind.COMPUTED]
         if names := names_of(computed) & self.matrices:
