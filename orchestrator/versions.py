@@ -47,8 +47,9 @@ def changes(sweep: Sweep, store: Store) -> list[Change]:
     if not any(choice.fingerprint for trial in sweep.trials for choice in (trial.dataset, trial.model, trial.method)):
         return []
     keys = {trial.key for trial in sweep.trials}
-    before = {without_fingerprints(trial): trial for trial in _run_before(store) if trial.key not in keys}
-    same = {without_fingerprints(trial) for trial in _run_before(store) if trial.key in keys}
+    run_before = [(without_fingerprints(trial), trial) for trial in _run_before(store)]
+    before = {asked: trial for asked, trial in run_before if trial.key not in keys}
+    same = {asked for asked, trial in run_before if trial.key in keys}
     counts: Counter[tuple[str, str, str, str, str]] = Counter()
     for trial in sweep.trials:
         asked = without_fingerprints(trial)

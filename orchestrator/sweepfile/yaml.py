@@ -87,7 +87,7 @@ def parse(path: Path | None, text: str) -> Document:
     values, top = _Values(), {}
     with noting(values.problems):
         top = values.of(root, (), root.start_mark.line + 1)
-    foreign = of_another_program(top)
+    foreign = of_another_program(top) if top else None  # with a tag of its own the top has no value
     if foreign:
         raise UserError(f"{path}:1: {foreign}" if path else foreign)
     document = Document(path, top, values.lines)

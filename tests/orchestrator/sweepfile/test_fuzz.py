@@ -198,6 +198,10 @@ def read_or_refuse(path: Path) -> None:
             assert make_plan(sweep, Store(path.parent / "none")).counts.trials == len(sweep.trials)
     except UserError as error:
         said = str(error).splitlines()
+        if "not valid YAML" in said[0] and len(said) > 1:  # below it the line, and a caret under the place
+            shown, caret = said.pop(1), said.pop(1)
+            assert shown.startswith("  ")
+            assert caret.strip() == "^"
         assert 1 <= len(said) <= SHOWN + 1
         assert all(line.startswith(f"{path}:") for line in said[:SHOWN])
         assert max(map(len, said)) < 3000

@@ -541,6 +541,11 @@ def test_a_file_that_is_not_there_is_an_error_with_the_nearest(read, tmp_path):
         read_sweep(Path("x.yaml"))
 
 
+def test_a_tag_at_the_top_of_a_file_is_refused(read):
+    with pytest.raises(UserError, match=r"x.yaml:1: the tag .*os.system is not allowed: a sweep holds plain values"):
+        read(f"!!python/object:os.system\n{HEAD}trials: [{{method: dense}}]\n", "x.yaml")
+
+
 def test_a_file_whose_name_cannot_be_a_sweeps_needs_one(read):
     with pytest.raises(UserError, match=r'^a b.yaml:1: name: "a b" is not allowed: a folder\'s name'):
         read(HEAD + "trials: [{method: dense}]\n", "a b.yaml")
