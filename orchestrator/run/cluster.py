@@ -61,14 +61,15 @@ def _import_tune() -> None:
 
 def _start() -> None:
     try:
-        ray.init(
-            address="local",
-            num_cpus=usable_cores(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE,
-        )
+        with ray_internals.in_sessions_of_their_own():
+            ray.init(
+                address="local",
+                num_cpus=usable_cores(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE,
+            )
     except Exception as error:
         raise NotStarted(f"Ray could not be started ({' '.join(str(error).split())})") from error
 

@@ -7,14 +7,16 @@ calls: the verbs for jobs need none of it.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import ray
+import ray._private.services
 import ray._private.utils
 import ray._private.worker
 from ray.exceptions import RayActorError, RayError, RayTaskError
@@ -51,6 +53,8 @@ def require_known() -> None:
         (ray._private.worker, "print_to_stdstream"),
         (ray._private.worker, "_global_node"),
         (ray._private.utils, "set_sigterm_handler"),
+        (ray._private.utils, "detect_fate_sharing_support"),
+        (ray._private.services, "ConsolePopen"),
         (registry, "_global_registry"),
         (RayActorManager, "_actor_task_failed"),
         (TuneController, "_get_trial_checkpoints"),
@@ -88,6 +92,22 @@ def leave_deaths_and_signals_to_us() -> None:
     """
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     ray._private.utils.set_sigterm_handler = lambda _: None
+
+
+@contextmanager
+def in_sessions_of_their_own() -> Iterator[None]:
+    """Inside it Ray's processes start where no signal to this process's group or terminal reaches them.
+
+    `timeout`, `docker stop`, systemd, Slurm's `scancel` and a terminal signal the whole group; a Ray that ended so
+    would take with it the stages that still finish their epoch. The kernel ends Ray's processes with this one, whatever
+    ends that; where it cannot, Ray does so by the group, and they stay in it.
+    """
+    if not ray._private.utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
+        yield
+        return
+    start = partial(subprocess.Popen, start_new_session=True)
+    with _replaced(ray._private.services, "ConsolePopen", start):
+        yield
 
 
 def dead_processes() -> list[str]:

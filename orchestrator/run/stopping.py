@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from types import FrameType
 
 from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Tick
@@ -17,6 +19,9 @@ GRACE_SECONDS = 25.0
 
 PATIENCE_SECONDS = 10.0
 """After that a process which was to stop at once, and hangs in foreign code, ends where it is."""
+
+ONE_REQUEST_SECONDS = 0.5
+"""`timeout` sends its signal to the process and then to its group: what follows so soon is no second request."""
 
 INTERRUPTED = 130
 """The exit code of a run that was asked to stop."""
@@ -45,6 +50,7 @@ class Stopping:
         self.failures = 0
         self.awaited: set[str] | None = None
         self.signals: list[int] = []
+        self.signalled_at = -inf
         self.overdue = self.ended = False
 
     @contextmanager
@@ -90,6 +96,10 @@ class Stopping:
             return
         if number == signal.SIGALRM and self.overdue:
             os._exit(INTERRUPTED)
+        if number in _WITH_GRACE:
+            before, self.signalled_at = self.signalled_at, time.monotonic()
+            if self.signalled_at < before + ONE_REQUEST_SECONDS:
+                return
         first = not self.signals and self.awaited is None
         self.overdue = number == signal.SIGALRM or not first
         if self.overdue or number in _WITH_GRACE:
