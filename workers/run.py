@@ -74,7 +74,7 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
     if store.done([stage.key]):
         replicas.agreed(lambda: False)
         return
-    attempt, activities = store.new_attempt(stage.key), Activities(where)
+    attempt, activities = store.new_attempt(stage.key, where.run), Activities(where)
     mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:
         try:

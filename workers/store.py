@@ -73,7 +73,8 @@ class Damaged(RuntimeError):
 class Attempt:
     """One try at a stage; `cause` is None while it runs, after it succeeded, and when it was killed without a word.
 
-    Of a try whose note is damaged only `name` is known, and `started_at` is empty.
+    `run` names the driver that asked for it. Of a try whose note is damaged only `name` is known, and `started_at` is
+    empty; of one that ended before its first note, so that its driver notes it, `host` and `process` are not known.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Attempt:
     message: str | None = None
     traceback: str | None = None
     log: tuple[str, ...] = ()
+    run: str = ""
 
 
 class Store(Files):
@@ -140,10 +142,10 @@ class Store(Files):
 
     # --- a stage's life
 
-    def new_attempt(self, key: str) -> Attempt:
+    def new_attempt(self, key: str, run: str = "") -> Attempt:
         """This process's, with the next number; not noted yet."""
         number = len(self.names("stages", key, "attempts")) + 1
-        return Attempt(f"{number:04}-{uuid4().hex[:8]}", now(), socket.gethostname(), os.getpid())
+        return Attempt(f"{number:04}-{uuid4().hex[:8]}", now(), socket.gethostname(), os.getpid(), run=run)
 
     def begin(self, stage: Stage, attempt: Attempt | None = None) -> Attempt:
         """Note that this process starts to work on a stage."""

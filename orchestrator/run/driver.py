@@ -137,7 +137,8 @@ class SweepRun:
                 cluster.require_shared(self.store)
                 slots, node = _room(plan, self.options)
                 with self._told(plan, states, collector) as tell:
-                    queue = StageQueue(plan, self.store, states, tell, node, self.options.max_concurrent)
+                    most = self.options.max_concurrent
+                    queue = StageQueue(plan, self.store, states, tell, node, most, self.where.run)
                     tune.execute(queue, self.where, slots)
         except cluster.ClusterLost as lost:
             return lost

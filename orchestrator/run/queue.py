@@ -82,13 +82,18 @@ class StageQueue:
         tell: Listener,
         node: Resources,
         max_running: int | None = None,
+        run: str = "",
     ) -> None:
-        """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once."""
+        """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once.
+
+        `run` is the name by which this run's attempts are known from those of others.
+        """
         self.plan, self.store, self.states, self.tell, self.max_running = plan, store, states, tell, max_running
         self.stages = dict(plan.runnable)
         self.children = _children(self.stages)
         self.chain_lengths = _chain_lengths(self.stages, self.children)
         self.shares = StageShares(plan, store, node)
+        self.run = run
         self.failed_tries: dict[str, FailedTries] = {}
         self.expired_owners: dict[str, str] = {}
         self.lost_store = LostStore(store, tell)
@@ -163,10 +168,12 @@ class StageQueue:
             self._fail(key, end.cause or Cause.INTERNAL, end.message or "")
 
     def _explained(self, key: str, end: Ended) -> Ended:
-        """With what was left in the store; a worker that died could leave nothing, so that is noted here."""
-        attempts = self.store.attempts(key)
-        last = attempts[-1] if attempts else None
-        if end.died and last is not None and last.cause is None:
+        """With what this run's worker left in the store; one that died could leave nothing, so that is noted here."""
+        own = [attempt for attempt in self.store.attempts(key) if attempt.run == self.run]
+        last = own[-1] if own else None
+        if end.died:
+            if last is None or last.cause is not None:  # it did not live to its first note
+                last = replace(self.store.new_attempt(key, self.run), host="", process=0)
             self.store.fail(key, replace(last, cause=end.cause, message=end.message))
         if end.cause is not None:
             return end

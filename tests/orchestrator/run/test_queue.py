@@ -29,7 +29,7 @@ from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Claim, Holding
 from prunesweep.workers.files import Unavailable
 from prunesweep.workers.spec import PruneStage, Stage, TrialSpec
-from prunesweep.workers.store import Store
+from prunesweep.workers.store import State, Store
 from tests.cases import trial
 
 
@@ -226,6 +226,28 @@ def test_a_worker_that_died_is_noted_in_the_store(store: Store):
         queue.ended(stage.key, Ended(Cause.KILLED, "its process was killed", died=True))
         assert store.attempts(stage.key)[-1].cause == "killed"
     assert isinstance(heard[-1], Failed)
+
+
+def test_a_worker_that_died_before_its_first_note_leaves_its_cause(store: Store):
+    """Else the run ended without one, and the stage counted as one that nobody has tried."""
+    queue = queue_of(store, trial("gmp"))
+    stage = take(queue)
+    assert stage is not None
+    queue.ended(stage.key, Ended(Cause.KILLED, "its process was killed", died=True))
+    (attempt,) = store.attempts(stage.key)
+    assert (attempt.cause, attempt.message, attempt.process) == ("killed", "its process was killed", 0)
+    assert store.states([stage.key]) == {stage.key: State.FAILED}
+
+
+def test_a_death_is_not_noted_in_the_attempt_of_another_run(store: Store):
+    queue = queue_of(store, trial("gmp"))
+    stage = take(queue)
+    assert stage is not None
+    others = store.begin(stage, store.new_attempt(stage.key, "another"))
+    queue.ended(stage.key, Ended(Cause.KILLED, "", died=True))
+    attempts = store.attempts(stage.key)
+    assert attempts[0] == others, "it may still run"
+    assert [attempt.cause for attempt in attempts] == [None, "killed"]
 
 
 def test_an_error_after_the_result_was_published_is_no_failure(store: Store):
