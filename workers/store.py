@@ -21,7 +21,6 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -43,9 +42,6 @@ CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.safetensors"
 CHECKPOINTS = (CHECKPOINT, PREVIOUS_CHECKPOINT)
 """The newest first."""
-
-REMOTE_READS = 16
-"""So many small files are read at once where each takes a round trip."""
 
 LONGEST_HEADER = 100_000_000
 """Bytes, as in safetensors itself: a damaged length must not make us read on for ever."""
@@ -108,9 +104,11 @@ class Store(Files):
         """Of the stages that have a result: whether it is whole."""
         infos = self._fs.get_file_info([self.path("stages", key, RESULT) for key in keys])
         there = [key for key, info in zip(keys, infos, strict=True) if info.type == fs.FileType.File]
-        with ThreadPoolExecutor(REMOTE_READS) as pool:
-            results = (map if self.is_local else pool.map)(self._intact_result, there)
-            return {key: State.DONE if data else State.DAMAGED for key, data in zip(there, results, strict=True)}
+        results = self.read_many(("stages", key, RESULT) for key in there)
+        return {
+            key: State.DONE if data and intact(data) else State.DAMAGED
+            for key, data in zip(there, results, strict=True)
+        }
 
     def _intact_result(self, key: str) -> bytes | None:
         data = self.read("stages", key, RESULT)

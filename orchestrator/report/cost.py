@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.workers.files import AT_ONCE
 from prunesweep.workers.spec import Stage, path
-from prunesweep.workers.store import REMOTE_READS, State, Store
+from prunesweep.workers.store import State, Store
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def cost(plans: Sequence[Plan], store: Store) -> Cost:
 
 
 def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:
-    with ThreadPoolExecutor(REMOTE_READS) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         results = (map if store.is_local else pool.map)(store.result, keys)
         return {key: result for key, result in zip(keys, results, strict=True) if result is not None}
 

@@ -13,7 +13,8 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import BEAT_SECONDS, Claim, newest, this_machine
-from prunesweep.workers.store import REMOTE_READS, Attempt, State, Store
+from prunesweep.workers.files import AT_ONCE
+from prunesweep.workers.store import Attempt, State, Store
 
 Seen = Mapping[str, Claim | None]
 """By stage: the claims of those that live; None where another machine has one and gave no sign of life."""
@@ -126,6 +127,6 @@ def _watched(first: Mapping[str, Claim | None], store: Store) -> dict[str, Claim
 
 def _claims(keys: Sequence[str], store: Store) -> dict[str, Claim | None]:
     """Those of processes that may live; a remote store is asked for many at once."""
-    with ThreadPoolExecutor(REMOTE_READS) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         claims = (map if store.is_local else pool.map)(lambda key: newest(store, key)[1], keys)
         return {key: claim for key, claim in zip(keys, claims, strict=True) if claim and not claim.orphaned}

@@ -97,6 +97,18 @@ def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
         store.read_published(STAGE.key, "network.safetensors")
 
 
+def test_many_files_are_read_in_the_order_that_was_asked_for(store: Store):
+    paths = [("stages", f"{number:020}", RESULT) for number in range(70)]
+    for path in paths[::2]:
+        store.write(path[1].encode(), *path)
+    expected = [path[1].encode() if number % 2 == 0 else None for number, path in enumerate(paths)]
+    assert store.read_many(paths) == expected
+    assert store.read_many(reversed(paths)) == expected[::-1]
+    assert store.read_many([]) == []
+    assert [file.path for file in store.files("stages", paths[2][1])] == [paths[2]]
+    assert store.files("stages", paths[1][1]) == []
+
+
 def test_the_newest_two_checkpoints_are_kept(store: Store):
     for content in (b"1", b"2", b"3"):
         store.write_checkpoint(STAGE.key, content)
