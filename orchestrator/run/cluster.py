@@ -81,14 +81,18 @@ def _connect(address: str) -> None:
         raise UserError(f"--address {address} is for Ray's client, which has no part in this: `run` wants HOST:6379")
     try:
         _require_listener(address)
-        if ":" in address and not ray_internals.is_head(address, CONNECT_SECONDS):
-            raise UserError(
-                f"--address {address}: something else than the head of a Ray cluster listens there; its port is "
-                "usually 6379, and `ray status` on the head shows it"
-            )
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
+    if ":" in address and not ray_internals.is_head(address, CONNECT_SECONDS):
+        raise UserError(
+            f"--address {address}: something else than the head of a Ray cluster listens there; its port is "
+            "usually 6379, and `ray status` on the head shows it"
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # among them another version of Ray or Python
+        words = " ".join(str(error).split())
+        raise UserError(f"the Ray cluster at {address} can't be used from here: {words}") from error
 
 
 class ClusterLost(RuntimeError):

@@ -127,12 +127,14 @@ class SweepRun:
         states = self.stopping.states = StageStates(plan.runnable)
         self.stopping.check()
         try:
+            self.stopping.starting = True
             self.console.print("starting Ray" if self.options.address is None else "connecting to the cluster")
             with _claims_released(self.store, states, self.where), cluster.cluster(self.options.address):
                 from prunesweep.orchestrator.run import tune
 
                 require_known()
                 self.stopping.heed_signals()
+                self.stopping.starting = False
                 self.stopping.check()
                 cluster.require_shared(self.store)
                 slots, node = _room(plan, self.options)
@@ -142,6 +144,8 @@ class SweepRun:
                     tune.execute(queue, self.where, slots)
         except cluster.ClusterLost as lost:
             return lost
+        finally:
+            self.stopping.starting = False
         return None
 
     @contextmanager

@@ -26,6 +26,9 @@ ONE_REQUEST_SECONDS = 0.5
 INTERRUPTED = 130
 """The exit code of a run that was asked to stop."""
 
+HEARD = b"stopping as soon as Ray has started, at the latest in 10 s\n"
+"""Written from a signal's handler, where nothing else may print."""
+
 CONTINUES = "what is finished is kept, and the same command continues from there"
 """What a run says, whatever ended it."""
 
@@ -41,7 +44,8 @@ class Stopping:
     told to. After the second, or when the grace of any but Ctrl-C is over, the run stops at once;
     from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
     `TooManyFailures`; both are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
-    `states` are those of the stages that run now.
+    `states` are those of the stages that run now. While Ray is `starting` nobody calls `check`: a signal is then
+    answered at once, and ends the process if the start takes long.
     """
 
     def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
@@ -51,7 +55,7 @@ class Stopping:
         self.awaited: set[str] | None = None
         self.signals: list[int] = []
         self.signalled_at = -inf
-        self.overdue = self.ended = False
+        self.overdue = self.ended = self.starting = False
 
     @contextmanager
     def heeding_signals(self) -> Iterator[None]:
@@ -95,13 +99,16 @@ class Stopping:
         if self.ended:
             return
         if number == signal.SIGALRM and self.overdue:
+            os.write(2, b"interrupted: " + CONTINUES.encode() + b"\n")
             os._exit(INTERRUPTED)
         if number in _WITH_GRACE:
             before, self.signalled_at = self.signalled_at, time.monotonic()
             if self.signalled_at < before + ONE_REQUEST_SECONDS:
                 return
         first = not self.signals and self.awaited is None
-        self.overdue = number == signal.SIGALRM or not first
+        if self.starting and first:
+            os.write(2, HEARD)
+        self.overdue = self.starting or number == signal.SIGALRM or not first
         if self.overdue or number in _WITH_GRACE:
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS if self.overdue else GRACE_SECONDS)
         self.signals.append(number)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,29 @@ def test_a_head_that_is_lost_ends_the_run_with_a_sentence(cli: JobsCli, head: He
     assert "does not answer any more" in err
     assert err.endswith("what is finished is kept, and the same command continues from there\n")
     assert "21 of 21 trials done" in cli("run", "sweep.yaml")
+
+
+@pytest.mark.slow
+def test_a_cluster_of_another_version_is_refused_with_both_versions(cli: JobsCli, head: Head):
+    other = "import ray; ray.__version__ = '2.1.0'; from prunesweep.orchestrator.cli.start import main; main()"
+    program = [sys.executable, "-c", other, "run", cli.sweep(1), "--address", f"127.0.0.1:{head.gcs}"]
+    done = subprocess.run(
+        program, cwd=cli.folder, env={**os.environ, **cli.environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"error: the Ray cluster at 127.0.0.1:{head.gcs} can't be used from here: Version mismatch")
+    assert "2.1.0" in said
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_what_accepts_connections_and_never_answers_is_not_waited_for(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        cli = JobsCli(tmp_path, {})
+        said = cli("run", cli.sweep(1), "--address", address, code=2)
+    assert f"--address {address}: something else than the head of a Ray cluster listens there" in said
 
 
 def test_the_address_of_a_dashboard_is_not_that_of_a_cluster(tmp_path: Path):
