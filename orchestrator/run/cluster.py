@@ -51,6 +51,7 @@ def cluster(address: str | None) -> Iterator[None]:
     finally:
         ended.set()
         ray.shutdown()
+        ray_internals.end_sessions()
 
 
 def _import_tune() -> None:

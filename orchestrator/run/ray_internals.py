@@ -7,10 +7,11 @@ calls: the verbs for jobs need none of it.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cache, partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +106,27 @@ def in_sessions_of_their_own() -> Iterator[None]:
     if not ray._private.utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
         yield
         return
-    start = partial(subprocess.Popen, start_new_session=True)
-    with _replaced(ray._private.services, "ConsolePopen", start):
+    with _replaced(ray._private.services, "ConsolePopen", _start_in_session):
         yield
+
+
+def _start_in_session(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
+    process: subprocess.Popen[Any] = subprocess.Popen(*arguments, **options, start_new_session=True)
+    _sessions.append(process.pid)
+    return process
+
+
+def end_sessions() -> None:
+    """End at once what is left of the Ray that this process started, with what that has started.
+
+    Its agents, if they were still coming up, would look for it for a minute.
+    """
+    while _sessions:
+        with suppress(ProcessLookupError):
+            os.killpg(_sessions.pop(), signal.SIGKILL)
+
+
+_sessions: list[int] = []
 
 
 def dead_processes() -> list[str]:
@@ -121,6 +140,7 @@ def kill_embedded() -> None:
     node: Any = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes(check_alive=False, allow_graceful=False)
+    end_sessions()
 
 
 # --- Tune

@@ -41,16 +41,19 @@ class Stopping:
     """Waits, once it is asked to stop, until every running stage has come to the end of an epoch and its checkpoint.
 
     The first Ctrl-C, SIGTERM, SIGUSR1 or SIGUSR2 asks: Slurm sends one of the latter ahead of its time limit, if it is
-    told to. After the second, or when the grace of any but Ctrl-C is over, the run stops at once;
-    from then on signals are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in
-    `TooManyFailures`; both are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
-    `states` are those of the stages that run now. While Ray is `starting` nobody calls `check`: a signal is then
-    answered at once, and ends the process if the start takes long.
+    told to. After the second, or when the grace of any but Ctrl-C is over, the run stops at once; from then on signals
+    are ignored, so that what is finished is still written. Ends in `KeyboardInterrupt`, or in `TooManyFailures`; both
+    are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
+
+    `states` are those of the stages that run now, and `end_processes` ends at once what this process has started. While
+    Ray is `starting` nobody calls `check`: a signal is then answered at once, and ends the process if the start takes
+    long.
     """
 
     def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
         self.say, self.max_failures = say, max_failures
         self.states = StageStates(())
+        self.end_processes: Callable[[], None] = lambda: None
         self.failures = 0
         self.awaited: set[str] | None = None
         self.signals: list[int] = []
@@ -100,6 +103,7 @@ class Stopping:
             return
         if number == signal.SIGALRM and self.overdue:
             os.write(2, b"interrupted: " + CONTINUES.encode() + b"\n")
+            self.end_processes()
             os._exit(INTERRUPTED)
         if number in _WITH_GRACE:
             before, self.signalled_at = self.signalled_at, time.monotonic()

@@ -16,6 +16,7 @@ import pytest
 
 from prunesweep import load_results
 from prunesweep.orchestrator.results.parquet import load_curves, load_layers
+from tests.family import heeds
 from tests.orchestrator.conftest import Cli, descendants
 from tests.small_disk import small_disk
 
@@ -260,12 +261,6 @@ def test_asked_to_stop_before_anything_has_begun(cli: Cli, number: signal.Signal
             assert (process.returncode, err) in [(0, ""), (-number, "")]
         else:
             assert (process.returncode, err) == (130, f"interrupted by {number.name}: the same command begins again\n")
-
-
-def heeds(pid: int, number: signal.Signals) -> bool:
-    """Whether a process has a handler for a signal, as Linux says."""
-    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
-    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
 
 
 @pytest.mark.slow
