@@ -46,6 +46,7 @@ def run(
     loaders: int = 0,
     address: str | None = None,
     max_failures: int | None = None,
+    stall_limit: float | None = None,
     max_concurrent: int | None = None,
     autoscaling: bool = False,
     verbose: bool = False,
@@ -62,7 +63,9 @@ def run(
     from prunesweep.orchestrator.run.driver import Options, run_sweep
 
     opened, data = _store(store), str(data_dir or os.environ.get("PRUNESWEEP_DATA") or "data")
-    options = Options(address, data, device, loaders, max_failures, max_concurrent, autoscaling)
+    options = Options(
+        address, data, device, loaders, max_failures, max_concurrent, autoscaling, stall_limit=stall_limit
+    )
     return run_sweep(
         plan(sweep, store, data_dir=data_dir), opened, options, Console(quiet=not verbose, highlight=False)
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import sys
+import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 REMEMBERED = 16
 """The rate is over so many heartbeats that saw the stage further than the one before: half a minute, or 15 epochs."""
 
+QUIET_SECONDS = 60.0
+"""A stage that has drawn no batch for so long may hang, or compile, or evaluate what is large."""
+
+FRAMES = 12
+"""So many of the innermost calls are told."""
+
 SHORTEST = 0.1
 """Seconds between two looks; of a shorter time the use of a processor says nothing."""
 
@@ -39,7 +48,8 @@ class Activity:
     `device` is torch's name, which two processes may give to different GPUs; `device_id` is the GPU's own. Epochs and
     images per second count all that an epoch takes, evaluation included. `cpu_percent` is of this process, 100 for a
     core, since the heartbeat before; `gpu_percent` is the share of time in which any process used the GPU.
-    `gpu_used` is of all processes, `gpu_peak` the most that this one's tensors had.
+    `gpu_used` is of all processes, `gpu_peak` the most that this one's tensors had. The last batch was drawn
+    `quiet_seconds` ago; when that is long, `stack` says where the stage stands, the innermost call last.
     """
 
     host: str
@@ -56,6 +66,8 @@ class Activity:
     gpu_used: int | None = None
     gpu_memory: int | None = None
     gpu_peak: int | None = None
+    quiet_seconds: float | None = None
+    stack: tuple[str, ...] = ()
 
     @classmethod
     def decoded(cls, said: object) -> Self | None:
@@ -63,6 +75,7 @@ class Activity:
         if not isinstance(said, Mapping):
             return None
         known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
+        known["stack"] = tuple(known.get("stack", ()))
         return cls(**known) if {"host", "device"} <= known.keys() else None
 
 
@@ -73,10 +86,11 @@ class _Point(NamedTuple):
 
 
 class Activities:
-    """Looks at this process. `reached` is called by the stage itself, `look` by the heartbeat's thread."""
+    """Looks at this process. `look` is called by the heartbeat's thread, all else by the stage's own."""
 
     def __init__(self, where: Where) -> None:
         self.where = where
+        self.thread, self.last_batch = threading.get_ident(), time.monotonic()
         self.seen: deque[_Point] = deque(maxlen=REMEMBERED)
         self.latest: _Point | None = None
         self.busy = time.process_time(), time.monotonic()
@@ -87,13 +101,22 @@ class Activities:
         if not self.seen:
             self.seen.append(self.latest)
 
+    def drawn(self) -> None:
+        """The stage has its next batch."""
+        self.last_batch = time.monotonic()
+
     def look(self) -> Activity:
         """The state of things now."""
         host = socket.gethostname()
-        memory: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory()}
+        said: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory(), **self._quiet()}
         if self.latest is None:  # it loads data, and the device may not be ready
-            return Activity(host, self.where.device, **memory)
-        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **memory)
+            return Activity(host, self.where.device, **said)
+        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **said)
+
+    def _quiet(self) -> dict[str, Any]:
+        seconds = time.monotonic() - self.last_batch
+        stack = _stack(self.thread) if seconds > min(QUIET_SECONDS, self.where.stall_limit) else ()
+        return {"quiet_seconds": round(seconds, 1), "stack": stack}
 
     def _pace(self, latest: _Point) -> dict[str, Any]:
         if latest.epoch > self.seen[-1].epoch:
@@ -139,6 +162,13 @@ def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:
         return {}
     seconds += max(0.0, now - last.time - seconds / epochs)
     return {"epochs_per_second": epochs / seconds, "images_per_second": (last.images - first.images) / seconds}
+
+
+def _stack(thread: int) -> tuple[str, ...]:
+    """Where a thread of this process stands."""
+    frame = sys._current_frames().get(thread)
+    frames = traceback.extract_stack(frame)[-FRAMES:] if frame else ()
+    return tuple(f"{call.filename}, line {call.lineno}, in {call.name}" for call in frames)
 
 
 def _memory() -> dict[str, int | None]:

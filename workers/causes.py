@@ -21,7 +21,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 class Cause(StrEnum):
-    """Why a stage failed. The last three are seen from outside only, by the driver."""
+    """Why a stage failed. The last two are seen from outside only, by the driver."""
 
     DIVERGED = "diverged"
     INEFFECTIVE = "sparsity not effective"
@@ -33,6 +33,7 @@ class Cause(StrEnum):
     PARENT_DAMAGED = "parent damaged"
     DISK_FULL = "disk full"
     STORE = "store unavailable"
+    STALLED = "stalled"
     KILLED = "killed"
     NODE_LOST = "node lost"
 

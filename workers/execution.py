@@ -70,11 +70,15 @@ class Execution:
         where: Where,
         require_claim: Callable[[], None],
         reached: Callable[[Progress], None],
+        drawn: Callable[[], None],
         replicas: Replicas = ALONE,
     ) -> None:
-        """`require_claim` raises when the stage is not this process's any more; `reached` hears of every epoch."""
+        """`require_claim` raises when the stage is not this process's any more.
+
+        `reached` hears of every epoch, and `drawn` of every batch.
+        """
         self.stage, self.store, self.where, self.replicas = stage, store, where, replicas
-        self.require_claim, self.reached = require_claim, reached
+        self.require_claim, self.reached, self.drawn = require_claim, reached, drawn
         self.train = stage.root.train
         self.device = where.torch_device
         keep_freed_memory()
@@ -288,7 +292,14 @@ class Execution:
 
     def _train_batches(self, seed: int, epoch: int) -> Batches:
         size, augment = self.train.batch_size, self.train.augment
-        return self.dataset.train_batches(seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
+        return self._told(
+            self.dataset.train_batches(seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
+        )
+
+    def _told(self, batches: Batches) -> Batches:
+        for batch in batches:
+            self.drawn()
+            yield batch
 
     def _recalibrate(self) -> None:
         """On batches of a stream of its own: the order of the training data must not change."""
@@ -300,7 +311,7 @@ class Execution:
 
     def _evaluate(self, split: SplitName) -> Score:
         size = self.train.evaluation_batch_size
-        batches = self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype)
+        batches = self._told(self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype))
         with self.pruner.view():
             return training.evaluate(self.network, batches)
 

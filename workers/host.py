@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class Where:
     as often as that allows. `loaders` processes decode the images of datasets that do not fit in memory; with 0 the
     training process does so itself. `run` names the driver that asks for the stage, and `gone` the owners of claims
     that it has seen expire (`workers.claims`). Of a GPU that it shares a stage gets no more memory than `gpu_share`.
+    A stage that draws no batch for `stall_limit` seconds is ended.
     """
 
     data_folder: str = "data"
@@ -39,6 +41,7 @@ class Where:
     gpu_share: float = 1.0
     run: str = ""
     gone: tuple[str, ...] = ()
+    stall_limit: float = inf
 
     @property
     def torch_device(self) -> torch.device:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from prunesweep.workers.activity import Activities
+from prunesweep.workers.activity import Activities, Activity
 from prunesweep.workers.causes import Cause, cause_of, place_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
@@ -78,14 +78,16 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
     mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:
         try:
-            with Holding(store, stage.key, mine, where.gone, activities.look) as claim:
+            look = _Stalled(attempt, stage.key, store, where.stall_limit, lines, activities).look
+            with Holding(store, stage.key, mine, where.gone, look) as claim:
                 if store.done([stage.key]):  # by whoever had the claim before
                     replicas.agreed(lambda: False)
                     return
                 _set_aside(stage.key, store)
                 store.begin(stage, attempt)
                 replicas.agreed(lambda: True)
-                yield from Execution(stage, store, where, claim.require, activities.reached, replicas).epochs()
+                hear = activities.reached, activities.drawn
+                yield from Execution(stage, store, where, claim.require, *hear, replicas).epochs()
         except Claimed:
             raise
         except Exception as error:
@@ -95,6 +97,29 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
             _note(replace(attempt, **asdict(failure), log=tuple(lines)), stage.key, store)
             replicas.heard()
             raise StageFailed(failure.cause, failure.message) from error
+
+
+@dataclass(frozen=True)
+class _Stalled:
+    """Ends this process when its stage has stood still for `limit` seconds: nothing else ends what hangs."""
+
+    attempt: Attempt
+    key: str
+    store: Store
+    limit: float
+    lines: deque[str]
+    activities: Activities
+
+    def look(self) -> Activity:
+        """The state of things, where they go on; by the heartbeat's thread."""
+        activity = self.activities.look()
+        if (activity.quiet_seconds or 0) > self.limit:
+            place = activity.stack[-1] if activity.stack else "an unknown place"
+            message = f"it drew no batch for {activity.quiet_seconds:.0f} s, and stood in {place}"
+            failure = Failure(Cause.STALLED, message, "\n".join(activity.stack))
+            _note(replace(self.attempt, **asdict(failure), log=tuple(self.lines)), self.key, self.store)
+            os._exit(1)
+        return activity
 
 
 def _explained(error: Exception, replicas: Replicas) -> Failure:
@@ -112,7 +137,7 @@ def _explained(error: Exception, replicas: Replicas) -> Failure:
 def _follow(stage: Stage, store: Store, where: Where, replicas: Replicas) -> Iterator[Progress]:
     """A replica's part that does not lead; its own reason to fail is left for the one that does."""
     try:
-        yield from Execution(stage, store, where, _nothing, _nothing, replicas).epochs()
+        yield from Execution(stage, store, where, _nothing, _nothing, _nothing, replicas).epochs()
     except Exception as error:
         failure = Failure.of(error)
         traceback.clear_frames(error.__traceback__)  # they hold the connections, by whose end the others notice

@@ -24,6 +24,7 @@ from prunesweep.orchestrator.cli.options import (
     OptionalDashboardOption,
     SharedDataOption,
     SharedStoreOption,
+    StallLimitOption,
     StoreOption,
     SweepFile,
     TrialArgument,
@@ -47,6 +48,7 @@ def submit(
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
     max_failures: MaxFailuresOption = None,
+    stall_limit: StallLimitOption = None,
     max_concurrent: MaxConcurrentOption = None,
     autoscaling: AutoscalingOption = False,
     force: ForceOption = False,
@@ -55,7 +57,7 @@ def submit(
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
     read = read_sweep(sweep)
-    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify)
+    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit)
     from prunesweep.orchestrator.jobs import dashboard
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 

@@ -47,6 +47,16 @@ MaxFailuresOption = Annotated[
         "--max-failures", metavar="N", min=0, help="Stop when more stages than this fail.", show_default=False
     ),
 ]
+StallLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stall-limit",
+        metavar="MINUTES",
+        min=0.01,
+        help="End a stage that has drawn no batch for so long, and note where it stood.",
+        show_default=False,
+    ),
+]
 MaxConcurrentOption = Annotated[
     int | None,
     typer.Option(

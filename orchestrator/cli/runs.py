@@ -26,6 +26,7 @@ from prunesweep.orchestrator.cli.options import (
     NotifyOption,
     OnlyOption,
     SameCodeOption,
+    StallLimitOption,
     StoreOption,
     SweepFile,
     SweepName,
@@ -79,6 +80,7 @@ def run(
     loaders: LoadersOption = 0,
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
+    stall_limit: StallLimitOption = None,
     max_concurrent: MaxConcurrentOption = None,
     autoscaling: AutoscalingOption = False,
     notify: NotifyOption = None,
@@ -89,7 +91,9 @@ def run(
     same_code: SameCodeOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
-    options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
+    options = Options(
+        address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit
+    )
     opened = Store(store)
     if not sweep.exists() and recall(str(sweep), opened) is not None:
         raise UserError(f"{sweep}: no such file; the store has a sweep of that name: prunesweep resume {sweep}")
@@ -107,13 +111,16 @@ def resume(
     loaders: LoadersOption = 0,
     address: AddressOption = None,
     max_failures: MaxFailuresOption = None,
+    stall_limit: StallLimitOption = None,
     max_concurrent: MaxConcurrentOption = None,
     autoscaling: AutoscalingOption = False,
     notify: NotifyOption = None,
     force: ForceOption = False,
 ) -> None:
     """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
-    options = Options(address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify)
+    options = Options(
+        address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit
+    )
     opened = Store(store)
     sweep = planned_sweep(name, opened, str(data_dir))
     if has_changed(sweep):

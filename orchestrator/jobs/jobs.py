@@ -82,6 +82,8 @@ def _command(file: Path, store: str, options: Options, force: bool) -> Iterator[
         yield from ("--loaders", str(options.loaders))
     if options.max_failures is not None:
         yield from ("--max-failures", str(options.max_failures))
+    if options.stall_limit is not None:
+        yield from ("--stall-limit", str(options.stall_limit))
     if options.max_concurrent is not None:
         yield from ("--max-concurrent", str(options.max_concurrent))
     if options.autoscaling:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -48,7 +49,7 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 @dataclass(frozen=True)
 class Options:
-    """Where a sweep runs, and who is told of its end; nothing here changes a number."""
+    """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes."""
 
     address: str | None = None
     data_folder: str = "data"
@@ -58,6 +59,7 @@ class Options:
     max_concurrent: int | None = None
     autoscaling: bool = False
     notify: str | None = None
+    stall_limit: float | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -100,6 +102,7 @@ class SweepRun:
             loaders=options.loaders,
             provenance={"commit": provenance(Path.cwd()).commit},
             run=uuid4().hex[:12],
+            stall_limit=inf if options.stall_limit is None else 60 * options.stall_limit,
         )
 
     def run(self, plan: Plan) -> Plan:

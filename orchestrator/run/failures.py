@@ -47,6 +47,9 @@ POLICIES: Mapping[str, Policy] = {
     Cause.PARENT_DAMAGED: Policy("run the sweep again: what is damaged is set aside and computed again", again=3),
     Cause.DISK_FULL: Policy("free space where the store is, for instance with `prunesweep gc`"),
     Cause.STORE: Policy("mend the store, or mount it again, and run the sweep again", again=5),
+    Cause.STALLED: Policy(
+        "`prunesweep logs SWEEP` shows where it stood; raise --stall-limit where that may take so long", again=1
+    ),
     Cause.KILLED: Policy(
         "often the machine ran out of memory: lower the number of trials at once with `resources`", again=3
     ),

@@ -94,6 +94,7 @@ class StageQueue:
         self.chain_lengths = _chain_lengths(self.stages, self.children)
         self.shares = StageShares(plan, store, node)
         self.run = run
+        self.explained: set[str] = set()
         self.failed_tries: dict[str, FailedTries] = {}
         self.expired_owners: dict[str, str] = {}
         self.lost_store = LostStore(store, tell)
@@ -169,16 +170,18 @@ class StageQueue:
 
     def _explained(self, key: str, end: Ended) -> Ended:
         """With what this run's worker left in the store; one that died could leave nothing, so that is noted here."""
-        own = [attempt for attempt in self.store.attempts(key) if attempt.run == self.run]
-        last = own[-1] if own else None
-        if end.died:
-            if last is None or last.cause is not None:  # it did not live to its first note
-                last = replace(self.store.new_attempt(key, self.run), host="", process=0)
-            self.store.fail(key, replace(last, cause=end.cause, message=end.message))
+        tries = [attempt for attempt in self.store.attempts(key) if attempt.run == self.run]
+        last = next((attempt for attempt in reversed(tries) if attempt.name not in self.explained), None)
+        if end.died and (last is None or last.cause is None):
+            noted = last or replace(self.store.new_attempt(key, self.run), host="", process=0)
+            last = replace(noted, cause=end.cause, message=end.message)
+            self.store.fail(key, last)
+        if last is not None:
+            self.explained.add(last.name)
+        if last is not None and last.cause is not None:
+            return replace(end, cause=last.cause, message=last.message)
         if end.cause is not None:
             return end
-        if last is not None and last.cause is not None:
-            return Ended(last.cause, last.message)
         return Ended(Cause.INTERNAL, "the worker gave no reason; see the logs of Ray")
 
     def _finish(self, key: str) -> None:

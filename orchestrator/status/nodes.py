@@ -155,8 +155,22 @@ def _load(device: Device) -> str:
 def _rows(stages: Sequence[Unfinished]) -> Iterator[str]:
     rows = [HEAD, *(_row(stage) for stage in stages)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD) - 1)]
-    for *numbers, name in rows:
-        yield "    " + "  ".join(map(str.rjust, numbers, widths)) + f"  {escape(name)}"
+    yield _line(rows[0], widths)
+    for stage, row in zip(stages, rows[1:], strict=True):
+        yield _line(row, widths)
+        yield from _where_it_stands(stage)
+
+
+def _line(row: tuple[str, ...], widths: Sequence[int]) -> str:
+    *numbers, name = row
+    return "    " + "  ".join(map(str.rjust, numbers, widths)) + f"  {escape(name)}"
+
+
+def _where_it_stands(stage: Unfinished) -> Iterator[str]:
+    """Of a stage that has been quiet for long: the call it is in."""
+    if stage.doing and stage.doing.stack and stage.doing.quiet_seconds:
+        quiet = duration(stage.doing.quiet_seconds)
+        yield f"      [yellow]no batch for {quiet}[/]: in {escape(stage.doing.stack[-1])}"
 
 
 def _row(stage: Unfinished) -> tuple[str, str, str, str]:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, fields, replace
 
@@ -38,8 +39,25 @@ def test_before_a_stage_has_begun_only_the_process_is_known():
     assert said.resident is not None
     assert said.host_memory is not None
     assert 10**7 < said.resident < said.host_memory
-    unknown = {field.name for field in fields(said)} - {"host", "device", "resident", "host_memory"}
-    assert {name for name in unknown if getattr(said, name) is not None} == set(), "never a made-up 0"
+    assert said.quiet_seconds is not None
+    unknown = {field.name for field in fields(said)} - {"host", "device", "resident", "host_memory", "quiet_seconds"}
+    assert {name for name in unknown if getattr(said, name) not in (None, ())} == set(), "never a made-up 0"
+
+
+def test_a_stage_that_draws_no_batch_for_long_tells_where_it_stands():
+    activities = Activities(replace(CPU, stall_limit=0.1))
+    activities.drawn()
+    assert activities.look().stack == ()
+    seen: list[Activity] = []
+    looking = threading.Thread(target=lambda: (time.sleep(0.2), seen.append(activities.look())))
+    looking.start()
+    looking.join()  # where this thread stands meanwhile
+    (said,) = seen
+    assert said.quiet_seconds is not None
+    assert said.quiet_seconds > 0.1
+    assert "in test_a_stage_that_draws_no_batch_for_long_tells_where_it_stands" in " ".join(said.stack)
+    assert said.stack[-1].endswith("in join") or "threading.py" in said.stack[-1]
+    assert Activity.decoded(asdict(said)) == said
 
 
 def test_the_rate_is_that_of_the_last_epochs_and_falls_while_one_hangs():
