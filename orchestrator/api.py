@@ -16,13 +16,14 @@ from prunesweep.orchestrator.lookup import NamedSweep, load_sweep, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from torch.nn import Module
 
-Place = str | Path
+Place = str | Path | Location
 """A folder or a URL."""
 
 
@@ -64,7 +65,14 @@ def run(
 
     opened, data = _store(store), str(data_dir or os.environ.get("PRUNESWEEP_DATA") or "data")
     options = Options(
-        address, data, device, loaders, max_failures, max_concurrent, autoscaling, stall_limit=stall_limit
+        Location(address) if address else None,
+        data,
+        device,
+        loaders,
+        max_failures,
+        max_concurrent,
+        autoscaling,
+        stall_limit=stall_limit,
     )
     return run_sweep(
         plan(sweep, store, data_dir=data_dir), opened, options, Console(quiet=not verbose, highlight=False)
@@ -160,6 +168,6 @@ def _store(place: Place | None) -> Store:
     return Store(place or os.environ.get("PRUNESWEEP_STORE") or "results")
 
 
-def _places(*sweeps: NamedSweep, store: Place | None) -> list[str]:
+def _places(*sweeps: NamedSweep, store: Place | None) -> list[Location]:
     opened = _store(store)
     return [results_place(sweep, opened) for sweep in sweeps]

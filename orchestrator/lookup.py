@@ -12,13 +12,14 @@ from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
 from prunesweep.orchestrator.versions import versioned
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 NamedSweep = Sweep | Mapping[str, Any] | str | Path
 """A sweep, its settings as in a sweep file, its name in the store, its file, or its folder in the store."""
 
 
-def open_store(place: str) -> Store:
+def open_store(place: Location) -> Store:
     """The store there, to look at; a `UserError` where there is none."""
     store = Store(place)
     if not store.names():
@@ -63,12 +64,12 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
     return sweep_of(sweep) if isinstance(sweep, Mapping) else read_sweep(Path(sweep))
 
 
-def results_place(sweep: NamedSweep, store: Store) -> str:
+def results_place(sweep: NamedSweep, store: Store) -> Location:
     """The folder, URL or Parquet file with the results of a sweep of the store, or of any other place that is named."""
     text = str(sweep) if isinstance(sweep, str | Path) else ""
     is_place = "/" in text or os.path.exists(text)  # noqa: PTH110 (false for a text that can be no path)
     if text and is_place and not is_file(text) and recall(text, store) is None:
-        return text
+        return Location(text)
     return store.url(stored_name(sweep, store))
 
 
@@ -89,8 +90,9 @@ def is_file(text: str) -> bool:
 
 def _name_in(store: Store, text: str) -> str | None:
     """The name of the sweep whose folder in the store is named; None when something else is named."""
-    folder, _, name = text.rstrip("/").rpartition("/")
-    place = text.rstrip("/") if "://" in text else str(Path(text).expanduser().absolute())
+    bare = text.partition("?")[0] if Location(text).is_url else text
+    folder, _, name = bare.rstrip("/").rpartition("/")
+    place = Location(text.rstrip("/")).absolute()
     if folder and place == store.url(name):
         return name
     if os.path.isfile(Path(text) / RECORD):  # noqa: PTH113 (false for a text that can be no path)

@@ -20,6 +20,7 @@ from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError, nearest
+from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
 from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode, without_fingerprints
@@ -169,5 +170,5 @@ def require(name: str, store: Store) -> Sweep:
     if sweep is None:
         names = known(store)
         choice = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "run one with: prunesweep run FILE"
-        raise UserError(f'the store {store.location} has no sweep "{name}": {choice}')
+        raise UserError(f'the store {store.location} has no sweep "{Location(name)}": {choice}')
     return sweep

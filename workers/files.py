@@ -18,6 +18,7 @@ from uuid import uuid4
 from pyarrow import fs
 
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location, public
 
 ASIDE = "damaged-"
 """What the names of files begin with that were set aside."""
@@ -50,9 +51,9 @@ class File:
 class Files:
     """Bytes by path, at a local path or a URL that pyarrow (`s3://bucket/prefix`, `gs://...`) or fsspec knows."""
 
-    def __init__(self, location: str | Path, *, exists: bool = False) -> None:
+    def __init__(self, location: str | Path | Location, *, exists: bool = False) -> None:
         """With `exists` the place is known to be a store: when it is gone, no new one is made there."""
-        self.location = str(location) if "://" in str(location) else str(Path(location).expanduser().absolute())
+        self.location = Location(location).absolute()
         self._fs, self._root = _open(self.location)
         self.is_local = isinstance(self._fs, fs.LocalFileSystem)
         self._exists = exists
@@ -67,10 +68,9 @@ class Files:
                 raise UserError(f"{part!a} is no name of a file or folder in the store {self.location}")
         return "/".join((self._root, *parts))
 
-    def url(self, *parts: str) -> str:
+    def url(self, *parts: str) -> Location:
         """A place in the store as `load_results` takes it, from any process."""
-        place, mark, options = self.location.partition("?")
-        return "/".join((place.rstrip("/"), *parts)) + mark + options
+        return self.location.beside(*parts)
 
     def read(self, *parts: str) -> bytes | None:
         """A file's bytes, or None when there is none; raises `Unavailable`."""
@@ -263,30 +263,30 @@ def _check_place(folder: Path) -> None:
         )
 
 
-def _open(location: str) -> tuple[fs.FileSystem, str]:
-    if "://" in location:
+def _open(location: Location) -> tuple[fs.FileSystem, str]:
+    if location.is_url:
         return remote(location)
     _check_place(Path(location))
-    return fs.LocalFileSystem(), location
+    return fs.LocalFileSystem(), location.reveal()
 
 
-def remote(url: str) -> tuple[fs.FileSystem, str]:
+def remote(url: Location) -> tuple[fs.FileSystem, str]:
     """The filesystem of a URL, and the path in it; raises `UserError`."""
     try:
-        filesystem, root = fs.FileSystem.from_uri(url)
+        filesystem, root = fs.FileSystem.from_uri(url.reveal())
     except ValueError:
         filesystem, root = _foreign(url)
     except OSError as error:
-        raise UserError(f'cannot open "{url}": {error}') from error
+        raise UserError(f'cannot open "{url}": {public(str(error))}') from None  # its text has the whole URL
     return filesystem, root.rstrip("/")
 
 
-def _foreign(url: str) -> tuple[fs.FileSystem, str]:
+def _foreign(url: Location) -> tuple[fs.FileSystem, str]:
     """A filesystem that pyarrow does not know, by fsspec, which may want a package of its own for it."""
     from fsspec.core import url_to_fs  # takes a fifth of a second
 
     try:
-        filesystem, root = url_to_fs(url)
+        filesystem, root = url_to_fs(url.reveal())
     except (ValueError, ImportError, OSError) as error:
-        raise UserError(f'cannot open "{url}": {error}') from error
+        raise UserError(f'cannot open "{url}": {public(str(error))}') from None
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), root

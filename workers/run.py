@@ -26,6 +26,7 @@ from prunesweep.workers.claims import Claim, Claimed, Holding
 from prunesweep.workers.errors import ReplicaLost
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
+from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
 from prunesweep.workers.spec import Stage, decode_stage, label, path
 from prunesweep.workers.store import Attempt, Damaged, Store
@@ -54,10 +55,10 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> Failure:
         """As this process has met it; an error in code of one's own is said with its file and line."""
-        trace = "".join(traceback.format_exception(error))
+        trace = public("".join(traceback.format_exception(error)))
         cause, place = cause_of(error), place_of(error)
         where = f" ({place})" if cause is Cause.USER_CODE and place else ""
-        return cls(cause, f"{type(error).__name__}: {error}{where}", trace)
+        return cls(cause, f"{type(error).__name__}: {public(str(error))}{where}", trace)
 
 
 def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALONE) -> Iterator[Progress]:
@@ -169,7 +170,7 @@ def _last_lines() -> Iterator[deque[str]]:
     """The last lines logged while a stage runs."""
     lines: deque[str] = deque(maxlen=LOG_LINES)
     handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: lines.append(public(record.getMessage()))  # type: ignore[method-assign]
     logger = logging.getLogger("prunesweep")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -208,10 +209,10 @@ def main() -> int:
                     print(f"{step.key}  {label(step)}")
                 list(run_stage(step, store, where, replicas))
     except (OSError, KeyError, TypeError, ValueError) as error:
-        print(f"error: {options.spec}: {error}", file=sys.stderr)
+        print(f"error: {options.spec}: {public(str(error))}", file=sys.stderr)
         return 2
     except (StageFailed, Claimed) as error:
-        print(f"error: {label(step)}: {error}", file=sys.stderr)
+        print(f"error: {label(step)}: {public(str(error))}", file=sys.stderr)
         return 1
     if replicas.leads:
         result = store.result(stage.key)

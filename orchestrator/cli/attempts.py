@@ -13,11 +13,12 @@ from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import Attempt, State
 
 
-def show_attempts(sweep: str, store: str, key: str | None) -> None:
+def show_attempts(sweep: str, store: Location, key: str | None) -> None:
     """Of each failed stage the last attempt; with the beginning of a trial's or a stage's key all attempts at that."""
     opened = open_store(store)
     plan = make_plan(require(stored_name(sweep, opened), opened), opened)

@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli import datasets
 from prunesweep.orchestrator.cli.exit_codes import FAILED
-from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption
+from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, StoreOption
 from prunesweep.orchestrator.cli.printing import as_json, say
 from prunesweep.orchestrator.provenance import PACKAGES
 from prunesweep.orchestrator.run.preflight import unusable_places
@@ -26,6 +26,7 @@ from prunesweep.orchestrator.text import joined, size
 from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import processor, usable_cores
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 FREE_DISK = 2 * 10**9
@@ -45,7 +46,7 @@ class Check:
     finding: str
 
 
-def doctor(store: StoreOption = "results", data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
+def doctor(store: StoreOption = STORE, data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
     """Check this machine: packages, devices, store, datasets. Exit code 1 when something would stop every sweep."""
     checks = examine(store, data_dir)
     if as_json_:
@@ -69,7 +70,7 @@ def _show(checks: Sequence[Check]) -> None:
     say(f"[red]not ready[/]: {joined(wrong)}" if wrong else "[green]ready[/]: sweeps can run on this machine")
 
 
-def examine(store: str, data_folder: Path) -> list[Check]:
+def examine(store: Location, data_folder: Path) -> list[Check]:
     """All checks; starts no cluster and leaves nothing behind."""
     ray = subprocess.Popen(
         [sys.executable, "-c", "import ray.tune"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -136,12 +137,11 @@ def _datasets(folder: Path) -> Iterator[Check]:
             yield Check(name, "ok", "ready")
 
 
-def _store(location: str) -> Check:
+def _store(location: Location) -> Check:
     try:
         store = Store(location)
-        folder = Path(store.location)
-        if "://" not in location and not folder.exists():
-            return _place(folder)
+        if not location.is_url and not Path(store.location).exists():
+            return _place(Path(store.location))
         store.require_writable()
     except UserError as error:
         return Check("store", "no", str(error))
@@ -156,10 +156,10 @@ def _place(folder: Path) -> Check:
     return Check("store", "no", f"{folder} cannot be made: {parent} is not writable; choose another with --store")
 
 
-def _disk(location: str) -> Check:
-    if "://" in location:
+def _disk(location: Location) -> Check:
+    if location.is_url:
         return Check("disk", "ok", "the store is remote")
-    free = shutil.disk_usage(_nearest(Path(location).expanduser().absolute())).free
+    free = shutil.disk_usage(_nearest(Path(location.absolute()))).free
     if free < FREE_DISK:
         return Check("disk", "no", f"{size(free)} free for the store; at least {size(FREE_DISK)} are wanted")
     return Check("disk", "ok", f"{size(free)} free for the store")

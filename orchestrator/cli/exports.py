@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from prunesweep.orchestrator.cli.options import DataOption, DeviceOption, ResultNames, StoreOption, WhereOption, folders
+from prunesweep.orchestrator.cli.options import (
+    STORE,
+    DataOption,
+    DeviceOption,
+    ResultNames,
+    StoreOption,
+    WhereOption,
+    folders,
+)
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -51,7 +60,7 @@ def tensorboard(
     to: Annotated[
         Path, typer.Option(metavar="FOLDER", help="What `tensorboard --logdir` is to show.", show_default=False)
     ],
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
 ) -> None:
     """Write each finished trial as a run of TensorBoard: curves, settings, results. Once more changes nothing."""
     _require("tensorboard")
@@ -67,16 +76,19 @@ def tensorboard(
 def mlflow(
     names: ResultNames,
     to: Annotated[
-        str,
+        Location,
         typer.Option(
-            metavar="PLACE", help="A tracking server's URL, a database's, or a folder for one.", show_default=False
+            metavar="PLACE",
+            parser=Location,
+            help="A tracking server's URL, a database's, or a folder for one.",
+            show_default=False,
         ),
     ],
     experiment: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="The experiment; else the sweep's name.", show_default=False),
     ] = None,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
 ) -> None:
     """Write each finished trial as a run of MLflow: curves, settings, results. Once more changes nothing."""
     _require("mlflow")
@@ -87,7 +99,7 @@ def mlflow(
     written = sum([target.write(trial) for trial in _tracked(trials)])
     kept = f", {len(trials) - written:,} were there already" if written < len(trials) else ""
     place = mlflow.uri(to)
-    look = f"; look at them with: mlflow ui --backend-store-uri {place}" if place.startswith("sqlite:") else ""
+    look = f"; look at them with: mlflow ui --backend-store-uri {place}" if place.reveal().startswith("sqlite:") else ""
     print(f"{counted(written, 'trial')} written to {to}{kept}{look}")
 
 
@@ -100,7 +112,7 @@ def network(
     check: CheckOption = True,
     device: DeviceOption = "auto",
     data_dir: DataOption = Path("data"),
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
 ) -> None:
     """Write each finished trial's network as safetensors, which the plain torchvision or project model loads."""
     options = Options(device=device, data_folder=str(data_dir))
@@ -118,7 +130,7 @@ def onnx(
     trial: TrialOption = None,
     check: CheckOption = True,
     data_dir: DataOption = Path("data"),
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
 ) -> None:
     """Write each finished trial's network as ONNX, for any number of images. ONNX Runtime checks it, on the CPU."""
     _require("onnx")
@@ -157,7 +169,7 @@ def _require(extra: str) -> None:
         raise UserError(f"export {extra} needs: pip install 'prunesweep[{extra}]'")
 
 
-def _finished(names: list[str], store: str) -> list[FinishedTrial]:
+def _finished(names: list[str], store: Location) -> list[FinishedTrial]:
     from prunesweep.orchestrator.export.trials import finished
 
     trials = finished(folders(names, store))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from prunesweep.orchestrator.cli.options import StoreOption
+from prunesweep.orchestrator.cli.options import STORE, StoreOption
 from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.lookup import open_store
 from prunesweep.orchestrator.status import garbage
@@ -19,7 +19,7 @@ PATHS_SHOWN = 5
 
 
 def gc(
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show.")] = False,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Remove without asking.")] = False,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from prunesweep.orchestrator.cli.attempts import show_attempts
 from prunesweep.orchestrator.cli.options import (
+    STORE,
     AutoscalingOption,
     DashboardOption,
     DeviceOption,
@@ -35,6 +36,7 @@ from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 
 if TYPE_CHECKING:
     from prunesweep.orchestrator.jobs.dashboard import Dashboard, Job
@@ -57,7 +59,8 @@ def submit(
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
     read = read_sweep(sweep)
-    options = Options("auto", data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit)
+    head = Location("auto")
+    options = Options(head, data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit)
     from prunesweep.orchestrator.jobs import dashboard
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 
@@ -73,7 +76,7 @@ def logs(
     name: JobName,
     trial: TrialArgument = None,
     address: OptionalDashboardOption = None,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     follow: FollowOption = False,
 ) -> None:
     """Print tracebacks and last lines of what failed, from the store; with --address what a sweep's job has written."""
@@ -98,7 +101,7 @@ def _follow(cluster: Dashboard, job: Job) -> None:
     try:
         ended = cluster_jobs.follow(cluster, job, partial(print, end="", flush=True))
     except KeyboardInterrupt:
-        again = f"prunesweep logs {job.sweep} --follow --address {cluster.get_address()}"
+        again = f"prunesweep logs {job.sweep} --follow --address {cluster.place}"
         print(f"\n{job.id} goes on; look in again with: {again}")
         raise typer.Exit(INTERRUPTED) from None
     print(ended)

@@ -9,18 +9,36 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from prunesweep.orchestrator.cli import doctor, gc, init, jobs, listing, results, runs, status, sweepfiles
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
 from prunesweep.orchestrator.cli.exports import export_app
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import public
 from prunesweep.workers.store import Damaged
 
+_WRONG_ARGUMENTS: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's `UsageError`; typer has a click of its own, and hands on no name for this."""
+
+
+class _Verbs(TyperGroup):
+    """The verbs; what click says of wrong arguments repeats no secrets that are in them."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except _WRONG_ARGUMENTS as error:
+            vars(error)["message"] = public(vars(error)["message"])
+            raise
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Large sweeps over neural-network pruning methods: which way of making a network sparse is best?",
     epilog="With --debug, any command shows the traceback of an error.",
     no_args_is_help=True,
@@ -81,8 +99,8 @@ def main() -> None:
         app()
     except (UserError, Damaged, OSError) as error:
         if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+            print(public(traceback.format_exc()), end="", file=sys.stderr)
+        print(f"error: {public(str(error))}", file=sys.stderr)
         sys.exit(WRONG)
     finally:
         _flush()

@@ -11,15 +11,21 @@ import typer
 from prunesweep.orchestrator.lookup import results_place
 from prunesweep.orchestrator.records import known
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 
 def sweep_names(context: typer.Context) -> list[str]:
     """For the shell's completion: the sweeps of the store that the line names so far."""
     try:
-        return known(Store(context.params.get("store") or "results"))
+        return known(Store(context.params.get("store") or STORE))
     except (UserError, OSError):
         return []
+
+
+def web_hook(url: str) -> Location:
+    """Who knows its path can write into the chat."""
+    return Location(url, path_is_secret=True)
 
 
 SweepFile = Annotated[Path, typer.Argument(metavar="FILE", help="A sweep file, .yaml or .py.", show_default=False)]
@@ -27,9 +33,17 @@ SweepName = Annotated[
     str,
     typer.Argument(metavar="SWEEP", help="A sweep's name or file.", show_default=False, autocompletion=sweep_names),
 ]
+STORE = Location("results")
+
 StoreOption = Annotated[
-    str,
-    typer.Option("--store", metavar="PLACE", envvar="PRUNESWEEP_STORE", help="Folder or URL of all stages and tables."),
+    Location,
+    typer.Option(
+        "--store",
+        metavar="PLACE",
+        envvar="PRUNESWEEP_STORE",
+        parser=Location,
+        help="Folder or URL of all stages and tables.",
+    ),
 ]
 DataOption = Annotated[
     Path, typer.Option("--data-dir", metavar="FOLDER", envvar="PRUNESWEEP_DATA", help="Folder of the datasets.")
@@ -72,9 +86,10 @@ AutoscalingOption = Annotated[
     typer.Option("--autoscaling", metavar="", help="The cluster gets nodes on demand: wait for those that it lacks."),
 ]
 NotifyOption = Annotated[
-    str | None,
+    Location | None,
     typer.Option(
         metavar="URL",
+        parser=web_hook,
         envvar="PRUNESWEEP_NOTIFY",
         help="A web hook, of a chat for instance, that is told when the run has ended.",
         show_default=False,
@@ -86,24 +101,30 @@ SameCodeOption = Annotated[
     typer.Option("--same-code", metavar="", help="Take changed code of your own for the code that was run before."),
 ]
 AddressOption = Annotated[
-    str | None,
-    typer.Option(metavar="ADDRESS", help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here."),
+    Location | None,
+    typer.Option(
+        metavar="ADDRESS",
+        parser=Location,
+        help="A running Ray cluster, such as 10.0.0.1:6379; else one is started here.",
+    ),
 ]
 DashboardOption = Annotated[
-    str,
+    Location,
     typer.Option(
         "--address",
         metavar="URL",
+        parser=Location,
         envvar="PRUNESWEEP_ADDRESS",
         help="The dashboard of a Ray cluster, such as http://head:8265.",
         show_default=False,
     ),
 ]
 OptionalDashboardOption = Annotated[
-    str | None,
+    Location | None,
     typer.Option(
         "--address",
         metavar="URL",
+        parser=Location,
         envvar="PRUNESWEEP_ADDRESS",
         help="The dashboard of a Ray cluster, for the log of a sweep's job there.",
         show_default=False,
@@ -114,10 +135,11 @@ TrialArgument = Annotated[
     typer.Argument(metavar="KEY", help="The beginning of a trial's or a stage's key.", show_default=False),
 ]
 SharedStoreOption = Annotated[
-    str,
+    Location,
     typer.Option(
         "--store",
         metavar="PLACE",
+        parser=Location,
         envvar="PRUNESWEEP_STORE",
         help="Folder or URL of all stages and tables, which all nodes see.",
         show_default=False,
@@ -194,7 +216,7 @@ def columns(by: Sequence[str] | None) -> list[str]:
     return [column.strip() for text in by or () for column in text.split(",")]
 
 
-def folders(names: Sequence[str], store: str) -> list[str]:
+def folders(names: Sequence[str], store: Location) -> list[Location]:
     """Where the results of each sweep are; raises `UserError` for one that has none."""
     opened = Store(store)
     return [results_place(name, opened) for name in names]

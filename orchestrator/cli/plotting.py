@@ -13,6 +13,7 @@ from rich.markup import escape
 from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 
 if TYPE_CHECKING:
     from prunesweep.orchestrator.figures.charts import Chart
@@ -30,7 +31,7 @@ class Figure:
     order: Sequence[str] = ()
 
 
-def draw(folders: Sequence[str], query: Query, figure: Figure) -> None:
+def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
     """Draw a kind of figure into a file, or all kinds into files beside each other; say where they are, and the notes.
 
     The metric is each kind's own unless one is given. Of all kinds, those that the results do not allow are named.

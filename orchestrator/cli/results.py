@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 
 from prunesweep.orchestrator.cli.options import (
+    STORE,
     BestByOption,
     ByOption,
     MetricOption,
@@ -30,6 +31,7 @@ from prunesweep.orchestrator.lookup import stored_name
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ SameAsJsonOption = Annotated[bool, typer.Option("--json", metavar="", help="The 
 
 def results(
     names: ResultNames,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
     best_by: BestByOption = None,
@@ -63,14 +65,14 @@ def results(
     show_means(folders(names, store), query, "json" if as_json_ else format)
 
 
-def show_means(folders: Sequence[str], query: Query, format: str = "table") -> None:
+def show_means(folders: Sequence[Location], query: Query, format: str = "table") -> None:
     """The table of means over seeds, in one of the formats of `orchestrator.tables.rendering`."""
     from prunesweep.orchestrator.tables import grid, rendering
 
     show_rendered(rendering.render(grid.laid_out(_compared(folders, query)), format))
 
 
-def _compared(folders: Sequence[str], query: Query) -> Table:
+def _compared(folders: Sequence[Location], query: Query) -> Table:
     from prunesweep.orchestrator.results import filtering, parquet
     from prunesweep.orchestrator.tables import means as tables
 
@@ -82,7 +84,7 @@ def _compared(folders: Sequence[str], query: Query) -> Table:
 
 def compare(
     names: ResultNames,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
     best_by: BestByOption = None,
@@ -117,7 +119,7 @@ def compare(
     show_rendered(_rendered(table, shape))
 
 
-def _trials(places: Sequence[str], query: Query) -> DataFrame:
+def _trials(places: Sequence[Location], query: Query) -> DataFrame:
     """Those that the query is about; with `best_by` those of the best settings."""
     from prunesweep.orchestrator.results import best_settings, filtering, parquet
 
@@ -148,7 +150,7 @@ def _rendered(table: TextTable, format: str) -> RenderableType:
 
 def plot(
     names: ResultNames,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     kind: Annotated[
         str,
         typer.Option(metavar="KIND", help=f"{', '.join(KINDS)} or {ALL}.", autocompletion=lambda: [*KINDS, ALL]),
@@ -200,7 +202,7 @@ def report(
         list[str],
         typer.Argument(metavar="SWEEP", help="Sweeps by name or file.", show_default=False, autocompletion=sweep_names),
     ],
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
     where: WhereOption = None,

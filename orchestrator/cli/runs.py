@@ -13,6 +13,7 @@ from prunesweep.orchestrator import versions
 from prunesweep.orchestrator.cli.choosing import ALL_TRIALS, Choosing
 from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import (
+    STORE,
     AddressOption,
     AutoscalingOption,
     ChangesOption,
@@ -53,7 +54,7 @@ from prunesweep.workers.store import Store
 
 def plan(
     name: SweepName,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     data_dir: DataOption = Path("data"),
     changes: ChangesOption = None,
     as_json_: JsonOption = False,
@@ -74,7 +75,7 @@ def plan(
 
 def run(
     sweep: SweepFile,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
@@ -105,7 +106,7 @@ def run(
 
 def resume(
     name: SweepName,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     data_dir: DataOption = Path("data"),
     device: DeviceOption = "auto",
     loaders: LoadersOption = 0,
@@ -176,7 +177,7 @@ def _show_outcome(plan: Plan, store: Store) -> None:
         show_means([folder], Query())
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
-        say(f"{done}; tables in {escape(folder)}: {files}")
+        say(f"{done}; tables in {escape(str(folder))}: {files}")
     if not plan.to_run:
         name = plan.sweep.name
         say(f"next: prunesweep compare {name}, prunesweep plot {name}, prunesweep report {name}")

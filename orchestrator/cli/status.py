@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from prunesweep.orchestrator.cli.options import DataOption, JsonOption, StoreOption, sweep_names
+from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
@@ -26,6 +26,7 @@ from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Seen, Un
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted, duration, grouped
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 LOG_LINES_SHOWN = 3
@@ -42,7 +43,7 @@ def status(
             autocompletion=sweep_names,
         ),
     ] = None,
-    store: StoreOption = "results",
+    store: StoreOption = STORE,
     data_dir: DataOption = Path("data"),
     as_json_: JsonOption = False,
 ) -> None:
@@ -140,9 +141,9 @@ def _more(count: int) -> Iterator[str]:
 
 def _command(plan: Plan, store: Store) -> str:
     """What to type to run the rest of a sweep; by its file where the store does not know these trials by its name."""
-    sweep, usual = plan.sweep, Store(os.environ.get("PRUNESWEEP_STORE", "results"))
+    sweep, usual = plan.sweep, Location(os.environ.get("PRUNESWEEP_STORE") or STORE).absolute()
     verb = f"resume {sweep.name}" if _is_known(sweep, store) else f"run {sweep.path}"
-    return f"prunesweep {verb}" + ("" if store.location == usual.location else f" --store {store.location}")
+    return f"prunesweep {verb}" + ("" if store.location == usual else f" --store {store.location}")
 
 
 def _is_known(sweep: Sweep, store: Store) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prunesweep.orchestrator.export.trials import FinishedTrial
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location, public
 
 # MLflow reads these when it is imported. With its usual retries a mistyped address would take minutes to fail.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -33,12 +34,12 @@ PAGE = 1000
 class Experiment:
     """An experiment and the runs that were exported to it before; raises `UserError` where MLflow refuses."""
 
-    def __init__(self, place: str, name: str) -> None:
+    def __init__(self, place: Location, name: str) -> None:
         with _explained(place):
             for chatty in ("mlflow", "alembic"):
                 logging.getLogger(chatty).setLevel(logging.WARNING)
             self.place = place
-            self.client = MlflowClient(tracking_uri=uri(place))
+            self.client = MlflowClient(tracking_uri=uri(place).reveal())
             self.id = self._id(name)
             self.runs = {run.data.tags[KEY]: run for run in self._exported_runs() if KEY in run.data.tags}
 
@@ -67,7 +68,7 @@ class Experiment:
         known = self.client.get_experiment_by_name(name)
         if known is None:
             here = uri(self.place) != self.place
-            artifacts = (Path(self.place).expanduser().absolute() / "artifacts").as_uri() if here else None
+            artifacts = (Path(self.place.absolute()) / "artifacts").as_uri() if here else None
             made: str = self.client.create_experiment(name, artifact_location=artifacts)
             return made
         if known.lifecycle_stage != "active":
@@ -85,15 +86,15 @@ class Experiment:
                 return
 
 
-def uri(place: str) -> str:
+def uri(place: Location) -> Location:
     """The URI of a tracking server or an SQLite file as it is; of a folder that of its database, which is made."""
-    if re.match(r"https?://|sqlite:///|databricks(://|$)", place):
+    if re.match(r"https?://|sqlite:///|databricks(://|$)", place.reveal()):
         return place
-    if "://" in place:
+    if place.is_url:
         raise UserError(f'--to: "{place}" is not allowed: an http:// or https:// URL, sqlite:///FILE, or a folder')
-    folder = Path(place).expanduser().absolute()
+    folder = Path(place.absolute())
     folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    return Location(f"sqlite:///{folder / 'mlflow.db'}")
 
 
 def _metrics(trial: FinishedTrial, time: int) -> Iterator[Metric]:
@@ -105,9 +106,9 @@ def _metrics(trial: FinishedTrial, time: int) -> Iterator[Metric]:
 
 
 @contextmanager
-def _explained(place: str) -> Iterator[None]:
+def _explained(place: Location) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"MLflow at {place}: {said[0][:300]}") from error
+        raise UserError(f"MLflow at {place}: {public(said[0])[:300]}") from error

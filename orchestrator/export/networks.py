@@ -30,6 +30,7 @@ from prunesweep.workers.errors import Ineffective, UserError
 from prunesweep.workers.files import appearing
 from prunesweep.workers.fingerprints import require_same_choices
 from prunesweep.workers.host import Where, describe_device
+from prunesweep.workers.location import Location
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.spec import TrialSpec
@@ -99,7 +100,7 @@ class Form:
     exact: Callable[[Trained], bool]
 
 
-def rows(folders: Sequence[str], conditions: Sequence[str], prefix: str | None) -> Sequence[Row]:
+def rows(folders: Sequence[Location], conditions: Sequence[str], prefix: str | None) -> Sequence[Row]:
     """The finished trials that meet all conditions, or the one of them whose key begins so; raises `UserError`."""
     trials = where(load_results(*folders), conditions)
     if prefix is not None:
@@ -159,7 +160,7 @@ def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:
 
 
 def _resume(sweep: Sweep, store: Store) -> str:
-    usual = Store(os.environ.get("PRUNESWEEP_STORE", "results")).location == store.location
+    usual = Location(os.environ.get("PRUNESWEEP_STORE") or "results").absolute() == store.location
     return f"prunesweep resume {sweep.name}" + ("" if usual else f" --store {store.location}")
 
 

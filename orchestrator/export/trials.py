@@ -14,6 +14,7 @@ import pandas as pd
 from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.parquet import load_curves, load_results
 from prunesweep.orchestrator.results.schemas import CURVES, IDENTITY, MEASUREMENTS
+from prunesweep.workers.location import Location
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 
@@ -42,7 +43,7 @@ class FinishedTrial:
         return hashlib.sha256(json.dumps(asdict(self), default=str).encode()).hexdigest()[:20]
 
 
-def finished(folders: Sequence[str]) -> list[FinishedTrial]:
+def finished(folders: Sequence[Location]) -> list[FinishedTrial]:
     """The finished trials of sweeps, in the order of their tables; raises `UserError` where there are no results."""
     trials, curves = load_results(*folders), load_curves(*folders)
     rows = dict(iter(curves.groupby("trial", sort=False)))

@@ -17,6 +17,7 @@ from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.text import duration
 from prunesweep.workers.errors import UserError, nearest
+from prunesweep.workers.location import Location
 
 CONNECT_SECONDS, ANSWER_SECONDS, UPLOAD_SECONDS = 4.0, 5.0, 120.0
 
@@ -40,32 +41,39 @@ class RequestRefused(UserError):
 class Dashboard(JobRequests, JobSubmissionClient):
     """Ray's client, which would wait for ever for what does not answer."""
 
+    @property
+    def place(self) -> Location:
+        """Its address, to be printed."""
+        return Location(self.get_address())
+
     def request(self, method: str, endpoint: str, **options: Any) -> Any:
         answer = UPLOAD_SECONDS if method in ("PUT", "POST") else ANSWER_SECONDS
         try:
             return self.send(method, endpoint, timeout=(CONNECT_SECONDS, answer), **options)
         except AuthenticationError as error:
-            raise UserError(_token(self.get_address())) from error
+            raise UserError(_token(self.place)) from error
         except OSError as error:
-            raise Unreachable(_no_answer(self.get_address(), _reason(error))) from error
+            raise Unreachable(_no_answer(self.place, _reason(error))) from error
 
     def refused(self, answer: Any) -> None:
         last = (answer.text.strip().splitlines() or ["nothing"])[-1]
-        raise RequestRefused(f"the cluster at {self.get_address()} answers {answer.status_code}: {last[:300]}")
+        raise RequestRefused(f"the cluster at {self.place} answers {answer.status_code}: {last[:300]}")
 
 
-def connect(address: str) -> Dashboard:
+def connect(address: Location) -> Dashboard:
     """The cluster whose dashboard is at a URL; raises `UserError` within ten seconds when there is none."""
-    url = address if "://" in address else f"http://{address}"
-    if not re.match(r"https?://[^/:]", url):
-        raise UserError(f'--address: "{address}" is not allowed: the URL of a dashboard, such as http://head:8265')
+    url = address if address.is_url else Location(f"http://{address.reveal()}")
+    if not re.match(r"https?://[^/:]", url.reveal()):
+        raise UserError(
+            f'--address: "{address if address.is_url else url}" is not allowed: the URL of a dashboard, such as http://head:8265'
+        )
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # Ray would heed these instead of the address it is given
         os.environ.pop(name, None)
     for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         authenticate_with_token()
-        return Dashboard(url)
+        return Dashboard(url.reveal())
     except UserError:
         raise
     except AuthenticationError as error:
@@ -74,14 +82,14 @@ def connect(address: str) -> Dashboard:
         raise UserError(_no_answer(url, "what answers there is no dashboard of Ray")) from error
 
 
-def _no_answer(url: str, why: str) -> str:
+def _no_answer(url: Location, why: str) -> str:
     return (
         f"no Ray dashboard answers at {url} ({why}): the address begins with http://, its port is 8265 unless the head "
         "was started with another, and a firewall must let it through, or a tunnel: ssh -L 8265:localhost:8265 HEAD"
     )
 
 
-def _token(url: str) -> str:
+def _token(url: Location) -> str:
     wanted = "another token than this" if os.environ.get("RAY_AUTH_MODE") == "token" else "a token"
     return (
         f"the cluster at {url} wants {wanted}: `ray get-auth-token` prints it on the head; put it into RAY_AUTH_TOKEN, "
@@ -181,5 +189,5 @@ def require(cluster: Dashboard, name: str) -> Job:
     if not mine:
         names = list(dict.fromkeys(job.sweep for job in remembered))
         there = f"there are jobs of {', '.join(names)}{nearest(name, names)}" if names else "there are none at all"
-        raise UserError(f'the cluster at {cluster.get_address()} has no job of a sweep "{name}": {there}')
+        raise UserError(f'the cluster at {cluster.place} has no job of a sweep "{name}": {there}')
     return mine[-1]

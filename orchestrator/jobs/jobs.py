@@ -21,12 +21,14 @@ from prunesweep.orchestrator.run.stopping import GRACE_SECONDS
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 
 STOP_SECONDS = GRACE_SECONDS + 35
 """Ray kills a job that is still there so long after SIGTERM; unless it is told, after 3 seconds."""
 
-NOTIFY = "PRUNESWEEP_NOTIFY"
-"""Who knows the URL of a web hook can write there: a job has it in its environment, not in its command."""
+NOTIFY, STORE = "PRUNESWEEP_NOTIFY", "PRUNESWEEP_STORE"
+"""Who knows the URL of a web hook can write there, and a store's may hold credentials: a job has both in its
+environment, not in its command."""
 
 LOG_CHARACTERS = 1_000_000
 """A log comes whole each time: one so long is read a second less often."""
@@ -36,7 +38,7 @@ AWAY_SECONDS = 120.0
 
 
 def submit(
-    cluster: Dashboard, sweep: Sweep, store: str, options: Options, force: bool, say: Callable[[str], None]
+    cluster: Dashboard, sweep: Sweep, store: Location, options: Options, force: bool, say: Callable[[str], None]
 ) -> Job:
     """Start a job for a sweep, or find the one that does so already; raises `UserError` if that does otherwise."""
     # A head that has just started lists no nodes yet; the job looks again.
@@ -44,15 +46,16 @@ def submit(
         for share in distinct(map(sweep.resources.of, sweep.trials)):
             fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
-    entrypoint = shlex.join(_command(file, store, options, force))
-    asked = "\n".join([entrypoint, sweep.text, *([options.notify] if options.notify else [])])
+    place, hook = shared("--store", store).reveal(), options.notify.reveal() if options.notify else ""
+    entrypoint = shlex.join(_command(file, options, force))
+    asked = "\n".join([entrypoint, sweep.text, place, hook])
     request = hashlib.sha256(asked.encode()).hexdigest()[:20]
     before = [job for job in jobs(cluster) if job.sweep == sweep.name]
     if before and before[-1].active:
         return _attached(before[-1], request, say)
     name = f"{PREFIX}{sweep.name}-{before[-1].attempt + 1 if before else 1}"
     commit = provenance(folder).commit
-    told = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", COMMIT: commit, NOTIFY: options.notify}
+    told = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", COMMIT: commit, NOTIFY: hook, STORE: place}
     with TemporaryDirectory() as made:
         archive = Path(made) / "snapshot.zip"
         files = snapshot.pack(folder, file, archive)
@@ -61,7 +64,7 @@ def submit(
             cluster.submit_job(
                 entrypoint=f"exec {entrypoint}",  # no shell between the signal and the run
                 submission_id=name,
-                metadata={"store": store, "request": request},
+                metadata={"store": str(store), "request": request},
                 runtime_env={"working_dir": str(archive), "env_vars": {k: v for k, v in told.items() if v}},
             )
         except RequestRefused as refused:
@@ -72,10 +75,10 @@ def submit(
     return require(cluster, name)
 
 
-def _command(file: Path, store: str, options: Options, force: bool) -> Iterator[str]:
-    yield from ("prunesweep", "run", f"./{file.as_posix()}", "--store", shared("--store", store), "--address", "auto")
+def _command(file: Path, options: Options, force: bool) -> Iterator[str]:
+    yield from ("prunesweep", "run", f"./{file.as_posix()}", "--address", "auto")
     if options.data_folder != Options.data_folder:
-        yield from ("--data-dir", shared("--data-dir", options.data_folder))
+        yield from ("--data-dir", str(shared("--data-dir", Location(options.data_folder))))
     if options.device != Options.device:
         yield from ("--device", options.device)
     if options.loaders:
@@ -92,9 +95,9 @@ def _command(file: Path, store: str, options: Options, force: bool) -> Iterator[
         yield "--force"
 
 
-def shared(option: str, place: str) -> str:
+def shared(option: str, place: Location) -> Location:
     """A place that means the same on every node; raises `UserError` for a relative one."""
-    if "://" not in place and not Path(place).is_absolute():
+    if not place.is_url and not Path(place).is_absolute():
         raise UserError(
             f"{option} {place} is relative, and a job runs on other machines, in a copy of this folder that is deleted "
             f"afterwards: name a place that all nodes see, such as /nfs/{Path(place).name} or s3://bucket/prefix"

@@ -24,6 +24,7 @@ from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.orchestrator.tables.text_table import TextTable
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 
 CHOSEN_BY = "validation_accuracy"
 """The column that decides which setting of a method is its best."""
@@ -67,7 +68,7 @@ class Answer:
         return str(self.trials[list(columns)].to_csv(index=False))
 
 
-def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[str]) -> Answer:
+def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) -> Answer:
     """From the finished trials of the folders; raises `UserError` where none is asked about or has the metric."""
     asked = filtering.where(frame, query.where)
     trials = aggregation.with_metric(asked, query.metric)

@@ -16,14 +16,18 @@ from pyarrow.fs import LocalFileSystem
 from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, SWEEP_KEY, VERSION_KEY
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
+from prunesweep.workers.location import Location, public
 
 SWEEPS = "sweeps"
 """Under this name a frame's `attrs` say how large its sweeps are."""
 
+Place = str | Path | Location
+"""A folder, a URL or a Parquet file."""
+
 _TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
 
 
-def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+def load_results(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per finished trial, as `orchestrator.results.schemas` describes it.
 
     Each argument is a sweep's folder (`results/quickstart`), its URL, or a `trials.parquet` itself. A trial that
@@ -38,12 +42,12 @@ def load_results(folder: str | Path, *more: str | Path) -> pd.DataFrame:
     return frame
 
 
-def load_curves(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+def load_curves(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per trial, stage and epoch, from the same places as `load_results`."""
     return _joined([_read(_file(place, "curves.parquet")) for place in (folder, *more)])
 
 
-def load_layers(folder: str | Path, *more: str | Path) -> pd.DataFrame:
+def load_layers(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per trial and layer, from the same places as `load_results`."""
     return _joined([_read(_file(place, "layers.parquet")) for place in (folder, *more)])
 
@@ -74,11 +78,12 @@ def sweeps_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return sweeps
 
 
-def _file(place: str | Path, name: str) -> str:
-    if "://" in str(place):
-        text, mark, options = str(place).partition("?")
-        return _beside(text.rstrip("/"), name) + mark + options
-    return _beside(str(Path(place).expanduser()), name)
+def _file(place: Place, name: str) -> Location:
+    location = Location(place)
+    if location.is_url:
+        text, mark, options = location.reveal().partition("?")
+        return Location(_beside(text.rstrip("/"), name) + mark + options)
+    return Location(_beside(str(Path(location).expanduser()), name))
 
 
 def _beside(text: str, name: str) -> str:
@@ -88,15 +93,15 @@ def _beside(text: str, name: str) -> str:
     return text if last.endswith(".parquet") else f"{text}/{name}"
 
 
-def _read(path: str) -> pa.Table:
+def _read(path: Location) -> pa.Table:
     try:
-        place, inner = remote(path) if "://" in path else (LocalFileSystem(), path)
+        place, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
         table = pq.read_table(inner, filesystem=place, partitioning=None, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(
-            f"cannot read {path}: {error}; if the file is damaged, `prunesweep run SWEEP` writes it again"
+            f"cannot read {path}: {public(str(error))}; if the file is damaged, `prunesweep run SWEEP` writes it again"
         ) from error
     version = int((table.schema.metadata or {}).get(VERSION_KEY, 0))
     if version > SCHEMA_VERSION:

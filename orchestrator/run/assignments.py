@@ -143,7 +143,7 @@ class Assignments:
 
 def task(stage: Stage, store: Store, where: Where) -> str:
     """What a worker is told, as text, so that Tune has nothing to walk through."""
-    return json.dumps({"stage": encode(stage), "store": store.location, "where": asdict(where)})
+    return json.dumps({"stage": encode(stage), "store": store.location.reveal(), "where": asdict(where)})
 
 
 def _as_the_sweep_says(where: Where, given: Resources) -> Where:

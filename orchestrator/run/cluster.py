@@ -23,6 +23,7 @@ from prunesweep.orchestrator.run import ray_internals
 from prunesweep.orchestrator.run.stopping import CONTINUES
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import usable_cores
+from prunesweep.workers.location import Location, public
 from prunesweep.workers.store import Store
 
 CONNECT_SECONDS = 5.0
@@ -38,7 +39,7 @@ OBJECT_STORE = 128 * 2**20
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: Location | None) -> Iterator[None]:
     """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
     ray_internals.leave_deaths_and_signals_to_us()
     threading.Thread(target=_import_tune, daemon=True).start()
@@ -75,24 +76,25 @@ def _start() -> None:
         raise NotStarted(f"Ray could not be started ({' '.join(str(error).split())})") from error
 
 
-def _connect(address: str) -> None:
-    if address.startswith("http"):
+def _connect(address: Location) -> None:
+    place = address.reveal()
+    if place.startswith("http"):
         raise UserError(f"--address {address} is a dashboard, which `prunesweep submit` takes: `run` wants HOST:6379")
-    if address.startswith("ray://"):
+    if place.startswith("ray://"):
         raise UserError(f"--address {address} is for Ray's client, which has no part in this: `run` wants HOST:6379")
     try:
-        _require_listener(address)
+        _require_listener(place)
     except OSError as error:
-        raise UserError(f'no Ray cluster answers at "{address}": {error}') from error
-    if ":" in address and not ray_internals.is_head(address, CONNECT_SECONDS):
+        raise UserError(f'no Ray cluster answers at "{address}": {public(str(error))}') from error
+    if ":" in place and not ray_internals.is_head(place, CONNECT_SECONDS):
         raise UserError(
             f"--address {address}: something else than the head of a Ray cluster listens there; its port is "
             "usually 6379, and `ray status` on the head shows it"
         )
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=place, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError, RayError) as error:  # among them another version of Ray or Python
-        words = " ".join(str(error).split())
+        words = " ".join(public(str(error)).split())
         raise UserError(f"the Ray cluster at {address} can't be used from here: {words}") from error
 
 
@@ -183,12 +185,12 @@ def _look_from(node: str, store: Store, name: str) -> Any:
     )
 
 
-def _trouble(location: str, name: str) -> str | None:
+def _trouble(location: Location, name: str) -> str | None:
     """On the other node: what keeps it from using the store."""
     try:
         return None if Store(location).read(name) is not None else "sees another folder there"
     except (OSError, UserError) as error:
-        return f"cannot read it: {error}"
+        return f"cannot read it: {public(str(error))}"
 
 
 def _answer(look: Any) -> str | None:

@@ -27,6 +27,7 @@ from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
 from prunesweep.workers.claims import release
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 class Options:
     """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes."""
 
-    address: str | None = None
+    address: Location | None = None
     data_folder: str = "data"
     device: str = "auto"
     loaders: int = 0
     max_failures: int | None = None
     max_concurrent: int | None = None
     autoscaling: bool = False
-    notify: str | None = None
+    notify: Location | None = None
     stall_limit: float | None = None
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted, duration
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location, public
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ TOO_MANY = 429
 DONE, FAILED, STOPPED, ERROR = "done", "failed", "interrupted", "error"
 
 
-def require_web(url: str) -> None:
+def require_web(hook: Location) -> None:
     """Raise `UserError` unless a URL is one of the web. It is not repeated: who knows it can write into the chat."""
+    url = hook.reveal()
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -54,8 +55,8 @@ class News:
 
 
 @contextmanager
-def told(url: str | None, sweep: Sweep, store: Store, say: Callable[[str], None]) -> Iterator[News]:
-    """Around a run of a sweep: tells how it ended, when there is a URL. What goes wrong with that is only said."""
+def told(hook: Location | None, sweep: Sweep, store: Store, say: Callable[[str], None]) -> Iterator[News]:
+    """Around a run of a sweep: tells how it ended, when there is a web hook. What goes wrong with that is only said."""
     begun, outcome, why, news = time.monotonic(), DONE, "", News()
     try:
         yield news
@@ -69,11 +70,11 @@ def told(url: str | None, sweep: Sweep, store: Store, say: Callable[[str], None]
         outcome, why = ERROR, f"{type(error).__name__}: {error}"
         raise
     finally:
-        if url:
+        if hook:
             plan = news.plan and _as_it_stands(news.plan, store)
-            problem = post(url, message(sweep, store, plan, outcome, time.monotonic() - begun, why))
+            problem = post(hook, message(sweep, store, plan, outcome, time.monotonic() - begun, why))
             if problem:
-                say(f"the web hook at {urlsplit(url).hostname} was not told that the run has ended: {problem}")
+                say(f"the web hook at {hook} was not told that the run has ended: {problem}")
 
 
 def message(
@@ -81,7 +82,7 @@ def message(
 ) -> dict[str, Any]:
     """What is told; the numbers of trials are None without a plan. `content` is what Discord reads."""
     counts = plan and plan.counts
-    place, why = _public(store.location), _public(why)
+    place, why = str(store.location), public(why)
     more = f"prunesweep {'results' if outcome == DONE else 'status'} {sweep.name} --store {place}"
     text = f"{sweep.name}: {_ended(outcome, why)} after {duration(seconds)}; {_trials(plan)}. {more}"
     return {
@@ -97,11 +98,6 @@ def message(
         "seconds": round(seconds, 1),
         "command": f"prunesweep results {sweep.name} --store {place}",
     }
-
-
-def _public(text: str) -> str:
-    """Without the keys that a store's URL may hold."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def _as_it_stands(plan: Plan, store: Store) -> Plan | None:
@@ -126,7 +122,7 @@ def _trials(plan: Plan | None) -> str:
     return f"{counts.done:,} of {counted(counts.trials, 'trial')} done{rest}"
 
 
-def post(url: str, content: dict[str, Any]) -> str | None:
+def post(hook: Location, content: dict[str, Any]) -> str | None:
     """Send JSON; returns why it could not be sent, None when it was.
 
     Who answers that it does not want this is not asked again; who has a fault, or does not answer, is asked twice more.
@@ -134,7 +130,7 @@ def post(url: str, content: dict[str, Any]) -> str | None:
     from urllib.request import Request  # half as long to import as all that `plan` needs
 
     data = json.dumps(content).encode()
-    request = Request(url, data, {"Content-Type": "application/json", "User-Agent": "prunesweep"})
+    request = Request(hook.reveal(), data, {"Content-Type": "application/json", "User-Agent": "prunesweep"})
     problem, passing = _try(request)
     for pause in PAUSES:
         if not passing:
@@ -146,7 +142,7 @@ def post(url: str, content: dict[str, Any]) -> str | None:
 
 def _try(request: Request) -> tuple[str | None, bool]:
     """What is wrong, if anything, and whether it may pass."""
-    from http.client import HTTPException
+    from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
@@ -155,6 +151,8 @@ def _try(request: Request) -> tuple[str | None, bool]:
             return None, False
     except HTTPError as error:
         return f"it answers {error.code} {error.reason}", error.code >= 500 or error.code == TOO_MANY
+    except InvalidURL:  # its text may hold the password of a proxy
+        return "the URL, or that of a proxy, is not one of the web", False
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         return getattr(reason, "strerror", None) or str(reason) or type(error).__name__, True

@@ -8,6 +8,7 @@ import pytest
 
 from prunesweep.orchestrator.lookup import find_sweep, load_sweep, results_place, sweep_name
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.finished import finish
@@ -43,8 +44,8 @@ def test_a_name_goes_before_a_folder_and_a_folder_elsewhere_has_results_of_its_o
     store = Store(cli.folder / "results")
     (cli.folder / "first").mkdir()
     assert results_place("first", store) == store.url("first")
-    assert results_place(str(cli.folder / "first"), store) == str(cli.folder / "first")
-    assert results_place("s3://bucket/first", store) == "s3://bucket/first"
+    assert results_place(str(cli.folder / "first"), store) == Location(cli.folder / "first")
+    assert results_place("s3://bucket/first", store) == Location("s3://bucket/first")
 
 
 @pytest.mark.parametrize(

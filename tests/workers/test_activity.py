@@ -131,7 +131,7 @@ def test_who_looks_in_its_claims_needs_neither_torch_nor_ray(store: Store):
     with Holding(store, KEY, Claim.mine("0002-me", "my run"), look=Activities(CPU).look):
         code = (
             "import sys; from prunesweep.workers.claims import newest; from prunesweep.workers.store import Store\n"
-            f"claim = newest(Store({store.location!r}), {KEY!r})[1]\n"
+            f"claim = newest(Store({str(store.location)!r}), {KEY!r})[1]\n"
             "print(claim.process, claim.doing.device, [m for m in ('torch', 'ray') if m in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

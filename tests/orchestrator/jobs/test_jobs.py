@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ from tests.head import TOKEN, Head, JobsCli, free_ports
 from tests.orchestrator.conftest import SWEEP, Cli, descendants
 from tests.orchestrator.hook import SECRET, Hook
 from tests.orchestrator.run.test_driver import VARYING
+from tests.s3 import bucket
 
 MINE = """\
 from torch import nn
@@ -105,6 +107,24 @@ def submitted_and_cancelled(laptop: JobsCli) -> str:
     assert 2 <= laptop.results() < STAGES * SEEDS
     assert not list((laptop.folder / "results/stages").glob("*/claim.*"))
     return printed + refused + out + log
+
+
+@pytest.mark.slow
+def test_a_store_s_credentials_are_in_the_environment_of_a_job_alone(laptop: JobsCli, head: Head):
+    keys = "AKIANOBODY:a-s3cret"
+    laptop.write(SWEEP.format(name="far", seeds=1), "sweeps/far.yaml")
+    with bucket() as url:
+        end = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+        place = f"s3://{keys}@{url.removeprefix('s3://')}/x?endpoint_override={end}&scheme=http&region=us-east-1"
+        printed = laptop("submit", "sweeps/far.yaml", "--store", place, "--follow")
+        again = laptop("results", "far", "--store", place)
+    assert "7 of 7 trials done" in printed
+    assert "a-s3cret" not in printed + again + laptop("jobs") + laptop("jobs", "--json") + laptop("logs", "far")
+    request = Request(f"{head.url}/api/jobs/", headers={"Authorization": f"Bearer {TOKEN}"})
+    (job,) = [job for job in json.load(urlopen(request)) if job["submission_id"] == "prunesweep-far-1"]
+    assert job["runtime_env"].pop("env_vars")["PRUNESWEEP_STORE"] == place
+    assert "a-s3cret" not in json.dumps(job)
+    assert job["metadata"]["store"].startswith("s3://bucket-")
 
 
 @pytest.mark.slow

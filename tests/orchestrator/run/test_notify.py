@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from prunesweep.orchestrator.cli.options import web_hook
 from prunesweep.orchestrator.run import notify as webhook
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.hook import SECRET, Hook
@@ -77,7 +79,7 @@ def test_a_hook_that_is_not_there_is_a_warning(cli: Cli):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     printed = cli("run", cli.write(QUICK + DENSE), "--notify", f"http://127.0.0.1:{port}/{SECRET}")
-    warning = "the web hook at 127.0.0.1 was not told that the run has ended: "
+    warning = f"the web hook at http://127.0.0.1:{port} was not told that the run has ended: "
     assert [line for line in printed.splitlines() if "web hook" in line] == [f"{warning}Connection refused"]
     assert "1 of 1 trial done" in printed
     assert SECRET not in printed
@@ -92,7 +94,7 @@ def test_who_has_a_fault_is_asked_again_and_who_refuses_is_not(hook: Hook, monke
         ([404, 200], "it answers 404 Not Found", 1),
     ):
         hook.heard, hook.answers = [], list(answers)
-        assert webhook.post(hook.url, {"text": "x"}) == problem
+        assert webhook.post(web_hook(hook.url), {"text": "x"}) == problem
         assert len(hook.heard) == tries
 
 
@@ -101,7 +103,7 @@ def test_a_hook_that_is_silent_is_not_waited_for_long(monkeypatch: pytest.Monkey
     monkeypatch.setattr(webhook, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
-        assert webhook.post(f"http://127.0.0.1:{silent.getsockname()[1]}", {}) == "timed out"
+        assert webhook.post(web_hook(f"http://127.0.0.1:{silent.getsockname()[1]}"), {}) == "timed out"
         assert 0.6 <= time.monotonic() - begun < 3
 
 
@@ -111,7 +113,7 @@ def test_a_hook_that_is_silent_is_not_waited_for_long(monkeypatch: pytest.Monkey
 )
 def test_what_is_no_web_hook_is_refused_and_not_repeated(url: str):
     with pytest.raises(UserError) as refused:
-        Options(notify=url)
+        Options(notify=web_hook(url))
     assert url not in str(refused.value)
 
 
@@ -120,13 +122,13 @@ def test_a_wrong_url_is_refused_before_anything_runs(cli: Cli, monkeypatch: pyte
     assert error == "error: --notify, or PRUNESWEEP_NOTIFY, is not the http:// or https:// URL of a web hook\n"
     assert not (cli.folder / "results").exists()
     monkeypatch.setenv("PRUNESWEEP_NOTIFY", "")
-    Options(notify="")
+    Options(notify=web_hook(""))
 
 
 def test_a_message_has_no_keys_of_the_store(tmp_path: Path):
     (tmp_path / "x.yaml").write_text(QUICK + DENSE)
     store = Store(tmp_path)
-    store.location = "s3://key:secret@bucket/store"
+    store.location = Location("s3://key:secret@bucket/store")
     why = "UserError: the store s3://key:secret@bucket/store is gone"
     said = webhook.message(read_sweep(tmp_path / "x.yaml"), store, None, "error", 100, why)
     assert "secret" not in json.dumps(said)

@@ -38,7 +38,7 @@ def test_a_sweep_on_a_bucket_survives_a_kill_and_has_the_same_numbers(cli: Cli, 
         list(run_stage(stage, local, Where(device="cpu")))
         assert store.read_published(key, CURVE) == local.read_published(key, CURVE)
         assert store.result(key)["files"] == local.result(key)["files"]
-    cli("run", sweep, "--store", local.location)
+    cli("run", sweep, "--store", str(local.location))
     for load in (load_results, load_curves, load_layers):
         ours, theirs = (
             load(folder).drop(columns=VARYING, errors="ignore")
