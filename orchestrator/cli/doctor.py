@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,16 @@ from prunesweep.workers.host import processor, usable_cores
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
+SMALL_SWEEP = """\
+dataset: digits
+model: lenet300
+train: {epochs: 1}
+trials: [{method: dense}]
+"""
+
+SMALL_SWEEP_SECONDS = 180
+"""It takes some ten."""
+
 FREE_DISK = 2 * 10**9
 
 MARKS = {"ok": "[green]ok[/]", "absent": "[yellow]--[/]", "no": "[red]no[/]"}
@@ -47,8 +58,10 @@ class Check:
 
 
 def doctor(store: StoreOption = STORE, data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
-    """Check this machine: packages, devices, store, datasets. Exit code 1 when something would stop every sweep."""
+    """Check this machine: packages, devices, store, datasets, and a small sweep. Exit code 1 when none would run."""
     checks = examine(store, data_dir)
+    if not any(check.state == "no" for check in checks):
+        checks.append(_small_sweep())
     if as_json_:
         print(as_json([{"name": check.name, "state": check.state, "found": check.finding} for check in checks]))
     else:
@@ -71,7 +84,7 @@ def _show(checks: Sequence[Check]) -> None:
 
 
 def examine(store: Location, data_folder: Path) -> list[Check]:
-    """All checks; starts no cluster and leaves nothing behind."""
+    """All checks but that a sweep runs; starts no cluster and leaves nothing behind."""
     ray = subprocess.Popen(
         [sys.executable, "-c", "import ray.tune"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -85,6 +98,23 @@ def examine(store: Location, data_folder: Path) -> list[Check]:
         *(Check("places", "no", problem) for problem in unusable_places()),
         *_imported("ray.tune", ray),
     ]
+
+
+def _small_sweep() -> Check:
+    """Runs one stage as any sweep does: it meets what no list of checks foresees."""
+    with tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
+        (Path(folder) / "doctor.yaml").write_text(SMALL_SWEEP)
+        command = [sys.executable, "-m", "prunesweep.orchestrator.cli.start", "run", "doctor.yaml", "--store", "store"]
+        try:
+            done = subprocess.run(
+                command, cwd=folder, capture_output=True, text=True, check=False, timeout=SMALL_SWEEP_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return Check("a sweep", "no", f"a sweep of one epoch was not done after {SMALL_SWEEP_SECONDS} s")
+    if done.returncode == 0:
+        return Check("a sweep", "ok", "Ray starts, and a network was trained")
+    said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    return Check("a sweep", "no", said[-1] if said else f"ended with exit code {done.returncode} and without a word")
 
 
 def _packages() -> Iterator[Check]:

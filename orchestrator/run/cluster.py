@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run import ray_internals
+from prunesweep.orchestrator.run.preflight import ray_folder
 from prunesweep.orchestrator.run.stopping import CONTINUES
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import usable_cores
@@ -71,6 +72,7 @@ def _start() -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 object_store_memory=OBJECT_STORE,
+                _temp_dir=ray_folder(),
             )
     except Exception as error:
         raise NotStarted(f"Ray could not be started ({' '.join(str(error).split())})") from error

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.text import size
 from prunesweep.workers.data.presence import absent
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
 
 SOCKET_PATH = 107
 """Bytes of a socket's path, at most; a property of the kernel."""
+
+RAY_SPACE = 10 * 10**6
+"""Bytes that the logs and sockets of a small run take."""
 
 RAY_PATH = len("/ray/session_2026-11-28_11-08-37_655361_4194304/sockets/plasma_store")
 """What Ray appends to the folder for temporary files."""
@@ -49,13 +54,35 @@ def unusable_device(device: str) -> Iterator[str]:
         yield f"--device {device}: torch finds {count} GPU{'s' * (count > 1)} here, numbered from 0"
 
 
+def ray_folder() -> str | None:
+    """Where the embedded Ray keeps its sockets and logs; None is its own choice, `ray` in the temporary folder.
+
+    Another user of the machine may have made that one.
+    """
+    _, folder = _temporary_folder()
+    usual = Path(folder) / "ray"
+    return f"{usual}-{os.getuid()}" if usual.exists() and not os.access(usual, os.W_OK | os.X_OK) else None
+
+
+def _temporary_folder() -> tuple[str, str]:
+    """The variable that says where, and what it says, as Ray reads them."""
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    return name, (os.environ.get(name) or "/tmp").rstrip("/")
+
+
 def unusable_places() -> Iterator[str]:
     """A sentence for each place of this machine that Ray needs and cannot use."""
-    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
-    folder = os.environ.get(name) or tempfile.gettempdir()
-    if len(os.fsencode(folder.rstrip("/"))) + RAY_PATH > SOCKET_PATH:
-        limit = SOCKET_PATH - RAY_PATH
-        yield f"{name} is {folder}, too long for the sockets that Ray puts there: set it to at most {limit} characters"
+    name, folder = _temporary_folder()
+    most = SOCKET_PATH - RAY_PATH - (len(f"-{os.getuid()}") if ray_folder() else 0)
+    if len(os.fsencode(folder)) > most:
+        yield f"{name} is {folder}, too long for the sockets that Ray puts there: set it to at most {most} characters"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        yield f"{name} is {folder}, where Ray cannot write: set RAY_TMPDIR to a folder of your own"
+    elif (free := shutil.disk_usage(folder).free) < RAY_SPACE:
+        yield (
+            f"{name} is {folder}, where {size(free)} are free and Ray wants {size(RAY_SPACE)}: "
+            "make room, or set RAY_TMPDIR to another folder"
+        )
     home = Path.home()
     if os.environ.get("RAY_AUTH_MODE") == "disabled" or (home / ".ray" / "auth_token").is_file():
         return

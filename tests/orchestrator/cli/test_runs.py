@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from prunesweep.orchestrator.run.preflight import SOCKET_PATH, absent_data, requ
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
-from tests.orchestrator.conftest import Cli
+from tests.orchestrator.conftest import COMMAND, Cli
 from tests.orchestrator.finished import finish
 
 TEXT = """\
@@ -110,6 +112,35 @@ def test_places_that_ray_cannot_use_are_named(tmp_path: Path, monkeypatch: pytes
     assert no_home.startswith("HOME is /proc/nowhere, where Ray cannot write its token")
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
     assert list(unusable_places()) == [no_home]
+
+
+OTHER_USERS = """\
+mount -t tmpfs -o size=$1 tmpfs /tmp && mkdir /tmp/ray && chown 65534 /tmp/ray && chmod 700 /tmp/ray || exit 77
+shift; exec setpriv --inh-caps=-all --bounding-set=-all "$@"
+"""
+"""In a space of mounts of its own Ray's folder is another user's, and root has no more rights than others."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "code", "said"),
+    [
+        ("1m", 2, "are free and Ray wants 10 MB: make room, or set RAY_TMPDIR to another folder"),
+        ("100m", 0, "1 of 1 trial done"),
+    ],
+)
+def test_a_full_temporary_folder_is_refused_and_another_users_ray_avoided(size: str, code: int, said: str):
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        cli = Cli(Path(folder))
+        text = "dataset: digits\nmodel: lenet300\ntrain: {epochs: 1}\ntrials: [{method: dense}]\n"
+        run = [str(COMMAND), "run", cli.write(text)]
+        within = ["unshare", "--mount", "sh", "-c", OTHER_USERS, "sh", size]
+        environment = {**os.environ, "TMPDIR": "/tmp", "HOME": folder}
+        done = subprocess.run([*within, *run], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if "unshare" in done.stderr or done.returncode == 77:
+            pytest.skip("mounting is not permitted here")
+        assert done.returncode == code, done.stdout + done.stderr
+        assert said in done.stdout + done.stderr
 
 
 # --- what is run

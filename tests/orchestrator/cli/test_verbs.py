@@ -213,11 +213,13 @@ def test_list_for_programs(cli: Cli):
     ).items()
 
 
-def test_doctor_looks_and_leaves_nothing_behind(cli: Cli):
+@pytest.mark.slow
+def test_doctor_looks_runs_a_sweep_and_leaves_nothing_behind(cli: Cli):
     checks = {check["name"]: check for check in cli.json("doctor")}
     assert {"python", "torch", "ray", "devices", "store", "disk", "digits"} <= set(checks)
     assert checks["cifar10"]["state"] == "absent", "no fault: exit code 0"
     assert "fetch it with" in checks["cifar10"]["found"]
+    assert checks["a sweep"] == {"name": "a sweep", "state": "ok", "found": "Ray starts, and a network was trained"}
     assert list(cli.folder.iterdir()) == []
 
 
