@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
+from itertools import chain, islice
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -38,7 +40,8 @@ from prunesweep.workers.host import Where, cap_memory, describe_device, keep_fre
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.prunable import prunable, require_effective
-from prunesweep.workers.recording import Recording, first_images, record
+from prunesweep.workers.recorded import Recording
+from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
@@ -100,7 +103,8 @@ class Execution:
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.network = self._new_network(dataset)
         self.model = self.network.model
-        self.images = first_images(dataset, self.train.batch_size, self.dtype)
+        self.samples = partial(first_images, dataset, self.train.batch_size, self.dtype)
+        self.images = next(self.samples())
         self.recorded = self._record()
         self.weights = prunable(self.model, self.recorded)
         self.pruner = self._new_pruner(
@@ -142,13 +146,19 @@ class Execution:
         model = models.build(root.model, dataset.shape, dataset.classes)
         channels_last = probe.place(model, root.model.name, dataset, self.device, self.dtype)
         network = Network(model, self.train, self.device, self.replicas, channels_last=channels_last)
-        if isinstance(self.stage, TrainStage) and self.replicas.count == 1:
-            probe.examine(network, root.model.name, dataset, min(self.train.batch_size, dataset.count("train")))
+        if isinstance(self.stage, TrainStage):
+            refusal = self.replicas.agreed(
+                lambda: probe.refusal(network, root.model.name, dataset, self.replicas.count)
+            )
+            if refusal is not None:
+                raise UserError(refusal)
         return network
 
     def _record(self) -> Recording:
+        batches = chain([self.images], islice(self.samples(), 1, None))
+        layout = batches if self.network.channels_last else map(contiguous, batches)
         with precision.autocast(self.train.precision, self.device):
-            return record(self.model, self.images if self.network.channels_last else contiguous(self.images))
+            return record(self.model, next(layout), layout)
 
     def _new_pruner(self, method: Method) -> Pruner:
         return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, self.stage.epochs, self.iterations))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunesweep.workers.recording import Recording
+from prunesweep.workers.recorded import Recording
 
 _PROCESS = Path("/proc/self")
 

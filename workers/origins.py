@@ -52,7 +52,8 @@ class Origin:
 
     Data has names where it is weights that were mixed by what images say. `whole` is the parameter of which a storage
     or a tensor is one whole copy, `ids` are the elements of a copy. `is_token` is a weight with values for each image:
-    repeated, or picked by what the image says.
+    repeated, or `is_picked` by what the image says. `sizes` are, of a constant, how many values the tensors had that it
+    was made of.
     """
 
     kind: Kind
@@ -60,6 +61,8 @@ class Origin:
     whole: str | None = None
     ids: Callable[[], Tensor] | None = None
     is_token: bool = False
+    is_picked: bool = False
+    sizes: frozenset[int] = frozenset()
 
     @property
     def stands_for_data(self) -> bool:
@@ -67,7 +70,7 @@ class Origin:
         return self.kind is Kind.DATA or self.is_token
 
 
-CONSTANT, DATA = Origin(Kind.CONSTANT), Origin(Kind.DATA)
+DATA = Origin(Kind.DATA)
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Origins:
         key = storage_key(tensor)
         if key in self.regions:
             return self._of_held(tensor, self.regions[key])
-        origin = self.known[key][1] if key in self.known else CONSTANT
+        origin = self.known[key][1] if key in self.known else constant(tensor)
         if origin.kind is not Kind.WEIGHT:
             return origin
         if origin.whole is not None and not self._is_whole(tensor, origin.whole):
@@ -136,6 +139,10 @@ class Origins:
     def _token(self, tensor: Tensor, origin: Origin) -> Origin:
         spread = self.batch > 1 and tensor.dim() > 0 and tensor.shape[0] == self.batch and tensor.stride(0) == 0
         return replace(origin, is_token=True) if spread else origin
+
+    def is_known(self, tensor: Tensor) -> bool:
+        """Whether it is a parameter's, or something has said where its values come from."""
+        return storage_key(tensor) in self.regions or storage_key(tensor) in self.known
 
     def set(self, tensor: Tensor, origin: Origin) -> None:
         """Of a storage that is new, or was written to."""
@@ -185,7 +192,8 @@ class Origins:
         by_data = name in PICKS and any(self.of(tensor).kind is Kind.DATA for tensor in tensors_in(args[1:]))
         token = by_data or any(origin.is_token for origin in origins)
         whole = origins[0].whole if name in COPIES and out.numel() == sources[0].numel() else None
-        return Origin(Kind.WEIGHT, names, whole, self._replayed(name, func, args, sources, out), token)
+        picked = by_data or any(origin.is_picked for origin in origins)
+        return Origin(Kind.WEIGHT, names, whole, self._replayed(name, func, args, sources, out), token, picked)
 
     def _replayed(
         self, name: str, func: Any, args: Sequence[Any], sources: Sequence[Tensor], out: Tensor
@@ -213,23 +221,28 @@ class Origins:
         """Of `size` values that the operation computes from these tensors.
 
         Among images, weights leave their names when they were multiplied to more values than the images had: a sum of
-        them by what an image says, such as conditional experts.
+        them by what an image says, such as conditional experts. Weights that an image picked always do.
         """
         origins = [(tensor, self.of(tensor)) for tensor in tensors]
-        names = frozenset[str]().union(*(origin.names for _, origin in origins))
-        data = [(tensor, origin) for tensor, origin in origins if origin.stands_for_data]
-        if data:
-            mixed = frozenset[str]().union(*(origin.names for _, origin in data))
-            spread = name in MIXES and size > max(tensor.numel() for tensor, _ in data)
+        names = names_of(origin for _, origin in origins)
+        if any(origin.stands_for_data for _, origin in origins):
+            mixed = names_of(origin for _, origin in origins if origin.kind is Kind.DATA or origin.is_picked)
+            images = [tensor.numel() for tensor, origin in origins if origin.kind is Kind.DATA]
+            spread = name in MIXES and size > max(images, default=size)
             return Origin(Kind.DATA, names if spread else mixed)
         if any(origin.kind is not Kind.CONSTANT for _, origin in origins):
             return Origin(Kind.COMPUTED, names)
-        return CONSTANT
+        return Origin(Kind.CONSTANT, sizes=frozenset[int]().union(*(origin.sizes for _, origin in origins)))
 
 
 def tensors_in(values: Any) -> list[Tensor]:
     """All tensors among arguments or results, those in lists too."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def constant(tensor: Tensor) -> Origin:
+    """The origin of a tensor that was there before anything ran, such as a buffer."""
+    return Origin(Kind.CONSTANT, sizes=frozenset([_storage_size(tensor)]))
 
 
 def storage_key(tensor: Tensor) -> int:

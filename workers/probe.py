@@ -48,10 +48,11 @@ def examine_stage(stage: Stage, where: Where) -> None:
         dtype = precision.storage(root.train.precision)
         channels_last = place(model, root.model.name, dataset, device, dtype)
         network = Network(model, root.train, device, channels_last=channels_last)
-        examine(network, root.model.name, dataset, min(root.train.batch_size, dataset.count("train")))
-        images = first_images(dataset, root.train.batch_size, dtype)
+        examine(network, root.model.name, dataset)
+        batches = first_images(dataset, root.train.batch_size, dtype)
+        layout = batches if channels_last else map(contiguous, batches)
         with precision.autocast(root.train.precision, device):
-            prunable(model, record(model, images if channels_last else contiguous(images)))
+            prunable(model, record(model, next(layout), layout))
 
 
 def place(model: nn.Module, name: str, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> bool:
@@ -88,13 +89,25 @@ def _computes_channels_last(model: nn.Module, images: Tensor) -> bool:
     return True
 
 
-def examine(network: Network, name: str, dataset: Dataset, batch_size: int) -> None:
+def refusal(network: Network, name: str, dataset: Dataset, replicas: int = 1) -> str | None:
+    """What `examine` has against a network, in words that another process can be told; None where it has nothing."""
+    try:
+        examine(network, name, dataset, replicas)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1) -> None:
     """Train a copy of the network on a batch; raises `UserError` when its numbers would be wrong or it cannot train.
 
     The loss must be finite, there must be a logit for each class, something must learn, an epoch's last batch must be
-    one that it can train on, and what its `state_dict` holds must come back from a checkpoint.
+    one that it can train on, and what its `state_dict` holds must come back from a checkpoint. The batch is as large as
+    the largest part that one of the replicas gets; batch norm sees the whole one, so that a part may be one image.
     """
     dtype = precision.storage(network.train.precision)
+    whole = min(network.train.batch_size, dataset.count("train"))
+    batch_size = max(min(2, whole), -(-whole // replicas))
     images, targets = next(iter(dataset.evaluation_batches("train", batch_size=batch_size, dtype=dtype)))
     model = _copied(network.model)
     if model is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from prunesweep.workers.errors import Ineffective, UserError
-from prunesweep.workers.recording import Constant, Recording, Transformed
+from prunesweep.workers.recorded import Constant, Recording, Transformed
 
 REMEDY = (
     "zeros in the stored weight would not be zeros in the kernel, so it cannot be pruned; take a network whose layers "
@@ -44,11 +44,11 @@ def _problems(
     parameters: Mapping[str, nn.Parameter], weights: Mapping[str, nn.Parameter], recording: Recording
 ) -> list[str]:
     """Why the network must be refused, each with its layer."""
-    problems = _transformed(recording.transformed)
+    problems = [*recording.problems, *_transformed(recording.transformed)]
     for first, second in recording.aliases:
         if first in weights or second in weights:
             problems.append(f"{first} and {second} are two parameters in the same memory; assign one to the other")
-    partial = [name for name in weights if not recording.covered[name]]
+    partial = [name for name in weights if not recording.covered.get(name, True)]
     if partial:
         problems.append(
             f"of {_listed(partial)} only a part reaches a kernel, so that zeros elsewhere would save nothing; make "
@@ -68,20 +68,23 @@ def _transformed(seen: Sequence[Transformed]) -> list[str]:
 
 
 def _described(case: Transformed) -> str:
-    layer = f"layer {case.layer}: " if case.layer else ""
     names = f" ({_listed(sorted(case.names))})" if case.names else ""
-    return f"{layer}{case.reason}{names}"
+    return f"{_at(case.layer)}{case.reason}{names}"
+
+
+def _at(layer: str) -> str:
+    return f"layer {layer}: " if layer else ""
 
 
 def _replaced(parameters: Mapping[str, nn.Parameter], recording: Recording) -> str | None:
     """A kernel that gets something like a parameter which reaches none: a copy in a buffer, or from outside torch."""
-    unused = {p.numel(): name for name, p in parameters.items() if p.dim() >= 2 and name not in recording.covered}
+    reached = recording.covered.keys() | recording.felt
+    unused = {p.numel(): name for name, p in parameters.items() if p.dim() >= 2 and name not in reached}
     for constant in recording.constants:
-        if constant.values in unused:
+        for size in sorted(constant.sizes & unused.keys()):
             return (
-                f"layer {constant.layer or 'of the network itself'}: its kernel receives a constant or a buffer, such "
-                f"as a running average, where {unused[constant.values]} reaches no kernel; evaluate with the "
-                "parameter itself"
+                f"{_at(constant.layer)}its kernel receives a constant or a buffer, such as a running average, where "
+                f"{unused[size]} reaches no kernel; evaluate with the parameter itself"
             )
     return None
 
@@ -116,19 +119,20 @@ def _only(weights: Mapping[str, nn.Parameter], recording: Recording) -> Recordin
         transformed=recording.transformed,
         constants=recording.constants,
         covered=covered,
+        felt=recording.felt,
         aliases=recording.aliases,
+        problems=recording.problems,
     )
 
 
 def _changed(model: nn.Module, before: Sequence[Constant], after: Sequence[Constant]) -> list[str]:
     """Operands that are no parameters, have changed in training, and are as large as one: copies of weights."""
     sizes = {parameter.numel() for parameter in model.parameters() if parameter.dim() >= 2}
-    known = {(constant.layer, constant.values, constant.digest) for constant in before}
+    known = {(constant.layer, constant.sizes, constant.digest) for constant in before}
     return [
-        f"layer {constant.layer or 'of the network itself'}: its kernel receives a buffer that training has changed, "
-        f"and no mask prunes"
+        f"{_at(constant.layer)}its kernel receives a buffer that training has changed, and no mask prunes"
         for constant in after
-        if constant.values in sizes and (constant.layer, constant.values, constant.digest) not in known
+        if constant.sizes & sizes and (constant.layer, constant.sizes, constant.digest) not in known
     ]
 
 

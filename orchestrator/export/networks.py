@@ -185,9 +185,9 @@ def _require_effective(trained: Trained) -> None:
     if is_missing(trained.row.get("prunable_share")):
         return
     train, model = trained.spec.train, trained.model(trained.tensors)
-    images = first_images(trained.dataset, train.batch_size, precision.storage(train.precision))
+    batches = first_images(trained.dataset, train.batch_size, precision.storage(train.precision))
     with precision.autocast(train.precision, torch.device("cpu")):
-        recorded = record(model, images)
+        recorded = record(model, next(batches), batches)
     weights = prunable(model, recorded)
     try:
         require_effective(model, weights, recorded, recorded)

@@ -118,6 +118,15 @@ def test_a_compiled_network(tmp_path: Path) -> None:
     assert_alike(stage, *by_one_and(2, stage, tmp_path))
 
 
+def test_a_network_that_cannot_train_is_refused_by_all_replicas_with_a_sentence(tmp_path: Path) -> None:
+    few = replace(trial("dense", train=EXACT), model=models.choose("tests.team:too_few_outputs", {}))
+    stage = last_stage(fingerprinted([few], "data", {})[0])
+    with team.Team(2, team.run, [stage], tmp_path) as members:
+        assert None not in members.ended()
+    (failure,) = Store(tmp_path).attempts(stage.key)
+    assert "gives 3 logits for 4 classes" in failure.message
+
+
 # --- data
 
 

@@ -15,9 +15,13 @@ from prunesweep.workers.measure import layer_costs, summary
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recording import record
 from prunesweep.workers.selection import apply_masks, magnitude_masks
-from tests.workers.zoo import MEASURED, REFUSED, SHAPE
+from tests.workers import zoo, zoo_published
+from tests.workers.zoo import SHAPE
+from tests.workers.zoo_published import SecondLook
 
 COUNT = 16
+
+MEASURED, REFUSED = zoo.MEASURED | zoo_published.MEASURED, zoo.REFUSED | zoo_published.REFUSED
 
 BY_HAND = {
     # Each of 8 places: two layers' 24 x 8 and 24 x 6, and 24 x 6 and 24 x 6; the head.
@@ -25,6 +29,8 @@ BY_HAND = {
     "bilinear": 5 * 7 * 6,
     # 15 images have 6 of 8 places, one all: in and out projections and two linear layers of a place, two products of
     # attention of places squared.
+    # The offsets' 18 filters and 4 that are deformed, of 9 values each at 64 places; the head.
+    "deformable": 64 * 9 * (18 + 4) + 20,
     "sequences of unlike lengths": ((15 * 6 + 8) * (192 + 64 + 256) + 2 * 8 * (15 * 36 + 64) + 16 * 40) / 16,
 }
 """Multiply-adds of an image, of what torch's counter does not see."""
@@ -139,3 +145,38 @@ def test_a_copy_that_training_has_changed_is_not_pruned_and_fails_the_stage() ->
     model.average.copy_(model.weight.detach())
     with pytest.raises(Ineffective, match="a buffer that training has changed"):
         require_effective(model, weights, before, record(model, given))
+
+
+def test_operations_that_depend_on_the_images_are_measured_on_more_of_them() -> None:
+    """None of the first batch takes the second layer, half of another does, and all of a third."""
+    model = SecondLook(threshold=0.0)
+    batches = [torch.full((4, *SHAPE), -1.0), torch.full((4, *SHAPE), -1.0), torch.full((4, *SHAPE), 1.0)]
+    batches[1][:2] = 1.0
+    recording = record(model, batches[0], batches[1:])
+    costs = summary(model, layer_costs(prunable(model, recording), recording))
+    assert "second.weight" in prunable(model, recording)
+    assert recording.images == 12
+    assert costs["multiply_adds"] == 64 * 16 + 16 * 16 // 2 + 16 * 5
+
+
+def test_where_images_decide_nothing_the_others_are_not_even_drawn() -> None:
+    def others() -> Iterator[torch.Tensor]:
+        pytest.fail("drawn")
+        yield images()
+
+    assert record(nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), images(), others()).images == COUNT
+
+
+def test_an_expert_that_hears_of_no_image_any_more_is_pruned_and_costs_nothing() -> None:
+    model, given = zoo_published.TopExpert(), images()
+    before = record(model, given)
+    weights = prunable(model, before)
+    with torch.no_grad():
+        model.gate.weight.zero_()
+        model.gate.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        model.experts[3].weight[:, :32] = 0.0
+    after = record(model, given)
+    require_effective(model, weights, before, after)
+    layers = {layer.name: layer for layer in layer_costs(weights, after)}
+    assert (layers["experts.0.weight"].multiply_adds, layers["experts.3.weight"].multiply_adds) == (5 * 64, 0)
+    assert layers["experts.3.weight"].nonzero == 5 * 32

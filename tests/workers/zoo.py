@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 SHAPE = (1, 8, 8)
 CLASSES = 5
 
+MakesNetwork = Callable[[], nn.Module]
+
 
 class Head(nn.Module):
     """Mean over all but batch and channels, then a linear layer."""
@@ -282,7 +284,7 @@ def spread(self: Call, x: Tensor) -> Tensor:
     return torch.matmul(heads, self.weight).mean(2).flatten(1)[:, :CLASSES]
 
 
-MEASURED: dict[str, tuple[Callable[[], nn.Module], dict[str, tuple[int, ...]]]] = {
+MEASURED: dict[str, tuple[MakesNetwork, dict[str, tuple[int, ...]]]] = {
     "conv1d": (
         lambda: Call(lambda s, x: s.net(x.flatten(1, 2)), net=conv(nn.Conv1d(8, 4, 3))),
         {"net.0.weight": (4, 8, 3), "net.2.out.weight": (5, 4)},
@@ -594,7 +596,7 @@ def flat(layer: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Flatten(), layer)
 
 
-REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+REFUSED: dict[str, tuple[MakesNetwork, str]] = {
     "weight standardised in forward": (lambda: conv(Standardised(1, 4, 3)), r"layer 0: .*0\.weight"),
     "weight changed in place": (lambda: conv(InPlace(1, 4, 3)), r"layer 0: .*changed.*0\.weight"),
     "rounded": (lambda: flat(Rounded(64, CLASSES)), r"layer 1: .*1\.weight"),
