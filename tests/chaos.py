@@ -323,14 +323,15 @@ class Round:
         return self.family.members(PROGRAMS[kind])
 
     def _kill(self, pid: int, event: Event) -> None:
-        """Ctrl-C goes to the whole process group, as from a terminal."""
+        """Ctrl-C goes to the whole process group, as from a terminal, and half of the SIGTERM, as from `timeout`."""
         if event.target == "worker":
             self._note_work_lost(pid)
         for run in self.runs:
             if run.process.pid == pid:
                 run.sent.add(event.what)
                 run.asked_at = run.asked_at or (None if event.what == "SIGKILL" else time.monotonic())
-        self.family.signal(pid, signal.Signals[event.what], group=event.what == "SIGINT" and event.target == "driver")
+        group = event.what == "SIGINT" or (event.what == "SIGTERM" and event.seed % 2 == 0)
+        self.family.signal(pid, signal.Signals[event.what], group=group and event.target == "driver")
 
     def _stop(self, pid: int, seconds: float) -> None:
         self.family.signal(pid, signal.SIGSTOP)
