@@ -19,7 +19,7 @@ from prunesweep.orchestrator.resources import Resources, distinct, fitting
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
 from prunesweep.orchestrator.run.pace import Pace
-from prunesweep.orchestrator.run.preflight import require_ready
+from prunesweep.orchestrator.run.preflight import require_ready, require_trainable
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.states import Running, StageStates
@@ -79,6 +79,7 @@ def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> P
     require_own_code(plan.sweep)
     if options.address is None:
         require_ready(plan, options.data_folder, options.device)
+        require_trainable(plan, options.data_folder, options.device)
     store.require_writable()
     remember(plan.sweep, store)
     return SweepRun(store, options, console).run(plan)
