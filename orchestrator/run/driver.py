@@ -50,7 +50,10 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 @dataclass(frozen=True)
 class Options:
-    """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes."""
+    """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes.
+
+    `allow` are modules that a store may have imported.
+    """
 
     address: Location | None = None
     data_folder: str = "data"
@@ -61,6 +64,7 @@ class Options:
     autoscaling: bool = False
     notify: Location | None = None
     stall_limit: float | None = None
+    allow: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -76,7 +80,7 @@ def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> P
 
     `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
-    require_own_code(plan.sweep)
+    require_own_code(plan.sweep, options.allow)
     if options.address is None:
         require_ready(plan, options.data_folder, options.device)
         require_trainable(plan, options.data_folder, options.device)
