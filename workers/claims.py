@@ -2,9 +2,11 @@
 
     <store>/stages/<key>/claim.<n>.json
 
-The highest number holds. A claim is taken over by writing the next number, which at most one process can do on a local
-or network filesystem; on an object store two may, until one of them finds at its next heartbeat that it has lost. An
-owner that was stopped for a while finds the same, and leaves the stage alone.
+The highest number holds. A claim is taken over by creating the next number, which at most one process can do on a local
+or network filesystem and on S3; on one that is not `exclusive` two may, until one of them finds that it has lost. An
+owner that was stopped for a while finds the same, and leaves the stage alone. A heartbeat is one write; on a remote
+filesystem every `LOOK_EVERY`th also lists the folder, to see whether the claim was taken over. Publishing does not
+hang on that: of several results the first stands.
 
 No clock is compared with another, so none needs to be right: a claim has expired when an observer saw it unchanged
 `EXPIRED_AFTER` times, or at once when its process was on this machine and is no more. No torch, no Ray.
@@ -24,13 +26,15 @@ from typing import Any, Self
 
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
-from prunesweep.workers.store import Store
+from prunesweep.workers.store import Store, user
 
 CLAIM = "claim."
 """What the names of claims begin with."""
 
 BEAT_SECONDS = 2.0
 """A claim is renewed about this often."""
+
+LOOK_EVERY = 5
 
 LOOK_SECONDS = 1.5
 EXPIRED_AFTER = 8
@@ -55,12 +59,13 @@ class Claim:
     process: int
     born: str | None
     beats: int = 0
+    user: str = ""
     doing: Activity | None = None
 
     @classmethod
     def mine(cls, owner: str, run: str) -> Self:
         """This process's."""
-        return cls(owner, run, this_machine(), os.getpid(), _born(os.getpid()))
+        return cls(owner, run, this_machine(), os.getpid(), _born(os.getpid()), user=user())
 
     @classmethod
     def decoded(cls, said: Mapping[str, Any]) -> Self:
@@ -71,7 +76,8 @@ class Claim:
     @property
     def orphaned(self) -> bool:
         """Whether its process is known to have ended; false where that cannot be known."""
-        return self.machine is not None and self.machine == this_machine() and _born(self.process) != self.born
+        here = self.machine is not None and self.machine == this_machine()
+        return here and _born(self.process) != self.born and not _is_hidden(self.process)
 
 
 class Holding:
@@ -88,17 +94,21 @@ class Holding:
         claim: Claim,
         gone: Iterable[str] = (),
         look: Callable[[], Activity | None] = lambda: None,
+        contents: frozenset[str] | None = None,
     ) -> None:
+        """`contents` are the folder's, if they were listed just now."""
         self.store, self.key, self.claim, self.gone, self.look = store, key, claim, frozenset(gone), look
+        self.numbers = _numbers(store.names("stages", key) if contents is None else contents)
         self.ended = threading.Event()
         self.renewing = threading.Lock()
         self.thread = threading.Thread(target=self._beat, name=f"claim {key}", daemon=True)
         self.lost = False
 
     def __enter__(self) -> Self:
-        number, held = newest(self.store, self.key)
+        number, held = _newest(self.store, self.key, self.numbers)
         if held is not None and held.run != self.claim.run and held.owner not in self.gone and not held.orphaned:
-            raise Claimed(f"{self.key} is being computed by process {held.process} of run {held.run}")
+            whose = f" of {held.user}" if held.user else ""
+            raise Claimed(f"{self.key} is being computed by process {held.process}{whose}, in run {held.run}")
         self.number, self.renewed = number + 1, time.monotonic()
         self.claim = replace(self.claim, doing=self.look())
         if not self._write(new=True):
@@ -110,15 +120,14 @@ class Holding:
         self.ended.set()
         self.thread.join()
         with suppress(OSError):
-            for number in _numbers(self.store, self.key):
-                if number <= self.number:
-                    self.store.remove(*_place(self.key, number))
+            numbers = _numbers(self.store.names("stages", self.key)) if self.store.is_local else self.numbers
+            self.store.remove_many(_place(self.key, n) for n in {*numbers, self.number} if n <= self.number)
 
     def require(self) -> None:
         """Raise `Claimed` when the stage was taken over; a process that was stopped for a while looks again."""
         if time.monotonic() - self.renewed > BEAT_SECONDS * 2:
             with suppress(OSError):
-                self._renew()
+                self._renew(look=True)
         if self.lost:
             raise Claimed(f"{self.key} was taken over by another run")
 
@@ -127,13 +136,14 @@ class Holding:
             with suppress(OSError):  # a store that cannot be reached may come back
                 self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self, look: bool = False) -> None:
         with self.renewing:
-            self.store.require_present()
-            number, held = newest(self.store, self.key)
-            if number != self.number or (held is not None and held.owner != self.claim.owner):
-                self.lost = True
-                return
+            if self.store.is_local or look or self.claim.beats % LOOK_EVERY == LOOK_EVERY - 1:
+                self.store.require_present()
+                number, held = newest(self.store, self.key)
+                if number != self.number or (held is not None and held.owner != self.claim.owner):
+                    self.lost = True
+                    return
             self.claim = replace(self.claim, beats=self.claim.beats + 1, doing=self.look())
             self._write()
             self.renewed = time.monotonic()
@@ -162,7 +172,11 @@ class Watch:
 
 def newest(store: Store, key: str) -> tuple[int, Claim | None]:
     """The claim that holds, with its number; 0 and None without one. A damaged one is nobody's."""
-    number = max(_numbers(store, key), default=0)
+    return _newest(store, key, _numbers(store.names("stages", key)))
+
+
+def _newest(store: Store, key: str, numbers: Iterable[int]) -> tuple[int, Claim | None]:
+    number = max(numbers, default=0)
     data = store.read(*_place(key, number)) if number else None
     return number, Claim.decoded(unsealed_json(data)) if data is not None and intact(data) else None
 
@@ -191,10 +205,21 @@ def _born(process: int) -> str | None:
     return None
 
 
+def _is_hidden(process: int) -> bool:
+    """Whether a process is another user's, on a system that shows nothing of it."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return not Path(f"/proc/{process}/stat").exists()
+    except OSError:
+        pass
+    return False
+
+
 def _place(key: str, number: int) -> tuple[str, ...]:
     return "stages", key, f"{CLAIM}{number}.json"
 
 
-def _numbers(store: Store, key: str) -> list[int]:
-    matches = (re.fullmatch(rf"{re.escape(CLAIM)}(\d+)\.json", name) for name in store.names("stages", key))
+def _numbers(names: Iterable[str]) -> list[int]:
+    matches = (re.fullmatch(rf"{re.escape(CLAIM)}(\d+)\.json", name) for name in names)
     return [int(match[1]) for match in matches if match]

@@ -45,7 +45,7 @@ from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
-from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, now
+from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, attempts_in, now
 from prunesweep.workers.training import Batches, Network, Score, contiguous
 
 log = logging.getLogger("prunesweep")
@@ -75,11 +75,14 @@ class Execution:
         reached: Callable[[Progress], None],
         drawn: Callable[[], None],
         replicas: Replicas = ALONE,
+        contents: frozenset[str] = frozenset(),
     ) -> None:
         """`require_claim` raises when the stage is not this process's any more.
 
-        `reached` hears of every epoch, and `drawn` of every batch.
+        `reached` hears of every epoch, and `drawn` of every batch. `contents` are those of the stage's folder before
+        this attempt.
         """
+        self.contents = contents
         self.stage, self.store, self.where, self.replicas = stage, store, where, replicas
         self.require_claim, self.reached, self.drawn = require_claim, reached, drawn
         self.train = stage.root.train
@@ -112,7 +115,7 @@ class Execution:
         )
         self.optimizer = self.pruner.optimizer = training.make_optimizer(self.model, self.pruner, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
-        self.checkpoint_cost = 0.0
+        self.checkpoint_cost, self.checkpointed = 0.0, False
         self.written: Future[None] = Future()
         self.written.set_result(None)
         self.progress = Progress()
@@ -167,7 +170,7 @@ class Execution:
         """From the newest checkpoint that is whole; false when there is none."""
         key = self.stage.key
         checkpoints = self.replicas.agreed(
-            lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS]
+            lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS if name in self.contents]
         )
         for name, saved in checkpoints:
             if saved is not None and self._unpacked(name, saved):
@@ -288,6 +291,7 @@ class Execution:
         ):
             return
         packed = checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
+        self.checkpointed = True
         self.written = self.writer.submit(self._write_checkpoint, packed, self.progress.epoch)
         if self.store.is_local:
             self.written.result()
@@ -360,7 +364,8 @@ class Execution:
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
         result = self._result(files, scores)
         self.require_claim()
-        self.store.publish(self.stage, files, result)
+        checkpointed = self.checkpointed or not self.contents.isdisjoint(CHECKPOINTS)
+        self.store.publish(self.stage, files, result, checkpointed=checkpointed)
 
     def _result(self, files: Mapping[str, bytes], scores: Mapping[str, float | None]) -> dict[str, Any]:
         recorded = self._record()
@@ -379,7 +384,7 @@ class Execution:
             "peak_memory_bytes": self.peak_memory.read(),
             "device": describe_device(self.device, self.replicas.count),
             "torch_version": torch.__version__,
-            "attempts": len(self.store.attempts(self.stage.key)),
+            "attempts": attempts_in(self.contents) + 1,
             "finished_at": now(),
             **self.where.provenance,
         }

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import re
 import shutil
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from os.path import lexists
 from pathlib import Path
 from uuid import uuid4
 
 from pyarrow import fs
 
+from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.filesystems import AT_ONCE, Arrow, Filesystem, Local
 from prunesweep.workers.location import Location, public
+from prunesweep.workers.objects import open_objects
 
 ASIDE = "damaged-"
 """What the names of files begin with that were set aside."""
 
-TEMPORARY = ".tmp"
-
 MARK = ".prunesweep"
 """An empty file in every store, so that the folder where one was mounted is not taken for it."""
 
-
-AT_ONCE = 64
-"""So many small files are read at the same time where each takes a round trip."""
 
 _NAME = re.compile(r"[^/\x00]+")
 
@@ -55,7 +51,7 @@ class Files:
         """With `exists` the place is known to be a store: when it is gone, no new one is made there."""
         self.location = Location(location).absolute()
         self._fs, self._root = _open(self.location)
-        self.is_local = isinstance(self._fs, fs.LocalFileSystem)
+        self.is_local, self.exclusive = self._fs.is_local, self._fs.exclusive
         self._exists = exists
 
     def path(self, *parts: str) -> str:
@@ -74,12 +70,12 @@ class Files:
 
     def read(self, *parts: str) -> bytes | None:
         """A file's bytes, or None when there is none; raises `Unavailable`."""
+        return self.read_start(None, *parts)
+
+    def read_start(self, length: int | None, *parts: str) -> bytes | None:
+        """A file's first bytes, or all; as `read`."""
         try:
-            with self._fs.open_input_stream(self.path(*parts), compression=None) as stream:
-                data: bytes = stream.read()
-                return data
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return self._fs.read(self.path(*parts), length)
         except OSError as error:
             raise Unavailable(f"{self.path(*parts)} cannot be read: {error}") from error
 
@@ -98,58 +94,37 @@ class Files:
         """
         target = self.path(*parts)
         try:
-            return (self._write_local if self.is_local else self._upload)(target, data, replace)
+            if self.is_local and not Path(target).parent.exists():
+                self.require_present()
+            if not replace:
+                return self._fs.create(target, data)
+            self._fs.write(target, data)
         except OSError as error:
             if is_full(error) or isinstance(error, Unavailable):
                 raise
             raise Unavailable(f"{target} cannot be written: {error.strerror or error}") from error
-
-    def _write_local(self, target: str, data: bytes, replace: bool) -> bool:
-        try:
-            with appearing(Path(target), replace=replace) as temporary:
-                try:
-                    temporary.write_bytes(data)
-                except FileNotFoundError:
-                    self.require_present()
-                    temporary.parent.mkdir(parents=True, exist_ok=True)
-                    temporary.write_bytes(data)
-        except FileExistsError:
-            return False
-        return True
-
-    def _upload(self, target: str, data: bytes, replace: bool) -> bool:
-        """An object appears only when it is complete; two writers of one key differ in timings at most."""
-        if not replace and self._fs.get_file_info(target).type == fs.FileType.File:
-            return False
-        with self._fs.open_output_stream(target) as stream:
-            stream.write(data)
         return True
 
     def remove(self, *parts: str) -> None:
         """Delete a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(self.path(*parts))
+        self.remove_many([parts])
+
+    def remove_many(self, paths: Iterable[tuple[str, ...]]) -> None:
+        """Delete those of the files that are there."""
+        self._fs.remove([self.path(*path) for path in paths])
 
     def names(self, *parts: str) -> list[str]:
         """Names in a folder, sorted; none when it does not exist."""
-        folder = self.path(*parts)
-        deep = self._fs.type_name == "gcs"  # where pyarrow does not list folders
-        infos = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=deep))
-        names = {info.path.removeprefix(f"{folder}/").partition("/")[0] for info in infos}
-        return sorted(name for name in names if not name.endswith(TEMPORARY))
+        return sorted(name for name in self._fs.names(self.path(*parts)) if not name.endswith(TEMPORARY))
 
     def files(self, *folder: str) -> list[File]:
         """All files in a folder and below, or of the store, temporary ones too, sorted; links are not followed.
 
         One request for each thousand of them on an object store.
         """
-        place = self.path(*folder)
-        if self.is_local:
-            return sorted(_local_files(Path(place), Path(self._root)), key=lambda file: file.path)
-        selector = fs.FileSelector(place, recursive=True, allow_not_found=True)
-        infos = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
-        by_path = [(tuple(info.path.removeprefix(self._root).strip("/").split("/")), info) for info in infos]
-        return [File(path, info.size, info.mtime) for path, info in sorted(by_path, key=lambda item: item[0])]
+        entries = self._fs.files(self.path(*folder))
+        by_path = [(tuple(entry.path.removeprefix(self._root).strip("/").split("/")), entry) for entry in entries]
+        return [File(path, entry.size, entry.modified) for path, entry in sorted(by_path, key=lambda item: item[0])]
 
     def require_no_link(self, *parts: str) -> None:
         """Raise `UserError` when a part of this path in the store is a link."""
@@ -166,14 +141,7 @@ class Files:
         return target if self._move(self.path(*parts), target) else None
 
     def _move(self, source: str, target: str) -> bool:
-        """Rename a file, over another if need be; false when it does not exist."""
-        if not self.is_local and self._fs.get_file_info(source).type != fs.FileType.File:
-            return False  # of an object store the error would say the same in many ways
-        try:
-            self._fs.move(source, target)
-        except FileNotFoundError:
-            return False
-        return True
+        return self._fs.move(source, target)
 
     def free_bytes(self) -> int | None:
         """Free space where the store is or will be, None where that is not known: on a remote filesystem."""
@@ -206,47 +174,9 @@ class Files:
 
     def require_present(self) -> None:
         """Raise `Unavailable` when the store is gone that was here before."""
-        if self._exists and self.read(MARK) is None:
+        marked = lexists(self.path(MARK)) if self.is_local else self.read(MARK) is not None
+        if self._exists and not marked:
             raise Unavailable(f"the store {self.location} is gone; was it on a disk that is not mounted any more?")
-
-
-def _local_files(top: Path, root: Path) -> Iterator[File]:
-    for folder, _, names in os.walk(top):  # which does not follow links to folders
-        for name in names:
-            place = Path(folder, name)
-            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
-                about = place.lstat()
-                if stat.S_ISREG(about.st_mode):
-                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
-                    yield File(place.relative_to(root).parts, about.st_size, modified)
-
-
-@contextlib.contextmanager
-def appearing(target: Path, *, replace: bool = True, temporary: Path | None = None) -> Iterator[Path]:
-    """A file or folder that appears whole or not at all: it is written beside its place, and renamed at the end.
-
-    Yields the path to write to; `target` appears when the block has ended without an exception. Without `replace` a
-    file that is there already stands, and `FileExistsError` is raised. Nothing stays beside it unless the process is
-    killed; who holds a lock gives a `temporary` of a fixed name, so that the next one clears that away.
-    """
-    place = temporary or target.with_name(f".{uuid4().hex[:8]}{TEMPORARY}")
-    _clear(place)
-    try:
-        yield place
-        if replace:
-            place.replace(target)
-        else:
-            os.link(place, target)
-    finally:
-        _clear(place)
-
-
-def _clear(place: Path) -> None:
-    with contextlib.suppress(OSError):
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)
 
 
 def is_full(error: Exception) -> bool:
@@ -263,11 +193,15 @@ def _check_place(folder: Path) -> None:
         )
 
 
-def _open(location: Location) -> tuple[fs.FileSystem, str]:
-    if location.is_url:
-        return remote(location)
-    _check_place(Path(location))
-    return fs.LocalFileSystem(), location.reveal()
+def _open(location: Location) -> tuple[Filesystem, str]:
+    if not location.is_url:
+        _check_place(Path(location))
+        return Local(location.reveal()), location.reveal()
+    objects = open_objects(location)
+    if objects is not None:
+        return objects, objects.root
+    filesystem, root = remote(location)
+    return (Local(root) if isinstance(filesystem, fs.LocalFileSystem) else Arrow(filesystem)), root
 
 
 def remote(url: Location) -> tuple[fs.FileSystem, str]:

@@ -29,8 +29,7 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
 from prunesweep.workers.spec import Stage, decode_stage, label, path
-from prunesweep.workers.store import Attempt, Damaged, Store
-from prunesweep.workers.trust import choices_of_stage, require_trusted
+from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 
 LOG_LINES = 20
 
@@ -73,23 +72,27 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
         if replicas.agreed(bool):
             yield from _follow(stage, store, where, replicas)
         return
-    if store.done([stage.key]):
+    contents = store.contents(stage.key)
+    if RESULT in contents and store.done([stage.key]):
         replicas.agreed(lambda: False)
         return
-    attempt, activities = store.new_attempt(stage.key, where.run), Activities(where)
+    attempt, activities = store.new_attempt(stage.key, where.run, contents), Activities(where)
     mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:
         try:
             look = _Stalled(attempt, stage.key, store, where.stall_limit, lines, activities).look
-            with Holding(store, stage.key, mine, where.gone, look) as claim:
-                if store.done([stage.key]):  # by whoever had the claim before
-                    replicas.agreed(lambda: False)
-                    return
-                _set_aside(stage.key, store)
+            with Holding(store, stage.key, mine, where.gone, look, contents) as claim:
+                if claim.numbers:
+                    contents = store.contents(stage.key)  # as who had the claim before has left it
+                if RESULT in contents:
+                    if store.done([stage.key]):
+                        replicas.agreed(lambda: False)
+                        return
+                    _set_aside(stage.key, store)
                 store.begin(stage, attempt)
                 replicas.agreed(lambda: True)
                 hear = activities.reached, activities.drawn
-                yield from Execution(stage, store, where, claim.require, *hear, replicas).epochs()
+                yield from Execution(stage, store, where, claim.require, *hear, replicas, contents).epochs()
         except Claimed:
             raise
         except Exception as error:
@@ -193,7 +196,6 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--loaders", type=int, default=0, help="processes that decode image files (default: 0, none)")
-    parser.add_argument("--allow", action="append", default=[], metavar="MODULE", help="not of this folder, to import")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
@@ -201,7 +203,6 @@ def main() -> int:
     where = Where(options.data_dir, device, options.threads, options.loaders, run=uuid4().hex[:12])
     try:
         stage = decode_stage(json.loads(options.spec.read_text()))
-        require_trusted(choices_of_stage(stage), "it", options.allow, "run the sweep's file")
         with launched(where.torch_device) as replicas:
             if replicas.leads:
                 store.require_writable()

@@ -9,39 +9,53 @@
                          claim.<n>.json        who computes it now (`workers.claims`)
                          damaged-*             what was set aside: damaged files are renamed, never deleted
 
-Progress is derived from these files; reading never writes. Every file appears whole or not at all, and the first
-result to be published stands. Results, notes of attempts and checkpoints carry their own checksum (`workers.seal`),
-the other files of a finished stage have theirs in its result. No torch, no Ray.
+Progress is derived from these files; reading never writes. Every file appears whole or not at all. Results, notes of
+attempts and checkpoints carry their own checksum (`workers.seal`), the other files of a finished stage have theirs in
+its result. No torch, no Ray.
+
+Results are published by `workers.publications`.
+
+| call | requests, for a stage | what it promises to concurrent callers |
+|---|---|---|
+| `contents` | 1 list | as of one moment |
+| `done`, `result` | 1 look and 1 read, or 1 read | a result stays the same, unless it is set aside as damaged |
+| `states` | as `done`, 1 list of all stages; of one that is begun as `attempts` | as `done` |
+| `attempts` | 1 list, and 1 read for each | each has a name of its own, so that none is lost |
+| `begin` | 2 writes | |
+| `fail` | 1 write | |
+| `publish` | 1 write for each file and the result, 1 to remove checkpoints | one of all wins, where `exclusive` |
+| `read_published` | 2 reads | one publication's files, or `Damaged` |
+| `set_aside` | 1 read for each file; to rename one 2 or 3 | renames what is there, and deletes nothing |
+| `write_checkpoint` | 1 write, 2 or 3 to keep the one before | who has the claim alone calls it |
+
+A read is one request on S3 and two where pyarrow reads (`workers.filesystems`).
 """
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
-from pyarrow import fs
-
-from prunesweep.workers.files import Files, is_full
+from prunesweep.workers.publications import CHECKPOINT, Publications
+from prunesweep.workers.publications import CHECKPOINTS as CHECKPOINTS
+from prunesweep.workers.publications import CURVE as CURVE
+from prunesweep.workers.publications import MOMENTUM as MOMENTUM
+from prunesweep.workers.publications import NETWORK as NETWORK
+from prunesweep.workers.publications import RESULT as RESULT
+from prunesweep.workers.publications import Damaged as Damaged
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
 from prunesweep.workers.spec import Stage, encode
 
-RESULT = "result.json"
-NETWORK = "network.safetensors"
-MOMENTUM = "momentum.safetensors"
-CURVE = "curve.parquet"
-CHECKPOINT = "checkpoint.safetensors"
-PREVIOUS_CHECKPOINT = "checkpoint.previous.safetensors"
-CHECKPOINTS = (CHECKPOINT, PREVIOUS_CHECKPOINT)
-"""The newest first."""
+HEADER = 2**16
+"""Bytes that are read of a checkpoint to learn its epoch."""
 
 LONGEST_HEADER = 100_000_000
 """Bytes, as in safetensors itself: a damaged length must not make us read on for ever."""
@@ -57,20 +71,13 @@ class State(StrEnum):
     DONE = "done"
 
 
-class Damaged(RuntimeError):
-    """A file of the stage `key`, which was finished, is not the one that was published."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
 @dataclass(frozen=True)
 class Attempt:
     """One try at a stage; `cause` is None while it runs, after it succeeded, and when it was killed without a word.
 
-    `run` names the driver that asked for it. Of a try whose note is damaged only `name` is known, and `started_at` is
-    empty; of one that ended before its first note, so that its driver notes it, `host` and `process` are not known.
+    `run` names the driver that asked for it, `user` whose process it is. Of a try whose note is damaged only `name` is
+    known, and `started_at` is empty; of one that ended before its first note, so that its driver notes it, `host` and
+    `process` are not known.
     """
 
     name: str
@@ -82,9 +89,10 @@ class Attempt:
     traceback: str | None = None
     log: tuple[str, ...] = ()
     run: str = ""
+    user: str = ""
 
 
-class Store(Files):
+class Store(Publications):
     """The stages of all sweeps, at a local path or a URL that pyarrow (`s3://bucket/prefix`) or fsspec knows."""
 
     # --- progress
@@ -102,26 +110,20 @@ class Store(Files):
 
     def _finished(self, keys: list[str]) -> dict[str, State]:
         """Of the stages that have a result: whether it is whole."""
-        infos = self._fs.get_file_info([self.path("stages", key, RESULT) for key in keys])
-        there = [key for key, info in zip(keys, infos, strict=True) if info.type == fs.FileType.File]
-        results = self.read_many(("stages", key, RESULT) for key in there)
+        there = self._fs.are_files([self.path("stages", key, RESULT) for key in keys])
+        keys = [key for key, is_there in zip(keys, there, strict=True) if is_there]
+        results = self.read_many(("stages", key, RESULT) for key in keys)
         return {
-            key: State.DONE if data and intact(data) else State.DAMAGED
-            for key, data in zip(there, results, strict=True)
+            key: State.DONE if data and intact(data) else State.DAMAGED for key, data in zip(keys, results, strict=True)
         }
-
-    def _intact_result(self, key: str) -> bytes | None:
-        data = self.read("stages", key, RESULT)
-        return data if data is not None and intact(data) else None
 
     def _unfinished(self, key: str) -> State:
         attempts = self.attempts(key)
         return State.FAILED if attempts and attempts[-1].cause else State.STARTED
 
-    def result(self, key: str) -> dict[str, Any] | None:
-        """The content of `result.json`, None when the stage is not done or its result is damaged."""
-        data = self._intact_result(key)
-        return None if data is None else unsealed_json(data)
+    def contents(self, key: str) -> frozenset[str]:
+        """What is in a stage's folder, as paths from there: `result.json`, `attempts/0001-0f3a55c2.json`."""
+        return frozenset("/".join(file.path[2:]) for file in self.files("stages", key))
 
     def attempts(self, key: str) -> list[Attempt]:
         """The tries at a stage, oldest first: their names are numbered, since a clock may be set back."""
@@ -140,10 +142,10 @@ class Store(Files):
 
     # --- a stage's life
 
-    def new_attempt(self, key: str, run: str = "") -> Attempt:
+    def new_attempt(self, key: str, run: str = "", contents: frozenset[str] | None = None) -> Attempt:
         """This process's, with the next number; not noted yet."""
-        number = len(self.names("stages", key, "attempts")) + 1
-        return Attempt(f"{number:04}-{uuid4().hex[:8]}", now(), socket.gethostname(), os.getpid(), run=run)
+        number = attempts_in(self.contents(key) if contents is None else contents) + 1
+        return Attempt(f"{number:04}-{uuid4().hex[:8]}", now(), socket.gethostname(), os.getpid(), run=run, user=user())
 
     def begin(self, stage: Stage, attempt: Attempt | None = None) -> Attempt:
         """Note that this process starts to work on a stage."""
@@ -159,77 +161,17 @@ class Store(Files):
     def _note(self, key: str, attempt: Attempt) -> None:
         self.write(sealed_json(asdict(attempt)), "stages", key, "attempts", f"{attempt.name}.json")
 
-    def publish(self, stage: Stage, files: Mapping[str, bytes], result: Mapping[str, Any]) -> None:
-        """Make a stage done: its files, then `result.json` with their checksums, then the checkpoints go.
-
-        A stage that is done already stays as it is.
-        """
-        sums = {name: _sha256(data) for name, data in files.items()}
-        sealed = sealed_json({**result, "files": sums})
-        if not self.done([stage.key]):
-            try:
-                self._publish(stage.key, files, sealed)
-            except OSError as error:
-                if not is_full(error):
-                    raise
-                self.remove("stages", stage.key, PREVIOUS_CHECKPOINT)  # as large as what is to be written
-                self._publish(stage.key, files, sealed)
-        for name in CHECKPOINTS:
-            self.remove("stages", stage.key, name)
-
-    def _publish(self, key: str, files: Mapping[str, bytes], result: bytes) -> None:
-        try:
-            for name, data in files.items():
-                self.write(data, "stages", key, name)
-            self.write(result, "stages", key, RESULT, replace=False)
-        except OSError:
-            for name in files:  # what space there is serves the note of the failure, and other stages
-                self.remove("stages", key, name)
-            raise
-
-    def read_published(self, key: str, name: str) -> bytes:
-        """A file of a finished stage, checked against the sum in its result; raises `Damaged`."""
-        data, result = self.read("stages", key, name), self.result(key)
-        if result is None:
-            raise Damaged(key, f"{self.path('stages', key, RESULT)} is missing or damaged")
-        if data is None or _sha256(data) != result["files"].get(name):
-            raise Damaged(key, f"{self.path('stages', key, name)} is missing or damaged")
-        return data
-
-    def set_aside(self, key: str) -> list[str]:
-        """Rename the damaged files of a finished stage, its result first: it is not done any more.
-
-        Returns the paths of what was missing or damaged, none when all is well or the stage was not done.
-        """
-        damaged = self._damaged(key)
-        for name in dict.fromkeys([RESULT, *damaged] if damaged else ()):
-            self.set_file_aside("stages", key, name)
-        return [self.path("stages", key, name) for name in damaged]
-
-    def _damaged(self, key: str) -> list[str]:
-        data = self.read("stages", key, RESULT)
-        if data is None:
-            return []
-        if not intact(data):
-            return [RESULT]
-        return [name for name, known in unsealed_json(data)["files"].items() if self._sum(key, name) != known]
-
-    def _sum(self, key: str, name: str) -> str | None:
-        data = self.read("stages", key, name)
-        return None if data is None else _sha256(data)
-
     def remove_tree(self, *parts: str) -> None:
         """Delete a file, or a stage with all that it has: its result first, so that what is left is not done.
 
         Raises `UserError` where a link leads there: what it leads to may be another's.
         """
         self.require_no_link(*parts)
-        if self._fs.get_file_info(self.path(*parts)).type == fs.FileType.File:
+        if self._fs.are_files([self.path(*parts)])[0]:
             self.remove(*parts)
             return
         self.remove(*parts, RESULT)
-        with suppress(FileNotFoundError):  # on Google's store the folder itself is no object
-            self._fs.delete_dir(self.path(*parts))
+        self._fs.remove_folder(self.path(*parts))
 
     # --- checkpoints
 
@@ -245,15 +187,23 @@ class Store(Files):
 
     def _checkpointed_epochs(self, key: str, name: str) -> int | None:
         try:
-            with self._fs.open_input_stream(self.path("stages", key, name), compression=None) as stream:
-                epochs: int = json.loads(read_metadata(stream)["progress"])["epoch"]
-                return epochs
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            epochs: int = json.loads(self._metadata(key, name)["progress"])["epoch"]
+        except (ValueError, KeyError, TypeError):
             return None
+        return epochs
+
+    def _metadata(self, key: str, name: str) -> dict[str, str]:
+        """Of a safetensors file; most are in its first 64 kB."""
+        start = self.read_start(HEADER, "stages", key, name) or b""
+        length = 8 + int.from_bytes(start[:8], "little")
+        if HEADER < length <= LONGEST_HEADER:
+            start = self.read_start(length, "stages", key, name) or b""
+        return read_metadata(io.BytesIO(start))
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def attempts_in(contents: frozenset[str]) -> int:
+    """How many tries a stage's folder tells of."""
+    return sum(name.startswith("attempts/") and name.endswith(".json") for name in contents)
 
 
 def read_metadata(stream: IO[bytes]) -> dict[str, str]:
@@ -263,6 +213,16 @@ def read_metadata(stream: IO[bytes]) -> dict[str, str]:
         raise ValueError(f"a header of {length} bytes")
     metadata: dict[str, str] = json.loads(stream.read(length))["__metadata__"]
     return metadata
+
+
+def user() -> str:
+    """Who runs this process: a name, or a number where there is none, as in many containers."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return str(os.getuid()) if hasattr(os, "getuid") else ""
 
 
 def now() -> str:

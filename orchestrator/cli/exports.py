@@ -12,7 +12,6 @@ import typer
 
 from prunesweep.orchestrator.cli.options import (
     STORE,
-    AllowOption,
     DataOption,
     DeviceOption,
     ResultNames,
@@ -114,14 +113,13 @@ def network(
     device: DeviceOption = "auto",
     data_dir: DataOption = Path("data"),
     store: StoreOption = STORE,
-    allow: AllowOption = None,
 ) -> None:
     """Write each finished trial's network as safetensors, which the plain torchvision or project model loads."""
     options = Options(device=device, data_folder=str(data_dir))
     from prunesweep.orchestrator.export import networks
 
     rows = networks.rows(folders(names, store), where or [], trial)
-    _export(rows, Store(store), options.data_folder, to, networks.safetensors(options.device), check, allow or ())
+    _export(rows, Store(store), options.data_folder, to, networks.safetensors(options.device), check)
 
 
 @export_app.command()
@@ -133,7 +131,6 @@ def onnx(
     check: CheckOption = True,
     data_dir: DataOption = Path("data"),
     store: StoreOption = STORE,
-    allow: AllowOption = None,
 ) -> None:
     """Write each finished trial's network as ONNX, for any number of images. ONNX Runtime checks it, on the CPU."""
     _require("onnx")
@@ -141,16 +138,14 @@ def onnx(
     from prunesweep.orchestrator.export.onnx import onnx as form
 
     rows = networks.rows(folders(names, store), where or [], trial)
-    _export(rows, Store(store), str(data_dir), to, form(), check, allow or ())
+    _export(rows, Store(store), str(data_dir), to, form(), check)
 
 
-def _export(
-    rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool, allowed: Sequence[str]
-) -> None:
+def _export(rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool) -> None:
     """Export each trial; print an error for each that cannot be, and then exit with 1."""
     from prunesweep.orchestrator.export import networks
 
-    sweeps = {row["sweep"]: networks.sweep_of(row, store, allowed) for row in rows}
+    sweeps = {row["sweep"]: networks.sweep_of(row, store) for row in rows}
     differences = []
     for row in _tracked(rows):
         try:

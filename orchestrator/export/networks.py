@@ -23,11 +23,11 @@ from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import checkpoint, data, measure, models, precision, probe, training
+from prunesweep.workers.appearing import appearing
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.memory import InMemory
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import Ineffective, UserError
-from prunesweep.workers.files import appearing
 from prunesweep.workers.fingerprints import require_same_choices
 from prunesweep.workers.host import Where, describe_device
 from prunesweep.workers.location import Location
@@ -136,10 +136,10 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
         return _difference(trained, form, form.accuracy(trained, file))
 
 
-def sweep_of(row: Row, store: Store, allowed: Sequence[str]) -> Sweep:
-    """The sweep that asked for a trial, as the store remembers it; raises `UserError` (`workers.trust`)."""
+def sweep_of(row: Row, store: Store) -> Sweep:
+    """The sweep that asked for a trial, as the store remembers it; raises `UserError`."""
     sweep = require(row["sweep"], store)
-    require_own_code(sweep, allowed)
+    require_own_code(sweep)
     return sweep
 
 

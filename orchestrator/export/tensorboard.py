@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from prunesweep.orchestrator.export.trials import FinishedTrial
-from prunesweep.workers.files import appearing
+from prunesweep.workers.appearing import appearing
 
 FILE = "events.out.tfevents.0.prunesweep"
 """TensorBoard looks for `tfevents` in the name, and reads a folder's files in the order of their names."""

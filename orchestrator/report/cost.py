@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.workers.files import AT_ONCE
+from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import State, Store
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import known, require
+from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.claims import CLAIM
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.files import ASIDE, TEMPORARY, File
+from prunesweep.workers.files import ASIDE, File
 from prunesweep.workers.store import CHECKPOINTS, Store
 
 ABANDONED = timedelta(days=1)
@@ -46,9 +47,13 @@ def find(store: Store) -> Garbage:
     rest = [file for file in files if not (file.path[0] == "stages" and file.path[1] in unneeded)]
     leavings = [file for file in rest if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
     finished = store.done({file.path[1] for file in leavings})
+    lost = {
+        file for file in rest if not _recent(file) and file.path[2:] and store.unneeded(file.path[1], file.path[-1:])
+    }
     kinds = {
         "stages of no sweep": _folders(unneeded, files),
         "checkpoints and claims of finished stages": _sizes(file for file in leavings if file.path[1] in finished),
+        "files of results that do not stand": _sizes(lost),
         "damaged files that were set aside": _sizes(file for file in rest if file.path[-1].startswith(ASIDE)),
         "abandoned temporary files": _sizes(f for f in rest if f.path[-1].endswith(TEMPORARY) and not _recent(f)),
     }

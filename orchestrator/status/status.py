@@ -13,7 +13,7 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import BEAT_SECONDS, Claim, newest, this_machine
-from prunesweep.workers.files import AT_ONCE
+from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.store import Attempt, State, Store
 
 Seen = Mapping[str, Claim | None]

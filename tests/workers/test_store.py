@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prunesweep.workers.appearing import appearing
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.files import appearing
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from prunesweep.workers.files import appearing
+from prunesweep.workers.appearing import appearing
 
 FOLDER = ".decoded"
 """Below the folder of the datasets; it may be removed at any time."""

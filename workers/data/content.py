@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunesweep.workers.files import appearing
+from prunesweep.workers.appearing import appearing
 
 FOLDER = ".fingerprints"
 """Below the folder of the datasets; it may be removed at any time."""

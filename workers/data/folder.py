@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.datasets import imagenet as imagenet_archives
 from torchvision.datasets.utils import download_and_extract_archive
 
+from prunesweep.workers.appearing import appearing
 from prunesweep.workers.data.base import SPLIT_SEED, Dataset, SplitName, split_indices
 from prunesweep.workers.data.cache import Pixels, decoded
 from prunesweep.workers.data.image_files import ImageFiles
@@ -22,7 +23,6 @@ from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
 from prunesweep.workers.data.splits import held_out
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.files import appearing
 
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"

@@ -1,0 +1,229 @@
+"""What a store asks of the filesystem that it is on, and how each kind answers. No torch, no Ray.
+
+| call | local | S3 (`workers.objects`) | others (pyarrow, fsspec) |
+|---|---|---|---|
+| `read` | | 1 request | 2, or 1 where there is no file |
+| `write` | renamed | 1, and 1 more for each 5 MB | 1 to 3 |
+| `create` | a hard link, or a lock | 1: `If-None-Match: *` | 2 more: it looks first, and then writes |
+| `remove` | | 1 for all | 3 for each |
+| `names`, `files` | | 1 for each thousand | 1 for each thousand |
+| `move` | renamed | 2: copied, then deleted | 3 |
+
+Paths are whole ones, as `Files.path` makes them. All raise `OSError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pyarrow as pa
+from pyarrow import fs
+
+from prunesweep.workers.appearing import appearing, clear_the_way
+
+AT_ONCE = 64
+"""So many requests are made at the same time where each takes a round trip."""
+
+
+class Entry(NamedTuple):
+    """A file, with its whole path."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class Filesystem(Protocol):
+    """`exclusive` says whether of several `create` at once exactly one is told that it was the first."""
+
+    is_local: bool
+    exclusive: bool
+
+    def read(self, path: str, length: int | None = None) -> bytes | None:
+        """A file's bytes, or the first so many; None when there is no file."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in its place, over another; it appears whole or not at all."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """As `write`, but only where there is no file."""
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Delete those of the files that are there."""
+
+    def move(self, source: str, target: str) -> bool:
+        """Rename a file, over another if need be; false when it does not exist."""
+
+    def names(self, folder: str) -> set[str]:
+        """The files and folders in a folder; none when it does not exist."""
+
+    def files(self, folder: str) -> Iterator[Entry]:
+        """All files in a folder and below; links are not followed."""
+
+    def are_files(self, paths: list[str]) -> list[bool]:
+        """Whether each is there, and a file."""
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all that is in it, if it is there."""
+
+
+class Local:
+    """Folders of this machine, or mounted on it; what stands in the way of a file is set aside by name.
+
+    Where the store's folder may be written by its group, so may all that is made in it, whatever the umask.
+    """
+
+    is_local = exclusive = True
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def read(self, path: str, length: int | None = None) -> bytes | None:
+        try:
+            with Path(path).open("rb") as file:
+                return file.read(-1 if length is None else length)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        try:
+            self._put(Path(path), data, replace=True)
+        except (IsADirectoryError, NotADirectoryError, FileExistsError):
+            if not clear_the_way(Path(path), self.root):
+                raise
+            self.write(path, data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        try:
+            self._put(Path(path), data, replace=False)
+        except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+            if clear_the_way(Path(path), self.root):
+                return self.create(path, data)
+            if isinstance(error, FileExistsError):
+                return False
+            raise
+        return True
+
+    def _put(self, target: Path, data: bytes, *, replace: bool) -> None:
+        with appearing(target, replace=replace) as temporary:
+            try:
+                temporary.write_bytes(data)
+            except FileNotFoundError:
+                self._make_folder(target.parent)
+                temporary.write_bytes(data)
+            self._share(temporary, stat.S_IRGRP | stat.S_IWGRP)
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for place in missing:
+            if place != self.root:
+                self._share(place, stat.S_IRWXG)
+
+    def _share(self, place: Path, mode: int) -> None:
+        if self._is_shared:
+            with contextlib.suppress(PermissionError):  # where files have no modes
+                place.chmod(stat.S_IMODE(place.stat().st_mode) | mode)
+
+    @cached_property
+    def _is_shared(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return bool(self.root.stat().st_mode & stat.S_IWGRP)
+        return False
+
+    def remove(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                Path(path).unlink()
+
+    def move(self, source: str, target: str) -> bool:
+        try:
+            Path(source).replace(target)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def names(self, folder: str) -> set[str]:
+        try:
+            return set(os.listdir(folder))  # noqa: PTH208
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
+    def files(self, folder: str) -> Iterator[Entry]:
+        for place, _, names in os.walk(folder):  # which does not follow links to folders
+            for name in names:
+                path = Path(place, name)
+                with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                    about = path.lstat()
+                    if stat.S_ISREG(about.st_mode):
+                        yield Entry(str(path), about.st_size, datetime.fromtimestamp(about.st_mtime, UTC))
+
+    def are_files(self, paths: list[str]) -> list[bool]:
+        return [Path(path).is_file() for path in paths]
+
+    def remove_folder(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+
+class Arrow:
+    """A remote filesystem as pyarrow, or fsspec through it, sees it: it cannot create only if there is nothing."""
+
+    is_local = exclusive = False
+
+    def __init__(self, filesystem: fs.FileSystem) -> None:
+        self.fs = filesystem
+        pa.set_io_thread_count(max(AT_ONCE, pa.io_thread_count()))
+
+    def read(self, path: str, length: int | None = None) -> bytes | None:
+        try:
+            with self.fs.open_input_stream(path, compression=None) as stream:
+                data: bytes = stream.read(length)
+                return data
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        with self.fs.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        if self.are_files([path])[0]:
+            return False
+        self.write(path, data)
+        return True
+
+    def remove(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                self.fs.delete_file(path)
+
+    def move(self, source: str, target: str) -> bool:
+        if not self.are_files([source])[0]:
+            return False  # the error would say the same in many ways
+        self.fs.move(source, target)
+        return True
+
+    def names(self, folder: str) -> set[str]:
+        deep = self.fs.type_name == "gcs"  # where pyarrow does not list folders
+        infos = self.fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=deep))
+        return {info.path.removeprefix(f"{folder}/").partition("/")[0] for info in infos}
+
+    def files(self, folder: str) -> Iterator[Entry]:
+        infos = self.fs.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        return (Entry(info.path, info.size, info.mtime) for info in infos if info.type == fs.FileType.File)
+
+    def are_files(self, paths: list[str]) -> list[bool]:
+        return [info.type == fs.FileType.File for info in self.fs.get_file_info(paths)]
+
+    def remove_folder(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # on Google's store the folder itself is no object
+            self.fs.delete_dir(path)

@@ -1,0 +1,184 @@
+"""Amazon's S3, and stores with its interface, by obstore: one request a call, and conditional writes. No torch, no Ray.
+
+pyarrow, which reads tables from there, takes two to five requests for the same, and cannot write only if there is no
+object (`If-None-Match: *`). Where obstore is not installed, or credentials are such that only Amazon's own library
+finds them (single sign-on, roles of a profile), pyarrow serves.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pyarrow import fs
+
+from prunesweep.workers.filesystems import AT_ONCE, Entry
+from prunesweep.workers.location import Location
+
+OPTIONS = {"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"}
+"""Those of pyarrow's options in a URL that are known here; any other leaves the URL to pyarrow."""
+
+SOURCES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+"""Variables by which obstore finds credentials."""
+
+CLIENT = {"timeout": "300s", "connect_timeout": "5s"}
+RETRIES = {"max_retries": 3}
+
+
+def open_objects(url: Location) -> Objects | None:
+    """What is at an `s3://` URL; None where pyarrow is to serve."""
+    parts = urlsplit(url.reveal())
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme != "s3" or not parts.hostname or not options.keys() <= OPTIONS:
+        return None
+    credentials = _credentials(parts.username, parts.password)
+    if credentials is None:
+        return None
+    try:
+        from obstore.store import S3Store
+    except ImportError:
+        return None
+    bucket = parts.netloc.rpartition("@")[2]
+    endpoint = (
+        options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    )
+    if endpoint and "://" not in endpoint:
+        endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
+    config = {**credentials, "region": options.get("region") or _region(bucket, endpoint)}
+    if endpoint:
+        config["endpoint"] = endpoint
+    client = {**CLIENT, "allow_http": str(endpoint or "").startswith("http://")}
+    store = S3Store(bucket, config=config, client_options=client, retry_config=RETRIES)
+    return Objects(bucket, unquote(parts.path).strip("/"), store)
+
+
+def _region(bucket: str, endpoint: str | None) -> str:
+    """As it is set; else Amazon is asked."""
+    said = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if said or endpoint:
+        return said or "us-east-1"
+    region: str = fs.resolve_s3_region(bucket)
+    return region
+
+
+def _credentials(user: str | None, password: str | None) -> dict[str, str] | None:
+    """What obstore is to be told: nothing where it finds them itself. None where only pyarrow does."""
+    if user:
+        return {"access_key_id": unquote(user), "secret_access_key": unquote(password or "")}
+    if any(os.environ.get(name) for name in SOURCES):
+        return {}
+    shared = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials").expanduser()
+    settings = Path(os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config").expanduser()
+    profiles = configparser.ConfigParser(interpolation=None)
+    with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+        profiles.read(shared)
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    if profile in profiles and "aws_access_key_id" in profiles[profile]:
+        names = {"access_key_id": "aws_access_key_id", "secret_access_key": "aws_secret_access_key"}
+        names |= {"session_token": "aws_session_token"} if "aws_session_token" in profiles[profile] else {}
+        return {name: profiles[profile].get(key, "") for name, key in names.items()}
+    return None if settings.exists() or shared.exists() else {}
+
+
+class Objects:
+    """The objects of a bucket; paths begin with its name, as `root` does."""
+
+    is_local = False
+    exclusive = True
+
+    def __init__(self, bucket: str, prefix: str, store: Any) -> None:
+        import obstore
+
+        self.bucket, self.store, self.api = bucket, store, obstore
+        self.root = f"{bucket}/{prefix}".rstrip("/")
+
+    def read(self, path: str, length: int | None = None) -> bytes | None:
+        if length is None:
+            return self._read(lambda: self.api.get(self.store, self._key(path)).bytes())
+        return self._read(lambda: self._start(path, length))
+
+    def _start(self, path: str, length: int) -> bytes:
+        """No range is asked for: of an empty object there is none."""
+        chunks = self.api.get(self.store, self._key(path)).stream(min_chunk_size=length)
+        return bytes(next(iter(chunks), b""))[:length]
+
+    def _read(self, get: Callable[[], Any]) -> bytes | None:
+        try:
+            return bytes(self._asked(get))
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        self._asked(lambda: self.api.put(self.store, self._key(path), data))
+
+    def create(self, path: str, data: bytes) -> bool:
+        """A retry may meet what it has written itself: then the bytes are these."""
+        try:
+            self._asked(lambda: self.api.put(self.store, self._key(path), data, mode="create", use_multipart=False))
+        except FileExistsError:
+            return self.read(path) == data
+        return True
+
+    def remove(self, paths: Iterable[str]) -> None:
+        keys = [self._key(path) for path in paths]
+        with contextlib.suppress(FileNotFoundError):
+            self._asked(lambda: self.api.delete(self.store, keys))
+
+    def move(self, source: str, target: str) -> bool:
+        try:
+            self._asked(lambda: self.api.copy(self.store, self._key(source), self._key(target)))
+        except FileNotFoundError:
+            return False
+        self.remove([source])
+        return True
+
+    def names(self, folder: str) -> set[str]:
+        listing = self._asked(lambda: self.api.list_with_delimiter(self.store, self._key(folder)))
+        paths = [*listing["common_prefixes"], *(entry["path"] for entry in listing["objects"])]
+        return {path.rstrip("/").rpartition("/")[2] for path in paths}
+
+    def files(self, folder: str) -> Iterator[Entry]:
+        chunks = self._asked(lambda: list(self.api.list(self.store, self._key(folder) or None)))
+        for entry in (entry for chunk in chunks for entry in chunk):
+            yield Entry(f"{self.bucket}/{entry['path']}", entry["size"], entry["last_modified"])
+
+    def are_files(self, paths: list[str]) -> list[bool]:
+        if not paths:
+            return []
+        with ThreadPoolExecutor(min(AT_ONCE, len(paths)), "asking") as pool:
+            return list(pool.map(self._is_file, paths))
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            self._asked(partial(self.api.head, self.store, self._key(path)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_folder(self, path: str) -> None:
+        self.remove([entry.path for entry in self.files(path)])
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(self.bucket).lstrip("/")
+
+    def _asked(self, request: Callable[[], Any]) -> Any:
+        """The answer; an `OSError` of one line."""
+        try:
+            return request()
+        except self.api.exceptions.AlreadyExistsError as error:
+            raise FileExistsError(_line(error)) from None
+        except FileNotFoundError as error:
+            raise FileNotFoundError(_line(error)) from None
+        except self.api.exceptions.BaseError as error:
+            raise OSError(_line(error)) from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0].removesuffix("Debug source:").strip()

@@ -1,0 +1,174 @@
+"""The results of stages, published so that one of all that try wins, and read with their checksums. No torch, no Ray.
+
+**Publishing decides first.** The files of a result are written under names of their own, `network.<publication>.
+safetensors`. Then `result.json`, which names the publication, is created: of several that try at once, the first stands
+and the others take their own files away. Only then do the files get their plain names. Whoever is killed in between
+leaves a stage that is not done, or one that is, with files that are read by their own names. An object store cannot
+rename: there a file is created under its plain name where that is free, never over another's, and else under its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from prunesweep.workers.files import Files, Unavailable, is_full
+from prunesweep.workers.seal import intact, sealed_json, unsealed_json
+from prunesweep.workers.spec import Stage
+
+RESULT = "result.json"
+NETWORK = "network.safetensors"
+MOMENTUM = "momentum.safetensors"
+CURVE = "curve.parquet"
+CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.safetensors"
+CHECKPOINTS = (CHECKPOINT, PREVIOUS_CHECKPOINT)
+"""The newest first."""
+
+_OWN_NAME = re.compile(r"(?:network|momentum|curve)\.([0-9a-f]{8})\.(?:safetensors|parquet)")
+
+INTERNAL = {"key", "publication"}
+"""What `result.json` holds for the store itself."""
+
+
+class Damaged(RuntimeError):
+    """A file of the stage `key`, which was finished, is not the one that was published."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class Publications(Files):
+    """The results of a store's stages."""
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """The content of `result.json`, None when the stage is not done or its result is damaged."""
+        record = self._record(key)
+        return record and {name: value for name, value in record.items() if name not in INTERNAL}
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        data = self._intact_result(key)
+        return None if data is None else unsealed_json(data)
+
+    def _intact_result(self, key: str) -> bytes | None:
+        data = self.read("stages", key, RESULT)
+        return data if data is not None and intact(data) else None
+
+    def publish(
+        self, stage: Stage, files: Mapping[str, bytes], result: Mapping[str, Any], *, checkpointed: bool = True
+    ) -> bool:
+        """Make a stage done: its files, then `result.json` with their checksums, then the checkpoints go.
+
+        False when it is done already, by another: it stays as it is, and nothing of these files is left. Without
+        `checkpointed` there are no checkpoints.
+        """
+        try:
+            won = self._publish(stage.key, files, result)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self.remove("stages", stage.key, PREVIOUS_CHECKPOINT)  # as large as what is to be written
+            won = self._publish(stage.key, files, result)
+        if checkpointed:
+            self.remove_many(("stages", stage.key, name) for name in CHECKPOINTS)
+        return won
+
+    def _publish(self, key: str, files: Mapping[str, bytes], result: Mapping[str, Any]) -> bool:
+        publication = uuid4().hex[:8]
+        sums = {name: _sha256(data) for name, data in files.items()}
+        sealed = sealed_json({**result, "key": key, "publication": publication, "files": sums})
+        written: dict[str, str] = {}
+        try:
+            for name, data in files.items():
+                written[name] = self._write_new(data, key, name, publication)
+            won = self.write(sealed, "stages", key, RESULT, replace=False)
+        except OSError:
+            if not self._may_be_published(key, publication):  # what space there is serves other stages
+                self._remove_files(key, written.values())
+            raise
+        if not won:
+            self._remove_files(key, written.values())
+        elif self.is_local:
+            for name, own in written.items():
+                self._move(self.path("stages", key, own), self.path("stages", key, name))
+        return won
+
+    def _write_new(self, data: bytes, key: str, name: str, publication: str) -> str:
+        """Write a file of a result that is not decided yet, over no other; returns its name."""
+        if not self.is_local and self.write(data, "stages", key, name, replace=False):
+            return name
+        own = own_name(name, publication)
+        self.write(data, "stages", key, own)
+        return own
+
+    def _may_be_published(self, key: str, publication: str) -> bool:
+        """After an error: whether the result was written nevertheless, or nobody can say."""
+        try:
+            result = self._record(key)
+        except Unavailable:
+            return True
+        return result is not None and result.get("publication") == publication
+
+    def _remove_files(self, key: str, names: Iterable[str]) -> None:
+        with suppress(OSError):
+            self.remove_many(("stages", key, name) for name in names)
+
+    def unneeded(self, key: str, names: Iterable[str]) -> list[str]:
+        """Of files in a stage's folder those that a publication left which was killed, or the loser of a race."""
+        publications = {name: match[1] for name in names if (match := _OWN_NAME.fullmatch(name))}
+        record = self._record(key) if publications else None
+        stands = record.get("publication") if record else None
+        return [name for name, publication in publications.items() if publication != stands]
+
+    def read_published(self, key: str, name: str) -> bytes:
+        """A file of a finished stage, checked against the sum in its result; raises `Damaged`."""
+        result = self._record(key)
+        if result is None:
+            raise Damaged(key, f"{self.path('stages', key, RESULT)} is missing or damaged")
+        data = self._published(key, name, result)
+        if data is None:
+            raise Damaged(key, f"{self.path('stages', key, name)} is missing or damaged")
+        return data
+
+    def _published(self, key: str, name: str, result: Mapping[str, Any]) -> bytes | None:
+        """A file under either of its names; the plain one again, since it may just have been given."""
+        for place in (*self._places(name, result), name):
+            data = self.read("stages", key, place)
+            if data is not None and _sha256(data) == result["files"].get(name):
+                return data
+        return None
+
+    def _places(self, name: str, result: Mapping[str, Any]) -> tuple[str, ...]:
+        """The names that a file may have; results of version 0.1 have no publication."""
+        return (name, own_name(name, result["publication"])) if "publication" in result else (name,)
+
+    def set_aside(self, key: str) -> list[str]:
+        """Rename the damaged files of a finished stage, its result first: it is not done any more.
+
+        Returns the paths of what was missing or damaged, none when all is well or the stage was not done.
+        """
+        result = self._record(key)
+        if result is None:
+            damaged = [RESULT] if self.read("stages", key, RESULT) is not None else []
+            places = damaged
+        else:
+            damaged = [name for name in result["files"] if self._published(key, name, result) is None]
+            places = [place for name in damaged for place in self._places(name, result)]
+        for place in [RESULT, *places] if damaged else ():
+            self.set_file_aside("stages", key, place)
+        return [self.path("stages", key, name) for name in damaged]
+
+
+def own_name(name: str, publication: str) -> str:
+    """What a file of a result is called until the result stands: `network.0f3a55c2.safetensors`."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{publication}.{suffix}"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
