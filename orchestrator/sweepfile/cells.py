@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 from prunesweep.orchestrator.resources import is_called
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, hyperparameters, loading
-from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, train_settings
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError, nearest, unknown
 from prunesweep.workers.spec import Choice, freeze
@@ -27,6 +28,8 @@ class Element:
     value: Any
     loc: Loc
 
+
+PERCENTAGE = re.compile(r"[0-9]+(\.[0-9]+)?\s*%")
 
 MAX_COMPARED = 5_000_000
 """This many comparisons of values and cells take a few seconds."""
@@ -232,6 +235,7 @@ def _check_occurs(name: str, wanted: Element, values: list[Any]) -> None:
         return
     texts = list(dict.fromkeys(str(v) if isinstance(v, Choice | str) else shown(v) for v in values))
     closest = nearest(wanted.value, texts) if isinstance(wanted.value, str) else ""
+    closest = next((f"; did you mean {n:g}?" for n in meant(wanted.value) if any(_same(v, n) for v in values)), closest)
     message = f"{shown(wanted.value)} matches no cell: {name} is {', '.join(texts)} in this block{closest}"
     raise Rejected(Problem(wanted.loc, message))
 
@@ -241,7 +245,19 @@ def _matches(cell: Cell, name: str, wanted: list[Element]) -> bool:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Equal, where a dataset or model may be given by its name or with some of its options; true is not 1."""
+    """Equal, where a dataset or model may be given by its name or with some of its options; true is not 1.
+
+    Numbers are compared as trials have them, to twelve digits, and percentages by their value: 1 - 0.7 as a script
+    writes it is 0.3, 90% is 0.9, and 5.0% is 5%.
+    """
     if isinstance(value, Choice):
         return is_called(value, wanted)
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+    return bool(_plain(value) == _plain(wanted)) and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, str) and PERCENTAGE.fullmatch(value):
+        return float(f"{float(value.rstrip(' %')) / 100:.12g}")
+    return float(f"{value:.12g}") if isinstance(value, float) else value

@@ -75,13 +75,13 @@ def explained(of: Any, allowed: str, names: tuple[str, ...] = ()) -> Any:
             return inner(value)
         except ValidationError:
             closest = nearest(value, names) if isinstance(value, str) else ""
-            meant = closest or next((f"; did you mean {n:g}?" for n in _meant(value) if _allows(inner, n)), "")
-            raise not_allowed(value, f"{allowed}{meant}") from None
+            hint = closest or next((f"; did you mean {n:g}?" for n in meant(value) if _allows(inner, n)), "")
+            raise not_allowed(value, f"{allowed}{hint}") from None
 
     return Annotated[of, WrapValidator(check)]
 
 
-def _meant(value: Any) -> Iterator[float]:
+def meant(value: Any) -> Iterator[float]:
     """The numbers that a wrong value may stand for: `"0.9"` without its quotes, `90` and `90%` as a fraction."""
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)", text)

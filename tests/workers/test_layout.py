@@ -74,6 +74,23 @@ def test_three_folders_of_splits_and_one_without_classes(tmp_path: Path):
     ]
 
 
+def test_folders_in_classes_that_only_some_have_are_parts_of_them(tmp_path: Path):
+    write(tmp_path, "cat/old", "cat/young", "dog/old", "dog/puppies")
+    assert counts(layout(tmp_path))["train"] == 8
+
+
+def test_folders_that_archives_put_around_one_another(tmp_path: Path):
+    write(tmp_path, "download/data/Training/cat", "download/data/Training/dog", "download/data/Testing/cat")
+    write(tmp_path, "download/data/Testing/dog", images=1)
+    assert counts(layout(tmp_path)) == {"train": 4, "validation": None, "test": 3}
+
+
+def test_an_empty_test_folder_is_said_to_be_left_out(tmp_path: Path):
+    write(tmp_path, "train/cat", "train/dog")
+    (tmp_path / "test").mkdir()
+    assert layout(tmp_path).notes[1:] == ["test is left out: there is no image in it"]
+
+
 def test_a_training_folder_alone_is_all_there_is(tmp_path: Path):
     write(tmp_path, "train/cat", "train/dog")
     assert counts(layout(tmp_path)) == {"train": 4, "validation": None, "test": None}
@@ -109,6 +126,8 @@ def test_words_that_only_begin_like_a_split_are_classes(tmp_path: Path):
         (("images", "masks"), "masks looks like masks or labels"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "test and train look like splits inside a class"),
         (("cat/images", "cat/masks", "dog/images"), "masks looks like masks"),
+        (("1/cat", "1/dog", "2/cat", "2/dog"), "1 and 2 all hold the folders cat and dog, which look like the classes"),
+        (("color/a", "color/b", "grayscale/a", "grayscale/b"), "color and grayscale all hold the folders a and b"),
     ],
 )
 def test_what_is_not_clear_is_asked(tmp_path: Path, folders: Iterable[str], said: str):
@@ -130,7 +149,7 @@ def test_masks_beside_their_images_are_asked_for(tmp_path: Path):
 
 
 def test_what_is_passed_over_is_counted(tmp_path: Path):
-    write(tmp_path, "cat", "dog", "cat/.ipynb_checkpoints", "dog/__MACOSX")
+    write(tmp_path, "cat", "dog", "cat/.ipynb_checkpoints", "dog/__MACOSX", ".trash")
     write(tmp_path, "cat", ending="heic")
     for name in ("cat/._0.jpg", "cat/Thumbs.db", "dog/README", "readme.txt", "loose.png"):
         (tmp_path / name).touch()
@@ -138,7 +157,7 @@ def test_what_is_passed_over_is_counted(tmp_path: Path):
     known = layout(tmp_path)
     assert counts(known)["train"] == 4
     assert known.passed_over == {
-        "hidden": 5,
+        "hidden": 7,
         ".heic": 2,
         ".db": 1,
         "no ending": 1,
@@ -153,10 +172,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path):
     (root / "cat" / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (root / "dog" / "loop").symlink_to(root / "dog", target_is_directory=True)
     (root / "dog" / "old" / "up").symlink_to(root, target_is_directory=True)
+    (root / "dog" / "self").symlink_to("self")
+    (root / "self").symlink_to("self")
     known = layout(root)
     cats = [*(f"cat/{index}.jpg" for index in range(3)), *(f"cat/more/{index}.jpg" for index in range(4))]
     assert known.train.names == [*cats, *(f"dog/old/{index}.jpg" for index in range(3))]
-    assert known.passed_over == {scan.LOOP: 2}
+    assert known.passed_over == {scan.LOOP: 2, "no ending": 1}
 
 
 def test_every_ending_that_pillow_decodes_is_read():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prunesweep.workers.data.scan import COMMON, loose_images, scan, subfolders
+from prunesweep.workers.data.scan import COMMON, HIDDEN, hidden_files, loose_images, scan, subfolders
 from prunesweep.workers.data.split_folders import ANNOTATIONS, refuse_masks_beside_images, split_places
 from prunesweep.workers.errors import UserError
 
@@ -76,6 +76,8 @@ def _layout(name: str, root: Path, places: Mapping[str, Path], notes: list[str],
     loose = sum(loose_images(place) for place in {root, *places.values()} if not (place / ANNOTATIONS).exists())
     if loose:
         passed_over["in no class folder"] += loose
+    if hidden := sum(map(hidden_files, {root, *places.values()})):
+        passed_over[HIDDEN] += hidden
     return Layout(classes, parts["train"], parts.get("validation"), parts.get("test"), passed_over, notes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,13 +103,20 @@ def scan(folder: Path) -> Scan:
 def subfolders(folder: Path) -> list[str]:
     """The sorted names of the folders in a folder, without those of editors and archivers."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if _is_dir(entry) and not is_hidden(entry.name))
+
+
+def hidden_files(folder: Path) -> int:
+    """How many files are in the folders that `subfolders` leaves out."""
+    with os.scandir(folder) as entries:
+        hidden = [entry.path for entry in entries if is_hidden(entry.name) and _is_dir(entry)]
+    return sum(1 for place in hidden for _ in _files_below(place))
 
 
 def loose_images(folder: Path) -> int:
     """How many images lie in the folder itself."""
     with os.scandir(folder) as entries:
-        return sum(is_image(entry.name) for entry in entries if entry.is_file())
+        return sum(is_image(entry.name) for entry in entries if _is_file(entry))
 
 
 def is_hidden(name: str) -> bool:
@@ -131,7 +139,7 @@ def _walk(folder: str, above: tuple[Identity, ...], images: dict[str, list[str]]
         content = sorted(entries, key=lambda entry: entry.name)
     images[folder] = []
     for entry in content:
-        if entry.is_dir():
+        if _is_dir(entry):
             _descend(entry, above, images, passed_over)
         elif reason := _reason(entry):
             passed_over[reason] += 1
@@ -156,7 +164,19 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
         return HIDDEN
     if ending(entry.name) not in ENDINGS:
         return ending(entry.name) or BARE
-    return None if entry.is_file() else BROKEN
+    return None if _is_file(entry) else BROKEN
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link to itself
+        return entry.is_dir()
+    return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_file()
+    return False
 
 
 def _files_below(folder: str) -> Iterator[str]:

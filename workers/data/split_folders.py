@@ -87,7 +87,7 @@ def split_places(name: str, root: Path, notes: list[str]) -> dict[str, Path]:
     """Where the classes of each split are."""
     folders = subfolders(root)
     roles = _roles(folders)
-    if not roles and len(folders) == 1 and not loose_images(root) and len(subfolders(root / folders[0])) > 1:
+    if not roles and len(folders) == 1 and not loose_images(root) and subfolders(root / folders[0]):
         notes.append(f"everything is taken from the only folder, {folders[0]}")
         return split_places(name, root / folders[0], notes)
     if not roles:
@@ -134,6 +134,8 @@ def _said(root: Path, splits: Mapping[str, Path], left_out: Sequence[str]) -> It
     for folder in left_out:
         if images := len(scan(root / folder).images):
             yield f"{folder} is left out: its {images:,} images are in no class folders"
+        elif split_role(folder):
+            yield f"{folder} is left out: there is no image in it"
 
 
 def _refuse_twice(name: str, root: Path, roles: Mapping[str, str]) -> None:
@@ -165,6 +167,21 @@ def _refuse_what_is_no_class(name: str, root: Path, folders: Sequence[str]) -> N
         raise _question(name, root, f"{_listed(masks)} looks like masks or labels of images", "move it away")
     for folder in folders:
         _refuse_inside_class(name, root / folder)
+    _refuse_the_same_inside(name, root, folders)
+
+
+def _refuse_the_same_inside(name: str, root: Path, folders: Sequence[str]) -> None:
+    """Folds that are called 1, 2, 3, years, or the same pictures in colour and in grey."""
+    classes = subfolders(root / folders[0]) if len(folders) > 1 else []
+    if len(classes) > 1 and all(
+        subfolders(root / folder) == classes and not loose_images(root / folder) for folder in folders
+    ):
+        raise _question(
+            name,
+            root,
+            f"{_listed(folders)} all hold the folders {_listed(classes)}, which look like the classes",
+            "set `path` to one of them, or name them train and test",
+        )
 
 
 def _refuse_inside_class(name: str, folder: Path) -> None:

@@ -149,6 +149,16 @@ def test_exclude_drops_the_cells_that_have_all_of_a_mappings_values(block, exclu
     assert settings(sweep, "sparsity", "retrain_epochs") == left
 
 
+def test_exclude_compares_the_numbers_and_not_how_they_are_written(block):
+    sweep = block(
+        "method: gmp, sparsity: [0.30000000000000004, 0.5, 0.7, 0.8], pruning_interval: 1, "
+        "exclude: [{sparsity: 0.3}, {sparsity: 0.50000000000000001}, {sparsity: 70.0%}]"
+    )
+    assert {trial.sparsity for trial in sweep.trials} == {0.8}
+    budgets = "method: imp, sparsity: 0.9, retrain_budget: [5%, 10.0%], exclude: [{retrain_budget: 10%}]"
+    assert len(block(budgets).trials) == 1
+
+
 def test_an_excluded_cell_need_not_be_possible(block):
     schedules = "method: imp, sparsity: 0.9, retrain_epochs: [2, 30], retrain_schedule: [LRW, LLR]"
     sweep = block(f"{schedules}, exclude: [{{retrain_epochs: 30, retrain_schedule: LRW}}]")
@@ -373,6 +383,10 @@ WRONG_BLOCKS = [
     ),
     ("method: gmp, sparsity: [0.8, 0.9], zip: [sparsity, sparsity]", "trials[0].zip[1]: sparsity is zipped twice"),
     ("method: gmp, sparsity: 0.8, zip: [sparsity]", 'zip: ["sparsity"] is not allowed: a list of two or more axes'),
+    (
+        "method: gmp, sparsity: [0.8, 0.9], exclude: [{sparsity: 90}]",
+        "trials[0].exclude[0].sparsity: 90 matches no cell: sparsity is 0.8, 0.9 in this block; did you mean 0.9?",
+    ),
     (
         "method: gmp, sparsity: [0.8, 0.9], exclude: [{sparsty: 0.8}]",
         "trials[0].exclude[0].sparsty: unknown setting of this block",
