@@ -24,6 +24,7 @@ test-all: $(TESTING)
 
 chaos: $(TESTING)
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --s3
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

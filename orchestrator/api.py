@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -51,13 +51,15 @@ def run(
     max_concurrent: int | None = None,
     autoscaling: bool = False,
     verbose: bool = False,
+    allow: Sequence[str] = (),
 ) -> Plan:
     """Run what the store lacks of a sweep; returns the plan as it stands afterwards.
 
     `sweep` and `store` are as for `plan`; the other arguments are the options of `prunesweep run`. Nothing is printed
     unless `verbose`. Trials that fail raise nothing: they are in the plan. Raises `UserError` when the request is
     wrong, `TooManyFailures` when more than `max_failures` stages fail, and passes `KeyboardInterrupt` on, after the
-    running stages have written their checkpoints.
+    running stages have written their checkpoints. `allow` are modules that a store's record may have
+    imported though they are not of the current folder.
     """
     from rich.console import Console
 
@@ -73,6 +75,7 @@ def run(
         max_concurrent,
         autoscaling,
         stall_limit=stall_limit,
+        allow=allow,
     )
     return run_sweep(
         plan(sweep, store, data_dir=data_dir), opened, options, Console(quiet=not verbose, highlight=False)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
 from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode, without_fingerprints
 from prunesweep.workers.store import Store
+from prunesweep.workers.trust import choices_of_trials, require_trusted
 
 RECORD = "sweep.json"
 """The file of a record, in the sweep's folder of the store."""
@@ -123,33 +123,14 @@ def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:
     return {trial.key: create(trial.method).stage(trial) for trial in others}
 
 
-def require_own_code(sweep: Sweep) -> None:
-    """Raise `UserError` when training a remembered sweep would import code that is not this project's, nor installed.
+def require_own_code(sweep: Sweep, allowed: Sequence[str] = ()) -> None:
+    """Raise `UserError` when training a remembered sweep would import code that the store may not have imported.
 
-    A sweep file is its author's program, and may name what Python can import. A store may be anybody's: of what it
-    names only files of the current folder, and what installed packages register, are imported.
+    `allowed` are modules that the user trusts (`workers.trust`). A sweep that is read from a file is its own author's.
     """
-    if sweep.recorded is None:
-        return
-    named = {choice.name for trial in sweep.trials for choice in (trial.dataset, trial.model, trial.method)}
-    for name in sorted(name for name in named if ":" in name):
-        if not _is_of_this_folder(name.partition(":")[0].partition(".")[0]):
-            raise UserError(
-                f"the store's record of {sweep.name} wants to import {name}, which is not of this folder: go to the "
-                f"folder of the project; or, if you trust it, run the sweep's file ({sweep.path})"
-            )
-
-
-def _is_of_this_folder(module: str) -> bool:
-    """Whether Python would take a top-level module from the current folder; it is not imported."""
-    if not module.isidentifier():
-        return False
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return False
-    places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-    return any(place is not None and Path(place).absolute().is_relative_to(Path.cwd()) for place in places)
+    if sweep.recorded is not None:
+        who = f"the store's record of {sweep.name}"
+        require_trusted(choices_of_trials(sweep.trials), who, allowed, f"run the sweep's file ({sweep.path})")
 
 
 def _about(record: Mapping[str, Any]) -> About:

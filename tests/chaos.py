@@ -1,6 +1,7 @@
 """Torture of `prunesweep run`: whatever is killed, paused or damaged on the way, the tables have the same bits.
 
     python -m tests.chaos --kills 100 --seed 0
+    python -m tests.chaos --kills 30 --s3
 
 A sweep runs once undisturbed. Then it runs in fresh stores, round after round, while chance kills its driver, its
 workers and its Ray node, stops and continues them, damages files of the store, and starts a second driver on it;
@@ -22,16 +23,19 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from pyarrow import fs
+
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.store import CHECKPOINTS
 from tests.damage import DAMAGE, damaged
 from tests.family import Family
+from tests.s3 import bucket
 from tests.same_tables import TABLES, assert_same, compare
 
 SWEEP = Path(__file__).with_suffix(".yaml")
@@ -148,11 +152,56 @@ class Run:
         return code in {0, 1} | {-signal.Signals[name] for name in self.sent} | asked | refused
 
 
+class Files:
+    """A store as `folder` shows it: it lies there, or at `url` in a bucket, of which `copy` makes a copy there."""
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self.folder = folder
+        self.fs, self.root = (fs.LocalFileSystem(), str(folder)) if url is None else fs.FileSystem.from_uri(url)
+        self.location = url or str(folder)
+
+    def times(self) -> dict[Path, int]:
+        """When each file was written, in nanoseconds."""
+        every = fs.FileSelector(self.root, allow_not_found=True, recursive=True)
+        with suppress(FileNotFoundError):  # a folder was removed meanwhile
+            infos = self.fs.get_file_info(every)
+            return {self._shown(info.path): info.mtime_ns or 0 for info in infos if info.is_file}
+        return {}
+
+    def read(self, path: Path) -> bytes:
+        with self.fs.open_input_file(self._place(path)) as stream:
+            return stream.read()
+
+    def write(self, path: Path, data: bytes) -> None:
+        with self.fs.open_output_stream(self._place(path)) as stream:
+            stream.write(data)
+
+    def copy(self) -> None:
+        if self.location != str(self.folder):
+            fs.copy_files(self.root, str(self.folder), source_filesystem=self.fs)
+
+    def _shown(self, place: str) -> Path:
+        return self.folder / place.removeprefix(self.root).lstrip("/")
+
+    def _place(self, path: Path) -> str:
+        return f"{self.root}/{path.relative_to(self.folder).as_posix()}"
+
+
 class Round:
     """A store, the drivers that work on it now, and what is seen of their progress."""
 
-    def __init__(self, folder: Path, sweep: Path, family: Family, tally: Tally, epoch_seconds: Mapping[str, float]):
+    def __init__(
+        self,
+        folder: Path,
+        sweep: Path,
+        family: Family,
+        tally: Tally,
+        epoch_seconds: Mapping[str, float],
+        bucket_url: str | None = None,
+    ) -> None:
+        """In a bucket the store lies under the folder's name."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.store = Files(folder / "results", f"{bucket_url}/{folder.name}" if bucket_url else None)
         self.folder, self.sweep, self.family, self.tally = folder, sweep, family, tally
         self.epoch_seconds = epoch_seconds
         self.runs: list[Run] = []
@@ -173,7 +222,8 @@ class Round:
     def start(self) -> None:
         self.number += 1
         output = self.folder / f"run-{self.number:03}.txt"
-        process = self.family.start([COMMAND, "run", self.sweep], self.folder, output)
+        command = [COMMAND, "run", self.sweep, "--store", self.store.location]
+        process = self.family.start(command, self.folder, output)
         for run in self.runs:
             run.beside_another = True
         self.runs.append(Run(process, output, bool(self.runs)))
@@ -197,6 +247,7 @@ class Round:
             self.start()
             self._wait()
             if self.code == 0:
+                self.store.copy()
                 return True
         self.tally.fail(f"{self.folder}: not done after {SETTLING_RUNS} undisturbed runs")
         return False
@@ -244,17 +295,17 @@ class Round:
         self.files = files
 
     def _scan(self) -> dict[Path, int]:
-        found = {}
-        for pattern in ("*/result.json", "*/checkpoint*.safetensors", "*/attempts/*.json"):
-            for path in (self.folder / "results/stages").glob(pattern):
-                with suppress(FileNotFoundError):
-                    found[path] = path.stat().st_mtime_ns
-        return found
+        times = self.store.times().items()
+        return {
+            path: time
+            for path, time in times
+            if path.name == "result.json" or path.name in CHECKPOINTS or path.parent.name == "attempts"
+        }
 
     def _began(self, attempt: Path) -> None:
         """A stage runs: again, or as the first of a new driver. What was paused meanwhile is not measured."""
         back = {STAGE_BACK: self.dead_workers.pop(attempt.parent.parent.name, None)}
-        if self.driver_died is not None and _process(attempt) not in self.before:
+        if self.driver_died is not None and self._process(attempt) not in self.before:
             back[DRIVER_BACK], self.driver_died = self.driver_died, None
         for name, died in back.items():
             if died is not None and self.paused_at < died:
@@ -262,17 +313,18 @@ class Round:
 
     def _note_work_lost(self, pid: int) -> None:
         """The time since the worker last wrote a file of its stage; an undisturbed epoch says how many epochs."""
-        attempts = [path for path in self._scan() if path.parent.name == "attempts" and _process(path) == pid]
-        attempt = max(attempts, key=_modified, default=None)
-        if attempt is None or attempt.parent.with_name("result.json").exists():
+        files = self._scan()
+        attempts = [path for path in files if path.parent.name == "attempts" and self._process(path) == pid]
+        attempt = max(attempts, key=lambda path: files[path], default=None)
+        if attempt is None or attempt.parent.with_name("result.json") in files:
             return
         stage, now = attempt.parent.parent, time.monotonic()
         self.dead_workers[stage.name] = now
-        checkpointed = max(_modified(stage / name) for name in CHECKPOINTS)
-        lost = time.time() - max(checkpointed, _modified(attempt))
+        begun, checkpointed = files[attempt], max(files.get(stage / name, 0) for name in CHECKPOINTS)
+        lost = time.time() - max(checkpointed, begun) / 1e9
         if self.paused_at > now - lost:
             return
-        if checkpointed < _modified(attempt):
+        if checkpointed < begun:
             self.tally.measured[BEGINNING_LOST].append(lost)
         else:
             self.tally.measured[WORK_LOST].append(lost)
@@ -323,14 +375,15 @@ class Round:
         return self.family.members(PROGRAMS[kind])
 
     def _kill(self, pid: int, event: Event) -> None:
-        """Ctrl-C goes to the whole process group, as from a terminal."""
+        """Ctrl-C goes to the whole process group, as from a terminal, and half of the SIGTERM, as from `timeout`."""
         if event.target == "worker":
             self._note_work_lost(pid)
         for run in self.runs:
             if run.process.pid == pid:
                 run.sent.add(event.what)
                 run.asked_at = run.asked_at or (None if event.what == "SIGKILL" else time.monotonic())
-        self.family.signal(pid, signal.Signals[event.what], group=event.what == "SIGINT" and event.target == "driver")
+        group = event.what == "SIGINT" or (event.what == "SIGTERM" and event.seed % 2 == 0)
+        self.family.signal(pid, signal.Signals[event.what], group=group and event.target == "driver")
 
     def _stop(self, pid: int, seconds: float) -> None:
         self.family.signal(pid, signal.SIGSTOP)
@@ -347,31 +400,24 @@ class Round:
     def damage(self, chance: random.Random) -> bool:
         """A file of any kind, each kind as likely as the others: there are few checkpoints and many specs."""
         kinds: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted((self.folder / "results").rglob("*")):
-            if path.is_file() and not path.name.startswith("damaged-"):
+        for path in sorted(self.store.times()):
+            if not path.name.startswith("damaged-"):
                 kinds["note" if path.parent.name == "attempts" else path.name].append(path)
         if not kinds:
             return False
         path, how = chance.choice(kinds[chance.choice(sorted(kinds))]), chance.choice(DAMAGE)
         with suppress(FileNotFoundError):  # it was renamed meanwhile
-            if data := path.read_bytes():
-                path.write_bytes(chance.choice(list(damaged(data, how, chance.randrange(2**32)))))
+            if data := self.store.read(path):
+                self.store.write(path, chance.choice(list(damaged(data, how, chance.randrange(2**32)))))
         self.tally.say(f"damage: {how}: {path.relative_to(self.folder)}")
         self.files = self._scan()
         return True
 
-
-def _modified(path: Path) -> float:
-    with suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0
-
-
-def _process(attempt: Path) -> int | None:
-    """The process that made it, None when the note is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return int(json.loads(attempt.read_bytes())["process"])
-    return None
+    def _process(self, attempt: Path) -> int | None:
+        """The process that made it, None when the note is damaged."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return int(json.loads(self.store.read(attempt))["process"])
+        return None
 
 
 def torture(one: Round, coming: Iterator[Event], *, damage_between: bool) -> None:
@@ -411,7 +457,9 @@ def epoch_seconds(store: Path) -> dict[str, float]:
     return {key: result["elapsed_seconds"] / max(result["epochs"], 1) for key, result in results.items()}
 
 
-def chaos(folder: Path, sweep: Path, kills: int, seed: int, without: Sequence[str]) -> Tally:
+def chaos(
+    folder: Path, sweep: Path, kills: int, seed: int, without: Sequence[str], bucket_url: str | None = None
+) -> Tally:
     """Run the sweep undisturbed, unless the folder has that already, and then in torture until enough was killed."""
     tally, family, coming = Tally(kills), Family(), events(seed, without)
     try:
@@ -423,7 +471,7 @@ def chaos(folder: Path, sweep: Path, kills: int, seed: int, without: Sequence[st
                 tally.rounds += 1
                 place = folder / f"round-{tally.rounds}"
                 shutil.rmtree(place, ignore_errors=True)
-                one = Round(place, sweep, family, tally, lengths)
+                one = Round(place, sweep, family, tally, lengths, bucket_url)
                 torture(one, coming, damage_between="file" not in without)
                 if one.settle():
                     check(one, undisturbed)
@@ -442,10 +490,12 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder though all went well")
     parser.add_argument("--sweep", type=Path, default=SWEEP)
     parser.add_argument("--without", nargs="*", default=[], help="what is spared: raylet, gcs_server, second, ...")
+    parser.add_argument("--s3", action="store_true", help="keep the stores in a bucket behind a real S3 endpoint")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     print(f"chaos in {folder}", flush=True)
-    tally = chaos(folder, options.sweep.absolute(), options.kills, options.seed, options.without)
+    with bucket() if options.s3 else nullcontext() as bucket_url:
+        tally = chaos(folder, options.sweep.absolute(), options.kills, options.seed, options.without, bucket_url)
     print(tally.summary())
     if tally.failures:
         return 1

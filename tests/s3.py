@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ def bucket() -> Iterator[str]:
     """An empty bucket's URL. This process and those that it starts find the endpoint as they find Amazon's."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     host, port = server.get_host_and_port()
     settings = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",

@@ -17,42 +17,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from prunesweep.workers import checkpoint, data, models, precision
+from prunesweep.workers import checkpoint, precision
 from prunesweep.workers.causes import is_out_of_memory
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.host import Where
-from prunesweep.workers.prunable import prunable
-from prunesweep.workers.recording import first_images, record
-from prunesweep.workers.seeding import preserved, seed_all
-from prunesweep.workers.spec import Stage
+from prunesweep.workers.seeding import preserved
 from prunesweep.workers.training import Network, contiguous
 
 log = logging.getLogger("prunesweep")
 
 ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError)
 """What torch raises when tensors do not fit, or a module misses something."""
-
-
-def examine_stage(stage: Stage, where: Where) -> None:
-    """Ask the network that a stage begins with, before anything is started for it; raises `UserError`.
-
-    On the device of `where`, with the dataset that lies there; leaves no trace.
-    """
-    root, device = stage.root, where.torch_device
-    with preserved():
-        dataset = data.load(root.dataset, where.data_folder).to(device, 0)
-        seed_all(root.seed, "weights")
-        model = models.build(root.model, dataset.shape, dataset.classes)
-        dtype = precision.storage(root.train.precision)
-        channels_last = place(model, root.model.name, dataset, device, dtype)
-        network = Network(model, root.train, device, channels_last=channels_last)
-        examine(network, root.model.name, dataset)
-        batches = first_images(dataset, root.train.batch_size, dtype)
-        layout = batches if channels_last else map(contiguous, batches)
-        with precision.autocast(root.train.precision, device):
-            prunable(model, record(model, next(layout), layout))
 
 
 def place(model: nn.Module, name: str, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> bool:
@@ -98,16 +74,17 @@ def refusal(network: Network, name: str, dataset: Dataset, replicas: int = 1) ->
     return None
 
 
-def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1) -> None:
+def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1, most: int | None = None) -> None:
     """Train a copy of the network on a batch; raises `UserError` when its numbers would be wrong or it cannot train.
 
     The loss must be finite, there must be a logit for each class, something must learn, an epoch's last batch must be
     one that it can train on, and what its `state_dict` holds must come back from a checkpoint. The batch is as large as
-    the largest part that one of the replicas gets; batch norm sees the whole one, so that a part may be one image.
+    the largest part that one of the replicas gets, or has `most` images; batch norm sees the whole one, so that a part
+    may be one image.
     """
     dtype = precision.storage(network.train.precision)
     whole = min(network.train.batch_size, dataset.count("train"))
-    batch_size = max(min(2, whole), -(-whole // replicas))
+    batch_size = max(min(2, whole), min(-(-whole // replicas), most or whole))
     images, targets = next(iter(dataset.evaluation_batches("train", batch_size=batch_size, dtype=dtype)))
     model = _copied(network.model)
     if model is None:

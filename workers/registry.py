@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -110,9 +110,22 @@ def _foreign(kind: str, target: str) -> Entry:
     if kind == "model":
         _require_factory(target, loaded)
         return Entry(target, signature.options(target, loaded))
-    named = [p for p in inspect.signature(loaded).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    named = [p for p in _parameters(kind, target, loaded) if p.kind is p.KEYWORD_ONLY]
     defaults = {p.name: None if p.default is p.empty else freeze(p.default) for p in named}
     return Entry(target, {name: default for name, default in defaults.items() if signature.is_plain(default)})
+
+
+def _parameters(kind: str, target: str, loaded: Any) -> Sequence[inspect.Parameter]:
+    """Of a class of a method, or of a function that is called with the data folder and options by their names."""
+    try:
+        parameters = list(inspect.signature(loaded).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{kind} {target} is a {type(loaded).__name__}, and cannot be called: {error}") from error
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if kind == "dataset" and (not positional or any(p.default is p.empty for p in positional[1:])):
+        given = ", ".join(p.name for p in positional) or "none"
+        raise UserError(f"dataset {target}: it is called with the data folder alone, and has as parameters: {given}")
+    return parameters
 
 
 def _require_factory(target: str, loaded: Any) -> None:

@@ -30,6 +30,7 @@ from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
 from prunesweep.workers.spec import Stage, decode_stage, label, path
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
+from prunesweep.workers.trust import choices_of_stage, require_trusted
 
 LOG_LINES = 20
 
@@ -196,6 +197,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--loaders", type=int, default=0, help="processes that decode image files (default: 0, none)")
+    parser.add_argument("--allow", action="append", default=[], metavar="MODULE", help="not of this folder, to import")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     store = Store(options.store)
@@ -203,6 +205,7 @@ def main() -> int:
     where = Where(options.data_dir, device, options.threads, options.loaders, run=uuid4().hex[:12])
     try:
         stage = decode_stage(json.loads(options.spec.read_text()))
+        require_trusted(choices_of_stage(stage), "it", options.allow, "run the sweep's file")
         with launched(where.torch_device) as replicas:
             if replicas.leads:
                 store.require_writable()

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
@@ -41,6 +41,56 @@ def source_digest(module: str) -> str:
     for name, file in source_files(module).items():
         digest.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def files_imported(module: str) -> list[Path]:
+    """The files that importing a module runs, but for what they import: its own, and those of its packages."""
+    return [file for file in map(_file, _with_packages(module)) if file is not None]
+
+
+def defined_in(module: str, name: str) -> bool:
+    """Whether a module, or one of the same project from which it takes the name, defines it itself.
+
+    What it takes from elsewhere, as with `from subprocess import run`, is not its own.
+    """
+    files, waiting, seen = source_files(module), [(module, name)], set()
+    while waiting:
+        at, wanted = waiting.pop()
+        if (at, wanted) in seen or at not in files or files[at].suffix not in SOURCE_SUFFIXES:
+            continue
+        seen.add((at, wanted))
+        package = at if files[at].name == "__init__.py" else at.rpartition(".")[0]
+        for node in _statements(_parsed(files[at]).body):
+            if _defines(node, wanted):
+                return True
+            if isinstance(node, ast.ImportFrom):
+                origin = next(_imported_from(node, package), "")
+                waiting += [(origin, alias.name) for alias in node.names if (alias.asname or alias.name) == wanted]
+    return False
+
+
+def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
+    """Of a module, those behind a condition, too."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "handlers", "finalbody") if isinstance(node, ast.If | ast.Try) else ():
+            yield from _statements([inner for inner in getattr(node, part, ()) if isinstance(inner, ast.stmt)])
+
+
+def _defines(node: ast.stmt, name: str) -> bool:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return node.name == name
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    made_here = isinstance(getattr(node, "value", None), ast.Call | ast.Lambda)  # no other name for something else
+    return made_here and any(isinstance(target, ast.Name) and target.id == name for target in targets)
+
+
+def _parsed(file: Path) -> ast.Module:
+    """Empty for a file that is no Python: importing it will say so."""
+    try:
+        return ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):
+        return ast.Module([], [])
 
 
 def _with_packages(module: str) -> list[str]:
@@ -108,10 +158,7 @@ def _imports(name: str, file: Path) -> Iterator[str]:
     """The modules that a file may import, and names in them that may be modules."""
     if file.suffix not in SOURCE_SUFFIXES:
         return
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # importing it will say so
-        return
+    tree = _parsed(file)
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

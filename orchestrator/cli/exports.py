@@ -12,6 +12,7 @@ import typer
 
 from prunesweep.orchestrator.cli.options import (
     STORE,
+    AllowOption,
     DataOption,
     DeviceOption,
     ResultNames,
@@ -113,13 +114,14 @@ def network(
     device: DeviceOption = "auto",
     data_dir: DataOption = Path("data"),
     store: StoreOption = STORE,
+    allow: AllowOption = None,
 ) -> None:
     """Write each finished trial's network as safetensors, which the plain torchvision or project model loads."""
     options = Options(device=device, data_folder=str(data_dir))
     from prunesweep.orchestrator.export import networks
 
     rows = networks.rows(folders(names, store), where or [], trial)
-    _export(rows, Store(store), options.data_folder, to, networks.safetensors(options.device), check)
+    _export(rows, Store(store), options.data_folder, to, networks.safetensors(options.device), check, allow or ())
 
 
 @export_app.command()
@@ -131,6 +133,7 @@ def onnx(
     check: CheckOption = True,
     data_dir: DataOption = Path("data"),
     store: StoreOption = STORE,
+    allow: AllowOption = None,
 ) -> None:
     """Write each finished trial's network as ONNX, for any number of images. ONNX Runtime checks it, on the CPU."""
     _require("onnx")
@@ -138,14 +141,16 @@ def onnx(
     from prunesweep.orchestrator.export.onnx import onnx as form
 
     rows = networks.rows(folders(names, store), where or [], trial)
-    _export(rows, Store(store), str(data_dir), to, form(), check)
+    _export(rows, Store(store), str(data_dir), to, form(), check, allow or ())
 
 
-def _export(rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool) -> None:
+def _export(
+    rows: Sequence[Row], store: Store, data_dir: str, to: Path, form: Form, check: bool, allowed: Sequence[str]
+) -> None:
     """Export each trial; print an error for each that cannot be, and then exit with 1."""
     from prunesweep.orchestrator.export import networks
 
-    sweeps = {row["sweep"]: networks.sweep_of(row, store) for row in rows}
+    sweeps = {row["sweep"]: networks.sweep_of(row, store, allowed) for row in rows}
     differences = []
     for row in _tracked(rows):
         try:

@@ -100,6 +100,12 @@ SameCodeOption = Annotated[
     bool,
     typer.Option("--same-code", metavar="", help="Take changed code of your own for the code that was run before."),
 ]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE", help="Let the store's record have a module imported that is not of this folder; repeatable."
+    ),
+]
 AddressOption = Annotated[
     Location | None,
     typer.Option(

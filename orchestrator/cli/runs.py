@@ -15,6 +15,7 @@ from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import (
     STORE,
     AddressOption,
+    AllowOption,
     AutoscalingOption,
     ChangesOption,
     DataOption,
@@ -117,10 +118,20 @@ def resume(
     autoscaling: AutoscalingOption = False,
     notify: NotifyOption = None,
     force: ForceOption = False,
+    allow: AllowOption = None,
 ) -> None:
     """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
     options = Options(
-        address, str(data_dir), device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit
+        address,
+        str(data_dir),
+        device,
+        loaders,
+        max_failures,
+        max_concurrent,
+        autoscaling,
+        notify,
+        stall_limit,
+        allow or (),
     )
     opened = Store(store)
     sweep = planned_sweep(name, opened, str(data_dir))

@@ -136,10 +136,10 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
         return _difference(trained, form, form.accuracy(trained, file))
 
 
-def sweep_of(row: Row, store: Store) -> Sweep:
-    """The sweep that asked for a trial, as the store remembers it; raises `UserError`."""
+def sweep_of(row: Row, store: Store, allowed: Sequence[str]) -> Sweep:
+    """The sweep that asked for a trial, as the store remembers it; raises `UserError` (`workers.trust`)."""
     sweep = require(row["sweep"], store)
-    require_own_code(sweep)
+    require_own_code(sweep, allowed)
     return sweep
 
 

@@ -19,7 +19,7 @@ from prunesweep.orchestrator.resources import Resources, distinct, fitting
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
 from prunesweep.orchestrator.run.pace import Pace
-from prunesweep.orchestrator.run.preflight import require_ready
+from prunesweep.orchestrator.run.preflight import require_ready, require_trainable
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.states import Running, StageStates
@@ -50,7 +50,10 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 @dataclass(frozen=True)
 class Options:
-    """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes."""
+    """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes.
+
+    `allow` are modules that a store may have imported.
+    """
 
     address: Location | None = None
     data_folder: str = "data"
@@ -61,6 +64,7 @@ class Options:
     autoscaling: bool = False
     notify: Location | None = None
     stall_limit: float | None = None
+    allow: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -76,9 +80,10 @@ def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> P
 
     `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
-    require_own_code(plan.sweep)
+    require_own_code(plan.sweep, options.allow)
     if options.address is None:
         require_ready(plan, options.data_folder, options.device)
+        require_trainable(plan, options.data_folder, options.device)
     store.require_writable()
     remember(plan.sweep, store)
     return SweepRun(store, options, console).run(plan)

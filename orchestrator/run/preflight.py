@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.data.presence import absent
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.fingerprints import is_own_folder, module_of
+from prunesweep.workers.models.torchvision_names import TORCHVISION
+from prunesweep.workers.spec import TrainStage, TrialSpec, encode
 
 SOCKET_PATH = 107
 """Bytes of a socket's path, at most; a property of the kernel."""
 
 RAY_SPACE = 10 * 10**6
 """Bytes that the logs and sockets of a small run take."""
+
+REFUSED = 3
+"""With what `workers.examination` ends then; importing it would load torch."""
+
+PATIENCE = 120
+"""Seconds for all networks together."""
 
 RAY_PATH = len("/ray/session_2026-11-28_11-08-37_655361_4194304/sockets/plasma_store")
 """What Ray appends to the folder for temporary files."""
@@ -31,6 +43,44 @@ def require_ready(plan: Plan, data_folder: str, device: str) -> None:
         trials = [trial for key in plan.runnable for trial in plan.trials_of.get(key, ())]
         for problem in (*absent_data(trials, data_folder), *unusable_device(device), *unusable_places()):
             raise UserError(problem)
+
+
+def require_trainable(plan: Plan, data_folder: str, device: str) -> None:
+    """Raise `UserError` for a network that cannot be trained, or whose sparsity would not be what tables say.
+
+    A process of its own asks those that are not of the registry, a few images each, and no more than once for all
+    trials of a network. What it cannot answer in time, or at all, each stage asks itself.
+    """
+    stages = unexamined(plan)
+    if not stages:
+        return
+    asked = {"stages": [encode(stage) for stage in stages], "data_folder": data_folder, "device": device}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "prunesweep.workers.examination"]
+    with suppress(subprocess.TimeoutExpired):
+        answer = subprocess.run(
+            command, input=json.dumps(asked), capture_output=True, text=True, timeout=PATIENCE, env=environment
+        )
+        if answer.returncode == REFUSED:
+            raise UserError(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def unexamined(plan: Plan) -> list[TrainStage]:
+    """Of the trainings that a plan runs one for each network, method and batch size, where one of them is not ours."""
+    stages: dict[tuple[Any, ...], TrainStage] = {}
+    for stage in plan.runnable.values():
+        if isinstance(stage, TrainStage) and _is_foreign(stage):
+            train = stage.train
+            key = (stage.dataset, stage.model, stage.method.name, train.batch_size, train.precision)
+            stages.setdefault(key, stage)
+    return list(stages.values())
+
+
+def _is_foreign(stage: TrainStage) -> bool:
+    model, dataset = stage.model.name, stage.dataset
+    if model.startswith("timm:") or model in TORCHVISION or is_own_folder(dataset):
+        return True
+    return bool(module_of("model", model) or module_of("dataset", dataset.name))
 
 
 def absent_data(trials: Iterable[TrialSpec], folder: str) -> Iterator[str]:

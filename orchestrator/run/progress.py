@@ -18,12 +18,13 @@ from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
 from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.text import duration
-from prunesweep.workers.spec import label
 
 LINE_SECONDS, LINE_SHARE, LONGEST_LINE_SECONDS = 5.0, 0.01, 120.0
 """Where there is no terminal, a line this often; the longer it has run, the less often."""
 
 RUNNING_SHOWN = 8
+BAR_WIDTH = 60
+SEPARATOR = " · "
 
 
 class ProgressDisplay:
@@ -34,16 +35,17 @@ class ProgressDisplay:
 
     def __init__(self, plan: Plan, states: StageStates, console: Console, pace: Pace) -> None:
         self.plan, self.states, self.console, self.pace = plan, states, console, pace
-        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self.live = Live(console=console, get_renderable=self.__rich__, refresh_per_second=2, transient=True)
         self.next_line = time.monotonic() + LINE_SECONDS
+        self.redraws = console.is_terminal and not console.is_dumb_terminal
 
     def __enter__(self) -> ProgressDisplay:
-        if self.console.is_terminal:
+        if self.redraws:
             self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if self.redraws:
             self.live.stop()
 
     def hear(self, event: Event) -> None:
@@ -63,7 +65,7 @@ class ProgressDisplay:
         self.console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _say_line_if_due(self) -> None:
-        if not self.console.is_terminal and time.monotonic() >= self.next_line:
+        if not self.redraws and time.monotonic() >= self.next_line:
             wait = min(max(LINE_SECONDS, self.pace.seconds * LINE_SHARE), LONGEST_LINE_SECONDS)
             self.next_line = time.monotonic() + wait
             self.console.print(self.line(), highlight=False, soft_wrap=True)
@@ -97,13 +99,17 @@ class ProgressDisplay:
 
     def line(self) -> str:
         """The whole state in one line."""
+        return SEPARATOR.join(self.parts())
+
+    def parts(self) -> list[str]:
+        """The whole state, figure by figure."""
         counts = {
             "running": len(self.states.of(Running)),
             "in another run": len(self.states.of(RunningElsewhere)),
             "failed": len(self.states.of(GivenUp)),
             "blocked": len(self.states.of(BehindFailure)),
         }
-        parts = [
+        return [
             f"{self.trials_done()}/{len(self.plan.sweep.trials)} trials",
             f"{len(self.states.of(Done))}/{len(self.states)} stages",
             *(f"{count} {what}" for what, count in counts.items() if count or what == "running"),
@@ -111,12 +117,29 @@ class ProgressDisplay:
             f"{self.pace.epochs_per_second or 0.0:.1f} epochs/s",
             f"ETA {duration(self.seconds_left())}",
         ]
-        return " · ".join(parts)
 
-    def _render(self) -> Group:
-        bar = ProgressBar(total=max(self.epochs(), 1), completed=self.epochs_done(), width=40)
-        rows = Table.grid(padding=(0, 2))
-        for key, state in list(self.states.of(Running).items())[:RUNNING_SHOWN]:
+    def __rich__(self) -> Group:
+        """A bar, the figures, and what runs; names that are too long for the terminal are cut, figures never are."""
+        width = min(BAR_WIDTH, self.console.width)
+        bar = Table.grid()  # a bar by itself ends no line
+        bar.add_row(ProgressBar(total=max(self.epochs(), 1), completed=self.epochs_done(), width=width))
+        rows = Table.grid(padding=(0, 1))
+        rows.add_column(style="cyan", no_wrap=True)
+        rows.add_column(justify="right", no_wrap=True)
+        rows.add_column(no_wrap=True, overflow="ellipsis")
+        running = self.states.of(Running)
+        for key, state in list(running.items())[:RUNNING_SHOWN]:
             stage = self.plan.stages[key]
-            rows.add_row(Text("  ▸", style="cyan"), label(stage), f"{state.epoch}/{stage.epochs}")
-        return Group(bar, Text(self.line()), rows)
+            rows.add_row(" ▸", f"{state.epoch}/{stage.epochs}", Text(self._labels[key]))
+        if len(running) > RUNNING_SHOWN:
+            rows.add_row("", "", f"and {len(running) - RUNNING_SHOWN} more")
+        return Group(bar, *(Text(line) for line in _wrapped(self.parts(), self.console.width)), rows)
+
+
+def _wrapped(parts: list[str], width: int) -> list[str]:
+    """The figures on as few lines as hold them, none divided."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]}{SEPARATOR}{part}"
+        lines = [*lines[:-1], longer] if len(longer) <= width else [*lines, part]
+    return lines

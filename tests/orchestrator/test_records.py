@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,13 @@ import pytest
 
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import RECORD, remember, require, require_own_code
-from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep, sweep_of
+from prunesweep.orchestrator.versions import versioned
+from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import create
 from prunesweep.workers.seal import sealed_json, unsealed_json
+from prunesweep.workers.spec import Choice, TrainStage
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 
@@ -68,11 +75,73 @@ def test_reading_verbs_import_nothing_that_a_store_names(cli: Cli, choices: Mapp
     assert (cli.folder / "results/quick" / RECORD).exists(), "what cannot be read is needed"
 
 
-def test_a_remembered_sweep_is_trained_only_with_code_of_this_folder(cli: Cli):
-    hostile(cli, model={"name": "subprocess:getoutput", "options": {"cmd": "touch imported"}})
+GETOUTPUT = {"name": "subprocess:getoutput", "options": {"cmd": "touch imported"}}
+
+NOT_OF_THIS_FOLDER = [
+    *[(kind, GETOUTPUT, "which is not of this folder") for kind in ("model", "dataset")],
+    ("model", {"name": "torch.hub:load", "options": {}}, "which is not of this folder"),
+    ("model", {"name": "prunesweep.workers.registry:load", "options": {}}, "which is not of this folder"),
+    ("dataset", {"name": "no.such-module:X", "options": {}}, "which is not of this folder"),
+    ("model", {"name": "mine:Mine", "options": {}}, "without saying in which version"),
+    ("model", {"name": "mine:Path", "options": {}, "fingerprint": "code:0"}, "which mine.py does not define"),
+]
+
+
+@pytest.mark.parametrize(("kind", "choice", "why"), NOT_OF_THIS_FOLDER)
+def test_what_a_store_names_is_trained_only_with_code_of_this_folder(
+    cli: Cli, kind: str, choice: dict[str, Any], why: str
+):
+    cli.write(MINE, "mine.py")
+    hostile(cli, **{kind: choice})
+    module, says = choice["name"].partition(":")[0], f"wants to import {choice['name']}, {why}"
     error = cli("resume", "quick", code=2)
-    assert "the store's record of quick wants to import subprocess:getoutput, which is not of this folder" in error
+    assert f"error: the store's record of quick {says}" in error
+    assert f"allow it with --allow {module}" in error
     assert not (cli.folder / "imported").exists()
+
+
+@pytest.mark.slow
+def test_a_stage_s_specification_is_not_obeyed_either(cli: Cli):
+    store = hostile(cli)
+    for kind in ("method", "model", "dataset"):
+        store.begin(replace(dense_stage(), **{kind: Choice.of(GETOUTPUT["name"], GETOUTPUT["options"])}))
+    for spec in cli.folder.glob("results/stages/*/spec.json"):
+        done = subprocess.run(
+            [sys.executable, "-m", "prunesweep.workers.run", spec], cwd=cli.folder, text=True, capture_output=True
+        )
+        assert done.returncode == 2
+        assert "it wants to import subprocess:getoutput, which is not of this folder" in done.stderr
+    assert not (cli.folder / "imported").exists()
+
+
+def dense_stage() -> TrainStage:
+    (trial,) = sweep_of(
+        {
+            "name": "quick",
+            "dataset": "digits",
+            "model": "lenet300",
+            "train": {"epochs": 1},
+            "trials": [{"method": "dense"}],
+        }
+    ).trials
+    stage = create(trial.method).stage(trial)
+    assert isinstance(stage, TrainStage)
+    return stage
+
+
+@pytest.mark.parametrize("name", ["load", "Path", "THREE", "absent"])
+def test_what_is_called_must_be_of_the_kind_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    """Also in a sweep file: what can be no method or dataset is refused before its first call."""
+    module = f"kinds_{name.lower()}"
+    text = "from pathlib import Path\nTHREE = 3\ndef load():\n    Path('called').touch()\n"
+    (tmp_path / f"{module}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=f"{module}:{name}"):
+        create(Choice.of(f"{module}:{name}"))
+    with pytest.raises(UserError, match=f"{module}:{name}"):
+        data.load(Choice.of(f"{module}:{name}"), "data")
+    assert not Path("called").exists()
 
 
 def test_a_sweep_with_a_method_of_ones_own_is_read_without_it(
@@ -88,7 +157,7 @@ def test_a_sweep_with_a_method_of_ones_own_is_read_without_it(
     Path("own.yaml").write_text(QUICK.replace("method: dense", "method: 'mine:Mine'").replace("quick", "own"))
     store = Store(cli.folder / "results")
     store.require_writable()
-    sweep = read_sweep(Path("own.yaml"))
+    sweep = versioned(read_sweep(Path("own.yaml")), store)
     remember(sweep, store)
     remembered = require("own", store)
     assert make_plan(remembered, store).stages == make_plan(sweep, store).stages
@@ -97,8 +166,10 @@ def test_a_sweep_with_a_method_of_ones_own_is_read_without_it(
     assert json.loads(cli("status", "own", "--json"))[0]["trials"] == 1, "in a folder where there is no mine.py"
     assert not (cli.folder / "imported").exists()
     monkeypatch.chdir(elsewhere)
+    monkeypatch.delitem(sys.modules, "mine")
     with pytest.raises(UserError, match=r"wants to import mine:Mine, which is not of this folder"):
         require_own_code(remembered)
+    require_own_code(remembered, ["mine"])
 
 
 def test_names_lead_nowhere_but_into_the_store(tmp_path: Path):

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from prunesweep.workers import checkpoint, data, models
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.examination import examine_stage, examine_stages
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.dense import Dense
-from prunesweep.workers.probe import examine_stage
 from prunesweep.workers.run import StageFailed, run_stage
 from prunesweep.workers.spec import PruneStage, RetrainSpec, Stage, TrainSpec, TrainStage
 from prunesweep.workers.store import CURVE, NETWORK, Store
+from tests.cases import last_stage, trial
 
 IMAGES = {"shape": (1, 8, 8), "classes": 4, "images": 60, "test_images": 20}
 TRAIN = TrainSpec(epochs=2, batch_size=18, lr=0.05)
@@ -189,6 +190,19 @@ def test_a_last_batch_of_one_image_is_refused_where_batch_norm_cannot_take_it(ow
         run(stage_of(f"{norm}:net", replace(TRAIN, batch_size=53)), store)
     run(stage_of(f"{norm}:net"), store)
     run(stage_of(f"{own('def net(shape, classes): return body(1, 4)')}:net", replace(TRAIN, batch_size=53)), store)
+
+
+@pytest.mark.parametrize("method", ["str", "dst", "cs", "gsm"])
+def test_methods_that_learn_what_to_prune_are_refused_where_all_of_it_is_frozen(own, method: str, store: Store):
+    frozen = own("def net(shape, classes): return nn.Sequential(body(1, 4).requires_grad_(False), nn.BatchNorm1d(4))")
+    plain = last_stage(trial(method)).root
+    stage = replace(plain, dataset=data.choose("synthetic", IMAGES), model=models.choose(f"{frozen}:net", {}))
+    others = [replace(stage, method=last_stage(trial(name)).root.method) for name in ("dense", "gmp")]
+    examine_stages(others, Where())
+    with pytest.raises(UserError, match=rf"{method.upper()} has nothing to learn: all 2 prunable weights are frozen"):
+        examine_stages([*others, stage], Where())
+    with pytest.raises(StageFailed, match="has nothing to learn"):
+        run(stage, store)
 
 
 def test_examining_leaves_the_generators_and_the_network_as_they_were(own, store: Store):

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from prunesweep.workers import registry
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.spec import Choice
 
@@ -52,7 +53,11 @@ def load(choice: Choice, folder: str) -> Dataset:
     from prunesweep.workers.fingerprints import require_content
 
     require_content(choice, folder)
-    dataset: Dataset = registry.build("dataset", DATASETS, choice, folder)
+    from prunesweep.workers.data.base import Dataset
+
+    dataset = registry.build("dataset", DATASETS, choice, folder)
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"dataset {choice.name} made a {type(dataset).__name__}, not a prunesweep.Dataset")
     return dataset
 
 

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform, get_type_hints
 
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.pruner import HOOKS, Pruner, Setup
 from prunesweep.workers.spec import Choice, Stage, TrainStage, TrialSpec
 
@@ -55,6 +56,9 @@ class Method:
     """
 
     takes_sparsity: ClassVar[bool] = True
+    needs_gradients: ClassVar[bool] = False
+    """Whether it learns from gradients what to prune, and has nothing to do where no prunable weight trains."""
+
     pruner_class: ClassVar[type[Pruner]] = Pruner
 
     def __init_subclass__(cls) -> None:
@@ -91,8 +95,17 @@ class Method:
         return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, trial.train)
 
     def pruner(self, setup: Setup) -> Pruner:
-        """What this method does in one stage; `UserError` when nothing says what that is."""
+        """What this method does in one stage; `UserError` when nothing says what that is, or it has nothing to do."""
         name = type(self).__name__
+        self.require_gradients(setup.weights)
         if self.pruner_class is Pruner and self.takes_sparsity and type(self) is not Method:
             raise UserError(f"{name} would prune nothing: it has no class {name}Pruner(Pruner, method={name})")
         return self.pruner_class(self, setup)
+
+    def require_gradients(self, weights: Mapping[str, torch.nn.Parameter]) -> None:
+        """Raise `UserError` where the method needs gradients of prunable weights, and none of these has one."""
+        if self.needs_gradients and not any(weight.requires_grad for weight in weights.values()):
+            raise UserError(
+                f"{type(self).__name__} has nothing to learn: all {len(weights)} prunable weights are frozen "
+                "(requires_grad off); let some train, or take a method that ranks magnitudes, such as imp or gmp"
+            )

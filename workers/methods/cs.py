@@ -30,6 +30,8 @@ class CS(Method):
     backward pass; the optimizer has twice the parameters. All targets share one training.
     """
 
+    needs_gradients = True
+
     s_initial: float = hyperparameter("initial value of m", 0.0)
     beta_final: float = hyperparameter("inverse temperature at the end of training", 200.0, ge=1)
     penalty: float = hyperparameter("factor of sum(sigmoid(beta m)) in the loss", 1e-8, ge=0)

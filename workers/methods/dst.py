@@ -31,6 +31,8 @@ class DST(Method):
     pass. All targets share one training.
     """
 
+    needs_gradients = True
+
     penalty: float = hyperparameter("factor of sum(exp(-t)) in the loss", ge=0)
 
     def stage(self, trial: TrialSpec) -> Stage:

@@ -26,6 +26,8 @@ class GSM(Method):
     Cost per step: one selection among all weights, and one multiplication of the gradients with the mask.
     """
 
+    needs_gradients = True
+
     momentum: float | None = hyperparameter("momentum of SGD (default: train.momentum)", None, ge=0, lt=1)
 
     def stage(self, trial: TrialSpec) -> Stage:

@@ -28,6 +28,8 @@ class STR(Method):
     pass. All targets share one training.
     """
 
+    needs_gradients = True
+
     s_initial: float = hyperparameter("initial value of t, of which the sigmoid is the threshold")
 
     def stage(self, trial: TrialSpec) -> Stage:

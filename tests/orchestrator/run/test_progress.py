@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.resources import Resources, Shares
-from prunesweep.orchestrator.run.events import Finished, Progressed, Started
+from prunesweep.orchestrator.run.events import Finished, Progressed, Started, Tick
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import Ended, StageQueue
@@ -27,12 +28,13 @@ from tests.cases import trial
 class Run:
     """A queue without workers, its display, and what that printed."""
 
-    def __init__(self, folder: Path, *trials: TrialSpec) -> None:
+    def __init__(self, folder: Path, *trials: TrialSpec, terminal_width: int | None = None) -> None:
         self.store = Store(folder / "store")
         self.store.require_writable()
         plan = make_plan(Sweep("x", trials, 0, Shares({}), "", Path("x.yaml")), self.store)
         states, self.printed = StageStates(plan.runnable), io.StringIO()
-        self.display = ProgressDisplay(plan, states, Console(file=self.printed, width=200), Pace())
+        console = Console(file=self.printed, width=terminal_width or 200, force_terminal=terminal_width is not None)
+        self.display = ProgressDisplay(plan, states, console, Pace())
         self.queue = StageQueue(plan, self.store, states, self.display.hear, Resources(cpus=4))
 
     def begin(self) -> str:
@@ -65,6 +67,32 @@ def test_the_line_counts_trials_and_stages(tmp_path: Path):
     done = run.queue.stages[gmp].epochs
     assert run.line() == f"1/2 trials · 1/4 stages · 0 running · 1 failed · 2 blocked · {done}/{epochs} epochs"
     assert "loss is nan" in run.printed.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_on_a_terminal_nothing_is_cut_but_names(tmp_path: Path, width: int):
+    run = Run(tmp_path, *(replace(trial("gmp"), seed=seed) for seed in range(12)), terminal_width=width)
+    for _ in range(10):
+        run.begin()
+    console = run.display.console
+    with console.capture() as capture:
+        console.print(run.display)
+    lines = Text.from_ansi(capture.get()).plain.splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for part in run.display.parts():
+        assert any(part in line for line in lines), f"{part} is cut in\n{text}"
+    assert sum(" ▸ " in line and "0/6 " in line for line in lines) == 8
+    assert "and 2 more" in text
+
+
+def test_a_dumb_terminal_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "dumb")
+    run = Run(tmp_path, trial("gmp"), terminal_width=80)
+    run.display.next_line = 0.0
+    with run.display:
+        run.display.hear(Tick())
+    assert run.printed.getvalue() == run.display.line() + "\n"
 
 
 def test_what_is_done_before_counts_among_the_trials(tmp_path: Path):

@@ -73,6 +73,23 @@ trials: [{{method: dense}}]
 """
 
 
+FEW = """
+import torch
+
+
+def few(*, shape):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+"""
+
+
+def test_a_network_that_cannot_train_is_refused_before_anything_is_started(cli: Cli):
+    cli.write(FEW, "mine.py")
+    printed = cli("run", cli.write(SWEEP.format(models="resnet8, 'mine:few'")), code=2)
+    assert "model mine:few gives 3 logits for 10 classes" in printed
+    assert "starting Ray" not in printed
+    assert not list((cli.folder / "results").rglob("*.json"))
+
+
 @pytest.mark.slow
 def test_each_has_its_own_cause_and_the_others_are_done(cli: Cli):
     cli.write(MODELS, "mine.py")

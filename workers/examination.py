@@ -1,0 +1,85 @@
+"""The networks that a run is about are examined before anything is started for it.
+
+`python -m prunesweep.workers.examination` reads what is asked from its standard input and ends with `REFUSED` where
+something would be refused, with the sentence as JSON in its last line: a process of its own, so that nothing that a
+network does can harm who asks.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunesweep.workers import data, methods, models, precision
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.host import Where
+from prunesweep.workers.probe import examine, place
+from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recording import first_images, record
+from prunesweep.workers.seeding import preserved, seed_all
+from prunesweep.workers.spec import Stage, decode_stage
+from prunesweep.workers.training import Network, contiguous
+
+REFUSED = 3
+
+IMAGES = 8
+"""So many of a batch are enough to see whether a network trains, also where images are large and there is no GPU."""
+
+THREADS = 2
+
+
+def examine_stage(stage: Stage, where: Where, images: int | None = None) -> dict[str, nn.Parameter]:
+    """Ask the network that a stage begins with, before anything is started for it; raises `UserError`.
+
+    On the device of `where`, with the dataset that lies there, and `images` of a batch, or all; leaves no trace.
+    Returns the network's prunable weights.
+    """
+    root, device = stage.root, where.torch_device
+    batch_size = min(root.train.batch_size, images or root.train.batch_size)
+    with preserved():
+        dataset = data.load(root.dataset, where.data_folder).to(device, 0)
+        seed_all(root.seed, "weights")
+        model = models.build(root.model, dataset.shape, dataset.classes)
+        dtype = precision.storage(root.train.precision)
+        channels_last = place(model, root.model.name, dataset, device, dtype)
+        network = Network(model, root.train, device, channels_last=channels_last)
+        examine(network, root.model.name, dataset, most=images)
+        batches = first_images(dataset, batch_size, dtype)
+        layout = batches if channels_last else map(contiguous, batches)
+        with precision.autocast(root.train.precision, device):
+            weights = prunable(model, record(model, next(layout), layout))
+    methods.create(root.method).require_gradients(weights)
+    return weights
+
+
+def examine_stages(stages: Iterable[Stage], where: Where, images: int | None = None) -> None:
+    """The same of many, each network once for all the methods that it is trained with."""
+    seen: dict[tuple[Any, ...], dict[str, nn.Parameter]] = {}
+    for root in dict.fromkeys(stage.root for stage in stages):
+        network = (root.dataset, root.model, root.train.batch_size, root.train.precision)
+        if network in seen:
+            methods.create(root.method).require_gradients(seen[network])
+        else:
+            seen[network] = examine_stage(root, where, images)
+
+
+def main() -> int:
+    """`{"stages": [...], "data_folder": ..., "device": ...}` as JSON on standard input."""
+    asked = json.load(sys.stdin)
+    torch.set_num_threads(THREADS)
+    try:
+        stages = [decode_stage(stage) for stage in asked["stages"]]
+        examine_stages(stages, Where(asked["data_folder"], asked["device"]), IMAGES)
+    except UserError as error:
+        print(json.dumps(str(error)))
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
