@@ -1,7 +1,9 @@
-"""Figures as words for people: sizes, durations, counts, lists."""
+"""Figures as words for people: sizes, durations, counts, lists. And texts of others, made harmless for each output."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 
@@ -43,3 +45,59 @@ def joined(words: Sequence[str]) -> str:
     """`imp`, `imp and gmp`, `imp, gmp and str`; nothing for no words."""
     before_last = [", ".join(words[:-1])] if len(words) > 1 else []
     return " and ".join([*before_last, *words[-1:]])
+
+
+# --- texts that may be anybody's: names, messages, logs
+
+_ALONE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that no text needs, and that steer a terminal or turn the reading direction around."""
+
+_JOINERS = frozenset("\u200c\u200d")
+"""Letters of some scripts, and emoji, are put together with these."""
+
+_FORMULA = re.compile(r"[=+\-@\t\r].", re.DOTALL)
+
+
+def visible(text: str) -> str:
+    """One line, in which control characters and those that turn the reading direction are written as their codes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_written(char) if _is_unwanted(char) else char for char in text)
+
+
+def for_terminal(text: str) -> str:
+    """As `visible`, with its lines and tabs."""
+    return "".join(part if part in "\n\t" else visible(part) for part in re.split(r"([\n\t])", text))
+
+
+def for_csv(text: str) -> str:
+    """As `visible`; what a spreadsheet would take for a formula is behind an apostrophe, a number is not."""
+    return f"'{visible(text)}" if _FORMULA.match(text) and not _is_number(text) else visible(text)
+
+
+def for_markdown(text: str) -> str:
+    """As `visible`, without tags, links, images, columns and emphasis."""
+    escaped = re.sub(r"[\\`*|]", lambda char: f"\\{char[0]}", visible(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(").replace("][", "]\\[")
+
+
+def for_html(text: str) -> str:
+    """As `for_terminal`; the template's escaping does the rest."""
+    return for_terminal(text)
+
+
+def _is_unwanted(char: str) -> bool:
+    return unicodedata.category(char) in _ALONE and char not in _JOINERS
+
+
+def _written(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

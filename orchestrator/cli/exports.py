@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from prunesweep.orchestrator.cli.options import (
     WhereOption,
     folders,
 )
+from prunesweep.orchestrator.cli.printing import show
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
@@ -156,7 +156,7 @@ def _export(
         try:
             differences.append(networks.export(row, sweeps[row["sweep"]], store, data_dir, to, form, check))
         except networks.NotExported as error:
-            print(f"error: {error}", file=sys.stderr)
+            show(f"error: {error}", error=True)
     print(f"{counted(len(differences), 'network')} in {to}{_checked(differences) if check else ', not checked'}")
     if len(differences) < len(rows):
         raise typer.Exit(INCOMPLETE)

@@ -30,7 +30,7 @@ from prunesweep.orchestrator.cli.options import (
     SweepFile,
     TrialArgument,
 )
-from prunesweep.orchestrator.cli.printing import as_json
+from prunesweep.orchestrator.cli.printing import as_json, show
 from prunesweep.orchestrator.lookup import sweep_name
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
@@ -92,19 +92,19 @@ def logs(
     if follow:
         _follow(cluster, job)
     else:
-        print(cluster.get_job_logs(job.id), end="")
+        show(cluster.get_job_logs(job.id), end="")
 
 
 def _follow(cluster: Dashboard, job: Job) -> None:
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 
     try:
-        ended = cluster_jobs.follow(cluster, job, partial(print, end="", flush=True))
+        ended = cluster_jobs.follow(cluster, job, partial(show, end=""))
     except KeyboardInterrupt:
         again = f"prunesweep logs {job.sweep} --follow --address {cluster.place}"
         print(f"\n{job.id} goes on; look in again with: {again}")
         raise typer.Exit(INTERRUPTED) from None
-    print(ended)
+    show(str(ended))
     raise typer.Exit(ended.code)
 
 
@@ -118,7 +118,7 @@ def cancel(name: JobName, address: DashboardOption) -> None:
     if job.active:
         print(f"stopping {job.id}: running stages finish an epoch, which takes {GRACE_SECONDS:.0f} s at the most")
         job = cluster_jobs.cancel(cluster, job)
-    print(job)
+    show(str(job))
 
 
 def jobs(address: DashboardOption, as_json_: JsonOption = False) -> None:
@@ -129,4 +129,4 @@ def jobs(address: DashboardOption, as_json_: JsonOption = False) -> None:
     if as_json_:
         print(as_json([asdict(job) for job in all_jobs]))
     else:
-        print("\n".join(map(str, all_jobs)) or "no sweep has been submitted to this cluster yet")
+        show("\n".join(map(str, all_jobs)) or "no sweep has been submitted to this cluster yet")

@@ -18,6 +18,7 @@ from prunesweep.orchestrator.cli import doctor, gc, init, jobs, listing, results
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
 from prunesweep.orchestrator.cli.exports import export_app
+from prunesweep.orchestrator.cli.printing import show
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import public
 from prunesweep.workers.store import Damaged
@@ -99,8 +100,8 @@ def main() -> None:
         app()
     except (UserError, Damaged, OSError) as error:
         if debug:
-            print(public(traceback.format_exc()), end="", file=sys.stderr)
-        print(f"error: {public(str(error))}", file=sys.stderr)
+            show(public(traceback.format_exc()), error=True, end="")
+        show(f"error: {public(str(error))}", error=True)
         sys.exit(WRONG)
     finally:
         _flush()

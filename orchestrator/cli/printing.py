@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from prunesweep.orchestrator.text import for_terminal
 
 PIPE_WIDTH = 120
 """A pipe has no width of its own; rich would take 80."""
 
 on_terminal = sys.stdout is not None and sys.stdout.isatty()
-console = Console(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
+
+
+class CleanConsole(Console):
+    """What is printed steers no terminal, whoever has written it; colours are rich's own, and no texts."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(for_terminal(segment.text), segment.style)
+
+
+console = CleanConsole(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)
 
 
 def say(text: str) -> None:
     """Print a line with rich's markup, never broken: a terminal wraps by itself, and a pipe is read by programs."""
     console.print(text, soft_wrap=True)
+
+
+def show(text: str, *, error: bool = False, end: str = "\n") -> None:
+    """Print plain text as it is, but for what would steer a terminal."""
+    print(for_terminal(text), end=end, file=sys.stderr if error else None, flush=True)
 
 
 def as_json(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
-from prunesweep.orchestrator.cli.printing import as_json, say
+from prunesweep.orchestrator.cli.printing import as_json, say, show
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import known, recall, require
@@ -71,7 +70,7 @@ def _remembered(store: Store) -> Iterator[Sweep]:
         try:
             yield require(name, store)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            show(f"error: {error}", error=True)
 
 
 # --- what is printed

@@ -39,6 +39,7 @@ STYLE: Mapping[Any, Any] = {
     "legend.fontsize": 7.5,
     "axes.linewidth": 0.6,
     "hatch.linewidth": 0.5,
+    "text.parse_math": False,  # a dollar in a name is one
     "svg.hashsalt": "prunesweep",  # identifiers that do not change
     "pdf.fonttype": 42,  # fonts that publishers take
 }

@@ -21,6 +21,7 @@ from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.tables.compare import differences
 from prunesweep.orchestrator.tables.grid import laid_out
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
+from prunesweep.orchestrator.tables.rendering import as_csv
 from prunesweep.orchestrator.tables.text_table import TextTable
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
@@ -65,7 +66,7 @@ class Answer:
         varying = [n for n in self.trials if n not in (*IDENTITY, *MEASUREMENTS) and self.trials[n].nunique() > 1]
         measured = [n for n in (*self.names[-1:], *MEASURED) if n in self.trials and self.trials[n].notna().any()]
         columns = dict.fromkeys(["sweep", "dataset", "model", *self.names[:-1], *varying, "seed", *measured])
-        return str(self.trials[list(columns)].to_csv(index=False))
+        return as_csv(self.trials[list(columns)])
 
 
 def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) -> Answer:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,7 +24,7 @@ from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.tables.wording import words
-from prunesweep.orchestrator.text import counted, duration, size
+from prunesweep.orchestrator.text import counted, duration, for_html, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
@@ -42,11 +43,16 @@ def write(names: Sequence[str], store: Store, query: Query, file: Path) -> int:
     return len(data)
 
 
+def _clean(value: Any) -> Any:
+    return for_html(value) if type(value) is str else value
+
+
 def page(contents: Contents) -> str:
     """The whole file. What comes from a sweep or a log is escaped; only our own style and scripts are not."""
     environment = Environment(
         loader=PackageLoader("prunesweep.orchestrator.report", ""),
         autoescape=True,
+        finalize=_clean,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from prunesweep.orchestrator.tables.text_table import SINGLE_MARK, Columns, Emphasis, Entry, TextTable
+from prunesweep.orchestrator.text import for_csv, for_markdown, visible
 from prunesweep.workers.errors import UserError, unknown
 
 PIPE_WIDTH = 120
@@ -52,15 +53,25 @@ def render(table: TextTable, format: str = "table") -> RenderableType:
     CSV and JSON hold the records, in the metric's own unit; the others are for people.
     """
     formats: dict[str, Callable[[TextTable], RenderableType]] = {
-        "table": Terminal,
-        "csv": lambda table: pd.DataFrame(table.records, dtype=object).to_csv(index=False).rstrip("\n"),
-        "markdown": _markdown,
-        "latex": _latex,
+        "table": lambda table: Terminal(table.mapped(visible)),
+        "csv": lambda table: as_csv(pd.DataFrame(table.records, dtype=object)).rstrip("\n"),
+        "markdown": lambda table: _markdown(table.mapped(for_markdown)),
+        "latex": lambda table: _latex(table.mapped(visible)),
         "json": lambda table: json.dumps(table.records, indent=1),
     }
     if format not in formats:
         raise UserError(unknown("format", format, formats))
     return formats[format](table)
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV in which no cell is a formula, for spreadsheets."""
+    texts = {for_csv(str(name)): [_cell(value) for value in frame[name]] for name in frame}
+    return str(pd.DataFrame(texts, dtype=object).to_csv(index=False))
+
+
+def _cell(value: Any) -> Any:
+    return for_csv(value) if isinstance(value, str) else value
 
 
 # --- terminal
@@ -100,10 +111,11 @@ def _grid(piece: TextTable, whole: TextTable) -> Grid:
     gap, width = (" ", _cell_width(whole)) if means else ("", None)
     grid = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=padding, header_style="")
     for head in piece.heads:
-        grid.add_column("\n".join(word + gap for word in head.split(" ")), vertical="bottom", no_wrap=means)
+        text = Text("\n".join(word + gap for word in head.split(" ")))  # no markup
+        grid.add_column(text, vertical="bottom", no_wrap=means)
     for heads in _heads(piece):
         justify: Literal["left", "right"] = "right" if right else "left"
-        grid.add_column("\n".join(heads), min_width=width, vertical="bottom", no_wrap=means, justify=justify)
+        grid.add_column(Text("\n".join(heads)), min_width=width, vertical="bottom", no_wrap=means, justify=justify)
     for line in piece.unrepeated():
         if line.starts_block:
             grid.add_section()
@@ -148,7 +160,7 @@ def _cell_width(table: TextTable) -> int:
 
 
 def _markdown(table: TextTable) -> str:
-    below = table.below("**bold**", r"\*")[: len(table.legend)] + [_starred(note) for note in table.notes]
+    below = table.below("**bold**", r"\*")
     return "\n\n".join([table.title, *table.above, _pipes(table), *below, *map(_markdown, table.details)])
 
 
@@ -157,13 +169,8 @@ def _pipes(table: TextTable) -> str:
     lines = [[*table.heads, *(", ".join(heads) for heads in table.columns)]]
     lines += [["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for line in table.unrepeated():
-        lines.append([*map(_starred, line.labels), *(_emphasised(e, _starred(e.text), MARKDOWN) for e in line.entries)])
-    escaped = ([text.replace("|", r"\|") for text in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
-def _starred(text: str) -> str:
-    return text.replace("*", r"\*")
+        lines.append([*line.labels, *(_emphasised(entry, entry.text, MARKDOWN) for entry in line.entries)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _emphasised(entry: Entry, text: str, forms: dict[Emphasis, str]) -> str:

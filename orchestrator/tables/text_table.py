@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
@@ -69,6 +69,26 @@ class TextTable:
     def below(self, best: str, near: str, single: str = SINGLE_MARK) -> list[str]:
         """The lines below the table, where the marks look like this."""
         return [*(line.format(best=best, near=near, single=single) for line in self.legend), *self.notes]
+
+    def mapped(self, clean: Callable[[str], str]) -> TextTable:
+        """With all texts that may be of a sweep or a store made fit for an output; the legend is our own."""
+        return replace(
+            self,
+            title=clean(self.title),
+            heads=tuple(map(clean, self.heads)),
+            columns=tuple(tuple(map(clean, heads)) for heads in self.columns),
+            lines=tuple(
+                replace(
+                    line,
+                    labels=tuple(map(clean, line.labels)),
+                    entries=tuple(replace(entry, text=clean(entry.text)) for entry in line.entries),
+                )
+                for line in self.lines
+            ),
+            above=tuple(map(clean, self.above)),
+            notes=tuple(map(clean, self.notes)),
+            details=tuple(detail.mapped(clean) for detail in self.details),
+        )
 
     def unrepeated(self) -> Iterator[Line]:
         """The lines, without the labels that the line above has too."""
