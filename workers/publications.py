@@ -57,7 +57,7 @@ class Publications(Files):
 
     def _intact_result(self, key: str) -> bytes | None:
         data = self.read("stages", key, RESULT)
-        return data if data is not None and intact(data) else None
+        return data if data is not None and is_result_of(key, data) else None
 
     def publish(
         self, stage: Stage, files: Mapping[str, bytes], result: Mapping[str, Any], *, checkpointed: bool = True
@@ -162,6 +162,11 @@ class Publications(Files):
         for place in [RESULT, *places] if damaged else ():
             self.set_file_aside("stages", key, place)
         return [self.path("stages", key, name) for name in damaged]
+
+
+def is_result_of(key: str, data: bytes) -> bool:
+    """Whether a `result.json` is whole, and that stage's; one of version 0.1 doesn't say whose it is."""
+    return intact(data) and (b'"key": "' not in data or f'"key": "{key}"'.encode() in data)
 
 
 def own_name(name: str, publication: str) -> str:

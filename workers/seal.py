@@ -15,18 +15,28 @@ BLANK = "0" * 64
 _FIELD = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 
 
-def seal(data: bytes) -> bytes:
-    """The file with its sum filled in; it has one text entry `FIELD`, and that is `BLANK`."""
-    match = _FIELD.search(data)
+def seal(data: bytes, *, last: bool = False) -> bytes:
+    """The file with its sum filled in; it has one text entry `FIELD`, and that is `BLANK`.
+
+    With `last` it is the last of such entries: Parquet has its metadata at the end.
+    """
+    match = _field(data, last)
     assert match is not None, "nowhere to put the sum"
     view = memoryview(data)
     return b"".join((view[: match.start(1)], _sum(data, match), view[match.end(1) :]))
 
 
-def intact(data: bytes) -> bool:
+def intact(data: bytes, *, last: bool = False) -> bool:
     """Whether these are the bytes that were sealed; a flipped bit anywhere, a cut or an empty file is noticed."""
-    match = _FIELD.search(data)
+    match = _field(data, last)
     return match is not None and match[1] == _sum(data, match)
+
+
+def _field(data: bytes, last: bool) -> re.Match[bytes] | None:
+    match = _FIELD.search(data)
+    while last and match is not None and (after := _FIELD.search(data, match.end())):
+        match = after
+    return match
 
 
 def _sum(data: bytes, field: re.Match[bytes]) -> bytes:

@@ -44,7 +44,7 @@ from enum import StrEnum
 from typing import IO
 from uuid import uuid4
 
-from prunesweep.workers.publications import CHECKPOINT, Publications
+from prunesweep.workers.publications import CHECKPOINT, Publications, is_result_of
 from prunesweep.workers.publications import CHECKPOINTS as CHECKPOINTS
 from prunesweep.workers.publications import CURVE as CURVE
 from prunesweep.workers.publications import MOMENTUM as MOMENTUM
@@ -113,9 +113,8 @@ class Store(Publications):
         there = self._fs.are_files([self.path("stages", key, RESULT) for key in keys])
         keys = [key for key, is_there in zip(keys, there, strict=True) if is_there]
         results = self.read_many(("stages", key, RESULT) for key in keys)
-        return {
-            key: State.DONE if data and intact(data) else State.DAMAGED for key, data in zip(keys, results, strict=True)
-        }
+        whole = (data is not None and is_result_of(key, data) for key, data in zip(keys, results, strict=True))
+        return {key: State.DONE if is_whole else State.DAMAGED for key, is_whole in zip(keys, whole, strict=True)}
 
     def _unfinished(self, key: str) -> State:
         attempts = self.attempts(key)

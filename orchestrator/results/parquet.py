@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, SWEEP_KEY, VERSION_KEY
+from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
 from prunesweep.workers.location import Location, public
@@ -36,7 +36,7 @@ def load_results(folder: Place, *more: Place) -> pd.DataFrame:
     The frame's `attrs["sweeps"]` says of each sweep how many `trials` it has, how many are `finished`, and which
     `seeds` every setting is to have, None where they have unlike ones: with it tables tell what is missing.
     """
-    tables = [_read(_file(place, "trials.parquet")) for place in (folder, *more)]
+    tables = [_read(place, "trials") for place in (folder, *more)]
     frame = _joined(tables)
     frame.attrs[SWEEPS] = [sweep for table in tables for sweep in _sweeps(table)]
     return frame
@@ -44,12 +44,12 @@ def load_results(folder: Place, *more: Place) -> pd.DataFrame:
 
 def load_curves(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per trial, stage and epoch, from the same places as `load_results`."""
-    return _joined([_read(_file(place, "curves.parquet")) for place in (folder, *more)])
+    return _joined([_read(place, "curves") for place in (folder, *more)])
 
 
 def load_layers(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per trial and layer, from the same places as `load_results`."""
-    return _joined([_read(_file(place, "layers.parquet")) for place in (folder, *more)])
+    return _joined([_read(place, "layers") for place in (folder, *more)])
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -93,10 +93,12 @@ def _beside(text: str, name: str) -> str:
     return text if last.endswith(".parquet") else f"{text}/{name}"
 
 
-def _read(path: Location) -> pa.Table:
+def _read(place: Place, name: str) -> pa.Table:
+    path = _file(place, f"{name}.parquet")
     try:
-        place, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
-        table = pq.read_table(inner, filesystem=place, partitioning=None, page_checksum_verification=True)
+        filesystem, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
+        with filesystem.open_input_stream(inner, compression=None) as stream:
+            table = unsealed_table(stream.read(), name)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowException, ValueError, OSError) as error:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
+from prunesweep.orchestrator.results.sealing import sealed_table
 from prunesweep.orchestrator.run.events import Event, Finished, Tick
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.methods import method_class
@@ -29,9 +30,6 @@ from prunesweep.workers.store import CURVE, Damaged, State, Store
 
 WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the driver's time."""
-
-ROW_GROUP = 2**17
-"""Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
 
 MAX_SEEDS = 1000
 """More are not listed in a file's metadata, which every reader reads whole."""
@@ -163,14 +161,8 @@ class Collector:
             yield {**layer, "trial": trial.key, "layer": layer["name"], "density": density, "share": share}
 
     def _save(self, name: str, table: pa.Table) -> None:
-        sink = io.BytesIO()
-        write_table(table, sink)
-        self.store.write(sink.getvalue(), self.plan.sweep.name, f"{name}.parquet")
-
-
-def write_table(table: pa.Table, sink: Any) -> None:
-    """Write a table as the store holds it: plain Parquet, with a checksum for every page."""
-    pq.write_table(table, sink, write_page_checksum=True, row_group_size=ROW_GROUP)
+        sweep = self.plan.sweep.name
+        self.store.write(sealed_table(table, sweep, name), sweep, f"{name}.parquet")
 
 
 def asked(sweep: Sweep) -> dict[str, Any]:

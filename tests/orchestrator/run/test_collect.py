@@ -16,7 +16,8 @@ from prunesweep import aggregate, load_curves, load_results, select_best
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.schemas import CURVES, SWEEP_KEY, TRIALS
-from prunesweep.orchestrator.run.collect import ROW_GROUP, Collector, asked, write_table
+from prunesweep.orchestrator.results.sealing import ROW_GROUP, write_table
+from prunesweep.orchestrator.run.collect import Collector, asked
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.host import Where

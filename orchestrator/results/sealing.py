@@ -1,0 +1,56 @@
+"""The checksum of a sweep's table, in the table's own metadata: it covers every byte, names of columns included.
+
+Parquet has checksums for its pages and none for its footer, where a flipped bit renames a column.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+
+SEAL_KEY = b"prunesweep_file"
+"""Under it the metadata say of which sweep this is which table, and the sum of the file."""
+
+ROW_GROUP = 2**17
+"""Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
+
+
+def sealed_table(table: pa.Table, sweep: str, name: str) -> bytes:
+    """A sweep's table as a Parquet file, as the store holds it; `name` is `trials`, `curves` or `layers`."""
+    said = json.dumps({"sweep": sweep, "table": name, FIELD: BLANK}).encode()
+    sink = BytesIO()
+    write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL_KEY: said}), sink)
+    return seal(sink.getvalue(), last=True)
+
+
+def write_table(table: pa.Table, sink: Any) -> None:
+    """Write plain Parquet, with a checksum for every page."""
+    pq.write_table(table, sink, write_page_checksum=True, row_group_size=ROW_GROUP)
+
+
+def unsealed_table(data: bytes, name: str) -> pa.Table:
+    """The table of a Parquet file; raises `ValueError` when it is not the one that was written, or another table.
+
+    A file without a sum, of an earlier version or somebody's own, is taken as its pages' checksums allow.
+    """
+    if SEAL_KEY in data and not intact(data, last=True):
+        raise ValueError("its checksum does not match")
+    table = pq.read_table(BytesIO(data), page_checksum_verification=True)
+    said = described(table)
+    if said and (SEAL_KEY not in data or not intact(data, last=True)):
+        raise ValueError("its checksum does not match")
+    if said and said["table"] != name:
+        raise ValueError(f"it is a table of {said['table']}")
+    return table
+
+
+def described(table: pa.Table) -> dict[str, str]:
+    """The sweep and the name that a table was written with; empty where it says nothing."""
+    said: dict[str, str] = json.loads((table.schema.metadata or {}).get(SEAL_KEY, b"{}"))
+    return said
