@@ -13,17 +13,19 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import torch
+
 from prunesweep.workers.activity import Activities, Activity
 from prunesweep.workers.causes import Cause, cause_of, place_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
-from prunesweep.workers.errors import ReplicaLost
+from prunesweep.workers.errors import ReplicaLost, UserError
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
 from prunesweep.workers.location import public
@@ -33,6 +35,8 @@ from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
 
 LOG_LINES = 20
+
+RUNS = "Run a stage, and first those that it needs, in this process; or as one of several that torchrun starts."
 
 log = logging.getLogger("prunesweep")
 
@@ -190,22 +194,13 @@ def main() -> int:
 
     Started by torchrun, in all of its processes together.
     """
-    parser = argparse.ArgumentParser(prog="python -m prunesweep.workers.run", description=main.__doc__)
-    parser.add_argument("spec", type=Path, help="a stage's spec.json, as the store keeps it in stages/<key>/")
-    parser.add_argument("--store", default="results", help="where results are kept (default: results)")
-    parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: data)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    parser.add_argument("--loaders", type=int, default=0, help="processes that decode image files (default: 0, none)")
-    parser.add_argument("--allow", action="append", default=[], metavar="MODULE", help="not of this folder, to import")
-    options = parser.parse_args()
+    options = _options()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    store = Store(options.store)
-    device = _device(options.device)
-    where = Where(options.data_dir, device, options.threads, options.loaders, run=uuid4().hex[:12])
     try:
-        stage = decode_stage(json.loads(options.spec.read_text()))
+        stage = _read_stage(options.spec)
         require_trusted(choices_of_stage(stage), "it", options.allow, "run the sweep's file")
+        store = Store(options.store)
+        where = Where(options.data_dir, _device(options.device), options.threads, options.loaders, run=uuid4().hex[:12])
         with launched(where.torch_device) as replicas:
             if replicas.leads:
                 store.require_writable()
@@ -215,8 +210,8 @@ def main() -> int:
                 if replicas.leads:
                     print(f"{step.key}  {label(step)}")
                 list(run_stage(step, store, where, replicas))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        print(f"error: {options.spec}: {public(str(error))}", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"error: {public(str(error))}", file=sys.stderr)
         return 2
     except (StageFailed, Claimed) as error:
         print(f"error: {label(step)}: {public(str(error))}", file=sys.stderr)
@@ -228,8 +223,42 @@ def main() -> int:
     return 0
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m prunesweep.workers.run", description=RUNS)
+    parser.add_argument("spec", type=Path, help="a stage's spec.json, as the store keeps it in stages/<key>/")
+    parser.add_argument("--store", default="results", help="where results are kept (default: results)")
+    parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: data)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
+    parser.add_argument("--threads", type=_at_least(1), default=1, help="CPU threads (default: 1)")
+    parser.add_argument("--loaders", type=_at_least(0), default=0, help="processes that decode images (default: 0)")
+    parser.add_argument("--allow", action="append", default=[], metavar="MODULE", help="not of this folder, to import")
+    return parser.parse_args()
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """What argparse makes of an argument: a whole number, not below `least`."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of {least} or more')
+        return int(text)
+
+    return number
+
+
+def _read_stage(spec: Path) -> Stage:
+    try:
+        return decode_stage(json.loads(spec.read_text()))
+    except OSError as error:
+        raise UserError(f"{spec} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{spec} is no stage's spec.json: {error}") from error
+
+
 def _device(asked: str) -> str:
-    """The GPU of this process where torchrun has started one for each."""
+    """The GPU of this process where torchrun has started one for each; raises `UserError` where there is none."""
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {asked}: torch finds no GPU on this machine")
     own = os.environ.get("LOCAL_RANK")
     on_gpu = own is not None and asked in ("auto", "cuda") and Where(device=asked).torch_device.type == "cuda"
     return f"cuda:{own}" if on_gpu else asked

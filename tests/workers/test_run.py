@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage
@@ -54,6 +55,28 @@ def test_a_bad_spec_is_one_line(text: str, tmp_path):
     )
     assert done.returncode == 2
     assert str(spec) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--store", "nosuch://x"], 'cannot open "nosuch://x"'),
+        (["--store", "{spec}"], "is not a folder; choose another with --store"),
+        (["--device", "cuda"], "--device cuda: torch finds no GPU on this machine"),
+        (["--threads", "0"], '"0" is not a whole number of 1 or more'),
+    ],
+)
+def test_what_it_cannot_run_with_is_said_in_a_line(options: list[str], said: str, tmp_path):
+    if torch.cuda.is_available() and "cuda" in options:
+        pytest.skip("there is a GPU")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(encode(last_stage(trial("gmp")))))
+    command = [sys.executable, "-m", "prunesweep.workers.run", str(spec), *(text.format(spec=spec) for text in options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: " in done.stderr.splitlines()[-1]
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
