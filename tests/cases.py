@@ -33,7 +33,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 def trial(method: str, sparsity: float = 0.75, *, train: TrainSpec = TRAIN, seed: int = 0) -> TrialSpec:
     """A trial of a method on tiny data."""
     found = methods.method_class(method)
-    settings = found(**SETTINGS[method])
+    settings = found(**SETTINGS.get(method, {}))
     made = TrialSpec(TINY, RESNET, settings.choice(method), seed, sparsity if found.takes_sparsity else 0.0, train)
     settings.check(made)
     return made

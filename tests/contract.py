@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunesweep.workers import checkpoint
+from prunesweep.workers import checkpoint, methods
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import Stage, TrainSpec, path
+from prunesweep.workers.spec import PruneStage, Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
 from prunesweep.workers.training import Network, Score, make_optimizer, train_epoch
+from tests.cases import SETTINGS, last_stage, trial
 from tests.networks import prunable_weights
 
 TIMINGS = {"train_seconds", "elapsed_seconds", "finished_at", "attempts", "peak_memory_bytes"}
@@ -85,26 +86,42 @@ def batches(count: int = ITERATIONS, dtype: torch.dtype = torch.float32) -> Iter
 
 
 class Training:
-    """A method on a network, without datasets, stages and stores."""
+    """A method on a network, where that is, without datasets, stages and stores."""
 
     def __init__(
         self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4, precision: str = "float32"
     ) -> None:
         self.epochs = epochs
         train = TrainSpec(epochs=epochs, lr=0.05, precision=precision)
-        self.network = Network(model, train, torch.device("cpu"))
+        self.device = next(model.parameters()).device
+        self.network = Network(model, train, self.device)
         self.pruner = method.pruner(Setup(model, prunable_weights(model, Awkward.SHAPE), sparsity, epochs, ITERATIONS))
         self.optimizer = self.pruner.optimizer = make_optimizer(model, self.pruner, train)
 
     def epoch(self, number: int, **options: Any) -> Score:
+        placed = ((inputs.to(self.device), targets.to(self.device)) for inputs, targets in batches(**options))
         score = train_epoch(
-            self.network, self.pruner, self.optimizer, batches(**options), lambda k: 0.05, (number - 1) * ITERATIONS
+            self.network, self.pruner, self.optimizer, placed, lambda k: 0.05, (number - 1) * ITERATIONS
         )
         self.pruner.after_epoch(number)
         return score
 
     def run(self) -> list[float]:
         return [self.epoch(number).loss for number in range(1, self.epochs + 1)]
+
+
+def method_of(name: str) -> Method:
+    """As the last stage of a trial has it: retraining holds a mask, which is all that IMP does while it trains."""
+    stage = last_stage(trial(name))
+    retrains = isinstance(stage, PruneStage) and stage.retrain is not None
+    return Method() if retrains else methods.method_class(name)(**SETTINGS.get(name, {}))
+
+
+def trained_with(name: str, model: nn.Module, sparsity: float = 0.75, **settings: Any) -> Training:
+    training = Training(method_of(name), model, sparsity, **settings)
+    if type(training.pruner.method) is Method and name != "dense":
+        prune_in_advance(training.pruner, sparsity)
+    return training
 
 
 def prune_in_advance(pruner: Pruner, sparsity: float) -> None:

@@ -23,7 +23,7 @@ def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list
     No layer keeps more weights than it has that are not zero, so that what is pruned stays pruned; where a layer is
     full the others share what is left. Fractions are rounded by the largest remainders, ties to the first layer.
     """
-    nonzero = [int(w.detach().count_nonzero()) for w in weights]
+    nonzero: list[int] = torch.stack([w.detach().count_nonzero() for w in weights]).tolist()
     room = nonzero if sum(nonzero) >= total else [w.numel() for w in weights]
     shares = [w.numel() if allocation == "uniform" else sum(w.shape) for w in weights]
     return apportion(shares, room, total)

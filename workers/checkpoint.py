@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from torch.optim import Optimizer
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 from prunesweep.workers.store import read_metadata
+
+ALIGNMENT = 16
+"""Bytes, so that a tensor of any type may begin behind another one's."""
 
 JSON = ":json"
 """Ends the name of extra state that is no tensor; no name of a module has a colon."""
@@ -45,7 +49,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
         **_prefixed("momentum", momentum(_parameters(model, pruner), optimizer)),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
     }
-    return seal(save(tensors, {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
+    return seal(save(on_host(tensors), {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
 
 
 def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> Progress:
@@ -145,7 +149,7 @@ def load_momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, 
 
 def pack_tensors(state: Mapping[str, Any]) -> bytes:
     """Tensors by name, or a `state_dict`, as a safetensors file; one that shares memory with another is written out."""
-    return save({name: _plain(tensor) for name, tensor in storable(state).items()})
+    return save(on_host(storable(state)))
 
 
 def unpack_tensors(data: bytes) -> dict[str, Tensor]:
@@ -160,13 +164,29 @@ def _parameters(model: nn.Module, pruner: Pruner) -> dict[str, nn.Parameter]:
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": _plain(tensor) for name, tensor in tensors.items()}
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """On the CPU, contiguous, with memory of its own: what safetensors can write."""
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, contiguous, none of whose memory overlaps another's: what safetensors can write.
+
+    From a GPU into one buffer of pinned memory, where all copies are under way at once, and are waited for once.
+    """
+    here = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items() if t.device.type == "cpu"}
+    there = {name: tensor.detach() for name, tensor in tensors.items() if tensor.device.type != "cpu"}
+    if not there:
+        return here
+    device = next(iter(there.values())).device
+    starts = [0, *accumulate(-(-tensor.nbytes // ALIGNMENT) * ALIGNMENT for tensor in there.values())]
+    buffer = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    copies = {}
+    for start, (name, tensor) in zip(starts, there.items(), strict=False):
+        copies[name] = buffer[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        copies[name].copy_(tensor, non_blocking=True)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    return {name: copies[name] if name in copies else here[name] for name in tensors}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from prunesweep.workers.lazy import torch
@@ -23,18 +25,124 @@ class Flat:
     views: list[Tensor]
 
     @classmethod
-    def like(cls, tensors: Sequence[Tensor]) -> Flat:
-        """With room for these tensors, which are of one type and on one device; not initialised."""
+    def like(cls, tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Flat:
+        """With room for these tensors, on one device and of one type, theirs unless given; not initialised."""
         sizes = [tensor.numel() for tensor in tensors]
-        whole = torch.empty(sum(sizes), dtype=tensors[0].dtype, device=tensors[0].device)
+        whole = torch.empty(sum(sizes), dtype=dtype or tensors[0].dtype, device=tensors[0].device)
         strides = [torch.empty_like(tensor, device="meta").stride() for tensor in tensors]
         parts = zip(torch.split(whole, sizes), tensors, strides, strict=True)
         return cls(whole, [part.as_strided(tensor.size(), stride) for part, tensor, stride in parts])
 
+    @cached_property
     def parts(self) -> list[Flat]:
         """Each tensor by itself."""
         sizes = [view.numel() for view in self.views]
         return [Flat(part, [view]) for part, view in zip(torch.split(self.whole, sizes), self.views, strict=True)]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The tensors' rows, for what is summed and spread by them."""
+        return Rows.of(self.views)
+
+    @cached_property
+    def runs(self) -> Runs | None:
+        """What leads from the order of memory to the row-major one; None where they are the same."""
+        return Runs.of(self.views)
+
+    def fill(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Copy tensors of these shapes into the buffer, in one multi-tensor operation; returns `whole`."""
+        torch._foreach_copy_(self.views, [tensor.detach() for tensor in tensors])
+        return self.whole
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows (output neurons, filters) of several tensors whose elements stand one after the other in a buffer.
+
+    For an accelerator, where a loop over layers costs a launch for each of them and operation. `widths` [rows] and
+    `heights` [layers] count the elements of a row and the rows of a layer; they and what follows of them are made once.
+    """
+
+    widths: Tensor
+    heights: Tensor
+    elements: int
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Rows:
+        """Of tensors that store row after row."""
+        for tensor in tensors:
+            assert len(tensor) == 1 or tensor.stride(0) == max(tensor.stride()), "rows are stored one after the other"
+        heights = torch.tensor([len(tensor) for tensor in tensors])
+        widths = torch.tensor([tensor[0].numel() for tensor in tensors]).repeat_interleave(heights)
+        device = tensors[0].device
+        return cls(widths.to(device), heights.to(device), sum(tensor.numel() for tensor in tensors))
+
+    @cached_property
+    def row(self) -> Tensor:
+        """Of each element, [n]."""
+        return _numbered(self.widths, self.elements)
+
+    @cached_property
+    def owner(self) -> Tensor:
+        """The layer of each row, [rows]."""
+        return _numbered(self.heights, len(self.widths))
+
+    @cached_property
+    def layer(self) -> Tensor:
+        """Of each element, [n]."""
+        return self.owner.index_select(0, _numbered(self.widths, self.elements))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Of each row, [rows]; the same bits every time, since nothing is added atomically."""
+        return torch.segment_reduce(values, "sum", lengths=self.widths, unsafe=True)
+
+    def layer_sums(self, values: Tensor) -> Tensor:
+        """Of each layer, [layers]: row by row first, so that a large layer is not one sum."""
+        return torch.segment_reduce(self.sums(values), "sum", lengths=self.heights, unsafe=True)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Stretches of a buffer (filters, or whole tensors) within which the order of memory is not the row-major one.
+
+    Of each tensor the first place in the buffer and the length of its runs, [tensors], and of the dimensions of a run
+    size, stride and row-major stride, [tensors, dimensions]. `offset` counts to the longest run.
+    """
+
+    starts: Tensor
+    lengths: Tensor
+    sizes: Tensor
+    strides: Tensor
+    steps: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Runs | None:
+        """None where every tensor is stored in row-major order."""
+        if all(_order(tensor) == _order(torch.empty(tensor.shape, device="meta")) for tensor in tensors):
+            return None
+        runs = [tensor[0] if tensor.stride(0) == max(tensor.stride()) else tensor for tensor in tensors]
+        dims, device = max(run.dim() for run in runs), tensors[0].device
+        lengths = [run.numel() for run in runs]
+        steps = [torch.empty(run.shape, device="meta").stride() for run in runs]
+
+        def table(rows: Sequence[Sequence[int]]) -> Tensor:
+            return torch.tensor([[1] * (dims - len(row)) + list(row) for row in rows]).to(device)
+
+        return cls(
+            starts=torch.tensor([0, *accumulate(tensor.numel() for tensor in tensors[:-1])]).to(device),
+            lengths=torch.tensor(lengths).to(device),
+            sizes=table([run.shape for run in runs]),
+            strides=table([run.stride() for run in runs]),
+            steps=table(steps),
+            offset=torch.arange(max(lengths)).to(device),
+        )
+
+
+def _numbered(repeats: Tensor, total: int) -> Tensor:
+    """0 as often as the first says, then 1 as often as the second, and so on; their sum is known, so nothing waits."""
+    numbers = torch.arange(len(repeats), dtype=torch.int32, device=repeats.device)
+    return numbers.repeat_interleave(repeats, output_size=total)
 
 
 def memory(tensor: Tensor, layout: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prunesweep.workers.allocation import lamp_scores, layer_counts
 from prunesweep.workers.flat import BLOCK, Flat, memory
 from prunesweep.workers.lazy import np, torch
+from prunesweep.workers.radix import keep_largest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,15 +30,27 @@ def kept(count: int, sparsity: float) -> int:
 # --- exactly the k largest
 
 
-def largest(scores: Sequence[Tensor], k: int, masks: Flat, times: Sequence[Tensor] | None = None) -> None:
+def largest(
+    scores: Sequence[Tensor],
+    k: int,
+    masks: Flat,
+    times: Sequence[Tensor] | None = None,
+    *,
+    waiting: bool = True,
+) -> None:
     """Set `masks` to 1 at exactly the k largest |score|, pooled over all tensors, and to 0 elsewhere.
 
     With `times` the score is |score * times|. On ties the lowest index wins, tensor by tensor in row-major order,
-    whatever the memory layout. Raises `FloatingPointError` when there is NaN among the scores.
+    whatever the memory layout. Raises `FloatingPointError` when there is NaN among the scores. To tell so, the host
+    waits for an accelerator: in every iteration of a training it should not, and with `waiting` off NaN count as the
+    largest there, and show in the next loss.
 
-    Without a sort, in little more than one pass (Floyd & Rivest 1975): a sample gives two values that the k-th largest
-    lies between; what is above both is kept, and only the few scores between them are ranked.
+    Without a sort. On a CPU in little more than one pass (Floyd & Rivest 1975): a sample gives two values that the k-th
+    largest lies between; what is above both is kept, and only the few scores between them are ranked.
     """
+    if masks.whole.device.type != "cpu":
+        _largest_on_device(scores, k, masks, times, waiting=waiting)
+        return
     parts = _parts(scores, times, masks)
     if not 0 < k < masks.whole.numel():
         _require_numbers(parts)
@@ -47,6 +60,25 @@ def largest(scores: Sequence[Tensor], k: int, masks: Flat, times: Sequence[Tenso
     if not candidates.above < k <= candidates.above + len(candidates.values):
         candidates = _scan(parts, masks, -inf, inf)
     _keep(candidates, k - candidates.above, masks)
+
+
+def _largest_on_device(
+    scores: Sequence[Tensor], k: int, masks: Flat, times: Sequence[Tensor] | None, *, waiting: bool
+) -> None:
+    """In the masks' own buffer, where it has the scores' type."""
+    scores = [score.detach() for score in scores]
+    if times is not None:
+        scores = torch._foreach_mul(scores, [factor.detach() for factor in times])
+    held = masks if scores[0].dtype == masks.whole.dtype else Flat.like(masks.views, scores[0].dtype)
+    magnitudes = held.fill(scores).abs_()
+    if waiting and bool(magnitudes.isnan().any()):
+        raise FloatingPointError("cannot rank weights: there are NaN among them")
+    if 0 < k < magnitudes.numel():
+        keep_largest(magnitudes, k, masks.runs)
+    else:
+        magnitudes.fill_(float(k > 0))
+    if held is not masks:
+        masks.whole.copy_(held.whole)
 
 
 @dataclass(frozen=True)
@@ -101,17 +133,6 @@ def _bracket(parts: Sequence[_Part], k: int, n: int) -> tuple[float, float]:
 
 
 def _scan(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
-    return (_scan_cpu if masks.whole.device.type == "cpu" else _scan_device)(parts, masks, low, high)
-
-
-def _scan_device(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
-    scores = torch.cat([part.sample(1) for part in parts])
-    places = (~((scores <= low) | (scores > high))).nonzero().flatten()
-    torch.gt(scores, high, out=masks.whole)
-    return _Candidates(int(masks.whole.count_nonzero()), scores[places], places)
-
-
-def _scan_cpu(parts: Sequence[_Part], masks: Flat, low: float, high: float) -> _Candidates:
     """Block by block in the cache, with NumPy: its comparisons are several times as fast as torch's on a CPU."""
     above, start, values, places = 0, 0, [], []
     inside, over = np.empty(BLOCK, bool), np.empty(BLOCK, bool)
@@ -163,15 +184,20 @@ def _row_major(places: Tensor, masks: Flat) -> Tensor:
 
 
 def magnitude_masks(
-    weights: Sequence[Tensor], sparsity: float, allocation: str = "global", masks: Flat | None = None
+    weights: Sequence[Tensor],
+    sparsity: float,
+    allocation: str = "global",
+    masks: Flat | None = None,
+    *,
+    waiting: bool = True,
 ) -> Flat:
     """Masks that keep the n - round(s n) weights of largest magnitude, distributed over the layers by `allocation`.
 
     They are 1 and 0 in the weights' own type and layout, so that applying them is one multiplication; `masks` is
-    overwritten if given. The allocations are those of `workers.allocation`.
+    overwritten if given. The allocations are those of `workers.allocation`; `waiting` is that of `largest`.
     """
     scores = lamp_scores(weights) if allocation == "lamp" else weights
-    return _masks(scores, weights, sparsity, allocation, masks)
+    return _masks(scores, weights, sparsity, allocation, masks, waiting=waiting)
 
 
 def random_masks(weights: Sequence[Tensor], sparsity: float, seed: int, allocation: str = "global") -> Flat:
@@ -179,19 +205,25 @@ def random_masks(weights: Sequence[Tensor], sparsity: float, seed: int, allocati
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.rand(w.shape, generator=generator).to(w.device) for w in weights]
     scores = [(1.0 + d) * (w.detach() != 0) for d, w in zip(draws, weights, strict=True)]
-    return _masks(scores, weights, sparsity, allocation, None)
+    return _masks(scores, weights, sparsity, allocation, None, waiting=True)
 
 
 def _masks(
-    scores: Sequence[Tensor], weights: Sequence[Tensor], sparsity: float, allocation: str, masks: Flat | None
+    scores: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    sparsity: float,
+    allocation: str,
+    masks: Flat | None,
+    *,
+    waiting: bool,
 ) -> Flat:
     masks = masks or Flat.like(weights)
     k = kept(sum(w.numel() for w in weights), sparsity)
     if allocation in ("global", "lamp"):
-        largest(scores, k, masks)
+        largest(scores, k, masks, waiting=waiting)
         return masks
-    for score, part, count in zip(scores, masks.parts(), layer_counts(weights, k, allocation), strict=True):
-        largest([score], count, part)
+    for score, part, count in zip(scores, masks.parts, layer_counts(weights, k, allocation), strict=True):
+        largest([score], count, part, waiting=waiting)
     return masks
 
 
@@ -204,9 +236,10 @@ def apply_masks(tensors: Sequence[Tensor | None], masks: Sequence[Tensor]) -> No
 
 
 def sparsity(weights: Iterable[Tensor]) -> float:
-    """Zeros over n."""
-    counts = [(w.numel(), int(torch.count_nonzero(w.detach()))) for w in weights]
-    return 1.0 - sum(nonzero for _, nonzero in counts) / sum(n for n, _ in counts)
+    """Zeros over n; all layers' counts are read at once."""
+    weights = [weight.detach() for weight in weights]
+    nonzero: list[int] = torch.stack([weight.count_nonzero() for weight in weights]).tolist()
+    return 1.0 - sum(nonzero) / sum(weight.numel() for weight in weights)
 
 
 def norm_drop(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> float:

@@ -30,7 +30,14 @@ def swapped(weights: Sequence[Parameter], values: Sequence[Tensor]) -> Iterator[
 
 
 def masked(weights: Sequence[Parameter], masks: Sequence[Tensor], sparse: Flat) -> AbstractContextManager[None]:
-    """Inside it the weights are their product with the masks, which is left in `sparse`."""
+    """Inside it the weights are their product with the masks, which is left in `sparse`.
+
+    On an accelerator in two multi-tensor operations: launches cost more there than a pass over the weights.
+    """
+    if sparse.whole.device.type != "cpu":
+        sparse.fill(weights)
+        torch._foreach_mul_(sparse.views, list(masks))
+        return swapped(weights, sparse.views)
     for weight, mask, out in zip(weights, masks, sparse.views, strict=True):
         torch.mul(weight.detach(), mask, out=out)
     return swapped(weights, sparse.views)

@@ -232,8 +232,14 @@ def evaluate(network: Network, batches: Batches) -> Score:
 def _score(
     replicas: Replicas, images: int, losses: list[Tensor], hits: list[Tensor], hits5: Sequence[Tensor] = ()
 ) -> Score:
-    """The score over all replicas, from what each batch of this one gave; it is the same on all of them."""
-    sums = [float(torch.stack(values).sum()) for values in (losses, hits, list(hits5)) if values]
+    """The score over all replicas, from what each batch of this one gave; it is the same on all of them.
+
+    The device is waited for once: all sums are read together.
+    """
+    sums: list[float] = []
+    if losses:
+        totals = [torch.stack(values).sum().double() for values in (losses, hits, list(hits5)) if values]
+        sums = torch.stack(totals).tolist()
     count, loss, *accuracies = replicas.summed(images, *sums)
     return Score(loss / count, *(accuracy / count for accuracy in accuracies))
 

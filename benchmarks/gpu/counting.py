@@ -29,6 +29,8 @@ from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.dpf import DPF
 from prunesweep.workers.methods.gmp import GMP
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recording import record
 from prunesweep.workers.selection import magnitude_masks
 
 DEVICE = torch.device("meta")
@@ -47,7 +49,7 @@ class Pretended(Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> Pretended:
-        made: Pretended = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Pretended = Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -70,7 +72,9 @@ class Pretended(Tensor):
         return torch.tensor(data, dtype=self.dtype).to(self.device)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return computed(func, args, kwargs or {})
 
 
@@ -83,18 +87,19 @@ def computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     result = func(*held_args, **held_kwargs)
     if device is not None and torch.device(device).type == "cpu":
         return result
-    return return_and_correct_aliasing(func, tuple(args), dict(kwargs), tree_map_only(Tensor, Pretended, result))
+    made = tree_map_only(Tensor, Pretended, result)
+    return return_and_correct_aliasing(func, tuple(args), dict(kwargs), made)  # type: ignore[no-untyped-call]
 
 
 @dataclass
-class Counts(TorchDispatchMode):
+class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Launches and waits by operation, of what is done inside."""
 
     launches: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -114,19 +119,19 @@ class Counts(TorchDispatchMode):
         booleans = name.startswith(("index", "_index_put")) and any(
             isinstance(leaf, Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1:])
         )
-        if moved or booleans or name in WAITS:
+        unknown = name in WAITS and kwargs.get("output_size") is None
+        if moved or booleans or unknown:
             self.waits[name] += 1
         if name not in FREE and not func.is_view and name != "_local_scalar_dense":
             together = len(args[0]) if name.startswith("_foreach") else 1
             self.launches[name] += -(-together // TOGETHER)
 
 
-def pretend(model: nn.Module) -> nn.Module:
-    """The model with its parameters on the device that is not there; it can be pruned, and not called."""
+def pretend(model: nn.Module) -> None:
+    """Put the model's parameters on the device that is not there; it can be pruned then, and not called."""
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
-            setattr(module, name, nn.Parameter(Pretended(parameter.detach())))
-    return model
+            setattr(module, name, nn.Parameter(Pretended(parameter.detach()), parameter.requires_grad))
 
 
 @dataclass(frozen=True)
@@ -146,17 +151,21 @@ def count_methods(network: str = "resnet56", names: Iterable[str] = NAMES[1:]) -
 def count_method(name: str, network: str) -> list[Work]:
     """The second iteration: the first may make what later ones use."""
     torch.manual_seed(0)
-    shape = (3, 32, 32) if network == "resnet56" else (3, 224, 224)
+    shape = (3, 224, 224) if network == "resnet50" else (3, 32, 32)
     model = models.build(models.choose(network, {}), shape, 10).to(memory_format=torch.channels_last)
-    method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
+    names = list(prunable(model, record(model, torch.zeros(2, *shape))))
+    retrained = name in (RETRAINED, *RETRAINED.split(", "))
+    method = Method() if retrained else method_class(name)(**SETTINGS.get(name, {}))
     with Counts():
-        pruner = method.pruner(Setup(pretend(model), SPARSITY, EPOCHS, ITERATIONS))
+        pretend(model)
+        weights = {weight: model.get_parameter(weight) for weight in names}
+        pruner = method.pruner(Setup(model, weights, SPARSITY, EPOCHS, ITERATIONS))
         parameters = [*pruner.model.parameters(), *pruner.parameters().values()]
         pruner.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=False)
         for weight in pruner.weights:
             weight.grad = torch.empty_like(weight.detach()).normal_(std=1e-3)
         pruner.optimizer.step()
-        if name == RETRAINED:
+        if retrained:
             pruner.hold(magnitude_masks(pruner.weights, SPARSITY))
         pruner.iteration = EPOCHS * 7 // 8 * ITERATIONS // 16 * 16
         seldom(pruner)
@@ -178,6 +187,7 @@ def iteration(pruner: Pruner) -> None:
         if isinstance(term, Tensor):
             torch.autograd.backward(term)
     pruner.adjust_gradients()
+    pruner.adjust_decay()
     pruner.iteration += 1
     pruner.after_step()
 

@@ -13,30 +13,15 @@ from torch import Tensor, nn
 
 from prunesweep.workers import methods
 from prunesweep.workers.methods import METHODS
-from prunesweep.workers.methods.base import Method
 from prunesweep.workers.selection import kept
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
 from prunesweep.workers.store import CURVE, Store
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
-from tests.contract import Awkward, Training, batches, network, numbers, prune_in_advance, resumed_after, run
+from tests.contract import Awkward, batches, network, numbers, resumed_after, run, trained_with
 from tests.networks import prunable_weights
 
 NAMES = [*METHODS, TAYLOR]
 SPARSE = [name for name in NAMES if methods.method_class(name).takes_sparsity]
-
-
-def method_of(name: str) -> Method:
-    """As the last stage of a trial has it: retraining holds a mask, which is all that IMP does while it trains."""
-    stage = last_stage(trial(name))
-    retrains = isinstance(stage, PruneStage) and stage.retrain is not None
-    return Method() if retrains else methods.method_class(name)(**SETTINGS[name])
-
-
-def trained_with(name: str, model: nn.Module, sparsity: float = 0.75, **settings: str) -> Training:
-    training = Training(method_of(name), model, sparsity, **settings)
-    if type(training.pruner.method) is Method and name != "dense":
-        prune_in_advance(training.pruner, sparsity)
-    return training
 
 
 def test_every_method_has_a_case():

@@ -184,7 +184,7 @@ def test_a_flat_buffer_has_views_in_the_tensors_own_layout():
         assert view.stride() == tensor.stride()
     expected = torch.cat([tensors[0].permute(0, 2, 3, 1).flatten(), tensors[1].flatten()])
     assert torch.equal(flat.whole, expected)
-    assert [part.whole.numel() for part in flat.parts()] == [48, 10]
+    assert [part.whole.numel() for part in flat.parts] == [48, 10]
 
 
 def test_memory_is_a_view_where_layouts_agree_and_a_copy_elsewhere():

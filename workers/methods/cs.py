@@ -63,6 +63,13 @@ class CSPruner(Pruner, method=CS):
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and m, the penalty's included."""
+        if self.m.device.type == "cpu":
+            self._adjust_in_blocks()
+        else:
+            self._adjust_at_once()
+        self.m.grad = self.gradients.whole
+
+    def _adjust_in_blocks(self) -> None:
         beta, scale, penalty = self._beta(), self.scale, self.method.penalty
         layers = zip(self.trained, gradients(self.trained), self.logits.views, self.gradients.views, strict=True)
         for layer in layers:
@@ -71,7 +78,17 @@ class CSPruner(Pruner, method=CS):
                 torch.mul(gradient, w, out=gradient_m).mul_(scale).add_(penalty).mul_(beta)
                 gradient.mul_(soft).mul_(scale)
                 gradient_m.mul_(soft).mul_(soft.neg_().add_(1.0))
-        self.m.grad = self.gradients.whole
+
+    def _adjust_at_once(self) -> None:
+        """All layers together, with the masks where the sparse weights were: the next view makes those anew."""
+        at_sparse, soft = gradients(self.trained), self.sparse
+        torch.mul(self.m.detach(), self._beta(), out=soft.whole).sigmoid_()
+        self.gradients.fill(at_sparse)
+        torch._foreach_mul_(self.gradients.views, [weight.detach() for weight in self.trained])
+        of_m = self.gradients.whole.mul_(self.scale).add_(self.method.penalty).mul_(self._beta())
+        torch._foreach_mul_(at_sparse, soft.views)
+        torch._foreach_mul_(at_sparse, self.scale)
+        of_m.mul_(soft.whole).mul_(soft.whole.neg_().add_(1.0))
 
     def finalize(self) -> bool:
         """Keep w_eff where m > 0."""

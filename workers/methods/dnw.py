@@ -47,4 +47,4 @@ class DNWPruner(Pruner, method=DNW):
         return False
 
     def _select(self) -> Flat:
-        return magnitude_masks(self.weights, self.sparsity, self.method.allocation, self.buffer)
+        return magnitude_masks(self.weights, self.sparsity, self.method.allocation, self.buffer, waiting=False)

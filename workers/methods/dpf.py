@@ -66,4 +66,4 @@ class DPFPruner(Pruner, method=DPF):
         return True
 
     def _select(self, sparsity: float) -> Flat:
-        return magnitude_masks(self.weights, sparsity, self.method.allocation, self.buffer)
+        return magnitude_masks(self.weights, sparsity, self.method.allocation, self.buffer, waiting=False)

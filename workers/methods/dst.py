@@ -49,6 +49,11 @@ class DSTPruner(Pruner, method=DST):
         super().__init__(method, setup)
         self.threshold = torch.nn.Parameter(torch.cat([weight.new_zeros(len(weight)) for weight in self.trained]))
         self.sparse = Flat.like(self.trained)
+        self.half = torch.full((), 0.5, dtype=self.threshold.dtype, device=self.threshold.device)
+        self.at_once = self.threshold.device.type != "cpu"
+        if self.at_once:
+            self.gradients = Flat.like(self.trained)
+            self.starving = STARVED * self.sparse.rows.layer_sums(torch.ones_like(self.sparse.whole))
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The thresholds, [output neurons and filters of all layers]."""
@@ -66,9 +71,22 @@ class DSTPruner(Pruner, method=DST):
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w and t, which the regularization has given its own part already."""
         assert self.threshold.grad is not None
+        if self.at_once:
+            self.threshold.grad.sub_(self._adjust_at_once())
+            return
         layers = zip(self.trained, gradients(self.trained), self._thresholds(), strict=True)
         for part, layer in zip(self._split(self.threshold.grad), layers, strict=True):
-            part -= _chain(*layer)
+            part -= _chain(*layer, self.half)
+
+    def _adjust_at_once(self) -> torch.Tensor:
+        """All layers together, as `_chain` does it layer by layer; the next view makes the sparse weights anew."""
+        at_sparse, rows = gradients(self.trained), self.sparse.rows
+        w, gradient = self.sparse.fill(self.trained), self.gradients.fill(at_sparse)
+        threshold = self.threshold.detach().index_select(0, rows.row)
+        size, x, slope = (torch.empty_like(w) for _ in range(3))
+        _backward(w, gradient, threshold, size, x, slope, self.half)
+        torch._foreach_copy_(at_sparse, self.gradients.views)
+        return rows.sums(torch.mul(slope, w, out=x)).mul_(4.0)
 
     def finalize(self) -> bool:
         """The weights above their thresholds become the weights: the same function."""
@@ -77,12 +95,23 @@ class DSTPruner(Pruner, method=DST):
         return False
 
     def _refresh(self) -> None:
+        if self.at_once:
+            self._refresh_at_once()
+            return
         layers = list(zip(self.trained, self._thresholds(), self.sparse.views, strict=True))
         kept: list[float] = torch.stack([_step(*layer) for layer in layers]).tolist()
         for (weight, threshold, sparse), count in zip(layers, kept, strict=True):
             if count <= STARVED * weight.numel():
                 threshold.zero_()
                 _step(weight, threshold, sparse)
+
+    def _refresh_at_once(self) -> None:
+        """All layers together; whether a layer starves is not known on the host, so that steps are taken twice."""
+        w, rows, threshold = self.sparse.fill(self.trained), self.sparse.rows, self.threshold.detach()
+        kept = rows.layer_sums((w.abs() > threshold.index_select(0, rows.row)).to(w.dtype))
+        starved = kept <= self.starving
+        threshold.masked_fill_(starved.index_select(0, rows.owner), 0.0)
+        w.mul_(w.abs() > threshold.index_select(0, rows.row))
 
     def _thresholds(self) -> list[torch.Tensor]:
         return self._split(self.threshold.detach())
@@ -103,20 +132,36 @@ def _step(weight: torch.Tensor, threshold: torch.Tensor, sparse: torch.Tensor) -
     return kept
 
 
-def _chain(weight: torch.Tensor, at_sparse: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+def _chain(weight: torch.Tensor, at_sparse: torch.Tensor, threshold: torch.Tensor, half: torch.Tensor) -> torch.Tensor:
     """Turn the gradient of w_eff, `at_sparse`, into that of w; returns minus the gradient of the thresholds."""
-    sums, half = [], weight.new_tensor(0.5)
-    past_one = 1.0 + torch.finfo(weight.dtype).eps
+    sums = []
     for w, gradient, t, size, x, slope in blocks(weight, at_sparse, threshold[:, None], scratch=3):
-        torch.abs(w, out=size)
-        torch.sub(size, t, out=x)
-        # A quarter of step'(x), multiplied by the gradient of w_eff.
-        torch.abs(x, out=slope)
-        torch.sub(half, slope, out=slope)
-        torch.ops.aten.threshold.out(slope, 0.1, 0.1, out=slope)
-        torch.ops.aten.hardtanh_backward.grad_input(slope, x, -past_one, past_one, grad_input=slope)
-        slope.mul_(gradient)
-        torch.ops.aten.threshold_backward.grad_input(gradient, x, 0.0, grad_input=gradient)
-        gradient.addcmul_(slope, size, value=4.0)
+        _backward(w, gradient, t, size, x, slope, half)
         sums.append(torch.mul(slope, w, out=x).sum(1))
     return torch.cat(sums).mul_(4.0)
+
+
+def _backward(
+    w: torch.Tensor,
+    gradient: torch.Tensor,
+    t: torch.Tensor,
+    size: torch.Tensor,
+    x: torch.Tensor,
+    slope: torch.Tensor,
+    half: torch.Tensor,
+) -> None:
+    """Turn the gradient of w_eff into that of w, elementwise, with three buffers.
+
+    `slope` is left with a quarter of step'(|w| - t) times the gradient of w_eff. `half` is 0.5 on the device: a number
+    made for it in every iteration would be a copy from the host, which waits.
+    """
+    past_one = 1.0 + torch.finfo(w.dtype).eps
+    torch.abs(w, out=size)
+    torch.sub(size, t, out=x)
+    torch.abs(x, out=slope)
+    torch.sub(half, slope, out=slope)
+    torch.ops.aten.threshold.out(slope, 0.1, 0.1, out=slope)
+    torch.ops.aten.hardtanh_backward.grad_input(slope, x, -past_one, past_one, grad_input=slope)
+    slope.mul_(gradient)
+    torch.ops.aten.threshold_backward.grad_input(gradient, x, 0.0, grad_input=gradient)
+    gradient.addcmul_(slope, size, value=4.0)

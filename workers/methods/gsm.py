@@ -48,7 +48,7 @@ class GSMPruner(Pruner, method=GSM):
     def adjust_gradients(self) -> None:
         """Only the k most salient weights keep their gradient."""
         of_loss = gradients(self.trained)
-        largest(self.trained, self.k, self.active, times=of_loss)
+        largest(self.trained, self.k, self.active, times=of_loss, waiting=False)
         apply_masks(of_loss, self.active.views)
 
     def finalize(self) -> bool:

@@ -49,7 +49,7 @@ class LCPruner(Pruner, method=LC):
         decay: float = self.optimizer.param_groups[0]["weight_decay"]
         penalty = decay if self.method.penalty is None else self.method.penalty
         penalty *= self.method.penalty_growth ** (self.iteration // self.iterations)
-        magnitude_masks(self.weights, self.sparsity, masks=self.top)
+        magnitude_masks(self.weights, self.sparsity, masks=self.top, waiting=False)
         pairs = zip(self.weights, self.top.views, strict=True)
         learning = [(w.grad, w.detach(), mask) for w, mask in pairs if w.grad is not None]
         gradients, values, masks = map(list, zip(*learning, strict=True))

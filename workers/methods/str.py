@@ -46,6 +46,7 @@ class STRPruner(Pruner, method=STR):
         t = torch.full((len(self.trained),), float(method.s_initial), dtype=first.dtype, device=first.device)
         self.threshold = torch.nn.Parameter(t)
         self.sparse = Flat.like(self.trained)
+        self.gradients = self.sparse if first.device.type == "cpu" else Flat.like(self.trained)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The thresholds, [layers]."""
@@ -58,14 +59,28 @@ class STRPruner(Pruner, method=STR):
 
     def adjust_gradients(self) -> None:
         """From the gradient at w_eff to those of w (there where w_eff is not zero) and of t."""
-        sums = torch.zeros_like(self.threshold)
+        sums = self._adjust_in_blocks() if self.threshold.device.type == "cpu" else self._adjust_at_once()
+        least = self.threshold.detach().sigmoid()
+        self.threshold.grad = -sums * least * (1.0 - least)
+
+    def _adjust_in_blocks(self) -> torch.Tensor:
+        """Returns the sums of the gradient times sign(w_eff), [layers]."""
+        sums = torch.zeros_like(self.threshold, requires_grad=False)
         for at_sparse, sparse, total in zip(gradients(self.trained), self.sparse.views, sums, strict=True):
             for gradient, w, sign in blocks(at_sparse, sparse, scratch=1):
                 torch.sign(w, out=sign)
                 total += gradient.mul_(sign).sum()
                 gradient.mul_(sign)
-        least = self.threshold.detach().sigmoid()
-        self.threshold.grad = -sums * least * (1.0 - least)
+        return sums
+
+    def _adjust_at_once(self) -> torch.Tensor:
+        """Likewise, all layers together; the sparse weights become their signs, and the next view makes them anew."""
+        at_sparse, sign = gradients(self.trained), self.sparse.whole.sign_()
+        of_w = self.gradients.fill(at_sparse).mul_(sign)
+        sums = self.sparse.rows.layer_sums(of_w)
+        of_w.mul_(sign)
+        torch._foreach_copy_(at_sparse, self.gradients.views)
+        return sums
 
     def finalize(self) -> bool:
         """The shrunken weights become the weights: the same function."""
@@ -74,6 +89,18 @@ class STRPruner(Pruner, method=STR):
         return False
 
     def _refresh(self) -> None:
+        if self.threshold.device.type == "cpu":
+            self._shrink_in_blocks()
+        else:
+            self._shrink_at_once()
+
+    def _shrink_at_once(self) -> None:
+        """All layers together; thresholds that are NaN, which the host does not see, show in the loss."""
+        w = self.sparse.fill(self.trained)
+        least = self.threshold.detach().sigmoid().index_select(0, self.sparse.rows.layer)
+        w.sub_(torch.clamp(w, least.neg(), least))
+
+    def _shrink_in_blocks(self) -> None:
         least: list[float] = self.threshold.detach().sigmoid().tolist()
         if any(map(isnan, least)):
             raise FloatingPointError("the thresholds have become NaN")
