@@ -62,6 +62,7 @@ class Network:
     """A network, its training set, and batch size and iterations of each half of a pair, on a CPU and on a GPU."""
 
     title: str
+    model: str
     shape: tuple[int, int, int]
     classes: int
     images: int
@@ -71,8 +72,8 @@ class Network:
 
 
 NETWORKS = {
-    "resnet56": Network("ResNet-56", (3, 32, 32), 10, 45_000, 160, (128, 128), (1, 32)),
-    "resnet50": Network("ResNet-50", (3, 224, 224), 1000, 1_153_050, 90, (4, 256), (1, 8)),
+    "resnet56": Network("ResNet-56", "resnet56", (3, 32, 32), 10, 45_000, 160, (128, 128), (1, 32)),
+    "resnet50": Network("ResNet-50", "resnet50", (3, 224, 224), 1000, 1_153_050, 90, (4, 256), (1, 8)),
 }
 
 
@@ -106,11 +107,11 @@ class Setting:
 class Trainer:
     """A method late in the training of a network of its own."""
 
-    def __init__(self, name: str, key: str, setting: Setting) -> None:
-        self.name, self.network, self.setting = name, NETWORKS[key], setting
+    def __init__(self, name: str, network: Network, setting: Setting) -> None:
+        self.name, self.network, self.setting = name, network, setting
         self.batch = setting.batch or self.network.batch[setting.device.type == "cuda"]
         torch.manual_seed(0)
-        self.model = setting.place(models.build(models.choose(key, {}), self.network.shape, self.network.classes))
+        self.model = setting.place(models.build(models.choose(network.model, {}), network.shape, network.classes))
         train = TrainSpec(lr=LR, batch_size=self.batch, precision=setting.precision)
         self.computed = Computed(self.model, train, setting.device)
         method = Method() if name == RETRAINED else method_class(name)(**SETTINGS.get(name, {}))
@@ -191,8 +192,8 @@ class Throughput:
 
 def measure_throughput(key: str, rounds: int, setting: Setting) -> list[Throughput]:
     """All methods on a network."""
-    dense = Trainer("dense", key, setting)
-    trainers = [Trainer(name, key, setting) for name in NAMES]
+    dense = Trainer("dense", NETWORKS[key], setting)
+    trainers = [Trainer(name, NETWORKS[key], setting) for name in NAMES]
     batches = synthetic(dense)
     for trainer in [dense, *trainers]:
         trainer.train(batches[:1])
@@ -237,7 +238,7 @@ class Work:
 
 def measure_hooks(rounds: int, setting: Setting) -> list[Work]:
     """All methods at the size of ResNet-50, one after the other."""
-    return [work for name in NAMES[1:] for work in own_work(Trainer(name, "resnet50", setting), rounds)]
+    return [work for name in NAMES[1:] for work in own_work(Trainer(name, NETWORKS["resnet50"], setting), rounds)]
 
 
 def own_work(trainer: Trainer, rounds: int) -> Iterator[Work]:

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from methods import markdown
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -36,6 +35,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
+from benchmarks.methods import markdown
 from prunesweep.workers import data, models, precision
 from prunesweep.workers.data.memory import InMemory, Split
 from prunesweep.workers.host import describe_device, keep_freed_memory
