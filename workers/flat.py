@@ -72,10 +72,9 @@ class Rows:
         """Of tensors that store row after row."""
         for tensor in tensors:
             assert len(tensor) == 1 or tensor.stride(0) == max(tensor.stride()), "rows are stored one after the other"
-        heights = torch.tensor([len(tensor) for tensor in tensors])
-        widths = torch.tensor([tensor[0].numel() for tensor in tensors]).repeat_interleave(heights)
-        device = tensors[0].device
-        return cls(widths.to(device), heights.to(device), sum(tensor.numel() for tensor in tensors))
+        widths = [tensor[0].numel() for tensor in tensors for _ in range(len(tensor))]
+        heights, device = [len(tensor) for tensor in tensors], tensors[0].device
+        return cls(torch.tensor(widths).to(device), torch.tensor(heights).to(device), sum(widths))
 
     @cached_property
     def row(self) -> Tensor:

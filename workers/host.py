@@ -57,7 +57,9 @@ def cap_memory(device: torch.device, share: float) -> None:
     if device.type == "cuda":
         import torch
 
-        torch.cuda.set_per_process_memory_fraction(min(share, 1.0) or 1.0, device)
+        # This function takes no device without an index, such as `cuda`, and no whole number.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.set_per_process_memory_fraction(float(min(share, 1.0) or 1.0), index)
 
 
 def keep_freed_memory() -> None:

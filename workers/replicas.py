@@ -131,7 +131,7 @@ ALONE = Replicas()
 @contextmanager
 def joined(meeting: Store, rank: int, count: int, device: torch.device) -> Iterator[Replicas]:
     """Inside it this process is one of `count` that have met in a store of torch's, `TCPStore` for instance."""
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:  # `cuda` is the current one
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "cpu:gloo"
     dist.init_process_group(backend, store=meeting, rank=rank, world_size=count, timeout=PATIENCE)

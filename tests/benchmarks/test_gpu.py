@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.gpu.kernels import idle_share
 from benchmarks.gpu.methods import by_histogram, tried
 from benchmarks.gpu.report import Outcome, Report, read
-from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,14 @@ def test_one_section_alone_without_a_fault_ends_with_0(tmp_path: Path):
     code, _, rows = script(tmp_path, "--only", "kernels")
     assert {row["section"] for row in rows} == {"kernels"}
     assert code == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_card_a_section_says_so(tmp_path: Path):
+    """The later `--device` counts."""
+    code, _, rows = script(tmp_path, "--only", "kernels", "--device", "cuda")
+    assert [row["outcome"] for row in rows] == ["FAILED"]
+    assert code == 1
 
 
 def report(folder: Path, seconds: float) -> Report:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.gpu.counting import Counts, Pretended, count_method, iteration, pretend
 from prunesweep.workers import checkpoint
@@ -51,6 +52,35 @@ def test_a_read_back_and_a_number_from_the_host_are_counted_as_waits():
     assert counts.waits.total() == 3
 
 
+def on_fake_gpu(model: nn.Module) -> None:
+    """Put the model's parameters on a GPU that torch pretends: without numbers, but strict about devices and types."""
+    for module in model.modules():
+        for name, p in list(module.named_parameters(recurse=False)):
+            there = torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="cuda")
+            setattr(module, name, nn.Parameter(there, p.requires_grad))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_on_fake_tensors_of_a_gpu_nothing_is_read_and_nothing_is_on_the_wrong_device(name: str):
+    """torch's own fake tensors raise when a number is asked for, and when devices or types are mixed."""
+    model = Awkward().to(memory_format=torch.channels_last)
+    names = list(prunable_weights(model, Awkward.SHAPE))
+    with FakeTensorMode():
+        on_fake_gpu(model)
+        model.twin.weight = model.grouped.weight
+        pruner = attached(name, model, names, waiting=False)
+        for _ in range(2):
+            with pruner.view():
+                pruner.regularization()  # without its backward pass, for which there must be a GPU
+            for parameter in (*pruner.trained, *pruner.parameters().values()):
+                parameter.grad = torch.empty_like(parameter.detach())
+            pruner.adjust_gradients()
+            pruner.adjust_decay()
+            pruner.iteration += 1
+            pruner.after_step()
+        assert {weight.device.type for weight in pruner.weights} == {"cuda"}
+
+
 def trained(name: str, *, pretended: bool) -> tuple[list[Tensor], Pruner]:
     """Weights after some iterations with random gradients, without a network's own passes."""
     torch.manual_seed(0)
@@ -72,14 +102,14 @@ def trained(name: str, *, pretended: bool) -> tuple[list[Tensor], Pruner]:
         return [plain(weight) for weight in pruner.weights], pruner
 
 
-def attached(name: str, model: nn.Module, names: Sequence[str]) -> Pruner:
+def attached(name: str, model: nn.Module, names: Sequence[str], *, waiting: bool = True) -> Pruner:
     """Late enough in training that there is a mask, and with thresholds of which some starve a layer."""
     weights = {weight: model.get_parameter(weight) for weight in names}
     pruner = method_of(name).pruner(Setup(model, weights, 0.75, 8, 6))
     parameters = [*model.parameters(), *pruner.parameters().values()]
     pruner.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=False)
     if name in ("imp", "bimp", "random"):
-        pruner.hold(magnitude_masks(pruner.weights, 0.75))
+        pruner.hold(magnitude_masks(pruner.weights, 0.75, waiting=waiting))
     pruner.iteration = 26
     if name == "dst":
         pruner.parameters()["threshold"].data.copy_(torch.arange(len(pruner.parameters()["threshold"])) % 3 * 0.1)
