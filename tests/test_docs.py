@@ -25,6 +25,7 @@ import pytest
 from prunesweep.orchestrator.cli.main import app
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.results.aggregation import METHOD_VERSION, OPTIONS
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
 from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
@@ -185,7 +186,7 @@ def test_the_documents_can_be_followed(tmp_path: Path):
         reader.follow(document)
     columns = pq.read_schema(tmp_path / "results/budgets/trials.parquet").names
     hyperparameters = {h.name for name in ("dense", "imp", "gmp") for h in method_class(name).hyperparameters()}
-    settings = {h.name for h in train_settings()} - {"epochs"} | {"dataset_options", "model_options"}
+    settings = {h.name for h in train_settings()} - {"epochs"} | {*OPTIONS, METHOD_VERSION}
     assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/results.md names other columns"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.aggregation import SUBJECT
+from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
 from prunesweep.orchestrator.tables.means import Table
@@ -157,7 +157,7 @@ def _same_device(evidence: Evidence) -> Item:
 
 def _same_training(evidence: Evidence) -> Item:
     """Data loading, augmentation and optimizer: all settings of `train`; the dataset's options count too."""
-    names = [*TRAIN_SETTINGS, "dataset_options", "model_options"]
+    names = [*TRAIN_SETTINGS, *(name for name in OPTIONS if name in evidence.trials)]
     varied = list(dict.fromkeys(n for _, same in evidence.subjects for n in names if same[n].nunique(dropna=False) > 1))
     differences = [f"{words(name)}: {_listed(evidence.trials[name])}" for name in varied]
     reason = (

@@ -17,7 +17,11 @@ from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margi
 from prunesweep.workers.errors import UserError, unknown
 
 SUBJECT = ("dataset", "model")
-OPTIONS = ("dataset_options", "model_options")
+DETAILS = {"dataset": ("dataset_options", "dataset_version"), "model": ("model_options", "model_version")}
+"""What else a dataset or model of one name is, where it has several."""
+
+OPTIONS = tuple(column for columns in DETAILS.values() for column in columns)
+METHOD_VERSION = "method_version"
 AXES = ("target_sparsity", "total_epochs")
 REACHED = "reached_sparsity"
 
@@ -179,14 +183,18 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def subject_columns(frame: pd.DataFrame) -> list[str]:
-    """Dataset and model, and after each its options where the frame has one name with several of them.
+    """Dataset and model, and after each its options and its version where the frame has one name with several of them.
 
     What differs in these is trained on other data, or is another network: it never competes.
     """
     columns: list[str] = []
-    for name, options in zip(SUBJECT, OPTIONS, strict=True):
-        has_several = options in frame and (frame.groupby(name)[options].nunique(dropna=False) > 1).any()
-        columns += [name, options] if has_several else [name]
+    for name, details in DETAILS.items():
+        several = [
+            detail
+            for detail in details
+            if detail in frame and (frame.groupby(name)[detail].nunique(dropna=False) > 1).any()
+        ]
+        columns += [name, *several]
     return columns
 
 

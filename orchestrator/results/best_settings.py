@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.aggregation import SUBJECT, Key, plain, separating, subject_columns, with_metric
+from prunesweep.orchestrator.results.aggregation import (
+    METHOD_VERSION,
+    SUBJECT,
+    Key,
+    plain,
+    separating,
+    subject_columns,
+    with_metric,
+)
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.workers.errors import UserError
@@ -81,7 +89,10 @@ def choose(frame: pd.DataFrame, by: str, tolerance: float | None, groups: Sequen
     tolerance = NEAR_TARGET if tolerance is None else tolerance
     _check(frame, (*SUBJECT, *groups, TARGET, REACHED, by), by)
     trials = with_metric(frame, by).reset_index(drop=True)
-    groups = list(dict.fromkeys([*groups, *(name for name in subject_columns(trials) if name not in SUBJECT)]))
+    apart = [name for name in subject_columns(trials) if name not in SUBJECT]
+    if METHOD_VERSION in trials and trials[METHOD_VERSION].nunique(dropna=False) > 1:
+        apart.append(METHOD_VERSION)
+    groups = list(dict.fromkeys([*groups, *apart]))
     varied = _varied(trials, groups)
     subject = subject_columns(trials)
     names = dict.fromkeys([*subject, *groups, TARGET, *(name for differing in varied.values() for name in differing)])

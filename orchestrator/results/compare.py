@@ -12,7 +12,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
     AXES,
-    OPTIONS,
+    DETAILS,
     REACHED,
     SUBJECT,
     Cell,
@@ -127,8 +127,8 @@ def comparisons(
 
 
 def _options_of(at: Sequence[str]) -> list[str]:
-    """The columns with the options of the datasets and models that tell arenas apart."""
-    return [options for name, options in zip(SUBJECT, OPTIONS, strict=True) if name in at]
+    """The columns with the options and versions of the datasets and models that tell arenas apart."""
+    return [detail for name, details in DETAILS.items() if name in at for detail in details]
 
 
 def _settings(trials: pd.DataFrame, metric: str) -> list[str]:

@@ -24,6 +24,7 @@ from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, t
 from prunesweep.orchestrator.results.sealing import sealed_table
 from prunesweep.orchestrator.run.events import Event, Finished, Tick
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers.fingerprints import parts
 from prunesweep.workers.methods import method_class
 from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
@@ -183,7 +184,8 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
     """
     hints = get_type_hints(TrainSpec)
     types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
-    types |= {"dataset_options": pa.string(), "model_options": pa.string()}
+    types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model") for what in ("options", "version")}
+    types["method_version"] = pa.string()
     for name in sorted(set(methods)):
         for parameter in method_class(name).hyperparameters():
             arrow_type = _arrow_type(parameter.type)
@@ -200,6 +202,11 @@ def _options(choice: Choice) -> str | None:
     return ", ".join(f"{name}: {_plain(value)}" for name, value in choice.options) or None
 
 
+def _version(choice: Choice) -> str | None:
+    """Of one's own code and images, `code 1a2b3c4d`, as `plan` says it; null for what has no version."""
+    return ", ".join(f"{part} {value[:8]}" for part, value in parts(choice.fingerprint).items()) or None
+
+
 def _arrow_type(annotation: Any) -> pa.DataType:
     options = [a for a in get_args(annotation) or (annotation,) if a is not type(None)]
     first = str if get_origin(annotation) is Literal or len(options) != 1 else options[0]
@@ -213,6 +220,7 @@ def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[s
         **_train_settings(stages[0].root.train),
         "dataset_options": _options(trial.dataset),
         "model_options": _options(trial.model),
+        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
         **{name: metrics.get(name) for name in COPIED},
         **_question(sweep, trial, stages),
         **_cost(results),

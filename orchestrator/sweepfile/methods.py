@@ -27,7 +27,10 @@ SWEEP_KEYS = {
     "exclude",
     "zip",
     "dataset_options",
+    "dataset_version",
     "model_options",
+    "model_version",
+    "method_version",
 }
 LEVELS = "phase_fraction"
 """The hyperparameter that stands in for a sparsity."""

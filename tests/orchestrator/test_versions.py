@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from prunesweep import load_results
 from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.orchestrator.versions import accept, changes, lines
 from prunesweep.workers import data
 from prunesweep.workers.causes import Cause
@@ -213,3 +216,17 @@ def test_files_of_a_dataset_of_ones_own_count_too(folder: Path):
     assert first == again
     assert parts(first)["code"] == parts(other)["code"]
     assert parts(first)["content"] != parts(other)["content"]
+
+
+def test_two_versions_in_one_store_are_two_rows_of_a_table(folder: Path):
+    """The same sweep under two names, before and after an edit."""
+    store = Store("results")
+    for name, comment in (("edit", ""), ("edited", "# another one")):
+        edit_layers(folder, "ReLU", comment)
+        (folder / f"{name}.yaml").write_text(SWEEP.replace("SPARSITY", "0.5").replace("name: edit", f"name: {name}"))
+        run(planned(store, f"{name}.yaml"), store)
+        Collector(planned(store, f"{name}.yaml"), store).write()
+    frame = load_results("results/edit", "results/edited")
+    assert frame["model_version"].str.fullmatch("code [0-9a-f]{8}").all()
+    assert len(frame) == frame["model_version"].nunique() == 2
+    assert len(means_table(frame).cells) == 2

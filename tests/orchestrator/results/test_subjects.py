@@ -69,3 +69,37 @@ def test_each_width_has_its_own_front() -> None:
         ("resnet8", "width: 2", "FT"),
         ("lenet5", "-", "FT"),
     }
+
+
+# --- versions of one's own code and images under one name
+
+OLD, NEW = {"model_version": "code 11111111"}, {"model_version": "code 22222222"}
+
+
+def test_two_versions_of_a_model_are_never_averaged_and_do_not_compete() -> None:
+    table = means_table(pd.DataFrame([*imp(LOW, "FT", **OLD), *imp(HIGH, "FT", **NEW)]))
+    means = {cell.settings["model_version"]: round(cell.mean, 3) for cell in table.cells.values()}
+    assert means == {"code 11111111": 0.808, "code 22222222": 0.908}
+    assert not any(cell.near or cell.best for cell in table.cells.values())
+
+
+def test_a_version_that_all_have_is_no_column() -> None:
+    table = means_table(pd.DataFrame([*imp(LOW, "FT", **OLD), *imp(HIGH, "LLR", **OLD)]))
+    assert "model_version" not in table.row_names
+
+
+def test_results_from_before_versions_were_named_are_not_averaged_with_those_since() -> None:
+    table = means_table(pd.DataFrame([*imp(LOW, "FT"), *imp(HIGH, "FT", **NEW)]))
+    assert sorted(round(cell.mean, 3) for cell in table.cells.values()) == [0.808, 0.908]
+
+
+def test_two_versions_of_a_method_are_rows_of_their_own_and_no_hyperparameter_to_choose() -> None:
+    first, second = {"method_version": "code 11111111"}, {"method_version": "code 22222222"}
+    table = means_table(pd.DataFrame([*imp(LOW, "FT", **first), *imp(HIGH, "FT", **second)]))
+    assert len(table.cells) == 2
+    frame = pd.DataFrame([*judged(LOW, LOW, lr=0.1, **first), *judged(HIGH, HIGH, lr=0.2, **second)])
+    frame["trial"] = [str(place) for place in frame.index]
+    assert {*zip(select_best(frame).method_version, select_best(frame).lr, strict=True)} == {
+        ("code 11111111", 0.1),
+        ("code 22222222", 0.2),
+    }
