@@ -22,7 +22,7 @@ BATCHES = 16
 
 def first_images(dataset: Dataset, batch_size: int, dtype: torch.dtype) -> Iterator[Tensor]:
     """The first images of the training set as they are, [B, C, H, W] each; all stages of a dataset record the same."""
-    size = min(IMAGES, batch_size)
+    size = min(IMAGES, batch_size, dataset.count("train"))
     batches = dataset.train_batches(seed=0, epoch=0, batch_size=size, augment=False, dtype=dtype)
     for images, _ in islice(batches, BATCHES):
         if len(images) == size:
