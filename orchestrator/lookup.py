@@ -15,7 +15,7 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 
-NamedSweep = Sweep | Mapping[str, Any] | str | Path
+NamedSweep = Sweep | Mapping[str, Any] | str | Path | Location
 """A sweep, its settings as in a sweep file, its name in the store, its file, or its folder in the store."""
 
 
@@ -29,7 +29,7 @@ def open_store(place: Location) -> Store:
 
 def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
     """The sweep that is named; a name that the store knows goes before a file of that name. Raises `UserError`."""
-    return _asked_for(sweep, store) or _remembered(str(sweep), store)
+    return _asked_for(sweep, store) or _remembered(_text(sweep), store)
 
 
 def planned_sweep(sweep: NamedSweep, store: Store, data_folder: str | None = None) -> Sweep:
@@ -39,25 +39,29 @@ def planned_sweep(sweep: NamedSweep, store: Store, data_folder: str | None = Non
     are looked for, by default PRUNESWEEP_DATA or `data`. Raises `UserError`, also where images are missing.
     """
     asked = _asked_for(sweep, store)
-    return versioned(asked, store, data_folder) if asked else _remembered(str(sweep), store)
+    return versioned(asked, store, data_folder) if asked else _remembered(_text(sweep), store)
 
 
 def _asked_for(sweep: NamedSweep, store: Store) -> Sweep | None:
     """The sweep where it is given itself, or by its file; None where it is named as one that the store knows."""
-    if not isinstance(sweep, str | Path):
+    if isinstance(sweep, Sweep | Mapping):
         return load_sweep(sweep)
-    text = str(sweep)
+    text = _text(sweep)
     is_known = recall(text, store) is not None or _name_in(store, text) is not None
     if not is_known and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
         return read_sweep(Path(text))
     return None
 
 
+def _text(sweep: NamedSweep) -> str:
+    return sweep.reveal() if isinstance(sweep, Location) else str(sweep)
+
+
 def _remembered(text: str, store: Store) -> Sweep:
     return recall(text, store) or require(_name_in(store, text) or text, store)
 
 
-def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
+def load_sweep(sweep: NamedSweep) -> Sweep:
     """A sweep from its file, or from the settings that such a file would have, `name` included; raises `UserError`."""
     if isinstance(sweep, Sweep):
         return sweep
@@ -66,7 +70,7 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
 
 def results_place(sweep: NamedSweep, store: Store) -> Location:
     """The folder, URL or Parquet file with the results of a sweep of the store, or of any other place that is named."""
-    text = str(sweep) if isinstance(sweep, str | Path) else ""
+    text = "" if isinstance(sweep, Sweep | Mapping) else _text(sweep)
     is_place = "/" in text or os.path.exists(text)  # noqa: PTH110 (false for a text that can be no path)
     if text and is_place and not is_file(text) and recall(text, store) is None:
         return Location(text)

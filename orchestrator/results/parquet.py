@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.fs import LocalFileSystem
 
-from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, SWEEP_KEY, VERSION_KEY
+from prunesweep.orchestrator.results.checks import asked_for, checked
+from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, VERSION_KEY
 from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
@@ -63,7 +63,7 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 def _sweeps(table: pa.Table) -> list[dict[str, Any]]:
-    sweep = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
+    sweep = asked_for(table)
     if sweep is not None:
         return [{**sweep, "finished": len(table)}]
     return sweeps_of(table.select(["sweep", "trial", "seed"]).to_pandas())
@@ -99,13 +99,15 @@ def _read(place: Place, name: str) -> pa.Table:
         filesystem, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
         with filesystem.open_input_stream(inner, compression=None) as stream:
             table = unsealed_table(stream.read(), name)
+        version = int((table.schema.metadata or {}).get(VERSION_KEY, 0))
+        if version <= SCHEMA_VERSION:
+            table = checked(table, name)
     except FileNotFoundError as error:
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(
             f"cannot read {path}: {public(str(error))}; if the file is damaged, `prunesweep run SWEEP` writes it again"
         ) from error
-    version = int((table.schema.metadata or {}).get(VERSION_KEY, 0))
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {version}, this prunesweep reads up to {SCHEMA_VERSION}; upgrade prunesweep"

@@ -52,5 +52,5 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
 
 def described(table: pa.Table) -> dict[str, str]:
     """The sweep and the name that a table was written with; empty where it says nothing."""
-    said: dict[str, str] = json.loads((table.schema.metadata or {}).get(SEAL_KEY, b"{}"))
-    return said
+    said = json.loads((table.schema.metadata or {}).get(SEAL_KEY, b"{}"))
+    return {name: str(said.get(name)) for name in ("sweep", "table")} if isinstance(said, dict) and said else {}

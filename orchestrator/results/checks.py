@@ -1,0 +1,87 @@
+"""What a table is held to when its file is read, once: columns and types, keys that are names of files, plain text.
+
+Tables are handed on, and may be anybody's: whatever is behind this need not ask again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, TRIALS
+from prunesweep.orchestrator.text import visible
+
+SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS}
+
+NEEDED = {
+    "trials": ("trial", "sweep", "dataset", "model", "method", "seed"),
+    "curves": ("trial", "stage", "epoch"),
+    "layers": ("trial", "layer"),
+}
+"""Without these columns a file is no such table; any other that is not there is null."""
+
+KEYS = ("trial", "stage", "sweep", "stage_keys")
+
+KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+"""A key, or the name of a sweep: one part of a path, and not a hidden one."""
+
+
+def checked(table: pa.Table, name: str) -> pa.Table:
+    """The table as those of that name (`trials`, `curves`, `layers`) are; raises `ValueError`."""
+    absent = [column for column in NEEDED[name] if column not in table.column_names]
+    if absent:
+        raise ValueError(f"it has no column {absent[0]}, so that it is no table of {name}")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise ValueError("it has two columns of one name")
+    for column in table.column_names:
+        table = table.set_column(table.schema.get_field_index(column), *_column(table, column, SCHEMAS[name]))
+    for field in SCHEMAS[name]:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table
+
+
+def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa.ChunkedArray]:
+    field, values = table.schema.field(name), table[name]
+    wanted = schema.field(name).type if name in schema.names else field.type
+    if values.type != wanted:
+        try:
+            values = values.cast(wanted)
+        except pa.ArrowException as error:
+            raise ValueError(f"its column {name} holds {field.type}, not {wanted}") from error
+    if name in KEYS:
+        _check_keys(name, values)
+    elif pa.types.is_string(wanted):
+        values = _plain(values)
+    return field.with_type(wanted), values
+
+
+def _check_keys(name: str, values: pa.ChunkedArray) -> None:
+    flat = pc.unique(pc.list_flatten(values) if pa.types.is_list(values.type) else values)
+    wrong = flat.filter(pc.invert(pc.match_substring_regex(flat, KEY)))
+    if len(wrong):
+        raise ValueError(f"its column {name} holds {wrong[0].as_py()!a}, which is no key")
+
+
+def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Without characters that steer a terminal: sweep files have none."""
+    written = {text: visible(text) for text in pc.unique(values).to_pylist() if text is not None}
+    if all(text == shown for text, shown in written.items()):
+        return values
+    return pa.chunked_array([[None if text is None else written[text] for text in values.to_pylist()]], values.type)
+
+
+def asked_for(table: pa.Table) -> dict[str, Any] | None:
+    """What the metadata of `trials.parquet` says of its sweep, None where it says nothing that can be used."""
+    try:
+        said = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("trials"), int) or "sweep" not in said:
+        return None
+    seeds = said.get("seeds")
+    is_known = seeds is None or (isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds))
+    return {"sweep": visible(str(said["sweep"])), "trials": said["trials"], "seeds": seeds if is_known else None}

@@ -1,0 +1,96 @@
+"""Tables are checked when their files are read: what is behind that need not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prunesweep import load_curves, load_layers, load_results
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+from tests.orchestrator.conftest import Cli
+from tests.orchestrator.finished import finish
+
+TWO = """\
+name: two
+dataset: digits
+model: lenet300
+train: {epochs: 2}
+trials: [{method: [imp, random], sparsity: 0.5, retrain_epochs: 1}]
+"""
+
+
+@pytest.fixture
+def store(cli: Cli) -> Store:
+    store = Store(cli.folder / "results")
+    store.require_writable()
+    finish(TWO, store, cli.folder / "two.yaml")
+    return store
+
+
+def change(store: Store, file: str, how: Callable[[pa.Table], pa.Table]) -> None:
+    place = Path(store.location) / "two" / file
+    table = pq.read_table(place, partitioning=None).replace_schema_metadata(None)  # anybody's: without a checksum
+    pq.write_table(how(table), place)
+
+
+def with_values(name: str, *values: object) -> Callable[[pa.Table], pa.Table]:
+    def changed(table: pa.Table) -> pa.Table:
+        filled = [*values, *[values[0]] * (len(table) - len(values))]
+        return table.set_column(table.schema.get_field_index(name), name, pa.array(filled))
+
+    return changed
+
+
+WRONG = [
+    ("trials.parquet", with_values("trial", "x/../../../../y", "y"), r"column trial holds 'x/../../../../y'"),
+    ("trials.parquet", with_values("trial", "..", "y"), "column trial holds '..'"),
+    ("trials.parquet", with_values("stage_keys", ["a", "../b"]), "column stage_keys holds '../b'"),
+    ("trials.parquet", with_values("sweep", "a/b"), "column sweep holds 'a/b'"),
+    ("trials.parquet", with_values("sweep", "a\nb"), r"column sweep holds 'a\\nb'"),
+    (
+        "trials.parquet",
+        lambda table: table.drop_columns(["method"]),
+        "no column method, so that it",
+    ),
+    ("trials.parquet", with_values("seed", "text"), "its column seed holds string, not int64"),
+    ("trials.parquet", with_values("test_accuracy", [1.0]), "its column test_accuracy holds list"),
+    ("curves.parquet", with_values("stage", "a/b"), "column stage holds 'a/b'"),
+    ("curves.parquet", lambda table: table.select(["trial"]), "no column stage"),
+    ("layers.parquet", with_values("trial", "/etc"), "column trial holds '/etc'"),
+]
+
+
+@pytest.mark.parametrize(("file", "how", "why"), WRONG)
+def test_what_is_no_table_of_results_is_a_line(store: Store, file: str, how: Callable[[pa.Table], pa.Table], why: str):
+    change(store, file, how)
+    load = {"trials.parquet": load_results, "curves.parquet": load_curves, "layers.parquet": load_layers}[file]
+    with pytest.raises(UserError, match=why):
+        load("two", store=store.location)
+
+
+def test_a_key_leads_nothing_out_of_the_folder_of_an_export(cli: Cli, store: Store):
+    change(store, "trials.parquet", with_values("trial", "x/../../../../y", "z"))
+    (cli.folder / "deep/er").mkdir(parents=True)
+    before = set(cli.folder.rglob("*"))
+    assert "which is no key" in cli("export", "tensorboard", "two", "--to", "deep/er/board", code=2)
+    assert set(cli.folder.rglob("*")) == before
+
+
+def test_columns_that_are_absent_are_null_and_names_are_plain(store: Store):
+    change(store, "trials.parquet", lambda table: table.drop_columns(["test_loss", "device"]))
+    change(store, "trials.parquet", with_values("method", "a\x1b[31mb", "c"))
+    frame = load_results("two", store=store.location)
+    assert frame.test_loss.isna().all()
+    assert frame.device.isna().all()
+    assert list(frame.method) == ["a\\x1b[31mb", "c"]
+
+
+@pytest.mark.parametrize("said", [b"", b"[1]", b'{"trials": "x"}', b"\xff", b'{"sweep": 1, "trials": 2, "seeds": "x"}'])
+def test_what_the_metadata_says_is_not_trusted(store: Store, said: bytes):
+    change(store, "trials.parquet", lambda table: table.replace_schema_metadata({b"prunesweep_asked": said}))
+    assert [sweep["trials"] for sweep in load_results("two", store=store.location).attrs["sweeps"]] == [2]
