@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from urllib.request import Request
 
 SECONDS = 10.0
-"""So long an answer is waited for."""
+"""So long an answer is waited for, and each further part of it."""
+
+LIMIT = 30.0
+"""So long all tries together may take: a run must not be held by who answers a word at a time."""
 
 PAUSES = (1.0, 3.0)
 """Before the second and the third try."""
@@ -127,6 +131,14 @@ def post(hook: Location, content: dict[str, Any]) -> str | None:
 
     Who answers that it does not want this is not asked again; who has a fault, or does not answer, is asked twice more.
     """
+    answers: list[str | None] = []
+    thread = threading.Thread(target=lambda: answers.append(_posted(hook, content)), daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    return answers[0] if answers else f"it has not answered within {LIMIT:.0f} s"
+
+
+def _posted(hook: Location, content: dict[str, Any]) -> str | None:
     from urllib.request import Request  # half as long to import as all that `plan` needs
 
     data = json.dumps(content).encode()
@@ -144,10 +156,16 @@ def _try(request: Request) -> tuple[str | None, bool]:
     """What is wrong, if anything, and whether it may pass."""
     from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
-    from urllib.request import urlopen
+    from urllib.request import HTTPRedirectHandler, build_opener
+
+    class Staying(HTTPRedirectHandler):
+        """What is told is for the place that was named, and for no other to which that leads."""
+
+        def redirect_request(self, *_: Any) -> None:
+            return None
 
     try:
-        with urlopen(request, timeout=SECONDS):
+        with build_opener(Staying).open(request, timeout=SECONDS):
             return None, False
     except HTTPError as error:
         return f"it answers {error.code} {error.reason}", error.code >= 500 or error.code == TOO_MANY

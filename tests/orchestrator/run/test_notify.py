@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,45 @@ def test_a_hook_that_is_silent_is_not_waited_for_long(monkeypatch: pytest.Monkey
         begun = time.monotonic()
         assert webhook.post(web_hook(f"http://127.0.0.1:{silent.getsockname()[1]}"), {}) == "timed out"
         assert 0.6 <= time.monotonic() - begun < 3
+
+
+def test_a_redirection_is_not_followed(hook: Hook):
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", hook.url)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        problem = webhook.post(web_hook(f"http://127.0.0.1:{server.server_port}"), {"text": "x"})
+        server.shutdown()
+    assert problem == "it answers 307 Temporary Redirect"
+    assert hook.heard == []
+
+
+def test_who_answers_a_word_at_a_time_holds_no_run(monkeypatch: pytest.MonkeyPatch):
+    """Each word comes within the time that one may take; all together have a limit."""
+    monkeypatch.setattr(webhook, "LIMIT", 1.0)
+    ended = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        taken, _ = server.accept()
+        with taken:
+            taken.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not ended.wait(0.05):
+                taken.sendall(b"X-Word: x\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        problem = webhook.post(web_hook(f"http://127.0.0.1:{server.getsockname()[1]}"), {})
+        ended.set()
+        thread.join()
+    assert problem == "it has not answered within 1 s"
 
 
 @pytest.mark.parametrize(
