@@ -135,6 +135,12 @@ class Publications(Files):
             raise Damaged(key, f"{self.path('stages', key, name)} is missing or damaged")
         return data
 
+    def missing(self, key: str, contents: Iterable[str]) -> list[str]:
+        """The files that a finished stage's folder lacks, when these are its contents; none is read."""
+        record, contents = self._record(key), set(contents)
+        names = record["files"] if record else ()
+        return [name for name in names if record and contents.isdisjoint(self._places(name, record))]
+
     def _published(self, key: str, name: str, result: Mapping[str, Any]) -> bytes | None:
         """A file under either of its names; the plain one again, since it may just have been given."""
         for place in (*self._places(name, result), name):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prunesweep.orchestrator.cli import doctor, gc, init, jobs, listing, results, runs, status, sweepfiles
+from prunesweep.orchestrator.cli import check, doctor, gc, init, jobs, listing, results, runs, status, sweepfiles
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
 from prunesweep.orchestrator.cli.exports import export_app
@@ -76,6 +76,7 @@ for verb in (
     app.command()(verb)
 app.command("list")(listing.list_)
 app.command()(gc.gc)
+app.command()(check.check)
 app.command()(doctor.doctor)
 app.add_typer(export_app, name="export")
 app.add_typer(data_app, name="data")
