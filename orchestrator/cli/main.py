@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prunesweep.orchestrator.cli import check, doctor, gc, init, jobs, listing, results, runs, status, sweepfiles
+from prunesweep.orchestrator.cli import (
+    check,
+    differences,
+    doctor,
+    gc,
+    init,
+    jobs,
+    listing,
+    results,
+    runs,
+    status,
+    sweepfiles,
+)
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
 from prunesweep.orchestrator.cli.exports import export_app
@@ -67,7 +79,7 @@ def _common(
 
 for verb in (
     init.init,
-    *(runs.plan, runs.run, runs.resume),
+    *(runs.plan, differences.diff, runs.run, runs.resume),
     *(jobs.submit, jobs.logs, jobs.cancel, jobs.jobs),
     status.status,
     *(results.results, results.compare, results.plot, results.report),
