@@ -16,6 +16,9 @@ from prunesweep.workers.store import Damaged
 
 PROJECT = Path(__file__).parents[1]
 
+OUT_OF_GPU_MEMORY = ("CUDA out of memory", "STATUS_ALLOC_FAILED", "unable to find an engine to execute")
+"""What CUDA, its libraries, and torch say where a convolution finds no memory for any of cuDNN's algorithms."""
+
 INSTALLED = {"site-packages", "dist-packages"}
 """Where packages are installed, in any environment that this one is layered on."""
 
@@ -68,7 +71,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def _memory(error: Exception) -> Cause | None:
     words = str(error)
     if type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and any(word in words for word in ("CUDA out of memory", "STATUS_ALLOC_FAILED"))
+        isinstance(error, RuntimeError) and any(word in words for word in OUT_OF_GPU_MEMORY)
     ):
         return Cause.GPU_MEMORY
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in words:

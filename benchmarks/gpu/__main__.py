@@ -31,7 +31,7 @@ import torch
 from benchmarks.gpu.report import BAD, Outcome, Report, Row, read, write
 from prunesweep.workers.methods import METHODS
 
-SECTIONS = {"right": 0.36, "methods": 0.24, "loops": 0.18, "sharing": 0.15, "kernels": 0.07}
+SECTIONS = {"right": 0.32, "methods": 0.22, "loops": 0.18, "sharing": 0.22, "kernels": 0.06}
 """The share of the seconds that each may take."""
 
 GRACE = 45.0

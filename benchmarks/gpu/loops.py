@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from prunesweep.workers.data.memory import InMemory
 
 ROUNDS = 3
 
-SMALL, WIDE, LARGE = (60, (3, 32, 32), 10), (16, (3, 32, 32), 10), (8, (3, 224, 224), 1000)
+SMALL, WIDE, LARGE = (40, (3, 32, 32), 10), (10, (3, 32, 32), 10), (8, (3, 224, 224), 1000)
 """Iterations of a round, images' shape, classes."""
 
 NETWORKS = {
@@ -74,6 +74,10 @@ def run(report: Report) -> None:
         )
 
 
+images = lru_cache(1)(images_of)
+"""Made once for all loops of a network."""
+
+
 def task_of(name: str) -> Task:
     """The network with its images; on a CPU a hundredth of the work."""
     (iterations, shape, classes), batch = NETWORKS[name]
@@ -83,7 +87,7 @@ def task_of(name: str) -> Task:
 def measure(report: Report, task: Task, way: Way, setting: Setting) -> None:
     """The median of some rounds, after one that warms up, and compiles."""
     batch, iterations = task.batch[setting.gpu], task.iterations[setting.gpu]
-    given = images_of(task, batch * iterations)
+    given = images(task, batch * iterations)
     compiled = way is COMPILED_WAY
     with cudnn(way):
         if way.ours:

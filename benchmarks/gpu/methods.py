@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from benchmarks.gpu.device import copy_bandwidth, seconds_of
 from benchmarks.gpu.report import Report
@@ -101,16 +102,17 @@ def selections(report: Report) -> None:
 
 def by_histogram(scores: Tensor, k: int) -> Tensor:
     """The k-th largest of non-negative scores by their bits, 11, 10 and 10 at a time, on the device."""
-    bits, prefix = scores.view(torch.int32), torch.zeros((), dtype=torch.int32, device=scores.device)
-    wanted = torch.full((), k, dtype=torch.int64, device=scores.device)
+    bits, prefix = scores.view(torch.int32), torch.zeros(1, dtype=torch.int32, device=scores.device)
+    wanted = torch.full((1,), k, dtype=torch.int64, device=scores.device)
     for shift, width in ((20, 11), (10, 10), (0, 10)):
         offset = (bits - prefix) >> shift
         counts = histogram(offset, 1 << width)
         above = counts.flip(0).cumsum(0).flip(0)  # scores in this bin or a higher one
-        chosen = (above >= wanted).sum() - 1
-        wanted = wanted - torch.where(chosen + 1 < len(above), above[(chosen + 1).clamp(max=len(above) - 1)], 0)
+        chosen = (above >= wanted).sum(0, keepdim=True) - 1
+        higher = functional.pad(above, (0, 1)).index_select(0, chosen + 1)  # in higher bins alone
+        wanted = wanted - higher
         prefix = prefix + (chosen << shift).int()
-    return prefix.view(torch.float32)
+    return prefix.view(torch.float32)[0]
 
 
 def histogram(values: Tensor, bins: int) -> Tensor:

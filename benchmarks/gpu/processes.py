@@ -114,7 +114,7 @@ def ranks(report: Report, folder: Path) -> None:
     meeting = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     answers = CONTEXT.Queue()
     shared = meeting.port, stage, folder / "two ranks", str(report.device), answers
-    codes = ended(started(rank, *((number, *shared) for number in range(2))))
+    codes = ended(started(rank, *((number, *shared) for number in range(2))), PATIENCE / 2)
     messages = [answers.get() for code in codes if code == 1]
     refused = [message for message in messages if "NCCL" in message or "Duplicate GPU" in message]
     if report.gpu and refused:

@@ -50,6 +50,7 @@ def raised(call) -> Exception:
         (MemoryError(), Cause.HOST_MEMORY),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), Cause.GPU_MEMORY),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), Cause.GPU_MEMORY),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), Cause.GPU_MEMORY),
         (KeyError("a key"), Cause.INTERNAL),
     ],
 )
