@@ -1,81 +1,281 @@
-"""Time a stage on S3 beside the local disk, in turns, in one run.
+"""What the verbs cost on large stores: CPU, memory and, behind a delay, requests, over the number of trials.
 
-    python -m benchmarks.stores [--seconds 10] [--rounds 5] [--model resnet8] [--store s3://bucket/prefix]
+    python -m benchmarks.stores trials --count 2500 10860 50000     finished trials of one sweep, five seeds a setting
+    python -m benchmarks.stores sweeps --count 100 1000             sweeps of one finished trial each
+    python -m benchmarks.stores beside --count 1000 10000 100000    a sweep of 100 trials beside others' finished stages
+    python -m benchmarks.stores distance --count 100 1000           finished stages, then new ones, at 20 ms a request
+    python -m benchmarks.stores ... [--keep FOLDER] [--smoke] [--plot docs/figures/cost.svg]
 
-Without `--store` the endpoint is moto's server, in a thread of this process, for which training waits; but its answers
-come from no distance, so that a real bucket has its own figure. A stage is a dense training on digits with a checkpoint
-at every epoch end, as far as those cost at most 5 % of the time.
-Reported are the seconds from a worker's look at the store until the stage's result is there, and their ratio round by
-round.
+The stores are made up, by the writers and with the keys of real ones, so that `plan` finds the stages done; each verb
+is the real command in a process of its own. With `--keep` a store that was made before is used again, so that two
+versions can be measured on the same files. `first run` is `run` of finished stages without tables, `run again` the
+same with them.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import statistics
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from uuid import uuid4
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from prunesweep.workers import data, methods, models
-from prunesweep.workers.host import Where
-from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import Stage, TrainSpec, TrialSpec
-from prunesweep.workers.store import Store
-from tests.s3 import bucket
+from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.spec import Stage
+from prunesweep.workers.store import CURVE, Store
+from tests.orchestrator.finished import curve_of, result_of
+from tests.s3 import Requests, bucket
+
+COMMAND = Path(sys.executable).parent / "prunesweep"
+SEEDS = 5
+BLOCK = 70
+"""Settings for each learning rate: 60 of IMP and 10 of GMP."""
+
+SWEEP = """\
+name: {name}
+dataset: digits
+model: resnet8
+seeds: {seeds}
+train: {{epochs: 20, batch_size: 64, schedule: linear}}
+trials:
+{blocks}
+"""
+
+IMP_AND_GMP = """\
+  - method: imp
+    sparsity: [0.7, 0.8, 0.9, 0.95, 0.98]
+    retrain_epochs: [1, 2]
+    retrain_schedule: [FT, LRW, SLR, CLR, LLR, ALLR]
+    train: {{lr: [{rates}]}}
+  - method: gmp
+    sparsity: [0.7, 0.8, 0.9, 0.95, 0.98]
+    train: {{epochs: [21, 22], lr: [{rates}]}}"""
+
+DENSE = """\
+  - method: dense
+    train: {{lr: [{rates}]}}"""
+
+Verb = tuple[str, Sequence[str]]
+"""What it is called here, and its arguments."""
 
 
-def stage_of(model: str, epochs: int, seed: int) -> Stage:
-    dense = methods.method_class("dense")()
-    train = TrainSpec(epochs=epochs, batch_size=64, lr=0.05)
-    trial = TrialSpec(data.choose("digits", {}), models.choose(model, {}), dense.choice("dense"), seed, 0.0, train)
-    return dense.stage(trial)
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: CPU and wall seconds, MB at most, and requests to the store where they are counted."""
+
+    cpu: float
+    wall: float
+    memory: float
+    requests: int | None = None
 
 
-def seconds_of(stage: Stage, store: Store) -> float:
-    begun = time.perf_counter()
-    for _ in run_stage(stage, store, Where()):
-        pass
-    assert store.done([stage.key])
-    return time.perf_counter() - begun
+# --- stores
+
+
+def sweep_text(trials: int, name: str = "large") -> str:
+    """A sweep of so many trials, over learning rates: five seeds of each setting, one where that leaves a remainder."""
+    seeds = SEEDS if trials % SEEDS == 0 else 1
+    blocks, rest = divmod(trials // seeds, BLOCK)
+    parts = [IMP_AND_GMP.format(rates=_rates(0, blocks))] if blocks else []
+    parts += [DENSE.format(rates=_rates(blocks, rest))] if rest else []
+    return SWEEP.format(name=name, seeds=seeds, blocks="\n".join(parts))
+
+
+def _rates(first: int, count: int) -> str:
+    return ", ".join(f"{0.0001 * (1 + number):.4f}" for number in range(first, first + count))
+
+
+def planned(folder: Path, text: str, store: Store) -> dict[str, Stage]:
+    """The stages of a sweep, whose file is written into the folder."""
+    file = folder / f"{text.split()[1]}.yaml"
+    file.write_text(text)
+    return make_plan(read_sweep(file), store).stages
+
+
+def finish(stages: Sequence[Stage], location: str) -> None:
+    """As their workers leave them behind, without networks."""
+    store = Store(location)
+    for stage in stages:
+        store.begin(stage)
+        store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage))
+
+
+def fill(folder: Path, text: str, location: str) -> None:
+    """Finish all stages of a sweep, with two processes."""
+    stages = list(planned(folder, text, Store(location)).values())
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(finish, [stages[start::20] for start in range(20)], [location] * 20))
+
+
+def remember_sweeps(folder: Path, count: int, store: Store) -> None:
+    """Sweeps of one finished trial."""
+    for number in range(count):
+        text = SWEEP.format(name=f"s{number}", seeds=f"[{number}]", blocks=DENSE.format(rates="0.1"))
+        finish(list(planned(folder, text, store).values()), store.location)
+        with chdir(folder):
+            remember(read_sweep(folder / f"s{number}.yaml"), store)
+
+
+# --- the kinds of store, and the verbs that are asked of each
+
+LARGE: Sequence[Verb] = [
+    ("first run", ("run", "large.yaml")),
+    ("run again", ("run", "large.yaml")),
+    ("plan", ("plan", "large.yaml")),
+    ("status NAME", ("status", "large")),
+    ("status", ("status",)),
+    ("results", ("results", "large")),
+    ("compare", ("compare", "large", "--best-by", "validation_accuracy")),
+    ("plot", ("plot", "large", "--best-by", "validation_accuracy", "--output", "plot.svg")),
+    ("report", ("report", "large", "--output", "report.html")),
+    ("gc", ("gc", "--dry-run")),
+]
+SWEEPS: Sequence[Verb] = [("status", ("status",)), ("gc", ("gc", "--dry-run"))]
+BESIDE: Sequence[Verb] = [
+    ("first run", ("run", "small.yaml")),
+    *((name, [word.replace("large", "small") for word in words]) for name, words in LARGE[1:6]),
+]
+DISTANT: Sequence[Verb] = [
+    ("first run", ("run", "large.yaml")),
+    ("run again", ("run", "large.yaml")),
+    ("plan", ("plan", "large.yaml")),
+    ("plan of new", ("plan", "new.yaml")),
+    ("status NAME", ("status", "large")),
+    ("results", ("results", "large")),
+    ("gc", ("gc", "--dry-run")),
+]
+
+
+def trials(folder: Path, count: int) -> str:
+    fill(folder, sweep_text(count), str(folder / "results"))
+    return str(folder / "results")
+
+
+def sweeps(folder: Path, count: int) -> str:
+    store = Store(folder / "results")
+    store.require_writable()
+    remember_sweeps(folder, count, store)
+    return store.location
+
+
+def beside(folder: Path, count: int) -> str:
+    """The others' stages have no record: they are somebody else's."""
+    fill(folder, sweep_text(100, "small"), str(folder / "results"))
+    fill(folder, sweep_text(count, "large"), str(folder / "results"))
+    return str(folder / "results")
+
+
+KINDS: dict[str, tuple[Callable[[Path, int], str], Sequence[Verb]]] = {
+    "trials": (trials, LARGE),
+    "sweeps": (sweeps, SWEEPS),
+    "beside": (beside, BESIDE),
+}
+
+
+# --- measuring
+
+
+def cost(folder: Path, store: str, words: Sequence[str], requests: Requests | None = None) -> Cost:
+    """Of one command; its children's CPU is in it."""
+    begun, asked = time.perf_counter(), requests.count if requests else 0
+    environment = {**os.environ, "PRUNESWEEP_STORE": store, "COLUMNS": "120"}
+    process = subprocess.Popen(
+        [COMMAND, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said = process.stdout.read() if process.stdout else b""
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}:\n{said.decode()[-2000:]}")
+    sent = requests and requests.count - asked
+    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss / 1024, sent)
+
+
+def measure(kind: str, count: int, kept: Path | None) -> dict[str, Cost]:
+    make, verbs = KINDS[kind]
+    with _folder(kept and kept / f"{kind}-{count}") as (folder, is_new):
+        store = make(folder, count) if is_new else str(folder / "results")
+        for tables in ("large", "small"):
+            shutil.rmtree(folder / "results" / tables, ignore_errors=True)
+        return {name: cost(folder, store, words) for name, words in verbs}
+
+
+def measure_distant(count: int, delay: float) -> dict[str, Cost]:
+    requests = Requests(delay)
+    with tempfile.TemporaryDirectory() as made, bucket(requests) as url:
+        folder = Path(made)
+        with requests.undelayed():
+            fill(folder, sweep_text(count), url)
+        planned(folder, sweep_text(count, "new").replace("epochs: 20", "epochs: 21"), Store(folder / "none"))
+        return {name: cost(folder, url, words, requests) for name, words in DISTANT}
 
 
 @contextmanager
-def remote(url: str | None) -> Iterator[Store]:
-    with nullcontext(url) if url else bucket() as place:
-        store = Store(f"{place}/{uuid4().hex[:8]}")
-        store.require_writable()
-        yield store
+def _folder(kept: Path | None) -> Iterator[tuple[Path, bool]]:
+    """Where the store is, and whether it has yet to be made."""
+    if kept is None:
+        with tempfile.TemporaryDirectory() as made:
+            yield Path(made), True
+        return
+    is_new = not (kept / "made").exists()
+    if is_new:
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir(parents=True)
+    yield kept, is_new
+    (kept / "made").touch()
+
+
+def show(kind: str, costs: dict[int, dict[str, Cost]]) -> None:
+    """A line for each verb and count; in brackets the CPU of each of the things counted."""
+    print(f"{kind}: CPU s (ms for each), wall s, MB, requests")
+    for name in next(iter(costs.values())):
+        for count, of_verb in costs.items():
+            spent = of_verb[name]
+            each = f"({1000 * spent.cpu / count:.2f})"
+            asked = "" if spent.requests is None else f"{spent.requests:>8,}"
+            print(f"  {name:<12}{count:>8,}{spent.cpu:>9.2f} {each:>9}{spent.wall:>9.2f}{spent.memory:>8.0f}{asked}")
+
+
+def plot(kind: str, costs: dict[int, dict[str, Cost]], file: Path) -> None:
+    """CPU seconds over the count, a line for each verb; both axes are logarithmic."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in next(iter(costs.values())):
+        axes.plot(list(costs), [of_verb[name].cpu for of_verb in costs.values()], marker="o", label=name)
+    axes.set(xscale="log", yscale="log", xlabel=kind, ylabel="CPU seconds")
+    figure.legend(loc="outside right upper")
+    figure.savefig(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--model", default="resnet8")
-    parser.add_argument("--store")
+    parser.add_argument("kind", choices=[*KINDS, "distance"])
+    parser.add_argument("--count", type=int, nargs="+", default=[10860])
+    parser.add_argument("--delay", type=float, default=0.02, help="seconds a request")
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--smoke", action="store_true", help="a size at which nothing is measured")
     options = parser.parse_args()
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder, remote(options.store) as there:
-        here = Store(folder)
-        here.require_writable()
-        seconds_of(stage_of(options.model, 2, 0), here)
-        short = seconds_of(stage_of(options.model, 12, 1), here) / 12
-        epochs = max(2, round(options.seconds / short))
-        print(f"{options.model} on digits, {epochs} epochs, {options.rounds} rounds")
-        times: dict[str, list[float]] = {"local": [], "remote": []}
-        for seed in range(options.rounds):
-            stage = stage_of(options.model, epochs, seed + 2)
-            order = [("local", here), ("remote", there)]
-            for name, store in order if seed % 2 else order[::-1]:
-                times[name].append(seconds_of(stage, store))
-        ratios = [b / a for a, b in zip(times["local"], times["remote"], strict=True)]
-        for name, found in times.items():
-            print(f"{name:<8}{statistics.median(found):>7.2f} s  ({min(found):.2f} to {max(found):.2f})")
-        print(f"ratio   {statistics.median(ratios):>7.2f}    ({min(ratios):.2f} to {max(ratios):.2f})")
+    counts = [10 if options.kind == "sweeps" else SEEDS * (BLOCK + 1)] if options.smoke else options.count
+    costs = {}
+    for count in counts:
+        distant = options.kind == "distance"
+        costs[count] = measure_distant(count, options.delay) if distant else measure(options.kind, count, options.keep)
+        show(options.kind, {count: costs[count]})
+    if len(counts) > 1:
+        show(options.kind, costs)
+    if options.plot:
+        plot(options.kind, costs, options.plot)
 
 
 if __name__ == "__main__":

@@ -5,47 +5,20 @@ Imports neither torch nor Ray, so that `prunesweep plan` answers at once.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
-from statistics import mean
 
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS, create
-from prunesweep.workers.spec import Choice, PruneStage, Stage, TrialSpec, ancestors, decode_stage, path
+from prunesweep.workers.spec import Stage, TrialSpec, ancestors, path
 from prunesweep.workers.store import State, Store
-
-Kind = tuple[Choice, Choice, bool, bool]
-"""Stages of one kind cost alike per epoch: dataset and model with their options, and whether it is a pruning stage."""
 
 MAX_STAGES = 200_000
 """Planning so many takes a minute or two, and with `MAX_TRIALS` trials less than 500 MB."""
-
-HISTORY = 60
-"""So many finished stages are read to estimate time and disk."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Forecast of what is still to do: seconds of work on one slot, and bytes to store.
-
-    `free_bytes` is what the store's disk has room for, None where that is not known.
-    """
-
-    seconds: float
-    bytes: int
-    free_bytes: int | None = None
-
-    @property
-    def fits(self) -> bool:
-        """Whether there is room for it, as far as is known."""
-        return self.free_bytes is None or self.bytes <= self.free_bytes
 
 
 @dataclass(frozen=True)
@@ -245,56 +218,5 @@ def _whole(stages: Mapping[str, Stage], states: Mapping[str, State]) -> dict[str
     return whole
 
 
-def estimate(plan: Plan, store: Store) -> Estimate | None:
-    """Time and disk of what is to run, from stages in the store that are like it; None where there are too few.
-
-    Like means the same dataset and model with their options, pruned or not, trained or not; what is not alike is not
-    guessed from.
-    """
-    seen: dict[Kind, list[tuple[float, float]]] = {}
-    for stage, seconds, size in _history(plan, store):
-        seen.setdefault(_kind(stage), []).append((seconds / max(stage.epochs, 1), size))
-    if not plan.to_run or any(_kind(stage) not in seen for stage in plan.to_run.values()):
-        return None if plan.to_run else Estimate(0.0, 0)
-    means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
-    seconds = sum(means[_kind(stage)][0] * max(stage.epochs, 1) for stage in plan.to_run.values())
-    size = round(sum(means[_kind(stage)][1] for stage in plan.to_run.values()))
-    return Estimate(seconds, size, store.free_bytes())
-
-
-def as_json(plan: Plan, forecast: Estimate | None) -> str:
-    """The plan's figures for programs."""
-    figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "damaged_stages": plan.damaged}
-    figures["estimate"] = forecast and asdict(forecast)
-    return json.dumps(figures, indent=2)
-
-
 def _total_epochs(stage: Stage) -> int:
     return stage.start_epoch + stage.epochs
-
-
-def _kind(stage: Stage) -> Kind:
-    dataset, model = (replace(choice, fingerprint=None) for choice in (stage.root.dataset, stage.root.model))
-    return dataset, model, isinstance(stage, PruneStage), stage.epochs > 0
-
-
-def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
-    """Finished stages with their seconds and bytes: this sweep's first, then others'."""
-    own = [key for key in plan.stages if plan.states[key] is State.DONE]
-    others = (key for key in store.names("stages") if key not in plan.stages) if len(own) < HISTORY else iter(())
-    for key in islice(_spread(own, HISTORY), HISTORY):
-        yield from _measured(plan.stages[key], store)
-    for key in islice(others, HISTORY):
-        with suppress(ValueError, KeyError, TypeError, AttributeError):  # a damaged spec.json forecasts nothing
-            yield from _measured(decode_stage(json.loads(store.read("stages", key, "spec.json") or b"")), store)
-
-
-def _spread(keys: list[str], count: int) -> Iterable[str]:
-    """Some of the keys, evenly over the list: the beginning of a sweep is not typical of it."""
-    return keys[:: max(1, len(keys) // count)]
-
-
-def _measured(stage: Stage, store: Store) -> Iterator[tuple[Stage, float, float]]:
-    result = store.result(stage.key)
-    if result is not None:
-        yield stage, result["elapsed_seconds"], result["bytes"]

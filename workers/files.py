@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from os.path import lexists
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from pyarrow import fs
@@ -20,6 +21,9 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE, Arrow, Filesystem, Local
 from prunesweep.workers.location import Location, public
 from prunesweep.workers.objects import open_objects
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 ASIDE = "damaged-"
 """What the names of files begin with that were set aside."""
@@ -81,11 +85,14 @@ class Files:
 
     def read_many(self, paths: Iterable[tuple[str, ...]]) -> list[bytes | None]:
         """What `read` says of each path, in their order; on a remote filesystem `AT_ONCE` at the same time."""
-        paths = list(paths)
-        if self.is_local or len(paths) < 2:
-            return [self.read(*path) for path in paths]
-        with ThreadPoolExecutor(min(AT_ONCE, len(paths)), "reading") as pool:
-            return list(pool.map(lambda path: self.read(*path), paths))
+        return self.at_once(lambda path: self.read(*path), list(paths))
+
+    def at_once(self, ask: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """What `ask` returns for each, in their order; on a remote filesystem `AT_ONCE` at the same time."""
+        if self.is_local or len(items) < 2:
+            return list(map(ask, items))
+        with ThreadPoolExecutor(min(AT_ONCE, len(items)), "asking") as pool:
+            return list(pool.map(ask, items))
 
     def write(self, data: bytes, *parts: str, replace: bool = True) -> bool:
         """Write a file so that it appears whole or not at all; without `replace` the first one stands (false).

@@ -37,21 +37,23 @@ import io
 import json
 import os
 import socket
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import IO
 from uuid import uuid4
 
-from prunesweep.workers.publications import CHECKPOINT, Publications, is_result_of
+from prunesweep.workers.listing import ATTEMPTS
+from prunesweep.workers.progress import Attempt as Attempt
+from prunesweep.workers.progress import Progress
+from prunesweep.workers.progress import State as State
+from prunesweep.workers.publications import CHECKPOINT
 from prunesweep.workers.publications import CHECKPOINTS as CHECKPOINTS
 from prunesweep.workers.publications import CURVE as CURVE
 from prunesweep.workers.publications import MOMENTUM as MOMENTUM
 from prunesweep.workers.publications import NETWORK as NETWORK
 from prunesweep.workers.publications import RESULT as RESULT
 from prunesweep.workers.publications import Damaged as Damaged
-from prunesweep.workers.seal import intact, sealed_json, unsealed_json
+from prunesweep.workers.seal import sealed_json
 from prunesweep.workers.spec import Stage, encode
 
 HEADER = 2**16
@@ -61,83 +63,8 @@ LONGEST_HEADER = 100_000_000
 """Bytes, as in safetensors itself: a damaged length must not make us read on for ever."""
 
 
-class State(StrEnum):
-    """How far a stage is, by the files in its folder."""
-
-    ABSENT = "absent"
-    STARTED = "started"
-    FAILED = "failed"
-    DAMAGED = "damaged"
-    DONE = "done"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a stage; `cause` is None while it runs, after it succeeded, and when it was killed without a word.
-
-    `run` names the driver that asked for it, `user` whose process it is. Of a try whose note is damaged only `name` is
-    known, and `started_at` is empty; of one that ended before its first note, so that its driver notes it, `host` and
-    `process` are not known.
-    """
-
-    name: str
-    started_at: str
-    host: str
-    process: int
-    cause: str | None = None
-    message: str | None = None
-    traceback: str | None = None
-    log: tuple[str, ...] = ()
-    run: str = ""
-    user: str = ""
-
-
-class Store(Publications):
+class Store(Progress):
     """The stages of all sweeps, at a local path or a URL that pyarrow (`s3://bucket/prefix`) or fsspec knows."""
-
-    # --- progress
-
-    def done(self, keys: Iterable[str]) -> set[str]:
-        """Those of the stages that have a result which is whole."""
-        states = self._finished(list(keys))
-        return {key for key, state in states.items() if state is State.DONE}
-
-    def states(self, keys: Iterable[str]) -> dict[str, State]:
-        """Every stage's state. A result that is damaged is noticed here, its network when something starts from it."""
-        keys = list(keys)
-        finished, known = self._finished(keys), set(self.names("stages"))
-        return {key: finished.get(key) or (self._unfinished(key) if key in known else State.ABSENT) for key in keys}
-
-    def _finished(self, keys: list[str]) -> dict[str, State]:
-        """Of the stages that have a result: whether it is whole."""
-        there = self._fs.are_files([self.path("stages", key, RESULT) for key in keys])
-        keys = [key for key, is_there in zip(keys, there, strict=True) if is_there]
-        results = self.read_many(("stages", key, RESULT) for key in keys)
-        whole = (data is not None and is_result_of(key, data) for key, data in zip(keys, results, strict=True))
-        return {key: State.DONE if is_whole else State.DAMAGED for key, is_whole in zip(keys, whole, strict=True)}
-
-    def _unfinished(self, key: str) -> State:
-        attempts = self.attempts(key)
-        return State.FAILED if attempts and attempts[-1].cause else State.STARTED
-
-    def contents(self, key: str) -> frozenset[str]:
-        """What is in a stage's folder, as paths from there: `result.json`, `attempts/0001-0f3a55c2.json`."""
-        return frozenset("/".join(file.path[2:]) for file in self.files("stages", key))
-
-    def attempts(self, key: str) -> list[Attempt]:
-        """The tries at a stage, oldest first: their names are numbered, since a clock may be set back."""
-        names = [name for name in self.names("stages", key, "attempts") if name.endswith(".json")]
-        tries = (self._attempt(key, name) for name in names)
-        return [attempt for attempt in tries if attempt is not None]
-
-    def _attempt(self, key: str, name: str) -> Attempt | None:
-        data = self.read("stages", key, "attempts", name)
-        if data is None:
-            return None
-        if not intact(data):
-            return Attempt(name.removesuffix(".json"), "", "", 0)
-        noted = unsealed_json(data)
-        return Attempt(**{**noted, "log": tuple(noted["log"])})
 
     # --- a stage's life
 
@@ -158,7 +85,7 @@ class Store(Publications):
         self._note(key, attempt)
 
     def _note(self, key: str, attempt: Attempt) -> None:
-        self.write(sealed_json(asdict(attempt)), "stages", key, "attempts", f"{attempt.name}.json")
+        self.write(sealed_json(asdict(attempt)), "stages", key, ATTEMPTS, f"{attempt.name}.json")
 
     def remove_tree(self, *parts: str) -> None:
         """Delete a file, or a stage with all that it has: its result first, so that what is left is not done.

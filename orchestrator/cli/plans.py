@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prunesweep.orchestrator.cli.printing import say
-from prunesweep.orchestrator.plan import Counts, Estimate, Plan
+from prunesweep.orchestrator.plan import Counts, Plan
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.status.forecast import Estimate
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.host import usable_cores
 

@@ -39,13 +39,14 @@ from prunesweep.orchestrator.cli.printing import console, say
 from prunesweep.orchestrator.cli.results import show_means
 from prunesweep.orchestrator.cli.status import troubles
 from prunesweep.orchestrator.lookup import planned_sweep
-from prunesweep.orchestrator.plan import Plan, as_json, estimate, make_plan
+from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import has_changed, leaving, recall
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.notify import told
 from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
+from prunesweep.orchestrator.status.forecast import as_json, estimate
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import State, Store
 
@@ -81,9 +79,8 @@ def cost(plans: Sequence[Plan], store: Store) -> Cost:
 
 
 def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        results = (map if store.is_local else pool.map)(store.result, keys)
-        return {key: result for key, result in zip(keys, results, strict=True) if result is not None}
+    results = zip(keys, store.results(keys), strict=True)
+    return {key: result for key, result in results if result is not None}
 
 
 def _work(results: Mapping[str, Mapping[str, Any]]) -> Iterable[Work]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from prunesweep.orchestrator.labels import labels
@@ -13,7 +12,6 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import BEAT_SECONDS, Claim, newest, this_machine
-from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.store import Attempt, State, Store
 
 Seen = Mapping[str, Claim | None]
@@ -71,22 +69,25 @@ def failures(plan: Plan, store: Store) -> list[FailedStage]:
     keys = [key for key, state in plan.states.items() if state is State.FAILED]
     blocks, names = Counter(plan.blocked.values()), labels(plan.stages, keys)
     keys.sort(key=lambda key: -blocks[key])
-    return [FailedStage(key, names[key], blocks[key], store.attempts(key)[-1]) for key in keys]
+    last = zip(keys, store.last_attempts(keys), strict=True)
+    return [FailedStage(key, names[key], blocks[key], attempt) for key, attempt in last if attempt]
 
 
 def unfinished(plan: Plan, store: Store, seen: Seen | None = None) -> list[Unfinished]:
     """The stages that have begun, in the plan's order; without `seen` their claims are looked at, once."""
     keys = _begun([plan])
     names, seen = labels(plan.stages, keys), _claims(keys, store) if seen is None else seen
-    return [_unfinished(key, names[key], plan.stages[key].epochs, store, seen) for key in keys]
+    last = dict(zip(keys, store.last_attempts(keys), strict=True))
+    kept = dict(zip(keys, store.at_once(store.checkpointed_epochs, keys), strict=True))
+    return [_unfinished(key, names[key], plan.stages[key].epochs, last[key], kept[key], seen) for key in keys]
 
 
-def _unfinished(key: str, name: str, epochs: int, store: Store, seen: Seen) -> Unfinished:
-    last, claim = next(reversed(store.attempts(key)), None), seen.get(key)
+def _unfinished(key: str, name: str, epochs: int, last: Attempt | None, kept: int | None, seen: Seen) -> Unfinished:
+    claim = seen.get(key)
     began_at, host = (last.started_at or None, last.host or None) if last else (None, None)
     state = INTERRUPTED if key not in seen else SILENT if claim is None else RUNNING
     doing = claim.doing if claim else None
-    return Unfinished(key, name, state, began_at, host, store.checkpointed_epochs(key), epochs, doing)
+    return Unfinished(key, name, state, began_at, host, kept, epochs, doing)
 
 
 # --- who runs what
@@ -127,6 +128,5 @@ def _watched(first: Mapping[str, Claim | None], store: Store) -> dict[str, Claim
 
 def _claims(keys: Sequence[str], store: Store) -> dict[str, Claim | None]:
     """Those of processes that may live; a remote store is asked for many at once."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        claims = (map if store.is_local else pool.map)(lambda key: newest(store, key)[1], keys)
-        return {key: claim for key, claim in zip(keys, claims, strict=True) if claim and not claim.orphaned}
+    claims = store.at_once(lambda key: newest(store, key)[1], keys)
+    return {key: claim for key, claim in zip(keys, claims, strict=True) if claim and not claim.orphaned}

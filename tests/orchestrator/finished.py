@@ -44,7 +44,7 @@ def finish(text: str, store: Store, file: Path, fate: Fate = lambda stage: None,
             lost.add(stage.key)
         if end is None:
             store.begin(stage)
-            store.publish(stage, {CURVE: _curve(stage)}, _result(stage, device))
+            store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage, device))
         elif end != "left":
             _fail(store, stage, end)
     plan = plan.refreshed(store)
@@ -64,7 +64,8 @@ def _chance(stage: Stage) -> float:
     return int(hashlib.sha256(stage.key.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
 
 
-def _result(stage: Stage, device: str) -> dict[str, Any]:
+def result_of(stage: Stage, device: str = "Some GPU") -> dict[str, Any]:
+    """What `result.json` says of a stage."""
     density = 1 - stage.sparsity
     accuracy = 0.97 - 0.3 * stage.sparsity**8 + 0.01 * _chance(stage)
     kept = round(PARAMETERS * density)
@@ -103,7 +104,8 @@ def _result(stage: Stage, device: str) -> dict[str, Any]:
     }
 
 
-def _curve(stage: Stage) -> bytes:
+def curve_of(stage: Stage) -> bytes:
+    """Its `curve.parquet`."""
     pruned = isinstance(stage, PruneStage)
     epochs = range(stage.start_epoch + (not pruned), stage.start_epoch + stage.epochs + 1)
     rows = [

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from prunesweep.orchestrator.labels import labels
-from prunesweep.orchestrator.plan import Plan, Size, estimate, make_plan
+from prunesweep.orchestrator.plan import Plan, Size, make_plan
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.status.forecast import estimate
 from prunesweep.orchestrator.status.status import failures, unfinished
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.claims import Claim, Holding
