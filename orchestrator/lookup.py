@@ -29,7 +29,8 @@ def open_store(place: Location) -> Store:
 
 def find_sweep(sweep: NamedSweep, store: Store) -> Sweep:
     """The sweep that is named; a name that the store knows goes before a file of that name. Raises `UserError`."""
-    return _asked_for(sweep, store) or _remembered(_text(sweep), store)
+    known, asked = _named(sweep, store)
+    return known or asked or require(_text(sweep), store)
 
 
 def planned_sweep(sweep: NamedSweep, store: Store, data_folder: str | None = None) -> Sweep:
@@ -38,27 +39,25 @@ def planned_sweep(sweep: NamedSweep, store: Store, data_folder: str | None = Non
     Those of a sweep that is named by its name are the versions that it was last run with. `data_folder` is where images
     are looked for, by default PRUNESWEEP_DATA or `data`. Raises `UserError`, also where images are missing.
     """
-    asked = _asked_for(sweep, store)
-    return versioned(asked, store, data_folder) if asked else _remembered(_text(sweep), store)
+    known, asked = _named(sweep, store)
+    return versioned(asked, store, data_folder) if asked else known or require(_text(sweep), store)
 
 
-def _asked_for(sweep: NamedSweep, store: Store) -> Sweep | None:
-    """The sweep where it is given itself, or by its file; None where it is named as one that the store knows."""
+def _named(sweep: NamedSweep, store: Store) -> tuple[Sweep | None, Sweep | None]:
+    """The sweep that the store knows by this name or folder; else the one that is given itself, or by its file."""
     if isinstance(sweep, Sweep | Mapping):
-        return load_sweep(sweep)
+        return None, load_sweep(sweep)
     text = _text(sweep)
-    is_known = recall(text, store) is not None or _name_in(store, text) is not None
-    if not is_known and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
-        return read_sweep(Path(text))
-    return None
+    known = recall(text, store)
+    if known is None and (name := _name_in(store, text)) is not None:
+        known = require(name, store)
+    if known is None and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
+        return None, read_sweep(Path(text))
+    return known, None
 
 
 def _text(sweep: NamedSweep) -> str:
     return sweep.reveal() if isinstance(sweep, Location) else str(sweep)
-
-
-def _remembered(text: str, store: Store) -> Sweep:
-    return recall(text, store) or require(_name_in(store, text) or text, store)
 
 
 def load_sweep(sweep: NamedSweep) -> Sweep:

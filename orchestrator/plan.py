@@ -6,7 +6,7 @@ Imports neither torch nor Ray, so that `prunesweep plan` answers at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -174,6 +174,20 @@ class Plan:
 
 def make_plan(sweep: Sweep, store: Store) -> Plan:
     """Expand a sweep into stages and look up their states; a `UserError` when there are more than `MAX_STAGES`."""
+    (plan,) = make_plans([sweep], store)
+    return plan
+
+
+def make_plans(sweeps: Sequence[Sweep], store: Store) -> list[Plan]:
+    """As `make_plan`, of several; the store is asked once for all."""
+    forests = [forest(sweep) for sweep in sweeps]
+    states = store.states({key: None for stages, _ in forests for key in stages})
+    plans = zip(sweeps, forests, strict=True)
+    return [Plan(sweep, stages, last, _whole(stages, states)) for sweep, (stages, last) in plans]
+
+
+def forest(sweep: Sweep) -> tuple[dict[str, Stage], dict[str, str]]:
+    """A sweep's stages by key, parents before children, and the last one's key by trial; raises `UserError`."""
     stages: dict[str, Stage] = {}
     last: dict[str, str] = {}
     for trial in sweep.trials:
@@ -186,7 +200,7 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
                 f"{sweep.path}: {len(sweep.trials):,} trials need more than {MAX_STAGES:,} stages: "
                 "take fewer phases, or make several sweeps of it"
             )
-    return Plan(sweep, stages, last, _whole(stages, store.states(stages)))
+    return stages, last
 
 
 def _last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:

@@ -141,8 +141,9 @@ def _about(record: Mapping[str, Any]) -> About:
 
 def known(store: Store) -> list[str]:
     """The names of the sweeps that the store remembers."""
-    names = (name for name in store.names() if name != "stages" and not name.startswith("."))
-    return [name for name in names if store.read(name, RECORD) is not None]
+    names = [name for name in store.names() if name != "stages" and not name.startswith(".")]
+    have_records = store.are_files((name, RECORD) for name in names)
+    return [name for name, has_record in zip(names, have_records, strict=True) if has_record]
 
 
 def require(name: str, store: Store) -> Sweep:

@@ -94,6 +94,10 @@ class Files:
         with ThreadPoolExecutor(min(AT_ONCE, len(items)), "asking") as pool:
             return list(pool.map(ask, items))
 
+    def are_files(self, paths: Iterable[tuple[str, ...]]) -> list[bool]:
+        """Whether each is there, and a file; none is read."""
+        return self._fs.are_files([self.path(*path) for path in paths])
+
     def write(self, data: bytes, *parts: str, replace: bool = True) -> bool:
         """Write a file so that it appears whole or not at all; without `replace` the first one stands (false).
 

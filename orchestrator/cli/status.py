@@ -17,7 +17,7 @@ from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, S
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say, show
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
-from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.plan import Plan, make_plans
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
@@ -49,7 +49,7 @@ def status(
     """Show how far a sweep is, what is unfinished, and why what failed has failed. By name it needs the store only."""
     opened = Store(store) if name and is_file(name) else open_store(store)
     sweeps = [planned_sweep(name, opened, str(data_dir))] if name else list(_remembered(opened))
-    plans: Sequence[Plan] = [make_plan(sweep, opened) for sweep in sweeps]
+    plans: Sequence[Plan] = make_plans(sweeps, opened)
     seen: Seen = {}
     if name or as_json_:
         plans, seen = look(plans, opened)

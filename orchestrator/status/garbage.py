@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.plan import forest
 from prunesweep.orchestrator.records import known, require
 from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.claims import CLAIM
@@ -76,7 +76,8 @@ def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
     unreadable = []
     for name in known(store):
         try:
-            needed |= make_plan(require(name, store), store).stages.keys()
+            stages, _ = forest(require(name, store))
+            needed |= stages.keys()
         except UserError:
             unreadable.append(name)
     return needed, tuple(unreadable)
