@@ -132,7 +132,7 @@ def _differences(frame: DataFrame, query: Query, against: Sequence[str]) -> Text
     from prunesweep.orchestrator.tables.compare import differences
 
     settings = dict(setting(frame, condition) for condition in against)
-    return differences(frame, query.metric, query.by, settings or None)
+    return differences(frame, query.metric, query.by, settings or None, query.tolerance)
 
 
 def _differences_to_published(frame: DataFrame, query: Query, place: str, across: Sequence[str]) -> TextTable:

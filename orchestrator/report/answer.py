@@ -13,9 +13,9 @@ from prunesweep.orchestrator.figures.comparisons import Frames
 from prunesweep.orchestrator.figures.kinds import KINDS, make_chart
 from prunesweep.orchestrator.report.every_cell import MEASURED, SortableTable, every_cell
 from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
-from prunesweep.orchestrator.report.image_counts import ImageCount, image_counts
 from prunesweep.orchestrator.results import aggregation, filtering, parquet
 from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.image_counts import ImageCount, image_counts
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.tables.compare import differences
@@ -122,7 +122,7 @@ def _best(trials: pd.DataFrame, query: Query) -> Table | None:
 
 def _differences(trials: pd.DataFrame, query: Query) -> TextTable | None:
     try:
-        table = differences(trials, query.metric, query.by)
+        table = differences(trials, query.metric, query.by, tolerance=query.tolerance)
     except UserError:  # no two settings have the same sparsity and budget
         return None
     return table if len(table.lines) <= MOST_DIFFERENCES else None

@@ -28,7 +28,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
-from prunesweep.orchestrator.results.marking import standings, values_of
+from prunesweep.orchestrator.results.marking import OFF_TARGET, standings, values_of
 from prunesweep.orchestrator.results.published import KEYS, OURS
 from prunesweep.orchestrator.results.ranking import compare_with, rank
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
@@ -72,12 +72,14 @@ def compare(
     by: Sequence[str] = BY,
     at: Sequence[str] = AT,
     against: Mapping[str, Any] | None = None,
+    tolerance: float | None = None,
 ) -> pd.DataFrame:
     """How far each setting is from the best one, or from `against`, over the seeds that both have.
 
     Settings are `by` and what else varies within them: different settings are never averaged. They are compared
     within arenas, the trials that agree in the columns `at`, and in the options of dataset and model where these are
-    among them; trials without a value in `at`, such as dense ones without a target, are in none. The reference of an
+    among them; trials without a value in `at`, such as dense ones without a target, are in none. A setting that missed
+    its target sparsity by more than `tolerance` (0.2 points) is out of competition. The reference of an
     arena is its best mean, or with `against`, such as `{"method": "gmp"}`, the best of the settings that have these
     values.
 
@@ -100,7 +102,7 @@ def compare(
       method against_method  difference  n  p_adjusted  distinguishable
     0    imp            gmp      -0.036  5       0.001             True
     """
-    return pd.DataFrame([_row(comparison, at) for comparison in comparisons(frame, metric, by, at, against)])
+    return pd.DataFrame([_row(comparison, at) for comparison in comparisons(frame, metric, by, at, against, tolerance)])
 
 
 def comparisons(
@@ -109,6 +111,7 @@ def comparisons(
     by: Sequence[str],
     at: Sequence[str] = AT,
     against: Mapping[str, Any] | None = None,
+    tolerance: float | None = None,
 ) -> list[Comparison]:
     """As `compare`, arena by arena in the frame's order."""
     for name in (*by, *at, *(against or ())):
@@ -123,7 +126,8 @@ def comparisons(
     names = list(dict.fromkeys([*at, *by, *(against or ())]))
     for group in groups(trials, metric, separating(trials, names, _settings(trials, metric))):
         arenas[group.cell.at(at)].append(group)
-    return [comparison for rivals in arenas.values() for comparison in _in_arena(rivals, sign_of(metric), against)]
+    near, sign = OFF_TARGET if tolerance is None else tolerance, sign_of(metric)
+    return [comparison for rivals in arenas.values() for comparison in _in_arena(rivals, sign, against, near)]
 
 
 def _options_of(at: Sequence[str]) -> list[str]:
@@ -135,8 +139,10 @@ def _settings(trials: pd.DataFrame, metric: str) -> list[str]:
     return [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
 
 
-def _in_arena(rivals: Sequence[Group], sign: int, against: Mapping[str, Any] | None) -> Iterator[Comparison]:
-    reasons = standings(rivals)
+def _in_arena(
+    rivals: Sequence[Group], sign: int, against: Mapping[str, Any] | None, tolerance: float
+) -> Iterator[Comparison]:
+    reasons = standings(rivals, tolerance)
     meant = [group for group in rivals if all(group.cell.settings[k] == v for k, v in (against or {}).items())]
     if against is None:
         meant = [group for group, reason in zip(rivals, reasons, strict=True) if reason not in OUT_OF_COMPETITION]

@@ -16,7 +16,7 @@ from prunesweep.orchestrator.results.compare import AT, BY, BesidePublished, Com
 from prunesweep.orchestrator.results.marking import off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.published import KEYS
 from prunesweep.orchestrator.results.units import Scale, scale
-from prunesweep.orchestrator.tables.means import missing
+from prunesweep.orchestrator.tables.means import missing, resolution
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
 from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit, words, written
 from prunesweep.orchestrator.text import counted
@@ -30,12 +30,13 @@ def differences(
     metric: str = "test_accuracy",
     by: Sequence[str] = (),
     against: Mapping[str, Any] | None = None,
+    tolerance: float | None = None,
 ) -> TextTable:
     """A line for each setting, best first: how far it is from the best of its arena, or from `against`.
 
     As `prunesweep.compare`, with the reference itself. Arenas are by sparsity, then budget.
     """
-    compared = comparisons(frame, metric, by or BY, AT, against)
+    compared = comparisons(frame, metric, by or BY, AT, against, tolerance)
     if not compared:
         rivals = "two settings have" if against is None else f"setting has, beside {_spoken(against)},"
         raise UserError(f"nothing to compare: no {rivals} the same dataset, model, sparsity and total epochs")
@@ -51,7 +52,7 @@ def differences(
         lines=tuple(_apart(blocks)),
         holds=Columns.NUMBERS,
         legend=(NOTE, *_legend(compared, against is not None)),
-        notes=tuple(_notes(frame, compared)),
+        notes=tuple(_notes(frame, metric, compared)),
         records=tuple(_record(comparison, metric) for comparison in compared),
     )
 
@@ -142,7 +143,7 @@ def _legend(compared: Sequence[Comparison], is_named: bool) -> Iterator[str]:
         yield "95% intervals without p: of this difference alone"
 
 
-def _notes(frame: pd.DataFrame, compared: Sequence[Comparison]) -> Iterator[str]:
+def _notes(frame: pd.DataFrame, metric: str, compared: Sequence[Comparison]) -> Iterator[str]:
     cells = list(
         {id(cell): cell for comparison in compared for cell in (comparison.cell, comparison.reference)}.values()
     )
@@ -150,6 +151,7 @@ def _notes(frame: pd.DataFrame, compared: Sequence[Comparison]) -> Iterator[str]
     yield from off_target_notes(comparison.cell for comparison in compared)
     if any(isnan(comparison.difference.low) and comparison.difference.n > 1 for comparison in compared):
         yield "no interval: the same difference with every seed, so p is that of a sign test"
+    yield from resolution(frame, metric)
     yield from missing(frame, cells)
 
 

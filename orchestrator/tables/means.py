@@ -18,6 +18,7 @@ from prunesweep.orchestrator.results.best_settings import (
     Selection,
     choose,
 )
+from prunesweep.orchestrator.results.image_counts import image_counts
 from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells
 from prunesweep.orchestrator.results.parquet import SWEEPS
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
@@ -27,7 +28,10 @@ from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 
 ROWS = ("method", "retrain_schedule")
-SHARE = "prunable_share"
+SHARE, ACCURACY = "prunable_share", "test_accuracy"
+
+LEAST_WORTH = 0.01
+"""Percentage points, as tables show them; one of ImageNet's 50,000 test images is less."""
 
 WHOLE_NETWORK = 0.95
 """A table says so where fewer of the parameters are prunable."""
@@ -166,7 +170,7 @@ def _table(
         missed=tuple(missed),
         budgets=labels,
         scale=scale(metric).suited([cell.std for cell in means if cell.std is not None]),
-        notes=(*_notes(trials, [*names, *axes], labels), *missing(trials, means)),
+        notes=(*_notes(trials, [*names, *axes], labels), *resolution(trials, metric), *missing(trials, means)),
     )
 
 
@@ -224,6 +228,15 @@ def _outside(trials: pd.DataFrame) -> Iterator[str]:
                 f"{model}: {100 * share:.0f}% of the parameters are prunable, and sparsities are of these; "
                 "`overall_sparsity` is of all"
             )
+
+
+def resolution(trials: pd.DataFrame, metric: str) -> Iterator[str]:
+    """What one image of a test set is worth, where that shows in the table."""
+    if metric != ACCURACY or ACCURACY not in trials:
+        return
+    for count in image_counts(trials):
+        if count.worth >= LEAST_WORTH:
+            yield f"{count.dataset}: one of the {count.images:,} images of the test set is {count.worth:.2f} points"
 
 
 def missing(trials: pd.DataFrame, means: Sequence[Cell]) -> Iterator[str]:

@@ -22,9 +22,9 @@ from prunesweep.orchestrator.report.contents import gather
 from prunesweep.orchestrator.report.cost import cost
 from prunesweep.orchestrator.report.every_cell import every_cell
 from prunesweep.orchestrator.report.fairness import MET, NOT_MET, UNKNOWN, Evidence, checklist
-from prunesweep.orchestrator.report.image_counts import image_counts, images_of
 from prunesweep.orchestrator.report.page import page
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
+from prunesweep.orchestrator.results.image_counts import image_counts, images_of
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import TRIALS
 from prunesweep.orchestrator.sweepfile.read import read_sweep
@@ -478,11 +478,14 @@ def test_the_values_of_every_seed_can_be_saved(tmp_path: Path):
 
 
 def test_the_test_set_is_told_from_the_accuracies():
-    digits = pd.Series([k / 397 for k in (139, 250, 301, 388, 390)])
+    digits = pd.Series([k / 397 for k in (139, 250, 277, 301, 333, 360, 388, 390)])
     assert images_of(digits) == 397
-    assert images_of(pd.Series([k / 50_000 for k in (38_001, 37_777, 36_123, 38_550, 30_001, 35_555)])) == 50_000
+    assert (
+        images_of(pd.Series([k / 50_000 for k in (38_001, 37_777, 36_123, 38_550, 30_001, 35_555, 37_003, 36_001)]))
+        == 50_000
+    )
     assert images_of(digits[:3]) is None, "too few to say"
-    assert images_of(pd.Series([0.1234567891, 0.31415926, 0.2718281, 0.577215664, 0.6931471])) is None
+    assert images_of(pd.Series([0.1234567891, 0.31415926, 0.2718281, 0.577215664, 0.6931471, 0.71, 0.72, 0.73])) is None
     (count,) = image_counts(pd.DataFrame({"dataset": "digits", "test_accuracy": digits}))
     assert (count.dataset, round(count.worth, 4)) == ("digits", 0.2519)
 

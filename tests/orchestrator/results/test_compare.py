@@ -162,6 +162,7 @@ def test_differences_in_the_terminal() -> None:
         "95% intervals: of the setting minus the best of the others; all of a block hold at once",
         "p: moderated paired t, adjusted for all pairs of the block",
         "*: not shown to be worse at 5%",
+        "digits: one of the 100 images of the test set is 1.00 points",
     ]
 
 
@@ -262,3 +263,14 @@ def test_each_dataset_has_its_own_front() -> None:
     assert front(frame) == ["a", "b"]
     with pytest.raises(UserError, match="reached_sparsity makes no front"):
         pareto(frame, "reached_sparsity")
+
+
+def test_a_setting_off_its_target_competes_where_the_tolerance_allows_it() -> None:
+    missed = imp([0.97, 0.96, 0.98, 0.97, 0.96], "LLR", reached_sparsity=0.905)
+    frame = pd.DataFrame([*imp([0.90, 0.91, 0.92, 0.90, 0.91], "FT", reached_sparsity=0.9), *missed])
+    (out,) = compare(frame).to_dict("records")
+    assert (out["retrain_schedule"], out["against_retrain_schedule"]) == ("LLR", "FT")
+    assert pd.isna(out["p_adjusted"])
+    (within,) = compare(frame, tolerance=0.01).to_dict("records")
+    assert (within["retrain_schedule"], within["against_retrain_schedule"]) == ("FT", "LLR")
+    assert within["distinguishable"]

@@ -336,6 +336,7 @@ def test_terminal() -> None:
             "",
             "**: best mean at its sparsity and budget; *: not shown to be worse (moderated paired t, all pairs at 5%)",
             "epochs a+b: pretraining + retraining",
+            "digits: one of the 100 images of the test set is 1.00 points",
         ]
     )
 
@@ -441,6 +442,8 @@ def test_markdown() -> None:
             r"\*: not shown to be worse (moderated paired t, all pairs at 5%)",
             "",
             "epochs a+b: pretraining + retraining",
+            "",
+            "digits: one of the 100 images of the test set is 1.00 points",
         ]
     )
 
@@ -467,6 +470,7 @@ def test_latex() -> None:
             "% bold: best mean at its sparsity and budget; "
             "*: not shown to be worse (moderated paired t, all pairs at 5%)",
             "% epochs a+b: pretraining + retraining",
+            "% digits: one of the 100 images of the test set is 1.00 points",
             "% (n/N): n of the N seeds asked for",
         ]
     )
@@ -539,6 +543,7 @@ def test_the_best_settings_in_the_terminal() -> None:
             "str     92.0 ± 1.4 (2)   72.0 ± 1.4 (2)",
             "",
             "2 seeds: too few to rank, which takes 5",
+            "digits: one of the 10,000 images of the test set is 0.01 points",
             "str: 1 of 4 settings left out, not within 0.02 of a target",
             "",
             "settings with the best mean validation accuracy",
