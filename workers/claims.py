@@ -139,14 +139,23 @@ class Holding:
     def _renew(self, look: bool = False) -> None:
         with self.renewing:
             if self.store.is_local or look or self.claim.beats % LOOK_EVERY == LOOK_EVERY - 1:
-                self.store.require_present()
-                number, held = newest(self.store, self.key)
-                if number != self.number or (held is not None and held.owner != self.claim.owner):
-                    self.lost = True
-                    return
+                self.lost = self.lost or self._taken_over()
+            if self.lost:
+                return
             self.claim = replace(self.claim, beats=self.claim.beats + 1, doing=self.look())
             self._write()
             self.renewed = time.monotonic()
+
+    def _taken_over(self) -> bool:
+        """Where creating is exclusive on a remote filesystem, the numbers alone tell."""
+        self.store.require_present()
+        numbers = _numbers(self.store.names("stages", self.key))
+        if max(numbers, default=0) != self.number:
+            return True
+        if self.store.exclusive and not self.store.is_local:
+            return False
+        _, held = _newest(self.store, self.key, numbers)
+        return held is not None and held.owner != self.claim.owner
 
     def _write(self, *, new: bool = False) -> bool:
         return self.store.write(sealed_json(asdict(self.claim)), *_place(self.key, self.number), replace=not new)

@@ -200,7 +200,7 @@ class Execution:
         parent = self.replicas.agreed(lambda: self.store.result(stage.parent.key))
         if parent is None:
             raise Damaged(stage.parent.key, f"{stage.parent.key} ({label(stage.parent)}) has no result that is whole")
-        self._load_parent(stage.parent)
+        self._load_parent(stage.parent, parent)
         weights = self.pruner.weights
         masks = self._masks(stage, weights)
         norm_drop = selection.norm_drop(weights, masks.views)
@@ -211,9 +211,9 @@ class Execution:
         instability = (before - after) / before if before else None
         return {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
 
-    def _load_parent(self, parent: Stage) -> None:
+    def _load_parent(self, parent: Stage, result: Mapping[str, Any]) -> None:
         """The network, and between two phases the momentum: one optimizer serves all phases."""
-        network = self._read(parent, NETWORK)
+        network = self._read(parent, NETWORK, result)
         try:
             checkpoint.load_network(self.model, checkpoint.unpack_tensors(network))
         except ValueError as error:
@@ -222,12 +222,12 @@ class Execution:
                 f"{error}; give the changed model another name, or take another store"
             ) from error
         if isinstance(parent, PruneStage):
-            buffers = self._read(parent, MOMENTUM)
+            buffers = self._read(parent, MOMENTUM, result)
             parameters = dict(self.model.named_parameters())
             checkpoint.load_momentum(parameters, self.optimizer, checkpoint.unpack_tensors(buffers))
 
-    def _read(self, parent: Stage, name: str) -> bytes:
-        return self.replicas.agreed(lambda: self.store.read_published(parent.key, name))
+    def _read(self, parent: Stage, name: str, result: Mapping[str, Any]) -> bytes:
+        return self.replicas.agreed(lambda: self.store.read_published(parent.key, name, result))
 
     def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> Flat:
         if stage.criterion == "magnitude":

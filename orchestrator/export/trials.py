@@ -18,6 +18,9 @@ from prunesweep.workers.location import Location
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
 
+LONGEST_NAME = 180
+"""Bytes of the settings in a name: file systems allow 255 for a name, of which seed, key and suffix take their part."""
+
 Point = tuple[int, dict[str, float]]
 """An epoch, and the values of the columns of `curves.parquet` that are not missing."""
 
@@ -74,9 +77,16 @@ def _points(rows: pd.DataFrame) -> Iterator[Point]:
 
 
 def name_of(row: Mapping[Any, Any]) -> str:
-    """A name with the settings that people look for, and the key, which makes it unique and always the same."""
-    words = [str(plain(row[name])) for name in NAMED_AFTER if not is_missing(row[name])]
-    return "-".join([*(word.replace("/", "_").replace(":", "_") for word in words), f"seed{row['seed']}", row["trial"]])
+    """A name with the settings that people look for, and the key, which makes it unique and always the same.
+
+    It fits into a file's name: where it would not, the settings' ends stand for them.
+    """
+    settings = [str(plain(row[name])) for name in NAMED_AFTER if not is_missing(row[name])]
+    words = [setting.replace("/", "_").replace(":", "_") for setting in settings]
+    if len("-".join(words).encode()) > LONGEST_NAME:
+        share = LONGEST_NAME // len(words) - 1
+        words = [word.encode()[-share:].decode(errors="ignore") for word in words]
+    return "-".join([*words, f"seed{row['seed']}", row["trial"]])
 
 
 def is_missing(value: Any) -> bool:

@@ -17,6 +17,8 @@ from prunesweep.workers.appearing import appearing
 FOLDER = ".decoded"
 """Below the folder of the datasets; it may be removed at any time."""
 
+BLOCK = 2**20
+
 Pixels = npt.NDArray[np.uint8]
 
 log = logging.getLogger("prunesweep")
@@ -54,7 +56,16 @@ def _make(place: Path, shape: tuple[int, ...], fill: Callable[[Pixels], None]) -
     with appearing(place, temporary=place.with_suffix(".part")) as part:
         pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
         with part.open("r+b") as file:
-            # Else a full disk would kill the process in the middle.
-            os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
+            _allocate(file.fileno(), pixels.offset, part.stat().st_size)
         fill(pixels)
         pixels.flush()
+
+
+def _allocate(descriptor: int, header: int, size: int) -> None:
+    """Take the space now: else a full disk would kill the process in the middle. macOS has no call for it."""
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is not None:
+        allocate(descriptor, 0, size)
+        return
+    for start in range(header, size, BLOCK):
+        os.pwrite(descriptor, bytes(min(BLOCK, size - start)), start)
