@@ -23,6 +23,7 @@ from prunesweep.orchestrator.cli.options import (
     MaxFailuresOption,
     NotifyOption,
     OptionalDashboardOption,
+    SameCodeOption,
     SharedDataOption,
     SharedStoreOption,
     StallLimitOption,
@@ -56,6 +57,7 @@ def submit(
     force: ForceOption = False,
     notify: NotifyOption = None,
     follow: FollowOption = False,
+    same_code: SameCodeOption = False,
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
     read = read_sweep(sweep)
@@ -65,7 +67,7 @@ def submit(
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 
     cluster = dashboard.connect(address)
-    job = cluster_jobs.submit(cluster, read, store, options, force, print)
+    job = cluster_jobs.submit(cluster, read, store, options, force, print, same_code)
     if follow:
         _follow(cluster, job)
     else:

@@ -67,7 +67,7 @@ def plan(
     plan_ = make_plan(planned_sweep(asked, opened, str(data_dir)), opened)
     forecast = estimate(plan_, opened)
     if as_json_:
-        print(as_json(plan_, forecast))
+        print(as_json(plan_, forecast, versions.changes(plan_.sweep, opened)))
     else:
         show_plan(plan_, forecast)
         for problem in absent_data(plan_.sweep.trials, str(data_dir)):

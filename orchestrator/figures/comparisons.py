@@ -13,11 +13,12 @@ import pandas as pd
 
 from prunesweep.orchestrator.figures.charts import Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
-from prunesweep.orchestrator.figures.wording import series_name
+from prunesweep.orchestrator.figures.wording import percent, series_name
 from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, aggregate, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
+from prunesweep.orchestrator.tables.wording import written
 from prunesweep.workers.errors import UserError
 
 SPLIT = ("pretrain_epochs", "retrain_epochs")
@@ -42,6 +43,10 @@ class Frames:
         return hues_of(self.trials if self.sweep is None else self.sweep)
 
 
+MISSED_SHOWN = 3
+"""A note names so many cells that are left out."""
+
+
 @dataclass(frozen=True)
 class CellLine:
     """Cells that one line joins, from low to high sparsity, and the settings `names` that tell the line from others."""
@@ -58,10 +63,25 @@ class CellLine:
 def compare_cells(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
     """The trials that the query compares, and their comparison: with `best_by`, those of the chosen settings."""
     if query.best_by is None:
-        return with_metric(frame, metric), means_table(frame, metric, by or None)
+        table = means_table(frame, metric, by or None, query.tolerance)
+        return with_metric(frame, metric), replace(table, notes=(*table.notes, *_left_out(table)))
     table = best_table(frame, metric, by or None, query.best_by, query.tolerance)
     chosen = choose(frame, query.best_by, query.tolerance, table.row_names).trials
-    return with_metric(chosen, metric), table
+    return with_metric(chosen, metric), replace(table, notes=(*table.notes, *_left_out(table)))
+
+
+def _left_out(table: Table) -> Iterator[str]:
+    """The cells that are not drawn, since they missed their target, with what they reached."""
+    shown = [f"{_named(table, cell)} reached {percent(cell.reached or 0.0)}" for cell in table.missed[:MISSED_SHOWN]]
+    if shown:
+        more = f"; {len(table.missed) - MISSED_SHOWN} more" if len(table.missed) > MISSED_SHOWN else ""
+        yield f"left out, off their target sparsity: {'; '.join(shown)}{more}"
+
+
+def _named(table: Table, cell: Cell) -> str:
+    names = [name for name in (*table.row_names, *table.column_names) if name not in (*SUBJECT, *OPTIONS, TARGET)]
+    values = [written(name, cell.settings[name], table.budgets) for name in names if cell.settings[name] is not None]
+    return " ".join([*values, f"at {percent(cell.settings[TARGET])}"])
 
 
 def sparse_cells(table: Table) -> list[Cell]:

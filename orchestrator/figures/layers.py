@@ -64,7 +64,7 @@ def layers(frames: Frames, query: Query) -> Chart:
             panels.append(_panel(heading((*at, f"sparsity {percent(sparsity)}")), drawn))
     note = "settings that change no density share a line; retraining schedules often do not change any"
     title = title_about(trials, "density of layers in percent") + how_chosen(table)
-    return Chart(title, panels, [note], frames.hues)
+    return Chart(title, panels, [note, *table.notes], frames.hues)
 
 
 def _look(table: Table, cell: Cell, names: Sequence[str], hues: Sequence[str]) -> Series:

@@ -13,7 +13,7 @@ from prunesweep.orchestrator.figures.wording import heading, in_unit, percent
 from prunesweep.orchestrator.results import aggregation
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, sign_of
 from prunesweep.orchestrator.results.best_settings import TARGET
-from prunesweep.orchestrator.results.marking import marked_cells, unranked_notes
+from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells, off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.units import Scale, scale
@@ -38,7 +38,9 @@ def schedules(frames: Frames, query: Query) -> Chart:
         raise UserError(f"no schedule is best in {metric}: neither more nor less of it is better")
     trials = aggregation.with_metric(frames.trials, metric).dropna(subset=[SCHEDULE, TARGET])
     groups = dict(iter(trials.groupby([*SUBJECT, "method"], sort=False)))
-    maps = {key: _cells(group, metric) for key, group in groups.items() if group[SCHEDULE].nunique() > 1}
+    maps = {
+        key: _cells(group, metric, query.tolerance) for key, group in groups.items() if group[SCHEDULE].nunique() > 1
+    }
     if not maps:
         raise UserError("nothing to plot: no method has trials with several retraining schedules")
     cells = [cell for map_cells in maps.values() for cell in map_cells]
@@ -46,6 +48,7 @@ def schedules(frames: Frames, query: Query) -> Chart:
     unit = scale(metric).suited([cell.std for cell in cells if cell.std is not None])
     title = f"best retraining schedule by {in_unit(words(metric), unit)}, mean ± standard deviation"
     notes = ["=: equal means; ~: not shown to be worse (moderated paired t, all pairs at 5%)", *unranked_notes(cells)]
+    notes += off_target_notes(cells)
     notes += _dense(frames.trials, metric)
     notes += [f"{heading(key)}: one schedule only, so no map" for key in groups if key not in maps]
     panels = [_map(key, map_cells, categories, unit, frames.hues, sign_of(metric)) for key, map_cells in maps.items()]
@@ -67,11 +70,11 @@ def _text_of(cell: Cell, metric: str) -> str:
     return scale(metric).suited([] if cell.std is None else [cell.std]).text(cell.mean, cell.std, cell.n)
 
 
-def _cells(trials: pd.DataFrame, metric: str) -> list[Cell]:
+def _cells(trials: pd.DataFrame, metric: str, tolerance: float | None) -> list[Cell]:
     """Schedules compete at one sparsity and budget; further settings in which they differ compete too."""
     settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
     names = aggregation.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
-    return marked_cells(trials, metric, names, [TARGET, *SPLIT])
+    return marked_cells(trials, metric, names, [TARGET, *SPLIT], OFF_TARGET if tolerance is None else tolerance)
 
 
 def _map(

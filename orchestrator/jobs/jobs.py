@@ -38,7 +38,13 @@ AWAY_SECONDS = 120.0
 
 
 def submit(
-    cluster: Dashboard, sweep: Sweep, store: Location, options: Options, force: bool, say: Callable[[str], None]
+    cluster: Dashboard,
+    sweep: Sweep,
+    store: Location,
+    options: Options,
+    force: bool,
+    say: Callable[[str], None],
+    same_code: bool = False,
 ) -> Job:
     """Start a job for a sweep, or find the one that does so already; raises `UserError` if that does otherwise."""
     # A head that has just started lists no nodes yet; the job looks again.
@@ -47,7 +53,7 @@ def submit(
             fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
     place, hook = shared("--store", store).reveal(), options.notify.reveal() if options.notify else ""
-    entrypoint = shlex.join(_command(file, options, force))
+    entrypoint = shlex.join(_command(file, options, force, same_code))
     asked = "\n".join([entrypoint, sweep.text, place, hook])
     request = hashlib.sha256(asked.encode()).hexdigest()[:20]
     before = [job for job in jobs(cluster) if job.sweep == sweep.name]
@@ -75,7 +81,7 @@ def submit(
     return require(cluster, name)
 
 
-def _command(file: Path, options: Options, force: bool) -> Iterator[str]:
+def _command(file: Path, options: Options, force: bool, same_code: bool) -> Iterator[str]:
     yield from ("prunesweep", "run", f"./{file.as_posix()}", "--address", "auto")
     if options.data_folder != Options.data_folder:
         yield from ("--data-dir", str(shared("--data-dir", Location(options.data_folder))))
@@ -93,6 +99,8 @@ def _command(file: Path, options: Options, force: bool) -> Iterator[str]:
         yield "--autoscaling"
     if force:
         yield "--force"
+    if same_code:
+        yield "--same-code"
 
 
 def shared(option: str, place: Location) -> Location:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from statistics import mean
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.versions import Change
 from prunesweep.workers.listing import some
 from prunesweep.workers.spec import Choice, PruneStage, Stage, decode_stage
 from prunesweep.workers.store import State, Store
@@ -57,10 +58,11 @@ def estimate(plan: Plan, store: Store) -> Estimate | None:
     return Estimate(seconds, size, store.free_bytes())
 
 
-def as_json(plan: Plan, forecast: Estimate | None) -> str:
-    """The plan's figures for programs."""
+def as_json(plan: Plan, forecast: Estimate | None, changes: Sequence[Change]) -> str:
+    """The plan's figures for programs, and what has changed of one's own code and images."""
     figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "damaged_stages": plan.damaged}
     figures["estimate"] = forecast and asdict(forecast)
+    figures["changes"] = [asdict(change) for change in changes]
     return json.dumps(figures, indent=2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
+from prunesweep.orchestrator.status.forecast import as_json
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.orchestrator.versions import accept, changes, lines
@@ -89,6 +91,9 @@ def test_an_edited_network_is_another_one_and_the_plan_says_so(folder: Path):
     assert (after.counts.done, after.counts.new) == (0, 2)
     assert not set(after.stages) & set(before.stages), "no stage starts from a network of the old code"
     assert "your model file version_net.py has changed: 1 trial is of another version" in said(after, store)
+    (listed,) = json.loads(as_json(after, None, changes(after.sweep, store)))["changes"]
+    assert (listed["kind"], listed["name"], listed["part"]) == ("model", "version_net:net", "code")
+    assert (len(listed["before"]), len(listed["now"]), listed["trials"]) == (16, 16, 1)
     assert planned(store, "edit").counts.done == 1, "by its name it is what was run"
 
 

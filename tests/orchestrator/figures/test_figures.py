@@ -646,3 +646,11 @@ def test_what_is_wrong_with_a_plot_is_said_and_nothing_written(cli: Cli, folder:
     assert answer.code == 2
     assert answer.err.startswith("error: no plot can be drawn: nothing to compare")
     assert [path.name for path in cli.folder.iterdir()] == ["made"]
+
+
+def test_what_missed_its_target_is_not_drawn_and_the_notes_say_so() -> None:
+    rows = [*gmp([0.9, 0.8], reached_sparsity=0.9), *imp([0.99, 0.97], "FT", reached_sparsity=0.985)]
+    figure = made("sparsity", rows)
+    assert "left out, off their target sparsity: imp FT 20+1 at 90% reached 98.5%" in figure.notes
+    within = made("sparsity", rows, tolerance=0.1)
+    assert not any("left out" in note for note in within.notes)
