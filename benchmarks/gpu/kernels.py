@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.loops import task_of
@@ -35,14 +36,7 @@ def measure(report: Report, task: Task, setting: Setting) -> None:
     batch = task.batch[setting.gpu]
     ours = Ours(task, images_of(task, batch * ITERATIONS), batch, setting, compiled=False)
     ours.epoch()
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if report.gpu else [])]
-    with profile(activities=activities) as profiled:
-        ours.epoch()
-        if report.gpu:
-            torch.cuda.synchronize(report.device)
-    events = [event for event in profiled.events() or [] if event.device_type == kind(report)]
-    # What a user's code names on the host stands on the card's time line, too, over its kernels.
-    kernels = [event for event in events if not event.name.startswith(("Optimizer.", "ProfilerStep"))]
+    kernels = kernels_of(ours.epoch, report)
     seconds, calls = defaultdict[str, float](float), defaultdict[str, int](int)
     for event in kernels:
         spent = event.self_cpu_time_total if not report.gpu else event.time_range.end - event.time_range.start
@@ -62,6 +56,18 @@ def measure(report: Report, task: Task, setting: Setting) -> None:
         report.measured("idle", task.model, f"{100 * idle:.1f} % of the time no kernel runs", {"idle": idle})
     else:
         report.add("idle", task.model, Outcome.ABSENT, "above are the operators on the CPU, with their own time")
+
+
+def kernels_of(work: Callable[[], object], report: Report) -> list[FunctionEvent]:
+    """What runs on the card while `work` does; on a CPU its operators."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if report.gpu else [])]
+    with profile(activities=activities) as profiled:
+        work()
+        if report.gpu:
+            torch.cuda.synchronize(report.device)
+    events = [event for event in profiled.events() or [] if event.device_type == kind(report)]
+    # What a user's code names on the host stands on the card's time line, too, over its kernels.
+    return [event for event in events if not event.name.startswith(("Optimizer.", "ProfilerStep"))]
 
 
 def kind(report: Report) -> DeviceType:

@@ -10,9 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.gpu.counting import iteration
 from benchmarks.gpu.device import copy_bandwidth, seconds_of
-from benchmarks.gpu.report import Report
-from benchmarks.methods import MASK, NETWORKS, RETRAINED, Network, Setting, Trainer, own_work, pair, synthetic
+from benchmarks.gpu.kernels import kernels_of
+from benchmarks.gpu.report import Outcome, Report
+from benchmarks.methods import (
+    MASK,
+    NETWORKS,
+    RETRAINED,
+    Network,
+    Setting,
+    Trainer,
+    give_gradients,
+    own_work,
+    pair,
+    synthetic,
+)
 from prunesweep.workers.precision import set_backends
 
 GOAL = 0.95
@@ -82,6 +95,13 @@ def hook(report: Report, name: str, setting: Setting, bandwidth: float) -> None:
         goal = "" if report.smoke or not report.gpu else f", goal {TIMES_FLOOR:.0f}"
         said = f"{1000 * seconds:.3f} ms, floor {1000 * floor:.3f} ms, {seconds / floor:.1f} times{goal}"
         report.measured("hook", work.name, said, {"seconds": seconds, "floor": floor, "weights": weights})
+    give_gradients(trainer, [torch.zeros_like(weight) for weight in trainer.weights])
+    launched = kernels_of(partial(iteration, trainer.pruner), report)
+    if report.gpu:
+        said = f"{len(launched)} kernels and copies in an iteration of its own work"
+        report.measured("launches", name, said, {"launches": len(launched)})
+    else:
+        report.add("launches", name, Outcome.ABSENT, f"{len(launched)} operators on a CPU, which works in blocks")
 
 
 def selections(report: Report) -> None:

@@ -62,9 +62,9 @@ def test_every_method_stands_in_the_table_and_a_broken_one_is_reported(tmp_path:
     assert not [row for row in rows if row["outcome"] == "left out"]
     for check in ("as on the CPU, float64", "as on the CPU, float32", "no waits"):
         assert {str(row["subject"]) for row in rows if row["check"] == check} >= METHODS.keys()
-    for check, prefix in (("hook", ""), ("over dense", "resnet8, ")):
+    for check, prefix in (("hook", ""), ("launches", ""), ("over dense", "resnet8, ")):
         subjects = {str(row["subject"]).removeprefix(prefix) for row in rows if row["check"] == check}
-        expected = {*tried(list(METHODS))} - ({"dense"} if check == "hook" else set())
+        expected = {*tried(list(METHODS))} - (set() if check == "over dense" else {"dense"})
         assert expected <= {subject.partition(":")[0] for subject in subjects}
     assert {"memory cap", "out of memory", "peak memory", "two processes", "two ranks", "exported as in its table"} <= {
         row["check"] for row in rows
