@@ -29,7 +29,7 @@ import pyarrow.csv
 from prunesweep import aggregate, load_results
 from prunesweep.orchestrator.results.schemas import CURVES, TRIALS, trials_schema
 from prunesweep.orchestrator.results.sealing import write_table
-from prunesweep.orchestrator.run.collect import setting_types
+from prunesweep.orchestrator.run.rows import setting_types
 
 SHARING = 54
 """Trials of one dense network: a cell of the paper's schedule table, for each seed."""

@@ -31,7 +31,7 @@ class Choosing:
         import pandas as pd
 
         from prunesweep.orchestrator.results.filtering import where
-        from prunesweep.orchestrator.run.collect import settings_of
+        from prunesweep.orchestrator.run.rows import settings_of
 
         trials = pd.DataFrame(settings_of(plan))
         return set(where(trials.assign(sparsity=trials["target_sparsity"]), self.conditions)["trial"])

@@ -65,7 +65,7 @@ def diff(
 
 def _trials(name: str, store: Store, data_folder: str) -> dict[str, Settings]:
     """By key."""
-    from prunesweep.orchestrator.run.collect import settings_of
+    from prunesweep.orchestrator.run.rows import settings_of
 
     return {row["trial"]: row for row in settings_of(make_plan(planned_sweep(name, store, data_folder), store))}
 

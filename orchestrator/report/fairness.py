@@ -14,7 +14,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT
 from prunesweep.orchestrator.results.best_settings import TARGET
-from prunesweep.orchestrator.run.collect import TRAIN_SETTINGS
+from prunesweep.orchestrator.run.rows import TRAIN_SETTINGS
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted

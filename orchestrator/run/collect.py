@@ -9,12 +9,9 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import fields, replace
-from datetime import datetime
-from functools import cached_property
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from functools import cached_property, partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,28 +20,20 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
 from prunesweep.orchestrator.results.sealing import sealed_table
 from prunesweep.orchestrator.run.events import Event, Finished, Tick
-from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.workers.fingerprints import parts
-from prunesweep.workers.methods import method_class
-from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.orchestrator.run.parts import Parts, repeated
+from prunesweep.orchestrator.run.rows import Result, asked, layers_of, row_of, setting_types
+from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
 
 WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the driver's time."""
 
-MAX_SEEDS = 1000
-"""More are not listed in a file's metadata, which every reader reads whole."""
+SLICE = 1000
+"""So many curves are read before they are used."""
 
-COPIED = (
-    *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
-    *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
-    *("reached_sparsity", "overall_sparsity", "prunable_share", "parameters", "nonzero_parameters", "multiply_adds"),
-    *("prunable_multiply_adds_share", "nonzero_multiply_adds", "theoretical_speedup", "compression_ratio"),
-)
-"""Columns that are metrics of the trial's last stage, under the same name."""
-
-TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
-"""Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
+CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("trial", "stage")])
+LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
+"""Which many trials may share."""
 
 
 class Collector:
@@ -55,33 +44,57 @@ class Collector:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
-        self.results: dict[str, dict[str, Any]] = {}
-        self.curves: dict[str, pa.Table] = {}
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.shared: dict[str, Result] = {}
+        self.rows = Parts(self._schema, partial(pa.Table.from_pylist, schema=self._schema))
+        self.curves = Parts(CURVE_OF_A_STAGE, pa.concat_tables)
+        self.layers = Parts(LAYERS_OF_A_STAGE, partial(pa.Table.from_pylist, schema=LAYERS_OF_A_STAGE))
         self.damaged: list[str] = []
         self.stale = True
         self.next_write = 0.0
-        for key in plan.trials_of:
-            if plan.states[key] is State.DONE:
-                self.add(key)
+        self._add_all([key for key in plan.trials_of if plan.states[key] is State.DONE])
 
     def catch_up(self) -> None:
         """Take up what has a result by now and no row: another run's, or one whose end was not heard."""
         lacking = [key for key, trials in self.plan.trials_of.items() if trials[0].key not in self.rows]
         done = self.store.done(lacking)
-        for key in lacking:
-            if key in done:
-                self.add(key)
+        self._add_all([key for key in lacking if key in done])
+
+    def _add_all(self, keys: Sequence[str]) -> None:
+        with suppress(OSError):  # as in `add`
+            for key, result in zip(keys, self.store.results(keys), strict=True):
+                self._add(key, result)
+        self.store.release(keys)
 
     def add(self, key: str) -> None:
         """Take up the trials whose last stage is `key` and has its result now."""
-        for trial in self.plan.trials_of.get(key, ()):
-            stages = path(self.plan.stages[key])
+        if key in self.plan.trials_of:
             with suppress(OSError):  # a store that is gone may come back: `catch_up`
-                results = self._results(stages)
-                if results is not None:
-                    self.rows[trial.key] = _row(self.plan.sweep.name, trial, stages, results)
-                    self.stale = True
+                self._add(key, self.store.result(key))
+
+    def _add(self, key: str, result: Result | None) -> None:
+        """Results are large and many: of a stage that others start from what their rows say of it is kept."""
+        stages = path(self.plan.stages[key])
+        try:
+            results = [*(self._shared(stage) for stage in stages[:-1]), self._require(key, result)]
+        except Damaged as error:
+            self.damaged += self.store.set_aside(error.key)
+            return
+        layers = list(layers_of(results[-1]))
+        self.layers.add(key, layers, len(layers))
+        for trial in self.plan.trials_of[key]:
+            self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, results)], 1)
+        self.stale = True
+
+    def _shared(self, stage: Stage) -> Result:
+        if stage.key not in self.shared:
+            result = self._require(stage.key, self.store.result(stage.key))
+            self.shared[stage.key] = {name: value for name, value in result.items() if name != "layers"}
+        return self.shared[stage.key]
+
+    def _require(self, key: str, result: Result | None) -> Result:
+        if result is None:
+            raise Damaged(key, f"{key} has a finished child but no result")
+        return result
 
     def hear(self, event: Event) -> None:
         """Take up what has finished while the sweep runs."""
@@ -101,11 +114,45 @@ class Collector:
 
     def write(self) -> None:
         """Write the three tables."""
-        trials = [trial for trial in self.plan.sweep.trials if trial.key in self.rows and self._has_curves(trial)]
-        self._save("trials", pa.Table.from_pylist([self.rows[trial.key] for trial in trials], self._schema))
-        self._save("curves", _concatenated((self._curves(trial) for trial in trials), CURVES))
-        self._save("layers", pa.Table.from_pylist([row for t in trials for row in self._layers(t)], LAYERS))
+        done = [trial for trial in self.plan.sweep.trials if trial.key in self.rows]
+        paths = {
+            trial.key: [stage.key for stage in path(self.plan.stages[self.plan.last[trial.key]])] for trial in done
+        }
+        self._read_curves(list(dict.fromkeys(key for keys in paths.values() for key in keys)))
+        trials = [key for key, stages in paths.items() if all(stage in self.curves for stage in stages)]
+        self._save("trials", self.rows.table(trials).replace_schema_metadata(self._schema.metadata))
+        self._save("curves", self._curves([(trial, stage) for trial in trials for stage in paths[trial]]))
+        self._save("layers", self._layers([(trial, paths[trial][-1]) for trial in trials]))
         self.stale = False
+
+    def _curves(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
+        stages = [stage for _, stage in pairs]
+        counts = self.curves.lengths(stages)
+        table = self.curves.table(stages).append_column("trial", repeated([trial for trial, _ in pairs], counts))
+        return table.append_column("stage", repeated(stages, counts)).select(CURVES.names).cast(CURVES)
+
+    def _layers(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
+        stages = [stage for _, stage in pairs]
+        names = repeated([trial for trial, _ in pairs], self.layers.lengths(stages))
+        return self.layers.table(stages).append_column("trial", names).select(LAYERS.names).cast(LAYERS)
+
+    def _read_curves(self, keys: Sequence[str]) -> None:
+        """Each once: many trials share a dense network's. What is damaged is set aside, and has none."""
+        unread = [key for key in keys if key not in self.curves]
+        for start in range(0, len(unread), SLICE):
+            some = unread[start : start + SLICE]
+            for key, data in zip(some, self.store.at_once(self._curve, some), strict=True):
+                if data is None:
+                    self.damaged += self.store.set_aside(key)
+                else:
+                    curve = pq.read_table(io.BytesIO(data)).select(CURVE_OF_A_STAGE.names).cast(CURVE_OF_A_STAGE)
+                    self.curves.add(key, [curve], len(curve))
+
+    def _curve(self, key: str) -> bytes | None:
+        try:
+            return self.store.read_published(key, CURVE)
+        except Damaged:
+            return None
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -113,175 +160,6 @@ class Collector:
         said = json.dumps(asked(self.plan.sweep)).encode()
         return schema.with_metadata({**schema.metadata, SWEEP_KEY: said})
 
-    def _results(self, stages: Iterable[Stage]) -> list[dict[str, Any]] | None:
-        """Of a path; None where one is damaged, and is set aside now."""
-        try:
-            return [self._result(stage) for stage in stages]
-        except Damaged as error:
-            self.damaged += self.store.set_aside(error.key)
-            return None
-
-    def _result(self, stage: Stage) -> dict[str, Any]:
-        if stage.key not in self.results:
-            result = self.store.result(stage.key)
-            if result is None:
-                raise Damaged(stage.key, f"{stage.key} has a finished child but no result")
-            self.results[stage.key] = result
-        return self.results[stage.key]
-
-    def _has_curves(self, trial: TrialSpec) -> bool:
-        try:
-            for stage in path(self.plan.stages[self.plan.last[trial.key]]):
-                self._curve(stage)
-        except Damaged as error:
-            self.damaged += self.store.set_aside(error.key)
-            return False
-        return True
-
-    def _curves(self, trial: TrialSpec) -> Iterable[pa.Table]:
-        for stage in path(self.plan.stages[self.plan.last[trial.key]]):
-            curve = self._curve(stage)
-            names = {"trial": trial.key, "stage": stage.key}
-            labels = [pa.array([value] * len(curve), pa.string()) for value in names.values()]
-            columns = [*labels, *curve.columns]
-            yield pa.table(columns, names=[*names, *curve.column_names]).select(CURVES.names).cast(CURVES)
-
-    def _curve(self, stage: Stage) -> pa.Table:
-        """Read once: many trials share a dense network's."""
-        if stage.key not in self.curves:
-            self.curves[stage.key] = pq.read_table(io.BytesIO(self.store.read_published(stage.key, CURVE)))
-        return self.curves[stage.key]
-
-    def _layers(self, trial: TrialSpec) -> Iterable[dict[str, Any]]:
-        """Of an operation without a prunable weight there is no density; results of version 0.1 have no kinds."""
-        layers = self.results[self.plan.last[trial.key]]["layers"]
-        whole = sum(layer["multiply_adds"] for layer in layers)
-        for layer in layers:
-            density = layer["nonzero"] / layer["weights"] if layer["weights"] else None
-            share = layer["multiply_adds"] / whole if whole else None
-            yield {**layer, "trial": trial.key, "layer": layer["name"], "density": density, "share": share}
-
     def _save(self, name: str, table: pa.Table) -> None:
         sweep = self.plan.sweep.name
         self.store.write(sealed_table(table, sweep, name), sweep, f"{name}.parquet")
-
-
-def asked(sweep: Sweep) -> dict[str, Any]:
-    """What the sweep asked for: how many trials, and the seeds that every setting has.
-
-    `seeds` is None where settings have unlike seeds, and where there are too many to list.
-    """
-    seeds = sorted({trial.seed for trial in sweep.trials})
-    settings = {replace(trial, seed=0) for trial in sweep.trials}
-    alike = len(settings) * len(seeds) == len(sweep.trials) and len(seeds) <= MAX_SEEDS
-    return {"sweep": sweep.name, "trials": len(sweep.trials), "seeds": seeds if alike else None}
-
-
-def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
-    """The columns of what a trial was asked with: training settings, options, and these methods' hyperparameters.
-
-    Where two methods disagree about the type of a hyperparameter, text serves both.
-    """
-    hints = get_type_hints(TrainSpec)
-    types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
-    types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model") for what in ("options", "version")}
-    types["method_version"] = pa.string()
-    for name in sorted(set(methods)):
-        for parameter in method_class(name).hyperparameters():
-            arrow_type = _arrow_type(parameter.type)
-            types[parameter.name] = arrow_type if types.get(parameter.name, arrow_type) == arrow_type else pa.string()
-    return types
-
-
-def _plain(value: Any) -> Any:
-    """Lists as text: one column type for all, and a value that a condition can name."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def _options(choice: Choice) -> str | None:
-    return ", ".join(f"{name}: {_plain(value)}" for name, value in choice.options) or None
-
-
-def _version(choice: Choice) -> str | None:
-    """Of one's own code and images, `code 1a2b3c4d`, as `plan` says it; null for what has no version."""
-    return ", ".join(f"{part} {value[:8]}" for part, value in parts(choice.fingerprint).items()) or None
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:
-    options = [a for a in get_args(annotation) or (annotation,) if a is not type(None)]
-    first = str if get_origin(annotation) is Literal or len(options) != 1 else options[0]
-    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(first, pa.string())
-
-
-def _row(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
-    last, metrics = results[-1], results[-1]["metrics"]
-    return {
-        **trial.method.settings,
-        **_train_settings(stages[0].root.train),
-        "dataset_options": _options(trial.dataset),
-        "model_options": _options(trial.model),
-        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
-        **{name: metrics.get(name) for name in COPIED},
-        **_question(sweep, trial, stages),
-        **_cost(results),
-        "dense_test_accuracy": _dense_accuracy(stages, results),
-        "finished_at": datetime.fromisoformat(last["finished_at"]),
-        **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
-        "stage_keys": [stage.key for stage in stages],
-    }
-
-
-def settings_of(plan: Plan) -> list[dict[str, Any]]:
-    """For each trial of a plan the columns that are known before it has run: what it asks for."""
-    rows = []
-    for trial in plan.sweep.trials:
-        stages = path(plan.stages[plan.last[trial.key]])
-        own = {**trial.method.settings, **_train_settings(stages[0].root.train)}
-        rows.append({**own, **_question(plan.sweep.name, trial, stages)})
-    return rows
-
-
-def _train_settings(train: TrainSpec) -> dict[str, Any]:
-    """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum."""
-    return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
-
-
-def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
-    """What the trial asked for. A method that sparsifies while training has no retraining."""
-    phases, last = sum(isinstance(stage, PruneStage) and stage.epochs > 0 for stage in stages), stages[-1]
-    return {
-        "trial": trial.key,
-        "sweep": sweep,
-        "dataset": trial.dataset.name,
-        "model": trial.model.name,
-        "method": trial.method.name,
-        "seed": trial.seed,
-        "target_sparsity": last.sparsity if method_class(trial.method.name).takes_sparsity else None,
-        "retrain_schedule": trial.method.settings.get("retrain_schedule"),
-        "pretrain_epochs": stages[0].epochs,
-        "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,
-        "phases": phases or None,
-        "total_epochs": last.start_epoch + last.epochs,
-    }
-
-
-def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of the whole path: a trial's cost includes the dense network that it shares with others."""
-    seconds, images = sum(r["train_seconds"] for r in results), sum(r["images"] for r in results)
-    peaks = [r["peak_memory_bytes"] for r in results if r["peak_memory_bytes"] is not None]
-    return {
-        "train_seconds": seconds,
-        "train_images_per_second": images / seconds if seconds else None,
-        "peak_memory_bytes": max(peaks, default=None),
-    }
-
-
-def _dense_accuracy(stages: list[Stage], results: list[dict[str, Any]]) -> float | None:
-    dense = stages[0].root.method.name == "dense"
-    accuracy: float | None = results[0]["metrics"]["test_accuracy"] if dense else None
-    return accuracy
-
-
-def _concatenated(tables: Iterable[Iterable[pa.Table]], schema: pa.Schema) -> pa.Table:
-    parts = [table for group in tables for table in group]
-    return pa.concat_tables(parts) if parts else schema.empty_table()

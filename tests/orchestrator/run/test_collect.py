@@ -17,7 +17,8 @@ from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.schemas import CURVES, SWEEP_KEY, TRIALS
 from prunesweep.orchestrator.results.sealing import ROW_GROUP, write_table
-from prunesweep.orchestrator.run.collect import Collector, asked
+from prunesweep.orchestrator.run.collect import Collector
+from prunesweep.orchestrator.run.rows import asked
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.host import Where

@@ -1,0 +1,62 @@
+"""Rows of a table that come a few at a time, in any order, and are wanted in another: kept as Arrow, which is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+T = TypeVar("T")
+
+MERGED = 1000
+"""So many parts become one table: each table, and each row as a dictionary, takes some thousand bytes of its own."""
+
+
+class Parts(Generic[T]):
+    """Rows by the key of what they are of. `tabled` makes a table with this schema of what was added."""
+
+    def __init__(self, schema: pa.Schema, tabled: Callable[[list[T]], pa.Table]) -> None:
+        self.schema, self.tabled = schema, tabled
+        self.places: dict[str, tuple[int, int]] = {}
+        self.tables: list[pa.Table] = []
+        self.pending: list[T] = []
+        self.unmerged = 0
+        self.rows = 0
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.places
+
+    def add(self, key: str, parts: Sequence[T], rows: int) -> None:
+        """What is of this key, over what was; all parts together have so many rows."""
+        self.places[key] = self.rows, rows
+        self.rows += rows
+        self.pending += parts
+        self.unmerged += 1
+        if self.unmerged >= MERGED:
+            self._merge()
+
+    def lengths(self, keys: Sequence[str]) -> list[int]:
+        """How many rows each has."""
+        return [self.places[key][1] for key in keys]
+
+    def table(self, keys: Sequence[str]) -> pa.Table:
+        """The rows of these keys, one key after the other."""
+        self._merge()
+        if not keys or not self.tables:
+            return self.schema.empty_table()
+        starts, lengths = np.array([self.places[key] for key in keys], np.int64).T
+        rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+        return pa.concat_tables(self.tables).take(pa.array(rows)).combine_chunks()
+
+    def _merge(self) -> None:
+        if self.pending:
+            self.tables.append(self.tabled(self.pending).combine_chunks())
+        self.pending, self.unmerged = [], 0
+
+
+def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:
+    """Each text so many times."""
+    places = np.repeat(np.arange(len(values), dtype=np.int32), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(values, pa.string())).cast(pa.string())

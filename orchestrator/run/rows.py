@@ -1,0 +1,159 @@
+"""The rows of a sweep's tables, from what a trial asks for and the results of its stages: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers.fingerprints import parts
+from prunesweep.workers.methods import method_class
+from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+
+Result = dict[str, Any]
+"""The content of a `result.json`."""
+
+MAX_SEEDS = 1000
+"""More are not listed in a file's metadata, which every reader reads whole."""
+
+COPIED = (
+    *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
+    *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
+    *("reached_sparsity", "overall_sparsity", "prunable_share", "parameters", "nonzero_parameters", "multiply_adds"),
+    *("prunable_multiply_adds_share", "nonzero_multiply_adds", "theoretical_speedup", "compression_ratio"),
+)
+"""Columns that are metrics of the trial's last stage, under the same name."""
+
+TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
+"""Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
+
+
+def layers_of(result: Result) -> Iterator[dict[str, Any]]:
+    """Of an operation without a prunable weight there is no density; results of version 0.1 have no kinds."""
+    layers = result["layers"]
+    whole = sum(layer["multiply_adds"] for layer in layers)
+    for layer in layers:
+        density = layer["nonzero"] / layer["weights"] if layer["weights"] else None
+        share = layer["multiply_adds"] / whole if whole else None
+        yield {**layer, "layer": layer["name"], "density": density, "share": share}
+
+
+def asked(sweep: Sweep) -> dict[str, Any]:
+    """What the sweep asked for: how many trials, and the seeds that every setting has.
+
+    `seeds` is None where settings have unlike seeds, and where there are too many to list.
+    """
+    seeds = sorted({trial.seed for trial in sweep.trials})
+    settings = {replace(trial, seed=0) for trial in sweep.trials}
+    alike = len(settings) * len(seeds) == len(sweep.trials) and len(seeds) <= MAX_SEEDS
+    return {"sweep": sweep.name, "trials": len(sweep.trials), "seeds": seeds if alike else None}
+
+
+def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
+    """The columns of what a trial was asked with: training settings, options, and these methods' hyperparameters.
+
+    Where two methods disagree about the type of a hyperparameter, text serves both.
+    """
+    hints = get_type_hints(TrainSpec)
+    types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
+    types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model") for what in ("options", "version")}
+    types["method_version"] = pa.string()
+    for name in sorted(set(methods)):
+        for parameter in method_class(name).hyperparameters():
+            arrow_type = _arrow_type(parameter.type)
+            types[parameter.name] = arrow_type if types.get(parameter.name, arrow_type) == arrow_type else pa.string()
+    return types
+
+
+def _plain(value: Any) -> Any:
+    """Lists as text: one column type for all, and a value that a condition can name."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _options(choice: Choice) -> str | None:
+    return ", ".join(f"{name}: {_plain(value)}" for name, value in choice.options) or None
+
+
+def _version(choice: Choice) -> str | None:
+    """Of one's own code and images, `code 1a2b3c4d`, as `plan` says it; null for what has no version."""
+    return ", ".join(f"{part} {value[:8]}" for part, value in parts(choice.fingerprint).items()) or None
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    options = [a for a in get_args(annotation) or (annotation,) if a is not type(None)]
+    first = str if get_origin(annotation) is Literal or len(options) != 1 else options[0]
+    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(first, pa.string())
+
+
+def row_of(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
+    last, metrics = results[-1], results[-1]["metrics"]
+    return {
+        **trial.method.settings,
+        **_train_settings(stages[0].root.train),
+        "dataset_options": _options(trial.dataset),
+        "model_options": _options(trial.model),
+        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
+        **{name: metrics.get(name) for name in COPIED},
+        **_question(sweep, trial, stages),
+        **_cost(results),
+        "dense_test_accuracy": _dense_accuracy(stages, results),
+        "finished_at": datetime.fromisoformat(last["finished_at"]),
+        **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
+        "stage_keys": [stage.key for stage in stages],
+    }
+
+
+def settings_of(plan: Plan) -> list[dict[str, Any]]:
+    """For each trial of a plan the columns that are known before it has run: what it asks for."""
+    rows = []
+    for trial in plan.sweep.trials:
+        stages = path(plan.stages[plan.last[trial.key]])
+        own = {**trial.method.settings, **_train_settings(stages[0].root.train)}
+        rows.append({**own, **_question(plan.sweep.name, trial, stages)})
+    return rows
+
+
+def _train_settings(train: TrainSpec) -> dict[str, Any]:
+    """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum."""
+    return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
+
+
+def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
+    """What the trial asked for. A method that sparsifies while training has no retraining."""
+    phases, last = sum(isinstance(stage, PruneStage) and stage.epochs > 0 for stage in stages), stages[-1]
+    return {
+        "trial": trial.key,
+        "sweep": sweep,
+        "dataset": trial.dataset.name,
+        "model": trial.model.name,
+        "method": trial.method.name,
+        "seed": trial.seed,
+        "target_sparsity": last.sparsity if method_class(trial.method.name).takes_sparsity else None,
+        "retrain_schedule": trial.method.settings.get("retrain_schedule"),
+        "pretrain_epochs": stages[0].epochs,
+        "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,
+        "phases": phases or None,
+        "total_epochs": last.start_epoch + last.epochs,
+    }
+
+
+def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the whole path: a trial's cost includes the dense network that it shares with others."""
+    seconds, images = sum(r["train_seconds"] for r in results), sum(r["images"] for r in results)
+    peaks = [r["peak_memory_bytes"] for r in results if r["peak_memory_bytes"] is not None]
+    return {
+        "train_seconds": seconds,
+        "train_images_per_second": images / seconds if seconds else None,
+        "peak_memory_bytes": max(peaks, default=None),
+    }
+
+
+def _dense_accuracy(stages: list[Stage], results: list[dict[str, Any]]) -> float | None:
+    dense = stages[0].root.method.name == "dense"
+    accuracy: float | None = results[0]["metrics"]["test_accuracy"] if dense else None
+    return accuracy
