@@ -44,7 +44,8 @@ from tests.warm import NEED_RAY, Answer
 
 ROOT = Path(__file__).parent.parent
 FOLLOWED = [
-    ROOT / name for name in ("README.md", *(f"docs/{name}.md" for name in ("sweeps", "results", "python", "store")))
+    ROOT / name
+    for name in ("README.md", *(f"docs/{name}.md" for name in ("commands", "sweeps", "results", "python", "store")))
 ]
 ALONE = [ROOT / name for name in ("docs/tutorial.md", "docs/keys.md", "docs/extending.md", "docs/troubleshooting.md")]
 """Those that begin in an empty folder, where the others go on with what README has made."""
@@ -60,6 +61,7 @@ UNFOLLOWED = (
     "docs/cluster.md",
     "docs/security.md",
     "docs/digits_methods.md",
+    "docs/miniatures.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 )
