@@ -114,19 +114,24 @@ class SweepRun:
     def run(self, plan: Plan) -> Plan:
         """To the end, whatever that takes; the plan as it stands then."""
         from prunesweep.orchestrator.run.collect import Collector
+        from prunesweep.orchestrator.run.collected import is_current, note, sources
 
         with self.stopping.heeding_signals():
-            while True:
+            while plan.runnable or not is_current(plan, self.store):
+                read = None if plan.runnable else sources(plan, self.store)
                 collector = Collector(plan, self.store)
                 try:
                     lost = self._execute(plan, collector) if plan.runnable else None
                 finally:
                     _write_tables(collector)
+                if read is not None and not collector.damaged:
+                    note(read, plan, self.store)
                 plan = plan.refreshed(self.store, self.failed)
                 if not plan.runnable or not self.repetitions.allow(lost):
                     return plan
                 for line in _why_again(lost, collector.damaged):
                     self.console.print(line, style="yellow" if lost else None, soft_wrap=True)
+            return plan
 
     def _execute(self, plan: Plan, collector: Collector) -> ClusterLost | None:
         """Run what is runnable of a plan on a Ray; None, or how Ray was lost before the end."""

@@ -1,0 +1,94 @@
+"""A finished sweep that is run again: its tables are left alone while they are right, and written where not."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from prunesweep import load_results
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.collected import INDEX, is_current
+from prunesweep.orchestrator.run.driver import Options, SweepRun
+from prunesweep.workers.seal import sealed_json, unsealed_json
+from prunesweep.workers.store import CURVE, RESULT, Store
+from tests.orchestrator.finished import finish
+
+SWEEP = """\
+name: small
+dataset: digits
+model: lenet300
+seeds: 2
+trials:
+  - {method: imp, sparsity: [0.5, 0.9], retrain_epochs: 1}
+"""
+NAMES = ("trials.parquet", "curves.parquet", "layers.parquet")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    store.require_writable()
+    return store
+
+
+@pytest.fixture
+def plan(store: Store, tmp_path: Path) -> Plan:
+    """Of a sweep that is finished, and was run again with nothing to do."""
+    plan = finish(SWEEP, store, tmp_path / "small.yaml")
+    run(plan, store)
+    return plan
+
+
+def run(plan: Plan, store: Store) -> None:
+    console = Console(file=io.StringIO())
+    SweepRun(store, Options(), console).run(plan.refreshed(store))
+
+
+def written(tmp_path: Path) -> list[int]:
+    return [(tmp_path / "results/small" / name).stat().st_mtime_ns for name in NAMES]
+
+
+def test_nothing_is_written_where_nothing_has_changed(plan: Plan, store: Store, tmp_path: Path) -> None:
+    before = written(tmp_path)
+    run(plan, store)
+    assert written(tmp_path) == before
+
+
+def test_another_result_makes_another_row(plan: Plan, store: Store, tmp_path: Path) -> None:
+    key = next(iter(plan.trials_of))
+    result = unsealed_json(store.read("stages", key, RESULT) or b"")
+    result["metrics"]["test_accuracy"] = 0.125
+    store.write(sealed_json(result), "stages", key, RESULT)
+    run(plan, store)
+    (trial,) = plan.trials_of[key]
+    assert load_results(tmp_path / "results/small").set_index("trial").test_accuracy[trial.key] == 0.125
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_table_is_written_again(plan: Plan, store: Store, tmp_path: Path, name: str) -> None:
+    whole = store.read("small", name)
+    assert whole is not None
+    store.write(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:], "small", name)
+    run(plan, store)
+    assert store.read("small", name) == whole
+
+
+@pytest.mark.parametrize("index", [b"", b"{}", json.dumps({"of": 1}).encode(), None])
+def test_an_index_that_is_wrong_or_missing_is_made_again(
+    plan: Plan, store: Store, tmp_path: Path, index: bytes | None
+) -> None:
+    right, before = store.read("small", INDEX), written(tmp_path)
+    store.remove("small", INDEX) if index is None else store.write(index, "small", INDEX)
+    run(plan, store)
+    assert store.read("small", INDEX) == right
+    assert written(tmp_path) != before
+
+
+def test_a_curve_that_is_gone_is_noticed(plan: Plan, store: Store) -> None:
+    assert is_current(plan, store)
+    store.remove("stages", next(iter(plan.trials_of)), CURVE)
+    assert not is_current(plan, store)
