@@ -105,13 +105,14 @@ def clear_the_way(target: Path, root: Path) -> bool:
     ]
     for folder in steps[1:]:
         if os.path.lexists(folder) and not folder.is_dir():
-            return _set_aside(folder, "a folder")
+            return set_aside(folder, "a folder")
     if os.path.lexists(target) and not target.is_file():
-        return _set_aside(target, "a file")
+        return set_aside(target, "a file")
     return False
 
 
-def _set_aside(place: Path, expected: str) -> bool:
+def set_aside(place: Path, expected: str) -> bool:
+    """Rename what stands there to `NAME.damaged-1`, or the next number, and say so; of a link the link itself."""
     names = (place.with_name(f"{place.name}.damaged-{number}") for number in itertools.count(1))
     aside = next(name for name in names if not os.path.lexists(name))
     with contextlib.suppress(FileNotFoundError):  # another process has done so

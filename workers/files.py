@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from pyarrow import fs
 
-from prunesweep.workers.appearing import TEMPORARY
+from prunesweep.workers.appearing import TEMPORARY, set_aside
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE, Arrow, Filesystem, Local
 from prunesweep.workers.location import Location, public
@@ -144,6 +144,11 @@ class Files:
             place /= part
             if place.is_symlink():
                 raise UserError(f"{place} is a link, and what it leads to is left alone; remove it by hand")
+
+    def set_link_aside(self, *parts: str) -> bool:
+        """Rename a link in the place of a folder, which leads to what is another's; whether there was one."""
+        place = Path(self.path(*parts))
+        return self.is_local and place.is_symlink() and set_aside(place, "a folder of its own")
 
     def set_file_aside(self, *parts: str) -> str | None:
         """Give a damaged file a name of its own, which nothing reads; its new path, None when there is no file."""

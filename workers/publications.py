@@ -171,6 +171,8 @@ class Publications(Files):
         else:
             damaged = [name for name in result["files"] if self._published(key, name, result) is None]
             places = [place for name in damaged for place in self._places(name, result)]
+        if damaged and self.set_link_aside("stages", key):
+            return [self.path("stages", key, name) for name in damaged]
         for place in [RESULT, *places] if damaged else ():
             self.set_file_aside("stages", key, place)
         return [self.path("stages", key, name) for name in damaged]

@@ -81,6 +81,8 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
     if RESULT in contents and store.done([stage.key]):
         replicas.agreed(lambda: False)
         return
+    if store.set_link_aside("stages", stage.key):
+        contents = frozenset()
     attempt, activities = store.new_attempt(stage.key, where.run, contents), Activities(where)
     mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:

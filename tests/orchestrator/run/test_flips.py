@@ -189,6 +189,37 @@ def test_a_stages_folder_with_anothers_contents_is_noticed_and_computed_again(pa
     assert [name for name in store.names("stages", one.name) if name.startswith("damaged-") and name.endswith(RESULT)]
 
 
+@pytest.mark.parametrize("where", ["another stage", "outside"])
+def test_nothing_is_written_through_a_link_in_the_place_of_a_stages_folder(
+    where: str, copy, whole: Path, tmp_path: Path
+):
+    sweep, store = copy
+    keys = [key for key, stage in make_plan(sweep, store).stages.items() if stage.parent is not None]
+    one = Path(store.path("stages", keys[0]))
+    target = Path(store.path("stages", keys[1])) if where == "another stage" else tmp_path / "outside"
+    target.mkdir(exist_ok=True)
+    before = {place: place.read_bytes() for place in target.rglob("*") if place.is_file()}
+    shutil.rmtree(one)
+    one.symlink_to(target)
+    heal(sweep, store)
+    assert_same(store, whole)
+    assert {place: place.read_bytes() for place in target.rglob("*") if place.is_file()} == before
+    assert one.with_name(f"{one.name}.damaged-1").readlink() == target
+    assert not one.is_symlink()
+
+
+def test_a_link_to_the_same_stage_of_another_store_is_read(copy, whole: Path):
+    sweep, store = copy
+    key = stages(sweep, store)[0]
+    elsewhere = whole / "results" / "stages" / key
+    shutil.rmtree(store.path("stages", key))
+    Path(store.path("stages", key)).symlink_to(elsewhere)
+    assert store.set_aside(key) == []
+    heal(sweep, store)
+    assert_same(store, whole)
+    assert Path(store.path("stages", key)).readlink() == elsewhere
+
+
 def _a_folder(place: Path) -> None:
     place.unlink()
     place.mkdir()
