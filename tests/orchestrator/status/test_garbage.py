@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -17,7 +18,7 @@ from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.store import CHECKPOINT, CHECKPOINTS, Store
+from prunesweep.workers.store import CHECKPOINT, CHECKPOINTS, NETWORK, Store
 from tests.orchestrator.conftest import COMMAND, Cli
 
 TEXT = """\
@@ -136,3 +137,22 @@ def test_what_has_become_needed_meanwhile_stays(cli: Cli, store: Store):
     remember(read_sweep(cli.folder / "other.yaml"), store)
     assert garbage.remove(found, store) == 0
     assert store.done([other])
+
+
+def test_what_a_killed_publication_left_is_found_and_what_a_result_needs_is_kept(store: Store):
+    """A publication that was killed after its result, before its files had their plain names, is whole."""
+    stage = next(iter(keys(store)["needed"] - keys(store)["unfinished"]))
+    folder = Path(store.path("stages", stage))
+    publication = json.loads((folder / "result.json").read_text())["publication"]
+    own = (folder / NETWORK).rename(folder / f"network.{publication}.safetensors")
+    lost, recent = folder / "network.0f3a55c2.safetensors", folder / "curve.0f3a55c3.parquet"
+    for place in own, lost, recent:
+        place.touch()
+    for place in own, lost:
+        os.utime(place, (OLD, OLD))
+    places = garbage.find(store).kinds["files of results that do not stand"]
+    assert list(places) == [("stages", stage, lost.name)]
+    garbage.remove(garbage.find(store), store)
+    assert not lost.exists()
+    assert recent.exists()
+    assert store.read_published(stage, NETWORK) == own.read_bytes()
