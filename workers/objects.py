@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE, Entry
 from prunesweep.workers.location import Location
 
@@ -60,11 +61,14 @@ def open_objects(url: Location) -> Objects | None:
 
 
 def _region(bucket: str, endpoint: str | None) -> str:
-    """As it is set; else Amazon is asked."""
+    """As it is set; else Amazon is asked. Raises `UserError`."""
     said = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if said or endpoint:
         return said or "us-east-1"
-    region: str = fs.resolve_s3_region(bucket)
+    try:
+        region: str = fs.resolve_s3_region(bucket)
+    except OSError as error:
+        raise UserError(f"cannot open the bucket {bucket}: {error}; AWS_REGION names its region") from error
     return region
 
 

@@ -18,13 +18,13 @@ Results are published by `workers.publications`.
 | call | requests, for a stage | what it promises to concurrent callers |
 |---|---|---|
 | `contents` | 1 list | as of one moment |
-| `done`, `result` | 1 look and 1 read, or 1 read | a result stays the same, unless it is set aside as damaged |
-| `states` | as `done`, 1 list of all stages; of one that is begun as `attempts` | as `done` |
+| `done`, `result` | 1 read | a result stays the same, unless it is set aside as damaged |
+| `states` | 1 list (`workers.listing`), 1 read of its result or of its last attempt | as `done` |
 | `attempts` | 1 list, and 1 read for each | each has a name of its own, so that none is lost |
 | `begin` | 2 writes | |
 | `fail` | 1 write | |
 | `publish` | 1 write for each file and the result, 1 to remove checkpoints | one of all wins, where `exclusive` |
-| `read_published` | 2 reads | one publication's files, or `Damaged` |
+| `read_published` | 2 reads, 1 with the result at hand | one publication's files, or `Damaged` |
 | `set_aside` | 1 read for each file; to rename one 2 or 3 | renames what is there, and deletes nothing |
 | `write_checkpoint` | 1 write, 2 or 3 to keep the one before | who has the claim alone calls it |
 
