@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from prunesweep.orchestrator.results.aggregation import (
     METHOD_VERSION,
@@ -97,7 +101,7 @@ def choose(frame: pd.DataFrame, by: str, tolerance: float | None, groups: Sequen
     subject = subject_columns(trials)
     names = dict.fromkeys([*subject, *groups, TARGET, *(name for differing in varied.values() for name in differing)])
     settings, places = trials.groupby(list(names), dropna=False, sort=False), _places(frame, subject)
-    candidates = [_candidate(same, by, groups, subject, places, tolerance) for _, same in settings]
+    candidates = list(_candidates(trials, settings, by, groups, subject, places, tolerance))
     arenas = _arenas(candidates)
     notes = tuple(_notes(candidates, arenas, by, tolerance))
     if not arenas:
@@ -127,25 +131,45 @@ def _places(frame: pd.DataFrame, subject: Sequence[str]) -> dict[Key, list[float
     return {tuple(map(plain, key)): sorted(same.dropna().unique()) for key, same in targets}
 
 
-def _candidate(
-    same: pd.DataFrame,
+def _candidates(
+    trials: pd.DataFrame,
+    settings: Any,
     by: str,
     groups: Sequence[str],
     subject: Sequence[str],
     places: Mapping[Key, list[float]],
     tolerance: float,
-) -> Candidate:
-    first, reached = same.iloc[0], float(same[REACHED].mean())
-    own_target, own_places = plain(first[TARGET]), places[tuple(plain(first[name]) for name in subject)]
-    return Candidate(
-        trials=tuple(same.index),
-        group=tuple(plain(first[name]) for name in groups),
-        own_target=own_target,
-        target=None if own_target is None else _nearest(reached, own_places, tolerance),
-        reached=reached,
-        score=float(same[by].mean()),
-        seeds=same["seed"].nunique(),
-    )
+) -> Iterator[Candidate]:
+    """One for each group of `settings`. There may be thousands, and a row of pandas takes longer than all else here."""
+    columns = {name: trials[name].array for name in {*groups, *subject, TARGET}}
+    reached, scores, seeds = (trials[name].to_numpy() for name in (REACHED, by, "seed"))
+    for rows in _rows_of(settings):
+        first = {name: plain(column[rows[0]]) for name, column in columns.items()}
+        mean_reached, own_places = _mean(reached[rows]), places[tuple(first[name] for name in subject)]
+        yield Candidate(
+            trials=tuple(rows.tolist()),
+            group=tuple(first[name] for name in groups),
+            own_target=first[TARGET],
+            target=None if first[TARGET] is None else _nearest(mean_reached, own_places, tolerance),
+            reached=mean_reached,
+            score=_mean(scores[rows]),
+            seeds=len({seed for seed in seeds[rows] if not pd.isna(seed)}),
+        )
+
+
+def _rows_of(settings: Any) -> list[NDArray[np.intp]]:
+    """The places of each group's rows, in the order of the groups."""
+    numbers = settings.ngroup().to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """To the last bit as pandas computes it of a column; NaN where all are missing."""
+    numbers = values.astype(float)
+    missing = np.isnan(numbers)
+    count = len(numbers) - int(missing.sum())
+    return float(np.where(missing, 0.0, numbers).sum() / count) if count else nan
 
 
 def _nearest(reached: float, targets: Iterable[float], tolerance: float) -> float | None:
