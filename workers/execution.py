@@ -110,6 +110,9 @@ class Execution:
         self.images = next(self.samples())
         self.recorded = self._record()
         self.weights = prunable(self.model, self.recorded)
+        if self.recorded.depends_on_data:
+            said = "the images decide what is computed: multiply-adds are the mean over %d of them"
+            log.info(said, self.recorded.images)
         self.pruner = self._new_pruner(
             methods.create(self.stage.method) if isinstance(self.stage, TrainStage) else Method()
         )

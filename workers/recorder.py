@@ -48,8 +48,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.result = Recording(0, aliases=self.origins.aliases())
         self.uses = Uses(self.parameters, self.origins)
         self.digests: list[tuple[str, frozenset[int], Tensor]] = []
-        for buffer in model.buffers():
-            self.origins.set(buffer, constant(buffer))
+        self.from_outside: list[str] = []
+        """Layers that got a tensor with a row for each image that no operation of torch made."""
+        for module in model.modules():
+            for tensor in tensors_in([*module._buffers.values(), *vars(module).values()]):
+                if not self.origins.is_known(tensor):
+                    self.origins.set(tensor, constant(tensor))
 
     def run(self, model: nn.Module, images: Tensor) -> None:
         """One more batch; its images are copied, since some networks write into them."""
@@ -111,6 +115,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _follow(self, name: str, func: Any, arguments: list[Any], inputs: list[Tensor], result: Any) -> None:
         outputs = tensors_in(result)
+        if any(self._is_from_outside(tensor) for tensor in inputs):
+            self.from_outside.append(self._layer())
         self._require_strided(name, [*inputs, *outputs])
         counted = products(name, arguments, result)
         if counted is None:
@@ -128,6 +134,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._write(tensor, origin)
         if any(self.origins.of(tensor).kind is Kind.DATA for tensor in _deciding(name, arguments)):
             self.result.depends_on_data = True
+
+    def _is_from_outside(self, tensor: Tensor) -> bool:
+        if tensor.is_nested or self.origins.is_known(tensor) or not tensor.is_floating_point():
+            return False
+        return self.origins.batch > 1 and tensor.dim() > 1 and tensor.shape[0] == self.origins.batch
 
     def _foreign(self, func: Any, name: str, inputs: list[Tensor]) -> None:
         """What somebody else's kernel does with weights nobody here can know, nor what it costs without a formula."""

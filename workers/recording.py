@@ -42,4 +42,14 @@ def record(model: nn.Module, images: Tensor, others: Iterable[Tensor] = ()) -> R
         recorder.run(model, images)
         for batch in others if recorder.result.depends_on_data else ():
             recorder.run(model, batch)
+        if recorder.from_outside and _again(model, images[:-1]).from_outside:
+            layer = recorder.from_outside[0]
+            recorder.note(f"{layer} computes with images that have left torch, such as to NumPy, and were not followed")
     return recorder.recording()
+
+
+def _again(model: nn.Module, images: Tensor) -> Recorder:
+    """With one image fewer: a tensor with a row for each image then has one row fewer, and no other tensor has."""
+    recorder = Recorder(model, len(images))
+    recorder.run(model, images)
+    return recorder

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,6 +102,28 @@ class EvaluatedByNumPy(nn.Module):
         if self.training:
             return self.head(self.body(x))
         return self.head(torch.from_numpy(x.numpy() @ self.body.weight.detach().numpy().T))
+
+
+class PartlyByNumPy(EvaluatedByNumPy):
+    """Beside it a layer of torch, so that the logits come from both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.beside(x.flatten(1))
+
+
+class FiltersFromNumPy(nn.Module):
+    """Fixed filters, as many as there are images."""
+
+    def __init__(self, count: int = 16) -> None:
+        super().__init__()
+        self.filters, self.head = np.random.default_rng(0).normal(size=(count, 1, 3, 3)), Head(count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.conv2d(x, torch.from_numpy(self.filters).to(x)))
 
 
 class FusedBatchNorm(nn.Module):
@@ -254,6 +277,7 @@ MEASURED: dict[str, tuple[MakesNetwork, dict[str, tuple[int, ...]]]] = {
         Deformable,
         {"offset.weight": (18, 1, 3, 3), "conv.weight": (4, 1, 3, 3), "head.out.weight": (5, 4)},
     ),
+    "filters from NumPy": (FiltersFromNumPy, {"head.out.weight": (5, 16)}),
     "batch ensemble": (BatchEnsemble, {"shared.weight": (16, 64), "head.weight": (5, 16)}),
     "columns in another order": (Shuffled, {"body.weight": (16, 64), "head.weight": (5, 16)}),
     "functional_call": (lambda: called(1), {"net.0.weight": (16, 64), "net.2.weight": (5, 16)}),
@@ -288,6 +312,7 @@ REFUSED: dict[str, tuple[MakesNetwork, str]] = {
     "LoRA, merged by eval()": (MergedForEvaluation, r"eval\(\) changes body\.weight"),
     "other parameters in evaluation": (OtherParametersForEvaluation, r"eval\(\) gives it other parameters"),
     "forward in NumPy": (EvaluatedByNumPy, "NumPy"),
+    "forward in NumPy, in part": (PartlyByNumPy, "images that have left torch"),
     "batch norm, fused in evaluation": (FusedBatchNorm, r"conv\.weight"),
     "functional_call, scaled": (lambda: called(0.9), r"layer net\.0: .*net\.0\.weight"),
     "masked filter": (lambda: Call(masked_filter, conv=nn.Conv2d(1, 4, 3), head=Head(4)), r"conv\.weight"),
