@@ -22,12 +22,24 @@ from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import Stage, decode_stage, decode_trial, encode, without_fingerprints
+from prunesweep.workers.spec import Stage, TrialSpec, decode_stage, decode_trial, encode, without_fingerprints
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_trials, require_trusted
 
 RECORD = "sweep.json"
 """The file of a record, in the sweep's folder of the store."""
+
+TYPES: Mapping[str, Any] = {
+    "path": str,
+    "text": str,
+    "duplicates": int,
+    "resources": Mapping,
+    "trials": list,
+    "provenance": Mapping,
+}
+
+PROVENANCE: Mapping[str, Any] = {"commit": str | None, "difference": str, "packages": Mapping}
+"""What a record is made of, and what of it says where the code came from."""
 
 STAGES = "stages"
 """In a record: the last stages of trials with methods that are not prunesweep's, so that it is read without them."""
@@ -103,9 +115,10 @@ def recall(name: str, store: Store) -> Sweep | None:
 
 def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
     """The sweep of a record. Its name is that of the folder, whatever the record says: tables are written there."""
+    _check_types(record)
     return Sweep(
         name=name,
-        trials=tuple(decode_trial(trial) for trial in record["trials"]),
+        trials=tuple(_checked(decode_trial(trial)) for trial in record["trials"]),
         duplicates=record["duplicates"],
         resources=Shares(record["resources"]),
         text=record["text"],
@@ -113,6 +126,24 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
         about=_about(record.get("about", {})),
     )
+
+
+def _check_types(record: Mapping[str, Any]) -> None:
+    """Raise `TypeError` unless the fields of a record are what `remember` writes."""
+    for field, kind in TYPES.items():
+        if not isinstance(record[field], kind):
+            raise TypeError(f"its {field} is a {type(record[field]).__name__}")
+    if not all(isinstance(record["provenance"].get(part), kind) for part, kind in PROVENANCE.items()):
+        raise TypeError("its provenance is none")
+
+
+def _checked(trial: TrialSpec) -> TrialSpec:
+    """The trial; raises `TypeError` for what would come to nothing only when it is printed."""
+    names = (trial.dataset.name, trial.model.name, trial.method.name, trial.train.schedule)
+    numbers = (trial.seed, trial.sparsity, trial.train.epochs, trial.train.lr, trial.train.batch_size)
+    if not all(isinstance(name, str) for name in names) or not all(isinstance(n, int | float) for n in numbers):
+        raise TypeError(f"trial {trial.key} has a setting of a wrong type")
+    return trial
 
 
 def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:

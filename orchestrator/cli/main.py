@@ -123,7 +123,7 @@ def main() -> None:
 def _check_text(arguments: Sequence[str]) -> None:
     """Raise `UserError` unless all are text: neither stores nor tables hold anything else."""
     for argument in arguments:
-        if any("\ud800" <= character <= "\udfff" for character in argument):
+        if any("\ud800" <= character <= "\udfff" or character == "\0" for character in argument):
             raise UserError(f"{argument!a} is not text in UTF-8; give files, folders, stores and sweeps other names")
 
 

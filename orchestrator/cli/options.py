@@ -219,7 +219,10 @@ WhereOption = Annotated[
 
 def columns(by: Sequence[str] | None) -> list[str]:
     """The columns of `--by`, which may be repeated or hold several between commas."""
-    return [column.strip() for text in by or () for column in text.split(",")]
+    names = [column.strip() for text in by or () for column in text.split(",")]
+    if "stage_keys" in names:
+        raise UserError("--by stage_keys: a trial has several of them, by which nothing can be grouped")
+    return names
 
 
 def folders(names: Sequence[str], store: Location) -> list[Location]:

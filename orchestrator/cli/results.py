@@ -217,5 +217,5 @@ def report(
     opened = Store(store)
     names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
-    query = Query(metric, by or [], where or [])
+    query = Query(metric, columns(by), where or [])
     say(f"wrote {escape(str(file))}, {size(page.write(names, opened, query, file))}")

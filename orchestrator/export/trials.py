@@ -50,7 +50,7 @@ def finished(folders: Sequence[Location]) -> list[FinishedTrial]:
     """The finished trials of sweeps, in the order of their tables; raises `UserError` where there are no results."""
     trials, curves = load_results(*folders), load_curves(*folders)
     rows = dict(iter(curves.groupby("trial", sort=False)))
-    return [_trial(row, list(_points(rows[row["trial"]]))) for row in trials.to_dict("records")]
+    return [_trial(row, list(_points(rows.get(row["trial"], curves[:0])))) for row in trials.to_dict("records")]
 
 
 def _trial(row: Mapping[Any, Any], curve: list[Point]) -> FinishedTrial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import product
-from math import floor, log, log10
+from math import floor, inf, log, log10
 
 from prunesweep.orchestrator.figures.charts import Axis, Series
 from prunesweep.orchestrator.figures.wording import in_unit, percent
@@ -106,7 +106,8 @@ def spaced_ticks(places: Sequence[float], measure: Callable[[float], float] = fl
 
 def log_ticks(values: Sequence[float]) -> tuple[float, ...]:
     """Round numbers among the values: as few as make three labels, or all that there are."""
-    low, high = min(values), max(values)
+    positive = [value for value in values if 0 < value < inf] or [1.0]
+    low, high = min(positive), max(positive)
     decades = [10.0**k for k in range(floor(log10(low)), floor(log10(high)) + 1)]
     for digits in DIGITS:
         ticks = [d * s for d, s in product(decades, digits) if low / 1.15 <= d * s <= high * 1.15]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.workers.spec import Stage, path
@@ -58,6 +58,10 @@ class Cost:
         return sum(work.elapsed_seconds for work in self.work)
 
 
+NUMBERS = ("attempts", "bytes", "epochs", "train_seconds", "elapsed_seconds")
+"""What a result says of its cost."""
+
+
 def cost(plans: Sequence[Plan], store: Store) -> Cost:
     """The cost of all stages of the sweeps that are done, whichever sweep ran them."""
     stages: dict[str, Stage] = {key: stage for plan in plans for key, stage in plan.stages.items()}
@@ -80,7 +84,15 @@ def cost(plans: Sequence[Plan], store: Store) -> Cost:
 
 def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:
     results = zip(keys, store.results(keys), strict=True)
-    return {key: result for key, result in results if result is not None}
+    return {key: result for key, result in results if _is_whole(result)}
+
+
+def _is_whole(result: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a result says what a stage cost; one that somebody else has written may not."""
+    if not isinstance(result, Mapping) or not isinstance(result.get("device"), str):
+        return False
+    peak = result.get("peak_memory_bytes")
+    return isinstance(peak, int | float | None) and all(isinstance(result.get(name), int | float) for name in NUMBERS)
 
 
 def _work(results: Mapping[str, Mapping[str, Any]]) -> Iterable[Work]:

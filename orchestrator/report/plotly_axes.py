@@ -46,7 +46,7 @@ def axis_json(axis: Axis, span: tuple[float, float] | None = None) -> Json:
 def on_axis(axis: Axis, value: float) -> float:
     """The place of a value in plotly's ranges and annotations: a logarithm on an axis that is one."""
     if axis.scale in ("log", "density"):
-        return log10(value)
+        return log10(max(value, 1e-12))  # what is not positive has no place there
     return drawn(axis, value)
 
 

@@ -36,6 +36,8 @@ def checked(table: pa.Table, name: str) -> pa.Table:
         raise ValueError(f"it has no column {absent[0]}, so that it is no table of {name}")
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError("it has two columns of one name")
+    nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
+    table = table.drop_columns(sorted({*nested} - {*SCHEMAS[name].names}))  # nothing that is grouped or compared
     for column in table.column_names:
         table = table.set_column(table.schema.get_field_index(column), *_column(table, column, SCHEMAS[name]))
     for field in SCHEMAS[name]:
@@ -56,10 +58,14 @@ def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa
         _check_keys(name, values)
     elif pa.types.is_string(wanted):
         values = _plain(values)
+    elif pa.types.is_floating(wanted):
+        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, wanted))  # infinite is no measurement
     return field.with_type(wanted), values
 
 
 def _check_keys(name: str, values: pa.ChunkedArray) -> None:
+    if name != "stage_keys" and values.null_count:
+        raise ValueError(f"its column {name} is empty in some rows")
     flat = pc.unique(pc.list_flatten(values) if pa.types.is_list(values.type) else values)
     wrong = flat.filter(pc.invert(pc.match_substring_regex(flat, KEY)))
     if len(wrong):

@@ -85,7 +85,7 @@ def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
 
 def _begun(stages: Iterable[str], files: Iterable[File], store: Store) -> set[str]:
     """Stages that may be running: without a result, and written to not long ago."""
-    recent = {file.path[1] for file in files if file.path[0] == "stages" and _recent(file)}
+    recent = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2 and _recent(file)}
     return recent - store.done(stages)
 
 

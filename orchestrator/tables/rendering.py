@@ -149,11 +149,11 @@ def _room(table: TextTable, width: int) -> int:
 
 
 def _text_width(table: TextTable) -> int:
-    return max(len(entry.text) for line in table.lines for entry in line.entries)
+    return max((len(entry.text) for line in table.lines for entry in line.entries), default=0)
 
 
 def _cell_width(table: TextTable) -> int:
-    return max(_text_width(table) + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads))
+    return max([_text_width(table) + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads)])
 
 
 # --- Markdown

@@ -26,9 +26,9 @@ def written(name: str, value: Any, budgets: Mapping[int, str]) -> str:
     if value is None:
         return ""
     if name == REACHED:
-        return f"{100 * value:.1f}%"
+        return f"{100 * float(value):.1f}%"
     if name in (TARGET, ASKED_SPARSITY):
-        return f"{100 * value:.6g}%"
+        return f"{100 * float(value):.6g}%"
     if name == "total_epochs":
         return budgets[value]
     return f"{value:g}" if isinstance(value, float) else spelled(value)
