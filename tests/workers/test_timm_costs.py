@@ -25,6 +25,8 @@ from tests.networks import without_values
 LARGEST = 60_000_000
 STEP = 25
 HYBRID = r"vit_.*_r\d*_s\d+_"
+WITH_VALUES = rf"{HYBRID}|vitamin_"
+"""These try their first layers while they are made, for which they need their values."""
 
 REFUSED = {
     r"(dm_|eca_|test_)?nfnet|nf_": "normaliser-free: weights are standardised and scaled in every forward pass",
@@ -64,10 +66,10 @@ def test_multiply_adds_are_those_of_torchs_counter(name: str) -> None:
 
 
 def outline(name: str) -> nn.Module:
-    """On the meta device; a hybrid tries its first layers while it is made, for which they need their values."""
+    """On the meta device."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if re.match(HYBRID, name):
+        if re.match(WITH_VALUES, name):
             return timm.create_model(name, pretrained=False).to("meta")
         return without_values(lambda: timm.create_model(name, pretrained=False))
 
