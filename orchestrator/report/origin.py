@@ -56,7 +56,11 @@ def runs(trials: pd.DataFrame) -> Sequence[Runs]:
     return [_run(row) for row in times.sort_values("count", ascending=False, kind="stable").to_dict("records")]
 
 
+def _when(time: pd.Timestamp) -> str:
+    return "at an unknown time" if pd.isna(time) else f"{time:%Y-%m-%d %H:%M} UTC"
+
+
 def _run(row: Mapping[Any, Any]) -> Runs:
     commit, torch, device = (plain(row[name]) for name in ("commit", "torch_version", "device"))
-    first, last = (f"{row[name]:%Y-%m-%d %H:%M} UTC" for name in ("min", "max"))
+    first, last = (_when(row[name]) for name in ("min", "max"))
     return Runs(commit, torch, device, row["count"], first, last)

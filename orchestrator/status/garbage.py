@@ -44,8 +44,9 @@ def find(store: Store) -> Garbage:
     stages = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2}
     unneeded = set() if unreadable else stages - needed
     unneeded -= _begun(stages, files, store)
-    rest = [file for file in files if not (file.path[0] == "stages" and file.path[1] in unneeded)]
-    leavings = [file for file in rest if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
+    rest = [file for file in files if not (file.path[0] == "stages" and file.path[1:2] and file.path[1] in unneeded)]
+    deep = [file for file in rest if len(file.path) > 2]
+    leavings = [file for file in deep if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
     finished = store.done({file.path[1] for file in leavings})
     lost = {
         file for file in rest if not _recent(file) and file.path[2:] and store.unneeded(file.path[1], file.path[-1:])
