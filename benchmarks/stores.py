@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from prunesweep.orchestrator.plan import make_plan
@@ -110,9 +111,9 @@ def finish(stages: Sequence[Stage], location: str) -> None:
 
 
 def fill(folder: Path, text: str, location: str) -> None:
-    """Finish all stages of a sweep, with two processes."""
+    """Finish all stages of a sweep, with two processes; not forked, which the client of a bucket does not survive."""
     stages = list(planned(folder, text, Store(location)).values())
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         list(pool.map(finish, [stages[start::20] for start in range(20)], [location] * 20))
 
 
