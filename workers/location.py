@@ -15,7 +15,9 @@ PLAIN_OPTIONS = frozenset(
 """Of a URL's query these are printed; any other may be a key, a token or a signature."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/+)(.*)", re.DOTALL)
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+\S+")
+_URL_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]+:/+\S*[^\s:;,.!?)"'\]}>]""")
+"""Without the punctuation of the sentence that it ends in."""
+
 _HARMLESS = re.compile(r"[\w.:/-]*")
 
 

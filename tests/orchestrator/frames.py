@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,11 @@ def trials(values: Iterable[float | None], metric: str = "test_accuracy", **sett
     """A row for each value, seeds 0, 1, ..."""
     cell = {**SETTINGS, **settings}
     cell["total_epochs"] = cell["pretrain_epochs"] + cell["retrain_epochs"]
-    return [{**cell, "trial": f"{cell}{seed}", "seed": seed, metric: value} for seed, value in enumerate(values)]
+    return [{**cell, "trial": _key(cell, seed), "seed": seed, metric: value} for seed, value in enumerate(values)]
+
+
+def _key(cell: dict[str, Any], seed: int) -> str:
+    return hashlib.sha256(f"{cell}{seed}".encode()).hexdigest()[:20]
 
 
 def imp(values: Iterable[float | None], schedule: str, epochs: int = 1, sparsity: float = 0.9, **more: Any) -> Any:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from prunesweep.workers.data import content
-from prunesweep.workers.data.content import FOLDER, content_digest
+from prunesweep.workers.data.content import content_digest
+from prunesweep.workers.data.scan import FINGERPRINTS
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_it_is_of_names_and_bytes(files: list[tuple[str, str]], tmp_path: Path):
 def test_the_second_look_opens_no_file_that_is_as_it_was(files: list[tuple[str, str]], tmp_path: Path):
     """Seen by what is written down: a wrong hash there is believed until the file changes."""
     first = content_digest(files, tmp_path, "a")
-    memory = tmp_path / FOLDER / "a"
+    memory = tmp_path / FINGERPRINTS / "a"
     kept = memory.read_bytes()
     known = kept.split(b"\0")[2]
     memory.write_bytes(kept.replace(known, b"0" * 32))
@@ -51,7 +52,7 @@ def test_a_file_of_the_same_size_and_time_is_read_again(files: list[tuple[str, s
 def test_damage_of_what_is_remembered_costs_only_time(files: list[tuple[str, str]], tmp_path: Path):
     first = content_digest(files, tmp_path, "a")
     for damage in (b"", b"nonsense", b"a\0b\0c\0"):
-        (tmp_path / FOLDER / "a").write_bytes(damage)
+        (tmp_path / FINGERPRINTS / "a").write_bytes(damage)
         assert content_digest(files, tmp_path, "a") == first
 
 
@@ -59,7 +60,7 @@ def test_where_nothing_can_be_kept_the_users_cache_serves(
     files: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / FOLDER).write_text("a file in its place")
+    (tmp_path / FINGERPRINTS).write_text("a file in its place")
     assert content_digest(files, tmp_path, "a") == content_digest(files, tmp_path / "writable", "a")
     assert (tmp_path / "cache" / "prunesweep" / "a").is_file()
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunesweep.workers.appearing import appearing
-
-FOLDER = ".fingerprints"
-"""Below the folder of the datasets; it may be removed at any time."""
+from prunesweep.workers.data.scan import FINGERPRINTS
 
 READERS = 8
 """Files that are read at once: the disk is slower than the hash."""
@@ -48,7 +46,7 @@ def file_digests(files: Sequence[tuple[str, str]], memory: Path, name: str) -> l
 
 
 def _known(files: Sequence[tuple[str, str]], memory: Path, name: str) -> list[Known]:
-    for folder in (memory / FOLDER, _user_cache()):
+    for folder in (memory / FINGERPRINTS, _user_cache()):
         with suppress(OSError), _locked(folder / f"{name}.lock"):
             return _looked_up(files, folder / name)
     return _looked_up(files, None)

@@ -79,6 +79,10 @@ COMMON = ".avif, .bmp, .gif, .jfif, .jpe, .jpeg, .jpg, .png, .ppm, .tif, .tiff, 
 HIDDEN, LOOP, BROKEN, BARE = "hidden", "link in a circle", "broken link", "no ending"
 """Reasons to pass a file over that are no ending."""
 
+FINGERPRINTS = ".fingerprints"
+"""Below the folder of the datasets, with what is remembered of their content (`workers.data.content`); it may be
+removed at any time, and is nothing that is passed over."""
+
 Identity = tuple[int, int]
 """Device and number of a folder: the same for all links to it."""
 
@@ -109,7 +113,8 @@ def subfolders(folder: Path) -> list[str]:
 def hidden_files(folder: Path) -> int:
     """How many files are in the folders that `subfolders` leaves out."""
     with os.scandir(folder) as entries:
-        hidden = [entry.path for entry in entries if is_hidden(entry.name) and _is_dir(entry)]
+        folders = [entry for entry in entries if is_hidden(entry.name) and _is_dir(entry)]
+    hidden = [entry.path for entry in folders if entry.name != FINGERPRINTS]
     return sum(1 for place in hidden for _ in _files_below(place))
 
 
@@ -150,6 +155,8 @@ def _walk(folder: str, above: tuple[Identity, ...], images: dict[str, list[str]]
 def _descend(
     entry: os.DirEntry[str], above: tuple[Identity, ...], images: dict[str, list[str]], passed_over: Counter[str]
 ) -> None:
+    if entry.name == FINGERPRINTS:
+        return
     if is_hidden(entry.name):
         passed_over[HIDDEN] += sum(1 for _ in _files_below(entry.path))
     elif (identity := _identity(entry)) in above:
