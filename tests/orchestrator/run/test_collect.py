@@ -160,7 +160,8 @@ def test_duckdb_and_polars_give_the_same_means(tmp_path: Path) -> None:
 def test_long_curves_are_in_row_groups_that_threads_share(tmp_path: Path) -> None:
     rows = ROW_GROUP + 5
     empty = {name: pa.nulls(rows, CURVES.field(name).type) for name in CURVES.names}
-    table = pa.table({**empty, "epoch": pa.array(range(rows))}, schema=CURVES)
+    keys = {name: pa.array(["a"] * rows) for name in ("trial", "stage")}
+    table = pa.table({**empty, **keys, "epoch": pa.array(range(rows))}, schema=CURVES)
     write_table(table, tmp_path / "curves.parquet")
     assert pq.ParquetFile(tmp_path / "curves.parquet").num_row_groups == 2
     assert load_curves(tmp_path).epoch.tolist() == list(range(rows))

@@ -50,11 +50,16 @@ def test_it_is_read(old: Cli):
 
 
 def test_running_its_sweep_again_trains_nothing_and_changes_no_stage(old: Cli):
-    """The tables are written again, with the columns that came later; what an old stage does not know is missing."""
+    """The tables are written again, with the columns that came later; what an old stage does not know is missing.
+
+    Beside them is noted of which stages they are.
+    """
     assert "1 of 1 trial done" in old("run", "tiny.yaml")
     now, before = files(old.folder / "results"), files(BEFORE)
-    assert {name for name in now if now[name] != before.get(name)} <= {f"tiny/{name}.parquet" for name in TABLES}
-    assert now.keys() == before.keys()
+    index = "tiny/collected.json"
+    written = {f"tiny/{name}.parquet" for name in TABLES} | {index}
+    assert {name for name in now if now[name] != before.get(name)} <= written
+    assert now.keys() == before.keys() | {index}
     trials, curves, layers = tables(old.folder / "results")
     for table, told in zip((trials, curves, layers), tables(BEFORE), strict=True):
         pd.testing.assert_frame_equal(table[told.columns], told)
