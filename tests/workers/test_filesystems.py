@@ -156,7 +156,7 @@ def test_a_mark_that_is_a_folder_is_made_a_file(tmp_path: Path):
 def test_a_stage_whose_result_is_a_folder_is_not_done(tmp_path: Path):
     store = Store(tmp_path)
     in_the_way(tmp_path / "stages" / STAGE.key / RESULT, "folder")
-    assert store.states([STAGE.key]) == {STAGE.key: State.STARTED}
+    assert store.states([STAGE.key]) == {STAGE.key: State.DAMAGED}
     assert store.result(STAGE.key) is None
     store.publish(STAGE, {}, {"metrics": {}})
     assert store.states([STAGE.key]) == {STAGE.key: State.DONE}
