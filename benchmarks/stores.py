@@ -240,9 +240,9 @@ def show(kind: str, costs: dict[int, dict[str, Cost]]) -> None:
     for name in next(iter(costs.values())):
         for count, of_verb in costs.items():
             spent = of_verb[name]
-            each = f"({1000 * spent.cpu / count:.2f})"
+            for_one = f"({1000 * spent.cpu / count:.2f})"
             asked = "" if spent.requests is None else f"{spent.requests:>8,}"
-            print(f"  {name:<12}{count:>8,}{spent.cpu:>9.2f} {each:>9}{spent.wall:>9.2f}{spent.memory:>8.0f}{asked}")
+            print(f"  {name:<12}{count:>8,}{spent.cpu:>9.2f} {for_one:>9}{spent.wall:>9.2f}{spent.memory:>8.0f}{asked}")
 
 
 def plot(kind: str, costs: dict[int, dict[str, Cost]], file: Path) -> None:

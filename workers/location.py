@@ -42,11 +42,6 @@ class Location:
     def is_url(self) -> bool:
         return "://" in self._text
 
-    @property
-    def holds_secrets(self) -> bool:
-        """Whether something of it is not printed."""
-        return str(self) != self._text
-
     def absolute(self) -> Location:
         """A local path made absolute; a URL as it is."""
         return self if self.is_url else Location(Path(self._text).expanduser().absolute())

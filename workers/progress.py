@@ -72,15 +72,11 @@ class Progress(Publications):
         """Every stage's state. A result that is damaged is noticed here, its network when something starts from it.
 
         Of a remote store the files are listed (`workers.listing`), and then read, many at once: each result that this
-        object has not read before (`trust`), and the last note of each stage that has begun and has no result.
+        object has not read before, and the last note of each stage that has begun and has no result.
         """
         files = listed(self, list(keys))
         states = {**self._finished(files), **self._unfinished(files)}
         return {key: states.get(key, State.ABSENT) for key in files}
-
-    def trust(self, results: Mapping[str, Stamp]) -> None:
-        """Results that were read before and found whole: `states` reads none while it has this stamp."""
-        self._whole.update(results)
 
     def _finished(self, files: Mapping[str, Listing | None]) -> dict[str, State]:
         """Of the stages that have a result: whether it is whole."""

@@ -86,10 +86,6 @@ def speedup(frames: Frames, query: Query) -> Chart:
     return replace(chart, panels=panels)
 
 
-def _target_density(cell: Cell) -> float:
-    return 1 - float(cell.settings[TARGET])
-
-
 def _place(means: Mapping[Key, float], table: Table) -> Place:
     return lambda cell: means.get(cell.at(setting_names(table)))
 

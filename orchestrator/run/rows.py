@@ -91,6 +91,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 def row_of(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
+    """A trial's row of `trials.parquet`; `stages` are its path, `results` those of each of them."""
     last, metrics = results[-1], results[-1]["metrics"]
     return {
         **trial.method.settings,
