@@ -42,6 +42,7 @@ from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recorded import Recording
 from prunesweep.workers.recording import first_images, record
+from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
@@ -92,9 +93,13 @@ class Execution:
         torch.set_num_threads(where.threads)
         precision.set_backends(self.train.precision)
         self.peak_memory = measure.PeakMemory(self.device)
+        self.rehearsal = Rehearsal(self._clock) if where.rehearsal else None
         self.dtype = precision.storage(self.train.precision)
         with preserved():
             self._set_up()
+        if self.rehearsal:
+            require_own_store(store.location)
+            self.rehearsal.set_up()
 
     def _set_up(self) -> None:
         require_same(self.stage, self.store)
@@ -140,6 +145,8 @@ class Execution:
                 if self.progress.epoch < self.stage.epochs:
                     self._checkpoint()
                     yield self.progress
+                    if self.rehearsal:
+                        self._skip_to_last_epoch()
         with preserved():
             self._publish()
         yield self.progress
@@ -264,12 +271,21 @@ class Execution:
             *(progress.epoch, self.stage.epochs, score.loss, validation.accuracy),
         )
 
+    def _skip_to_last_epoch(self) -> None:
+        """Of a rehearsal: the method prunes as it would, and nothing is trained."""
+        while self.progress.epoch < self.stage.epochs - 1:
+            self.progress.epoch += 1
+            self.pruner.after_epoch(self.progress.epoch)
+
+    def _few(self, what: str, batches: Batches) -> Batches:
+        return batches if self.rehearsal is None else self.rehearsal.few(what, iter(batches))
+
     def _train_epoch(self, lr: schedules.Schedule, first: int) -> Score:
         """Seeded by the epoch for whatever draws, such as dropout; the clock stops when the device has finished."""
         seed, epoch = self.stage.root.seed, self.stage.start_epoch + self.progress.epoch
         seed_all(seed, "epoch", epoch, *((self.replicas.rank,) if self.replicas.rank else ()))
         start = self._clock()
-        batches = self._train_batches(seed, epoch)
+        batches = self._few("training", self._train_batches(seed, epoch))
         sizes = None if self.replicas.count == 1 else batch_sizes(self.dataset.count("train"), self.train.batch_size)
         score = training.train_epoch(self.network, self.pruner, self.optimizer, batches, lr, first, sizes)
         self.progress.train_seconds += self._clock() - start
@@ -322,7 +338,7 @@ class Execution:
         """On batches of a stream of its own: the order of the training data must not change."""
         if self.train.recalibrate:
             seed, epoch = derive(self.stage.root.seed, "recalibration"), self.stage.start_epoch + self.progress.epoch
-            batches = self._train_batches(seed, epoch)
+            batches = self._few("recalibration", self._train_batches(seed, epoch))
             with self.pruner.view():
                 training.recalibrate(self.network, batches)
 
@@ -330,7 +346,7 @@ class Execution:
         size = self.train.evaluation_batch_size
         batches = self._told(self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype))
         with self.pruner.view():
-            return training.evaluate(self.network, batches)
+            return training.evaluate(self.network, self._few("evaluation", batches))
 
     def _curve_row(
         self, epoch: int, validation: Score, score: Score | None = None, lr: float | None = None
@@ -390,7 +406,13 @@ class Execution:
             "attempts": attempts_in(self.contents) + 1,
             "finished_at": now(),
             **self.where.provenance,
+            **({} if self.rehearsal is None else {"rehearsal": self._rates(self.rehearsal)}),
         }
+
+    def _rates(self, rehearsal: Rehearsal) -> dict[str, Any]:
+        size = self.train.evaluation_batch_size
+        batches = {split: -(-self.dataset.count(split) // size) for split in get_args(SplitName)}
+        return rehearsal.rates(self.iterations, batches["validation"], sum(batches.values()))
 
     def _scores(self) -> dict[str, float | None]:
         scores = {name: self._evaluate(name) for name in get_args(SplitName)}

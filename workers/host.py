@@ -29,7 +29,8 @@ class Where:
     as often as that allows. `loaders` processes decode the images of datasets that do not fit in memory; with 0 the
     training process does so itself. `run` names the driver that asks for the stage, and `gone` the owners of claims
     that it has seen expire (`workers.claims`). Of a GPU that it shares a stage gets no more memory than `gpu_share`.
-    A stage that draws no batch for `stall_limit` seconds is ended.
+    A stage that draws no batch for `stall_limit` seconds is ended. With `rehearsal` alone its numbers are others, and
+    worth nothing (`workers.rehearsal`).
     """
 
     data_folder: str = "data"
@@ -42,6 +43,7 @@ class Where:
     run: str = ""
     gone: tuple[str, ...] = ()
     stall_limit: float = inf
+    rehearsal: bool = False
 
     @property
     def torch_device(self) -> torch.device:

@@ -177,6 +177,12 @@ TrialKeyOption = Annotated[
     str | None,
     typer.Option("--trial", metavar="KEY", help="Run the trial only whose key begins so.", show_default=False),
 ]
+SmokeOption = Annotated[
+    bool,
+    typer.Option(
+        "--smoke", metavar="", help="Only rehearse: a few batches of each kind of trial, and a forecast of the whole."
+    ),
+]
 JobName = Annotated[
     str,
     typer.Argument(metavar="SWEEP", help="A sweep's name or file, for its last job; or a job's.", show_default=False),

@@ -67,7 +67,7 @@ def _epochs(counts: Counts) -> str:
 
 def _forecast(plan: Plan, forecast: Estimate | None) -> str:
     if forecast is None:
-        return "unknown: the store has no finished stages like these yet"
+        return "unknown: the store has no stages like these yet; `run --smoke` measures some"
     at_once = min((_at_once(plan.shares[key]) for key in plan.to_run), default=0)
     at_once = min(at_once, len(plan.to_run))
     here = f", {duration(forecast.seconds / at_once)} with {at_once} at a time on this machine" if at_once > 1 else ""

@@ -28,6 +28,7 @@ from prunesweep.orchestrator.cli.options import (
     NotifyOption,
     OnlyOption,
     SameCodeOption,
+    SmokeOption,
     StallLimitOption,
     StoreOption,
     SweepFile,
@@ -36,6 +37,7 @@ from prunesweep.orchestrator.cli.options import (
 )
 from prunesweep.orchestrator.cli.plans import show_plan
 from prunesweep.orchestrator.cli.printing import console, say
+from prunesweep.orchestrator.cli.rehearsals import show_rehearsed
 from prunesweep.orchestrator.cli.results import show_means
 from prunesweep.orchestrator.cli.status import troubles
 from prunesweep.orchestrator.lookup import planned_sweep
@@ -45,6 +47,7 @@ from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.driver import Options, run_sweep
 from prunesweep.orchestrator.run.notify import told
 from prunesweep.orchestrator.run.preflight import absent_data
+from prunesweep.orchestrator.run.rehearsal import rehearse
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status.forecast import as_json, estimate
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
@@ -92,6 +95,7 @@ def run(
     trial: TrialKeyOption = None,
     changes: ChangesOption = None,
     same_code: SameCodeOption = False,
+    smoke: SmokeOption = False,
 ) -> None:
     """Run what the store lacks of a sweep, then show the comparison. Run it again to resume, retry or extend."""
     options = Options(
@@ -103,6 +107,9 @@ def run(
     versioned = versions.versioned(read_sweep(sweep, changes or ()), opened, str(data_dir))
     if same_code:
         versioned = versions.accept(versioned, opened, str(data_dir))
+    if smoke:
+        _rehearse(versioned, opened, options, Choosing(only or (), trial))
+        return
     _run(versioned, opened, options, force, Choosing(only or (), trial))
 
 
@@ -150,6 +157,23 @@ def _run(sweep: Sweep, store: Store, options: Options, force: bool, choosing: Ch
         news.plan = make_plan(sweep, store)
         _show_changes(sweep, store)
         _run_and_show(news.plan, store, options, force, choosing.trials(news.plan))
+
+
+def _rehearse(sweep: Sweep, store: Store, options: Options, choosing: Choosing) -> None:
+    plan = make_plan(sweep, store)
+    _show_changes(sweep, store)
+    trials = choosing.trials(plan)
+    if all(plan.trial_state(trial) == "done" for trial in trials):
+        say("nothing to rehearse: all trials are done")
+        return
+    try:
+        rehearsed = rehearse(plan, trials, store, options, console)
+    except KeyboardInterrupt:
+        say("interrupted: nothing of the rehearsal is kept")
+        raise typer.Exit(INTERRUPTED) from None
+    show_rehearsed(rehearsed)
+    if not rehearsed.works:
+        raise typer.Exit(FAILED)
 
 
 def _show_changes(sweep: Sweep, store: Store) -> None:

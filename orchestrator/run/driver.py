@@ -52,7 +52,7 @@ DEVICES = r"auto|cpu|cuda(:\d+)?"
 class Options:
     """Where a sweep runs, and who is told of its end; nothing here changes a number. `stall_limit` is in minutes.
 
-    `allow` are modules that a store may have imported.
+    `allow` are modules that a store may have imported. A `rehearsal` is one of `orchestrator.run.rehearsal`.
     """
 
     address: Location | None = None
@@ -65,6 +65,7 @@ class Options:
     notify: Location | None = None
     stall_limit: float | None = None
     allow: Sequence[str] = ()
+    rehearsal: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(DEVICES, self.device):
@@ -80,13 +81,22 @@ def run_sweep(plan: Plan, store: Store, options: Options, console: Console) -> P
 
     `KeyboardInterrupt` and `TooManyFailures` pass through, with the tables of what is finished written.
     """
+    prepare(plan, store, options)
+    return SweepRun(store, options, console).run(plan)
+
+
+def prepare(plan: Plan, store: Store, options: Options) -> None:
+    """What is done before anything is started; raises `UserError` for what would stop the run.
+
+    A rehearsal shows of all networks which cannot be trained, where a run ends with the first.
+    """
     require_own_code(plan.sweep, options.allow)
     if options.address is None:
         require_ready(plan, options.data_folder, options.device)
-        require_trainable(plan, options.data_folder, options.device)
+        if not options.rehearsal:
+            require_trainable(plan, options.data_folder, options.device)
     store.require_writable()
     remember(plan.sweep, store)
-    return SweepRun(store, options, console).run(plan)
 
 
 class SweepRun:
@@ -102,6 +112,7 @@ class SweepRun:
         self.stopping = Stopping(partial(console.print, style="yellow", soft_wrap=True), options.max_failures)
         self.repetitions = Repetitions()
         self.failed: set[str] = set()
+        self.slots = 1
         self.where = Where(
             data_folder=str(Path(options.data_folder).absolute()),
             device=options.device,
@@ -109,6 +120,7 @@ class SweepRun:
             provenance={"commit": provenance(Path.cwd()).commit},
             run=uuid4().hex[:12],
             stall_limit=inf if options.stall_limit is None else 60 * options.stall_limit,
+            rehearsal=options.rehearsal,
         )
 
     def run(self, plan: Plan) -> Plan:
@@ -151,11 +163,11 @@ class SweepRun:
                 self.stopping.starting = False
                 self.stopping.check()
                 cluster.require_shared(self.store)
-                slots, node = _room(plan, self.options)
+                self.slots, node = _room(plan, self.options)
                 with self._told(plan, states, collector) as tell:
                     most = self.options.max_concurrent
                     queue = StageQueue(plan, self.store, states, tell, node, most, self.where.run)
-                    tune.execute(queue, self.where, slots)
+                    tune.execute(queue, self.where, self.slots)
         except cluster.ClusterLost as lost:
             return lost
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.claims import CLAIM
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import ASIDE, File
+from prunesweep.workers.rehearsal import PREFIX
 from prunesweep.workers.store import CHECKPOINTS, Store
 
 ABANDONED = timedelta(days=1)
@@ -39,7 +40,8 @@ class Garbage:
 
 def find(store: Store) -> Garbage:
     """Look for what nothing needs. A finished checkpoint, a file set aside, or a stage that no remembered sweep has."""
-    files = store.files()
+    every = store.files()
+    files = [file for file in every if not file.path[0].startswith(PREFIX)]
     needed, unreadable = _needed(store)
     stages = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2}
     unneeded = set() if unreadable else stages - needed
@@ -56,6 +58,7 @@ def find(store: Store) -> Garbage:
         "checkpoints and claims of finished stages": _sizes(file for file in leavings if file.path[1] in finished),
         "files of results that do not stand": _sizes(lost),
         "damaged files that were set aside": _sizes(file for file in rest if file.path[-1].startswith(ASIDE)),
+        "rehearsals that were cut off": _rehearsals(every),
         "abandoned temporary files": _sizes(f for f in rest if f.path[-1].endswith(TEMPORARY) and not _recent(f)),
     }
     return Garbage({kind: paths for kind, paths in kinds.items() if paths}, unreadable)
@@ -100,6 +103,16 @@ def _folders(stages: set[str], files: Iterable[File]) -> Paths:
         if file.path[:2] in sizes:
             sizes[file.path[:2]] += file.size
     return sizes
+
+
+def _rehearsals(files: Sequence[File]) -> Paths:
+    """The stores of those that were killed; one that goes on writes all the time."""
+    sizes: Paths = {}
+    for file in files:
+        if file.path[0].startswith(PREFIX):
+            sizes[file.path[:1]] = sizes.get(file.path[:1], 0) + file.size
+    recent = {file.path[:1] for file in files if _recent(file)}
+    return {path: size for path, size in sizes.items() if path not in recent}
 
 
 def _sizes(files: Iterable[File]) -> Paths:

@@ -53,7 +53,7 @@ def test_a_plan_shows_what_sharing_saves(cli: Cli):
         "  trials    108 new",
         "  epochs    792 instead of 10,332 without sharing (13.0x less); 396 instead of 5,166 a seed",
         "  to train  792 epochs in 110 stages",
-        "  estimate  unknown: the store has no finished stages like these yet",
+        "  estimate  unknown: the store has no stages like these yet; `run --smoke` measures some",
         "  data      dataset imagenet: there is no data/imagenet/train; fetch it with: prunesweep data fetch imagenet "
         "--data-dir data",
     ]
