@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from prunesweep.orchestrator.index import trust
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
@@ -179,8 +180,9 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
 
 
 def make_plans(sweeps: Sequence[Sweep], store: Store) -> list[Plan]:
-    """As `make_plan`, of several; the store is asked once for all."""
+    """As `make_plan`, of several; the store is asked once for all, and read only where an index differs."""
     forests = [forest(sweep) for sweep in sweeps]
+    trust((sweep.name for sweep in sweeps), store)
     states = store.states({key: None for stages, _ in forests for key in stages})
     plans = zip(sweeps, forests, strict=True)
     return [Plan(sweep, stages, last, _whole(stages, states)) for sweep, (stages, last) in plans]

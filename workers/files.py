@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from os.path import lexists
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from prunesweep.workers.appearing import TEMPORARY, set_aside
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.filesystems import AT_ONCE, Arrow, Filesystem, Local
+from prunesweep.workers.filesystems import AT_ONCE, Arrow, Entry, Filesystem, Local, Stamp
 from prunesweep.workers.location import Location, public
 from prunesweep.workers.objects import open_objects
 
@@ -31,6 +31,8 @@ ASIDE = "damaged-"
 MARK = ".prunesweep"
 """An empty file in every store, so that the folder where one was mounted is not taken for it."""
 
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NAME = re.compile(r"[^/\x00]+")
 
@@ -46,6 +48,14 @@ class File:
     path: tuple[str, ...]
     size: int
     modified: datetime
+    tag: str = ""
+
+    @property
+    def stamp(self) -> Stamp:
+        """By which it is known to be as it was."""
+        if self.tag:
+            return Stamp(self.size, 0, self.tag)
+        return Stamp(self.size, round((self.modified - EPOCH).total_seconds() * 1e6) * 1000)
 
 
 class Files:
@@ -80,6 +90,13 @@ class Files:
         """A file's first bytes, or all; as `read`."""
         try:
             return self._fs.read(self.path(*parts), length)
+        except OSError as error:
+            raise Unavailable(f"{self.path(*parts)} cannot be read: {error}") from error
+
+    def read_stamped(self, *parts: str) -> tuple[bytes | None, Stamp | None]:
+        """As `read`, and the stamp of just these bytes, None where the filesystem does not tell it."""
+        try:
+            return self._fs.read_stamped(self.path(*parts))
         except OSError as error:
             raise Unavailable(f"{self.path(*parts)} cannot be read: {error}") from error
 
@@ -133,9 +150,20 @@ class Files:
 
         One request for each thousand of them on an object store.
         """
-        entries = self._fs.files(self.path(*folder))
-        by_path = [(tuple(entry.path.removeprefix(self._root).strip("/").split("/")), entry) for entry in entries]
-        return [File(path, entry.size, entry.modified) for path, entry in sorted(by_path, key=lambda item: item[0])]
+        files = map(self._file, self._fs.files(self.path(*folder)))
+        return sorted(files, key=lambda file: file.path)
+
+    def page(self, *folder: str, after: str) -> list[File] | None:
+        """The next thousand files in a folder and below whose paths in it come after this one: one request.
+
+        Fewer are the last; None where the filesystem can only list all.
+        """
+        entries = self._fs.page(self.path(*folder), after)
+        return None if entries is None else list(map(self._file, entries))
+
+    def _file(self, entry: Entry) -> File:
+        path = tuple(entry.path.removeprefix(self._root).strip("/").split("/"))
+        return File(path, entry.size, entry.modified, entry.tag)
 
     def require_no_link(self, *parts: str) -> None:
         """Raise `UserError` when a part of this path in the store is a link."""

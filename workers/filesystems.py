@@ -6,7 +6,7 @@
 | `write` | renamed | 1, and 1 more for each 5 MB | 1 to 3 |
 | `create` | a hard link, or a lock | 1: `If-None-Match: *` | 2 more: it looks first, and then writes |
 | `remove` | | 1 for all | 3 for each |
-| `names`, `files` | | 1 for each thousand | 1 for each thousand |
+| `names`, `files`, `page` | | 1 for each thousand | 1 for each thousand |
 | `move` | renamed | 2: copied, then deleted | 3 |
 
 Paths are whole ones, as `Files.path` makes them. All raise `OSError`.
@@ -33,12 +33,28 @@ AT_ONCE = 64
 """So many requests are made at the same time where each takes a round trip."""
 
 
+PAGE = 1000
+"""So many files an object store lists in one request."""
+
+
+class Stamp(NamedTuple):
+    """By which a file is known to be as it was: its size in bytes, and when it was written, in nanoseconds.
+
+    An object store has a tag for what an object holds; then the time is 0, since a copy of the same is as good.
+    """
+
+    size: int
+    modified: int
+    tag: str = ""
+
+
 class Entry(NamedTuple):
     """A file, with its whole path."""
 
     path: str
     size: int
     modified: datetime
+    tag: str = ""
 
 
 class Filesystem(Protocol):
@@ -49,6 +65,9 @@ class Filesystem(Protocol):
 
     def read(self, path: str, length: int | None = None) -> bytes | None:
         """A file's bytes, or the first so many; None when there is no file."""
+
+    def read_stamped(self, path: str) -> tuple[bytes | None, Stamp | None]:
+        """As `read`, and the stamp of just these bytes; None where the filesystem does not tell it."""
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in its place, over another; it appears whole or not at all."""
@@ -67,6 +86,12 @@ class Filesystem(Protocol):
 
     def files(self, folder: str) -> Iterator[Entry]:
         """All files in a folder and below; links are not followed."""
+
+    def page(self, folder: str, after: str) -> list[Entry] | None:
+        """The next `PAGE` files in a folder and below whose paths in it come after this one, in their order.
+
+        Fewer are the last; None where the filesystem can only list all.
+        """
 
     def are_files(self, paths: list[str]) -> list[bool]:
         """Whether each is there, and a file."""
@@ -92,6 +117,14 @@ class Local:
                 return file.read(-1 if length is None else length)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+
+    def read_stamped(self, path: str) -> tuple[bytes | None, Stamp | None]:
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 (a path object would take most of the time)
+                about = os.fstat(file.fileno())
+                return file.read(), Stamp(about.st_size, about.st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None, None
 
     def write(self, path: str, data: bytes) -> None:
         try:
@@ -166,6 +199,9 @@ class Local:
                     if stat.S_ISREG(about.st_mode):
                         yield Entry(str(path), about.st_size, datetime.fromtimestamp(about.st_mtime, UTC))
 
+    def page(self, folder: str, after: str) -> None:
+        return None
+
     def are_files(self, paths: list[str]) -> list[bool]:
         return [Path(path).is_file() for path in paths]
 
@@ -190,6 +226,9 @@ class Arrow:
                 return data
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+
+    def read_stamped(self, path: str) -> tuple[bytes | None, Stamp | None]:
+        return self.read(path), None
 
     def write(self, path: str, data: bytes) -> None:
         with self.fs.open_output_stream(path) as stream:
@@ -220,6 +259,9 @@ class Arrow:
     def files(self, folder: str) -> Iterator[Entry]:
         infos = self.fs.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
         return (Entry(info.path, info.size, info.mtime) for info in infos if info.type == fs.FileType.File)
+
+    def page(self, folder: str, after: str) -> None:
+        return None
 
     def are_files(self, paths: list[str]) -> list[bool]:
         return [info.type == fs.FileType.File for info in self.fs.get_file_info(paths)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import configparser
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pyarrow import fs
 
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.filesystems import AT_ONCE, Entry
+from prunesweep.workers.filesystems import AT_ONCE, PAGE, Entry, Stamp
 from prunesweep.workers.location import Location
 
 OPTIONS = {"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"}
@@ -108,6 +108,14 @@ class Objects:
             return self._read(lambda: self.api.get(self.store, self._key(path)).bytes())
         return self._read(lambda: self._start(path, length))
 
+    def read_stamped(self, path: str) -> tuple[bytes | None, Stamp | None]:
+        try:
+            answer = self._asked(lambda: self.api.get(self.store, self._key(path)))
+            data = bytes(self._asked(answer.bytes))
+        except FileNotFoundError:
+            return None, None
+        return data, Stamp(len(data), 0, _tag(answer.meta)) if answer.meta["e_tag"] else None
+
     def _start(self, path: str, length: int) -> bytes:
         """No range is asked for: of an empty object there is none."""
         chunks = self.api.get(self.store, self._key(path)).stream(min_chunk_size=length)
@@ -149,9 +157,17 @@ class Objects:
         return {path.rstrip("/").rpartition("/")[2] for path in paths}
 
     def files(self, folder: str) -> Iterator[Entry]:
-        chunks = self._asked(lambda: list(self.api.list(self.store, self._key(folder) or None)))
-        for entry in (entry for chunk in chunks for entry in chunk):
-            yield Entry(f"{self.bucket}/{entry['path']}", entry["size"], entry["last_modified"])
+        chunks = self._asked(lambda: list(self.api.list(self.store, self._key(folder) or None, chunk_size=PAGE)))
+        for chunk in chunks:
+            yield from map(self._entry, chunk)
+
+    def page(self, folder: str, after: str) -> list[Entry]:
+        prefix, start = self._key(folder), self._key(f"{folder}/{after}")
+        listing = self.api.list(self.store, prefix or None, offset=start, chunk_size=PAGE)
+        return list(map(self._entry, self._asked(lambda: next(iter(listing), []))))
+
+    def _entry(self, about: Mapping[str, Any]) -> Entry:
+        return Entry(f"{self.bucket}/{about['path']}", about["size"], about["last_modified"], _tag(about))
 
     def are_files(self, paths: list[str]) -> list[bool]:
         if not paths:
@@ -182,6 +198,10 @@ class Objects:
             raise FileNotFoundError(_line(error)) from None
         except self.api.exceptions.BaseError as error:
             raise OSError(_line(error)) from None
+
+
+def _tag(about: Mapping[str, Any]) -> str:
+    return str(about["e_tag"] or "").strip('"')
 
 
 def _line(error: Exception) -> str:

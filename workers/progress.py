@@ -8,9 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from prunesweep.workers.listing import ATTEMPTS, FEW, Listing, Stamp, listed
+from prunesweep.workers.filesystems import Stamp
+from prunesweep.workers.listing import ATTEMPTS, FEW, Listing, listed
 from prunesweep.workers.location import Location
-from prunesweep.workers.publications import INTERNAL, RESULT, Publications, is_result_of
+from prunesweep.workers.publications import INTERNAL, RESULT, Publications
 from prunesweep.workers.seal import intact, unsealed_json
 
 SLICE = 1000
@@ -53,18 +54,23 @@ class Progress(Publications):
 
     def __init__(self, location: str | Path | Location, *, exists: bool = False) -> None:
         super().__init__(location, exists=exists)
-        self._whole: dict[str, Stamp] = {}
         self._fetched: dict[str, bytes] = {}
+        self._seen: dict[str, Listing] = {}
+
+    def trust(self, files: Mapping[str, Listing]) -> None:
+        """These files of stages were whole when they had these stamps, says who read them: they are not read again."""
+        for key, stamps in files.items():
+            self._whole[key] = {**stamps, **self.whole(key)}
+
+    def seen(self, key: str) -> Listing:
+        """The files of a stage that is done, as `states` saw them last: its result and its curve."""
+        return self._seen.get(key, {})
 
     def done(self, keys: Iterable[str]) -> set[str]:
         """Those of the stages that have a result which is whole; of up to `FEW` a remote store is asked no more."""
         keys = list(keys)
         if not self.is_local and len(keys) <= FEW:
-            return {
-                key
-                for key, data in zip(keys, self._read_results(keys), strict=True)
-                if data and is_result_of(key, data)
-            }
+            return {key for key, data in zip(keys, self._read_results(keys), strict=True) if data is not None}
         states = self._finished(listed(self, keys))
         return {key for key, state in states.items() if state is State.DONE}
 
@@ -72,7 +78,7 @@ class Progress(Publications):
         """Every stage's state. A result that is damaged is noticed here, its network when something starts from it.
 
         Of a remote store the files are listed (`workers.listing`), and then read, many at once: each result that this
-        object has not read before, and the last note of each stage that has begun and has no result.
+        object has not read before, nor is to `trust`, and the last note of each stage that has begun and has no result.
         """
         files = listed(self, list(keys))
         states = {**self._finished(files), **self._unfinished(files)}
@@ -81,14 +87,15 @@ class Progress(Publications):
     def _finished(self, files: Mapping[str, Listing | None]) -> dict[str, State]:
         """Of the stages that have a result: whether it is whole."""
         stamps = {key: listing[RESULT] for key, listing in files.items() if listing and RESULT in listing}
-        unread = [key for key, stamp in stamps.items() if self._whole.get(key) != stamp]
+        unread = [key for key, stamp in stamps.items() if self.whole(key).get(RESULT) != stamp]
         states = dict.fromkeys(stamps, State.DONE)
+        self._seen |= {key: _kept(files[key] or {}) for key in stamps}
         for key, data in zip(unread, self._read_results(unread), strict=True):
-            if data is None or not is_result_of(key, data):
+            if data is None:
                 states[key] = State.DAMAGED
                 self._forget(key)
                 continue
-            self._whole[key] = stamps[key]
+            self._is_whole(key, RESULT, stamps[key])
             if not self.is_local:
                 self._fetched[key] = data
         return states
@@ -102,9 +109,14 @@ class Progress(Publications):
         failed = {key for (key, _), attempt in zip(tried, last, strict=True) if attempt and attempt.cause}
         return {key: State.FAILED if key in failed else State.STARTED for key in begun}
 
+    def _is_whole(self, key: str, name: str, stamp: Stamp | None) -> None:
+        """Where reading tells no stamp, the one seen before will do: were it too old, the file is read again."""
+        super()._is_whole(key, name, stamp or self.seen(key).get(name))
+
     def _read_results(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        """Those that are whole, else None."""
         for start in range(0, len(keys), SLICE):
-            yield from self.read_many(("stages", key, RESULT) for key in keys[start : start + SLICE])
+            yield from self.at_once(self._intact_result, keys[start : start + SLICE])
 
     def results(self, keys: Sequence[str]) -> Iterator[dict[str, Any] | None]:
         """As `result`, of many, in their order; what `states` has read of a remote store is not read again."""
@@ -112,7 +124,7 @@ class Progress(Publications):
         read = self._read_results(unread)
         for key in keys:
             data = self._fetched.get(key) or next(read)
-            yield _content(data) if data and is_result_of(key, data) else None
+            yield None if data is None else _content(data)
 
     def release(self, keys: Iterable[str]) -> None:
         """The contents of these results, as `states` has read them, are not kept any longer."""
@@ -160,6 +172,11 @@ class Progress(Publications):
 
 def _is_note(path: str) -> bool:
     return path.startswith(f"{ATTEMPTS}/") and path.endswith(".json")
+
+
+def _kept(listing: Listing) -> Listing:
+    """The result and the curve, which on an object store may have a publication's name."""
+    return {name: stamp for name, stamp in listing.items() if name == RESULT or name.startswith("curve.")}
 
 
 def _content(data: bytes) -> dict[str, Any]:

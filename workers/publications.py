@@ -13,10 +13,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from prunesweep.workers.files import Files, Unavailable, is_full
+from prunesweep.workers.filesystems import Stamp
+from prunesweep.workers.location import Location
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
 from prunesweep.workers.spec import Stage
 
@@ -44,7 +47,19 @@ class Damaged(RuntimeError):
 
 
 class Publications(Files):
-    """The results of a store's stages."""
+    """The results of a store's stages. Of what was read and was whole the stamp is known, by stage and file."""
+
+    def __init__(self, location: str | Path | Location, *, exists: bool = False) -> None:
+        super().__init__(location, exists=exists)
+        self._whole: dict[str, dict[str, Stamp]] = {}
+
+    def whole(self, key: str) -> Mapping[str, Stamp]:
+        """The files of a stage that were read and were whole, with the stamps that they had then, or before."""
+        return self._whole.get(key, {})
+
+    def _is_whole(self, key: str, name: str, stamp: Stamp | None) -> None:
+        if stamp is not None:
+            self._whole[key] = {**self.whole(key), name: stamp}  # others may be reading the one before
 
     def result(self, key: str) -> dict[str, Any] | None:
         """The content of `result.json`, None when the stage is not done or its result is damaged."""
@@ -56,8 +71,11 @@ class Publications(Files):
         return None if data is None else unsealed_json(data)
 
     def _intact_result(self, key: str) -> bytes | None:
-        data = self.read("stages", key, RESULT)
-        return data if data is not None and is_result_of(key, data) else None
+        data, stamp = self.read_stamped("stages", key, RESULT)
+        if data is None or not is_result_of(key, data):
+            return None
+        self._is_whole(key, RESULT, stamp)
+        return data
 
     def publish(
         self, stage: Stage, files: Mapping[str, bytes], result: Mapping[str, Any], *, checkpointed: bool = True
@@ -150,8 +168,9 @@ class Publications(Files):
     def _published(self, key: str, name: str, result: Mapping[str, Any]) -> bytes | None:
         """A file under either of its names; the plain one again, since it may just have been given."""
         for place in (*self._places(name, result), name):
-            data = self.read("stages", key, place)
+            data, stamp = self.read_stamped("stages", key, place)
             if data is not None and _sha256(data) == result["files"].get(name):
+                self._is_whole(key, place, stamp)
                 return data
         return None
 

@@ -19,7 +19,7 @@ Results are published by `workers.publications`.
 |---|---|---|
 | `contents` | 1 list | as of one moment |
 | `done`, `result` | 1 read | a result stays the same, unless it is set aside as damaged |
-| `states` | 1 list (`workers.listing`), 1 read of its result or of its last attempt | as `done` |
+| `states` | 1 list, or less (`workers.listing`); 1 read of its last attempt, or of a result that is new | as `done` |
 | `attempts` | 1 list, and 1 read for each | each has a name of its own, so that none is lost |
 | `begin` | 2 writes | |
 | `fail` | 1 write | |
@@ -28,6 +28,7 @@ Results are published by `workers.publications`.
 | `set_aside` | 1 read for each file; to rename one 2 or 3 | renames what is there, and deletes nothing |
 | `write_checkpoint` | 1 write, 2 or 3 to keep the one before | who has the claim alone calls it |
 
+A result is new that neither was read before nor is as an index says (`trust`): size and tag, or time, tell.
 A read is one request on S3 and two where pyarrow reads (`workers.filesystems`).
 """
 

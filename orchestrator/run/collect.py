@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
 from prunesweep.orchestrator.results.sealing import sealed_table
+from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Tick
 from prunesweep.orchestrator.run.parts import Parts, repeated
 from prunesweep.orchestrator.run.rows import Result, asked, layers_of, row_of, setting_types
@@ -120,9 +121,14 @@ class Collector:
         }
         self._read_curves(list(dict.fromkeys(key for keys in paths.values() for key in keys)))
         trials = [key for key, stages in paths.items() if all(stage in self.curves for stage in stages)]
-        self._save("trials", self.rows.table(trials).replace_schema_metadata(self._schema.metadata))
-        self._save("curves", self._curves([(trial, stage) for trial in trials for stage in paths[trial]]))
-        self._save("layers", self._layers([(trial, paths[trial][-1]) for trial in trials]))
+        sums = {
+            "trials": self._save("trials", self.rows.table(trials).replace_schema_metadata(self._schema.metadata)),
+            "curves": self._save(
+                "curves", self._curves([(trial, stage) for trial in trials for stage in paths[trial]])
+            ),
+            "layers": self._save("layers", self._layers([(trial, paths[trial][-1]) for trial in trials])),
+        }
+        note(self.plan, trials, sums, self.store)
         self.stale = False
 
     def _curves(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
@@ -160,6 +166,9 @@ class Collector:
         said = json.dumps(asked(self.plan.sweep)).encode()
         return schema.with_metadata({**schema.metadata, SWEEP_KEY: said})
 
-    def _save(self, name: str, table: pa.Table) -> None:
+    def _save(self, name: str, table: pa.Table) -> str:
+        """Write one of the tables; its checksum."""
         sweep = self.plan.sweep.name
-        self.store.write(sealed_table(table, sweep, name), sweep, f"{name}.parquet")
+        data = sealed_table(table, sweep, name)
+        self.store.write(data, sweep, f"{name}.parquet")
+        return checksum(data)

@@ -1,58 +1,64 @@
 """Whether a finished sweep's tables are as they would be written again, so that nothing has to be read for them.
 
-    <store>/<sweep>/collected.json     of what they were written: a digest; and the checksums of the tables
-
-What they are written of is what the sweep asks, this code's columns, and of every finished stage the size and time of
-its result and curve. Where anything differs, or this file is missing or damaged, all is read and the tables are
-written.
+What they are written of is what the sweep asks, this code's columns, and the results and curves of the stages of every
+finished trial. Where anything differs from what the index (`orchestrator.index`) says, or the index is missing or
+damaged, all is read and the tables are written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 
+from prunesweep.orchestrator.index import Index, line, parsed, read_index, write_index
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
-from prunesweep.workers.listing import Listing, Stamp, listed
-from prunesweep.workers.seal import intact, sealed_json, unsealed_json
+from prunesweep.workers.spec import path
 from prunesweep.workers.store import RESULT, State, Store
 
-INDEX = "collected.json"
-VERSION = 1
+VERSION = 2
 """Raised when the same results make other rows."""
 
 TABLES = ("trials", "curves", "layers")
 
 
 def is_current(plan: Plan, store: Store) -> bool:
-    """Whether the tables hold what the store has of this plan. They are read whole: one may be damaged."""
-    data = store.read(plan.sweep.name, INDEX)
-    if data is None or not intact(data):
+    """Whether the tables hold what the store had of this plan when its states were looked up.
+
+    The tables are read whole: one may be damaged.
+    """
+    index = read_index(plan.sweep.name, store)
+    trials = [trial.key for trial in plan.sweep.trials if plan.states[plan.last[trial.key]] is State.DONE]
+    if index.of != _answered(plan, trials) or not all(_is_as_noted(key, index, store) for key in _stages(plan, trials)):
         return False
-    noted = unsealed_json(data)
-    return noted.get("of") == sources(plan, store) and noted.get("tables") == _sums(plan, store)
+    files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in TABLES)
+    return index.tables == {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}
 
 
-def note(sources_read: str, plan: Plan, store: Store) -> None:
-    """The tables that were just written are of these `sources`, as they were before they were read."""
-    store.write(sealed_json({"of": sources_read, "tables": _sums(plan, store)}), plan.sweep.name, INDEX)
+def note(plan: Plan, trials: Iterable[str], tables: Mapping[str, str], store: Store) -> None:
+    """The tables that were just written, with these checksums, hold these trials; of stages is noted what was read."""
+    files = {key: line(stamps) for key in plan.stages if (stamps := store.whole(key))}
+    write_index(Index(_answered(plan, trials), files, tables), plan.sweep.name, store)
 
 
-def sources(plan: Plan, store: Store) -> str:
-    """A digest of what the tables are made of; it reads no result."""
-    keys = [key for key, state in plan.states.items() if state is State.DONE]
-    files = {key: _stamps(listing or {}) for key, listing in listed(store, keys).items()}
+def checksum(table: bytes) -> str:
+    """Of a table's file."""
+    return hashlib.sha256(table).hexdigest()
+
+
+def _answered(plan: Plan, trials: Iterable[str]) -> str:
+    """A digest of what the sweep asks, of the columns, and of the trials that have rows."""
     columns = [str(schema.remove_metadata()) for schema in (TRIALS, CURVES, LAYERS)]
     asked = [plan.sweep.name, [repr(trial) for trial in plan.sweep.trials], plan.last]
-    return hashlib.sha256(json.dumps([VERSION, columns, asked, files]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([VERSION, columns, asked, list(trials)]).encode()).hexdigest()
 
 
-def _stamps(listing: Listing) -> list[tuple[str, Stamp]]:
-    """Of the result and the curve, which on an object store may have a publication's name."""
-    return sorted((name, stamp) for name, stamp in listing.items() if name == RESULT or name.startswith("curve."))
+def _stages(plan: Plan, trials: Iterable[str]) -> set[str]:
+    return {stage.key for trial in trials for stage in path(plan.stages[plan.last[trial]])}
 
 
-def _sums(plan: Plan, store: Store) -> list[str | None]:
-    files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in TABLES)
-    return [None if data is None else hashlib.sha256(data).hexdigest() for data in files]
+def _is_as_noted(key: str, index: Index, store: Store) -> bool:
+    """Whether a stage's result and curve are those that were read."""
+    noted, seen = parsed(index.files.get(key, "")), store.seen(key)
+    return RESULT in noted and len(noted) > 1 and all(seen.get(name) == stamp for name, stamp in noted.items())

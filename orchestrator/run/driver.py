@@ -126,18 +126,15 @@ class SweepRun:
     def run(self, plan: Plan) -> Plan:
         """To the end, whatever that takes; the plan as it stands then."""
         from prunesweep.orchestrator.run.collect import Collector
-        from prunesweep.orchestrator.run.collected import is_current, note, sources
+        from prunesweep.orchestrator.run.collected import is_current
 
         with self.stopping.heeding_signals():
             while plan.runnable or not is_current(plan, self.store):
-                read = None if plan.runnable else sources(plan, self.store)
                 collector = Collector(plan, self.store)
                 try:
                     lost = self._execute(plan, collector) if plan.runnable else None
                 finally:
                     _write_tables(collector)
-                if read is not None and not collector.damaged:
-                    note(read, plan, self.store)
                 plan = plan.refreshed(self.store, self.failed)
                 if not plan.runnable or not self.repetitions.allow(lost):
                     return plan

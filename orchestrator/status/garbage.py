@@ -45,7 +45,7 @@ def find(store: Store) -> Garbage:
     needed, unreadable = _needed(store)
     stages = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2}
     unneeded = set() if unreadable else stages - needed
-    unneeded -= _begun(stages, files, store)
+    unneeded -= _begun(unneeded, files, store)
     rest = [file for file in files if not (file.path[0] == "stages" and file.path[1:2] and file.path[1] in unneeded)]
     deep = [file for file in rest if len(file.path) > 2]
     leavings = [file for file in deep if file.path[-1] in CHECKPOINTS or file.path[-1].startswith(CLAIM)]
@@ -88,9 +88,10 @@ def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
 
 
 def _begun(stages: Iterable[str], files: Iterable[File], store: Store) -> set[str]:
-    """Stages that may be running: without a result, and written to not long ago."""
+    """Of these stages those that may be running: without a result, and written to not long ago."""
     recent = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2 and _recent(file)}
-    return recent - store.done(stages)
+    recent.intersection_update(stages)
+    return recent - store.done(recent)
 
 
 def _recent(file: File) -> bool:

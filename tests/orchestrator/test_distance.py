@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.status.forecast import estimate
+from prunesweep.orchestrator.index import INDEX
+from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.run.driver import Options, SweepRun
+from prunesweep.orchestrator.status import garbage
+from prunesweep.orchestrator.status.forecast import HISTORY, estimate
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.workers.causes import Cause
-from prunesweep.workers.listing import FEW
 from prunesweep.workers.store import CURVE, RESULT, State, Store
-from tests.orchestrator.finished import finish
+from tests.orchestrator.finished import curve_of, result_of
 from tests.s3 import Requests, bucket
 
 SWEEP = """\
-name: far
+name: %s
 dataset: digits
 model: lenet300
 seeds: %d
@@ -26,7 +32,14 @@ trials: [{method: dense}]
 """
 """A stage for each seed."""
 
-STAGES = FEW + 20
+SMALL, LARGE = 30, 270
+FILES = 4
+"""Of each stage: what was asked, a note, the curve and the result."""
+
+
+def pages(stages: int) -> int:
+    """Requests that list the files of so many stages."""
+    return ceil(FILES * stages / 1000)
 
 
 @pytest.fixture(scope="module")
@@ -40,54 +53,153 @@ def place(requests: Requests) -> Iterator[str]:
         yield url
 
 
-def sweep_of(stages: int, folder: Path) -> Sweep:
-    (folder / "far.yaml").write_text(SWEEP % stages)
-    return read_sweep(folder / "far.yaml")
+def sweep_of(stages: int, folder: Path, name: str = "far") -> Sweep:
+    (folder / f"{name}.yaml").write_text(SWEEP % (name, stages))
+    return read_sweep(folder / f"{name}.yaml")
+
+
+def plan_of(stages: int, folder: Path, place: str) -> tuple[Plan, Store]:
+    """As a new process makes it."""
+    store = Store(place)
+    return make_plan(sweep_of(stages, folder), store), store
+
+
+def run(plan: Plan, store: Store) -> None:
+    SweepRun(store, Options(), Console(file=io.StringIO())).run(plan)
 
 
 @pytest.fixture(scope="module")
-def done(place: str, requests: Requests, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store in which `STAGES` stages are finished."""
-    folder, store = tmp_path_factory.mktemp("done"), Store(f"{place}/done")
-    finish(SWEEP % STAGES, Store(folder / "near"), folder / "far.yaml")
-    paths = [file.path for file in Store(folder / "near").files() if file.path[-1] in (RESULT, CURVE)]
-    store.at_once(lambda path: store.write((folder / "near").joinpath(*path).read_bytes(), *path), paths)
+def small(place: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where `SMALL` stages are finished, without tables."""
+    return finished(SMALL, f"{place}/small", tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def large(place: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where `LARGE` stages are."""
+    return finished(LARGE, f"{place}/large", tmp_path_factory.mktemp("large"))
+
+
+def finished(count: int, place: str, folder: Path) -> str:
+    plan, store = plan_of(count, folder, place)
+    store.require_writable()
+    remember(plan.sweep, store)
+
+    def finish(key: str) -> None:
+        stage = plan.stages[key]
+        store.begin(stage, store.new_attempt(key, contents=frozenset()))
+        store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage), checkpointed=False)
+
+    store.at_once(finish, list(plan.stages))
     return store.location.reveal()
 
 
 def test_a_plan_of_new_stages_asks_once_for_all_that_there_are(place: str, requests: Requests, tmp_path: Path) -> None:
-    store = Store(f"{place}/new")
     with requests.counted() as made:
-        plan = make_plan(sweep_of(1000, tmp_path), store)
+        plan, store = plan_of(1000, tmp_path, f"{place}/new")
         assert estimate(plan, store) is None
     assert set(plan.states.values()) == {State.ABSENT}
-    assert made == {"GET": 2}, "one listing for the states, one for the forecast"
+    assert made == {"GET": 3}, "the index, one listing for the states, one for the forecast"
 
 
-@pytest.mark.slow
-def test_a_result_is_read_once_while_it_stays_as_it_is(done: str, requests: Requests, tmp_path: Path) -> None:
-    store = Store(done)
+@pytest.mark.parametrize("count", [SMALL, LARGE])
+def test_results_are_read_once_in_their_life(
+    count: int, request: pytest.FixtureRequest, requests: Requests, tmp_path: Path
+) -> None:
+    """By the first run that writes tables of them; whoever comes later reads the index."""
+    place = request.getfixturevalue("small" if count == SMALL else "large")
     with requests.counted() as made:
-        plan = make_plan(sweep_of(STAGES, tmp_path), store)
-        estimate(plan, store)
+        plan, store = plan_of(count, tmp_path, place)
     assert set(plan.states.values()) == {State.DONE}
-    assert made == {"GET": 2 + STAGES}, "two listings of fewer than 1,000 names, and the results"
+    assert made == {"GET": 1 + pages(count) + count}, "no index, the listing, and each result"
     with requests.counted() as made:
-        assert plan.refreshed(store).states == plan.states
-    assert made == {"GET": 2}
-    key = next(iter(plan.stages))
-    kept = store.read("stages", key, RESULT)
+        run(plan, store)
+    assert made["GET"] <= 1 + 2 * count + pages(count), "each curve"
+    assert made["PUT"] == 4, "three tables and the index"
+    with requests.counted() as made:
+        plan, store = plan_of(count, tmp_path, place)
+    assert set(plan.states.values()) == {State.DONE}
+    assert made == {"GET": 1 + pages(count)}
+    with requests.counted() as made:
+        run(plan, store)
+    assert made == {"GET": 1 + 3}, "the index and the tables, which are right"
+    with requests.counted() as made:
+        plan.refreshed(store)
+    assert made == {"GET": pages(count)}
+    with requests.counted() as made:
+        assert garbage.find(store).paths == {}
+    assert made == {"GET": pages(count) + 2, "HEAD": 1}, "all files, the sweeps, and their records"
+
+
+def damage(store: Store, key: str) -> None:
     store.write(b"{}", "stages", key, RESULT)
-    assert plan.refreshed(store).states[key] is State.DAMAGED, "its size is another"
-    store.write(kept, "stages", key, RESULT)
 
 
-@pytest.mark.slow
-def test_few_stages_of_a_large_store_do_not_list_it(done: str, requests: Requests, tmp_path: Path) -> None:
+def flip(store: Store, key: str) -> None:
+    """Another digit, so that the file is as large as before."""
+    data = store.read("stages", key, RESULT) or b""
+    place = next(place for place in range(len(data) // 2, len(data)) if data[place : place + 1].isdigit())
+    other = b"2" if data[place : place + 1] == b"1" else b"1"
+    store.write(data[:place] + other + data[place + 1 :], "stages", key, RESULT)
+
+
+def take_away(store: Store, key: str) -> None:
+    store.remove("stages", key, RESULT)
+
+
+@pytest.mark.parametrize(
+    ("change", "state"), [(damage, State.DAMAGED), (flip, State.DAMAGED), (take_away, State.STARTED)]
+)
+def test_a_result_that_is_not_as_the_index_says_is_noticed(
+    small: str, change: Callable[[Store, str], None], state: State, requests: Requests, tmp_path: Path
+) -> None:
+    run(*plan_of(SMALL, tmp_path, small))
+    store = Store(small)
+    key = store.names("stages")[SMALL // 2]
+    kept = store.read("stages", key, RESULT) or b""
+    try:
+        change(store, key)
+        with requests.counted() as made:
+            plan, _ = plan_of(SMALL, tmp_path, small)
+        assert {key for key, state in plan.states.items() if state is not State.DONE} == {key}
+        assert plan.states[key] is state
+        assert made == {"GET": 1 + pages(SMALL) + 1}, "the index, the listing, and the result or the note"
+    finally:
+        store.write(kept, "stages", key, RESULT)
+
+
+@pytest.mark.parametrize("index", [b"", b'{"files": 3}', None])
+def test_an_index_that_is_damaged_or_missing_is_made_again(
+    small: str, index: bytes | None, requests: Requests, tmp_path: Path
+) -> None:
+    run(*plan_of(SMALL, tmp_path, small))
+    store = Store(small)
+    whole = store.read("far", INDEX)
+    store.remove("far", INDEX) if index is None else store.write(index, "far", INDEX)
     with requests.counted() as made:
-        plan = make_plan(sweep_of(10, tmp_path), Store(done))
-    assert list(plan.states.values()) == [State.DONE] * 10
-    assert made == {"GET": 20}, "a listing of its folder for each, and its result"
+        plan, again = plan_of(SMALL, tmp_path, small)
+    assert set(plan.states.values()) == {State.DONE}
+    assert made == {"GET": 1 + pages(SMALL) + SMALL}
+    run(plan, again)
+    assert store.read("far", INDEX) == whole
+
+
+def test_few_stages_of_a_large_store_do_not_list_it(large: str, requests: Requests, tmp_path: Path) -> None:
+    with requests.counted() as made:
+        plan = make_plan(sweep_of(5, tmp_path, "few"), Store(large))
+    assert list(plan.states.values()) == [State.DONE] * 5
+    assert made == {"GET": 1 + 5 + 5}, "no index, a listing of its folder for each, and its result"
+
+
+def test_a_forecast_lists_no_more_than_a_thousand_files(large: str, requests: Requests, tmp_path: Path) -> None:
+    plan, store = make_plan(sweep_of(LARGE + 1, tmp_path, "more"), Store(large)), Store(large)
+    with requests.counted() as made:
+        assert estimate(plan, store) is not None
+    assert made["GET"] == HISTORY, "the results of some of its own stages"
+    unlike = make_plan(Sweep(**{**vars(plan.sweep), "trials": plan.sweep.trials[LARGE:]}), store)
+    with requests.counted() as made:
+        assert estimate(unlike, store) is not None
+    assert made["GET"] == 1 + 2 * HISTORY, "a listing; what others are, and their results"
 
 
 def test_of_a_stage_that_failed_again_and_again_one_note_is_read(
@@ -101,4 +213,4 @@ def test_of_a_stage_that_failed_again_and_again_one_note_is_read(
     with requests.counted() as made:
         plan = make_plan(sweep, store)
     assert list(plan.states.values()) == [State.FAILED] * 2
-    assert made == {"GET": 4}
+    assert made == {"GET": 1 + 2 + 2}

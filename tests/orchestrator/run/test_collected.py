@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from prunesweep import load_results
+from prunesweep.orchestrator.index import INDEX
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.collected import INDEX, is_current
+from prunesweep.orchestrator.run.collected import is_current
 from prunesweep.orchestrator.run.driver import Options, SweepRun
 from prunesweep.workers.seal import sealed_json, unsealed_json
 from prunesweep.workers.store import CURVE, RESULT, Store
@@ -91,4 +92,4 @@ def test_an_index_that_is_wrong_or_missing_is_made_again(
 def test_a_curve_that_is_gone_is_noticed(plan: Plan, store: Store) -> None:
     assert is_current(plan, store)
     store.remove("stages", next(iter(plan.trials_of)), CURVE)
-    assert not is_current(plan, store)
+    assert not is_current(plan.refreshed(store), store)
