@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from prunesweep.orchestrator.plan import make_plan
@@ -102,18 +101,22 @@ def planned(folder: Path, text: str, store: Store) -> dict[str, Stage]:
     return make_plan(read_sweep(file), store).stages
 
 
-def finish(stages: Sequence[Stage], location: str) -> None:
+def finish(stages: Sequence[Stage], location: str, store: Store | None = None) -> None:
     """As their workers leave them behind, without networks."""
-    store = Store(location)
+    store = store or Store(location)
     for stage in stages:
-        store.begin(stage)
-        store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage))
+        store.begin(stage, store.new_attempt(stage.key, contents=frozenset()))
+        store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage), checkpointed=False)
 
 
 def fill(folder: Path, text: str, location: str) -> None:
-    """Finish all stages of a sweep, with two processes; not forked, which the client of a bucket does not survive."""
-    stages = list(planned(folder, text, Store(location)).values())
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+    """Finish all stages of a sweep, with two processes, or of a bucket many at once."""
+    store = Store(location)
+    stages = list(planned(folder, text, store).values())
+    if not store.is_local:
+        store.at_once(lambda stage: finish([stage], location, store), stages)
+        return
+    with ProcessPoolExecutor(2) as pool:
         list(pool.map(finish, [stages[start::20] for start in range(20)], [location] * 20))
 
 

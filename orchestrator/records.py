@@ -46,12 +46,13 @@ STAGES = "stages"
 
 
 def remember(sweep: Sweep, store: Store) -> None:
-    """Write the record of a sweep that is about to run, over the one of its name that was run before.
+    """Write the record of a sweep that is about to run, unless the one that was run before says the same.
 
     Raises `UserError` when the two share no trial: then they are two questions, and the name belongs to the other.
     """
+    saved = store.read(sweep.name, RECORD)
     try:
-        before = recall(sweep.name, store)
+        before = _recalled(sweep.name, saved, store)
     except UserError:  # the record is damaged, and this sweep is what it should say
         before = None
         store.set_file_aside(sweep.name, RECORD)
@@ -72,7 +73,9 @@ def remember(sweep: Sweep, store: Store) -> None:
         "provenance": asdict(provenance(Path.cwd())),
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
-    store.write(sealed_json(record), sweep.name, RECORD)
+    data = sealed_json(record)
+    if data != saved:
+        store.write(data, sweep.name, RECORD)
 
 
 def leaving(sweep: Sweep, store: Store) -> Iterator[str]:
@@ -101,7 +104,10 @@ def has_changed(sweep: Sweep) -> bool:
 
 def recall(name: str, store: Store) -> Sweep | None:
     """The sweep that was last run under a name, None when there is none; raises `UserError` when it is damaged."""
-    saved = store.read(name, RECORD) if re.fullmatch(NAME, name) else None
+    return _recalled(name, store.read(name, RECORD) if re.fullmatch(NAME, name) else None, store)
+
+
+def _recalled(name: str, saved: bytes | None, store: Store) -> Sweep | None:
     if saved is None:
         return None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -76,15 +76,18 @@ def remove(garbage: Garbage, store: Store) -> int:
 
 def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
     """The stages of all sweeps that the store remembers, and the names of those whose record is damaged."""
-    needed: set[str] = set()
-    unreadable = []
-    for name in known(store):
-        try:
-            stages, _ = forest(require(name, store))
-            needed |= stages.keys()
-        except UserError:
-            unreadable.append(name)
-    return needed, tuple(unreadable)
+    names = known(store)
+    stages = dict(zip(names, store.at_once(lambda name: _stages(name, store), names), strict=True))
+    needed = {key for keys in stages.values() for key in keys or ()}
+    return needed, tuple(name for name, keys in stages.items() if keys is None)
+
+
+def _stages(name: str, store: Store) -> Set[str] | None:
+    """Those of a sweep that the store remembers; None where its record is damaged."""
+    try:
+        return set(forest(require(name, store))[0])
+    except UserError:
+        return None
 
 
 def _begun(stages: Iterable[str], files: Iterable[File], store: Store) -> set[str]:

@@ -124,6 +124,9 @@ def test_results_are_read_once_in_their_life(
         run(plan, store)
     assert made == {"GET": 1 + 3}, "the index and the tables, which are right"
     with requests.counted() as made:
+        remember(plan.sweep, store)
+    assert made == {"GET": 1}, "the record says the same"
+    with requests.counted() as made:
         plan.refreshed(store)
     assert made == {"GET": pages(count)}
     with requests.counted() as made:
