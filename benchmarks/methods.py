@@ -51,7 +51,11 @@ RETRAINED = "imp, bimp, random"
 """Methods that start from a trained network are the same while they retrain: a mask is held."""
 
 NAMES = ["dense", RETRAINED, *(name for name in METHODS if name not in ("dense", *RETRAINED.split(", ")))]
-SETTINGS = {"lc": {"penalty_growth": 1.01}, "str": {"s_initial": -3.0}, "dst": {"penalty": 1e-6}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "lc": {"penalty_growth": 1.01},
+    "str": {"s_initial": -3.0},
+    "dst": {"penalty": 1e-6},
+}
 EARLY, LATE, MASK = "gmp: early prunes", "gmp: late prunes", "dpf: a mask"
 GOALS = {EARLY: 0.3, LATE: 0.3, "gsm": 0.12, MASK: 0.3, "dnw": 0.09, "lc": 0.17, "str": 0.05, "dst": 0.08}
 COLOURS = ["#4878a8", "#e0a458"]

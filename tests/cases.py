@@ -25,6 +25,9 @@ SETTINGS: dict[str, dict[str, object]] = {
     "str": {"s_initial": -3.0},
     "dst": {"penalty": 1e-3},
     "cs": {"s_initial": 0.1, "beta_final": 50.0, "penalty": 1e-3},
+    "static": {},
+    "set": {"update_interval": 4, "drop_fraction": 0.05},
+    "rigl": {"update_interval": 4},
     TAYLOR: {"when": 0.5},
 }
 """For every method of the registry, and one that is not in it, settings that exercise it on `TRAIN`."""

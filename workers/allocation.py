@@ -17,6 +17,11 @@ Evci et al. 2020, section 3) a fraction proportional to the sum of a layer's dim
 et al. 2021, section 2) ranks w^2 / sum of the squares of its layer's weights that are no smaller than w."""
 
 
+RandomAllocation = Literal["erk", "uniform", "first_dense"]
+"""Of masks that are drawn before training; `first_dense` is what Evci et al. call uniform: the first layer is dense,
+every other one is at the target sparsity, and the network's own is lower."""
+
+
 def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list[int]:
     """Weights to keep in each layer, `total` in all: `uniform` or `erk`.
 
@@ -25,8 +30,22 @@ def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list
     """
     nonzero: list[int] = torch.stack([w.detach().count_nonzero() for w in weights]).tolist()
     room = nonzero if sum(nonzero) >= total else [w.numel() for w in weights]
-    shares = [w.numel() if allocation == "uniform" else sum(w.shape) for w in weights]
-    return apportion(shares, room, total)
+    return apportion(_shares(weights, allocation), room, total)
+
+
+def random_counts(weights: Sequence[Tensor], total: int, sparsity: float, allocation: str) -> list[int]:
+    """Weights that each layer of a network keeps which is sparse from the start, whatever their values.
+
+    `uniform` and `erk` keep `total` in all; `first_dense` does not, it keeps n - round(s n) of every other layer's n.
+    """
+    sizes = [w.numel() for w in weights]
+    if allocation == "first_dense":
+        return [sizes[0], *(size - round(sparsity * size) for size in sizes[1:])]
+    return apportion(_shares(weights, allocation), sizes, total)
+
+
+def _shares(weights: Sequence[Tensor], allocation: str) -> list[int]:
+    return [w.numel() if allocation == "uniform" else sum(w.shape) for w in weights]
 
 
 def apportion(shares: Sequence[int], room: Sequence[int], total: int) -> list[int]:

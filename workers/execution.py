@@ -107,7 +107,7 @@ class Execution:
         dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(
             self.device, self.where.loaders
         )
-        self.dataset = dataset.portioned(self.replicas.portion)
+        self.whole, self.dataset = dataset, dataset.portioned(self.replicas.portion)
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.network = self._new_network(dataset)
         self.model = self.network.model
@@ -174,7 +174,8 @@ class Execution:
             return record(self.model, next(layout), layout)
 
     def _new_pruner(self, method: Method) -> Pruner:
-        return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, self.stage.epochs, self.iterations))
+        seed, length = derive(self.stage.root.seed, "method"), (self.stage.epochs, self.iterations)
+        return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, *length, seed))
 
     def _continue(self) -> bool:
         """From the newest checkpoint that is whole; false when there is none."""
@@ -201,9 +202,24 @@ class Execution:
         return True
 
     def _begin(self) -> None:
+        if type(self.pruner).prepare is not Pruner.prepare:
+            self._prepare()
         if isinstance(self.stage, PruneStage):
             self.progress.pruned = self._prune(self.stage)
             self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
+
+    def _prepare(self) -> None:
+        """On the leading replica, whose checkpoint the others then continue from: devices need not round alike."""
+
+        def checkpointed() -> bytes:
+            seed_all(self.stage.root.seed, "preparation")
+            batches = self._own_batches("preparation", self.whole)
+            self.pruner.prepare((self.network.laid_out(inputs), targets) for inputs, targets in batches)
+            return checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
+
+        prepared = self.replicas.agreed(checkpointed)
+        if not self.replicas.leads:
+            checkpoint.unpack(prepared, self.stage.key, self.model, self.pruner, self.optimizer)
 
     def _prune(self, stage: PruneStage) -> dict[str, float | None]:
         """Load the parent's network, prune it, and measure what is left before retraining."""
@@ -323,11 +339,18 @@ class Execution:
         except OSError as error:  # a checkpoint only saves work
             log.warning("no checkpoint of epoch %d: %s; going on without", epoch, error)
 
-    def _train_batches(self, seed: int, epoch: int) -> Batches:
+    def _train_batches(self, seed: int, epoch: int, dataset: Dataset | None = None) -> Batches:
         size, augment = self.train.batch_size, self.train.augment
         return self._told(
-            self.dataset.train_batches(seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype)
+            (dataset or self.dataset).train_batches(
+                seed=seed, epoch=epoch, batch_size=size, augment=augment, dtype=self.dtype
+            )
         )
+
+    def _own_batches(self, name: str, dataset: Dataset | None = None) -> Batches:
+        """Training batches in a stream of their own: the order of the training data must not change."""
+        epoch = self.stage.start_epoch + self.progress.epoch
+        return self._train_batches(derive(self.stage.root.seed, name), epoch, dataset)
 
     def _told(self, batches: Batches) -> Batches:
         for batch in batches:
@@ -335,10 +358,8 @@ class Execution:
             yield batch
 
     def _recalibrate(self) -> None:
-        """On batches of a stream of its own: the order of the training data must not change."""
         if self.train.recalibrate:
-            seed, epoch = derive(self.stage.root.seed, "recalibration"), self.stage.start_epoch + self.progress.epoch
-            batches = self._few("recalibration", self._train_batches(seed, epoch))
+            batches = self._few("recalibration", self._own_batches("recalibration"))
             with self.pruner.view():
                 training.recalibrate(self.network, batches)
 

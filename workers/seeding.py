@@ -7,8 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-import torch
+from prunesweep.workers.lazy import np, torch
 
 
 def derive(*parts: int | str) -> int:

@@ -208,6 +208,14 @@ def random_masks(weights: Sequence[Tensor], sparsity: float, seed: int, allocati
     return _masks(scores, weights, sparsity, allocation, None, waiting=True)
 
 
+def drawn_masks(weights: Sequence[Tensor], counts: Sequence[int], seed: int) -> Flat:
+    """Masks that keep so many weights of each layer, drawn uniformly, whatever the weights are."""
+    generator, masks = torch.Generator().manual_seed(seed), Flat.like(weights)
+    for weight, part, count in zip(weights, masks.parts, counts, strict=True):
+        largest([torch.rand(weight.shape, generator=generator).to(weight.device)], count, part, waiting=False)
+    return masks
+
+
 def _masks(
     scores: Sequence[Tensor],
     weights: Sequence[Tensor],

@@ -178,7 +178,8 @@ def train_epoch(
                 loss.backward()
             pruner.adjust_gradients()
             pruner.adjust_decay()
-            optimizer.step()
+            if not pruner.replace_step():
+                optimizer.step()
             pruner.iteration += 1
             pruner.after_step()
 
@@ -203,7 +204,8 @@ def train_epoch(
         if clip_norm is not None:
             clip_grad_norm_((p for group in optimizer.param_groups for p in group["params"]), clip_norm)
         pruner.adjust_decay()
-        optimizer.step()
+        if not pruner.replace_step():
+            optimizer.step()
         pruner.iteration += 1
         pruner.after_step()
         optimizer.zero_grad()

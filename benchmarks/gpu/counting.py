@@ -188,6 +188,7 @@ def iteration(pruner: Pruner) -> None:
             torch.autograd.backward(term)
     pruner.adjust_gradients()
     pruner.adjust_decay()
+    pruner.replace_step()
     pruner.iteration += 1
     pruner.after_step()
 

@@ -44,10 +44,11 @@ def attach(
     momentum: float = 0.0,
     nesterov: bool = False,
     decay: float = 0.0,
+    seed: int = 0,
 ) -> Any:
     """The method's pruner on this model, with its optimizer."""
     weights = {name: weight for name, weight in model.named_parameters() if weight.dim() >= 2}
-    pruner = method.pruner(Setup(model, weights, sparsity, epochs, iterations))
+    pruner = method.pruner(Setup(model, weights, sparsity, epochs, iterations, seed))
     train = TrainSpec(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     pruner.optimizer = make_optimizer(model, pruner, train)
     return pruner
@@ -65,7 +66,8 @@ def backward(pruner: Pruner, *gradients: list) -> None:
 
 def step(pruner: Pruner, *gradients: list) -> None:
     backward(pruner, *gradients)
-    pruner.optimizer.step()
+    if not pruner.replace_step():
+        pruner.optimizer.step()
     pruner.iteration += 1
     pruner.after_step()
     pruner.optimizer.zero_grad()

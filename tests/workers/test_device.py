@@ -22,7 +22,7 @@ from tests.networks import prunable_weights
 
 LAUNCHES = {
     "dense": 0,
-    **dict.fromkeys(("imp", "bimp", "random", "gmp"), 1),
+    **dict.fromkeys(("imp", "bimp", "random", "gmp", "static", "set", "rigl"), 1),
     "dpf": 2,
     **dict.fromkeys(("gsm", "dnw", "lc"), 56),
     "str": 20,
@@ -76,6 +76,7 @@ def test_on_fake_tensors_of_a_gpu_nothing_is_read_and_nothing_is_on_the_wrong_de
                 parameter.grad = torch.empty_like(parameter.detach())
             pruner.adjust_gradients()
             pruner.adjust_decay()
+            pruner.replace_step()
             pruner.iteration += 1
             pruner.after_step()
         assert {weight.device.type for weight in pruner.weights} == {"cuda"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import FrozenInstanceError, replace
 
 import pyarrow.parquet as pq
@@ -12,11 +13,11 @@ import torch
 from prunesweep.workers import checkpoint, methods
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
-from prunesweep.workers.methods.pruner import Setup
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import PruneStage, TrialSpec, path
 from prunesweep.workers.store import CURVE, MOMENTUM, NETWORK, Store
 from tests.cases import TRAIN, last_stage, trial
-from tests.contract import network, numbers, run
+from tests.contract import network, numbers, resumed_after, run
 
 
 def test_momentum_of_pruned_weights_stays_zero(store: Store):
@@ -114,6 +115,34 @@ def test_a_method_without_a_pruner_is_refused():
 
     with pytest.raises(UserError, match="Lazy would prune nothing"):
         Lazy().pruner(Setup(torch.nn.Linear(2, 2), {}, 0.5, 1, 1))
+
+
+class Peek(Method):
+    """Trains densely, and looks at batches before."""
+
+
+class PeekPruner(Pruner, method=Peek):
+    def __init__(self, method: Method, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.saved["seen"] = [torch.zeros_like(weight.detach()) for weight in self.weights]
+
+    def prepare(self, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        torch.rand(7)
+        shape, images = (32, 1, 8, 8), torch.cat([images for images, _ in batches])
+        assert (images[:32].shape, len(images)) == (shape, 180)
+        for seen in self.saved["seen"]:
+            seen.add_(1 + images.sum())
+
+
+def test_what_a_method_looks_at_before_training_changes_nothing_in_it(store: Store):
+    """Not even after a kill: it is called once, and what it saw is in the checkpoint."""
+    dense = last_stage(trial("dense", train=replace(TRAIN, epochs=2)))
+    peeking = replace(dense, method=Peek().choice("tests.workers.test_methods:Peek"))
+    run(dense, store)
+    resumed_after(1, peeking, store)
+    assert network(peeking, store).keys() == network(dense, store).keys()
+    for name, tensor in network(peeking, store).items():
+        assert torch.equal(tensor, network(dense, store)[name]), name
 
 
 def test_a_description_cannot_be_changed():

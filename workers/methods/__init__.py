@@ -20,6 +20,9 @@ METHODS: dict[str, Entry] = {
     "lc": Entry("prunesweep.workers.methods.lc:LC"),
     "str": Entry("prunesweep.workers.methods.str:STR"),
     "dst": Entry("prunesweep.workers.methods.dst:DST"),
+    "static": Entry("prunesweep.workers.methods.static:Static"),
+    "set": Entry("prunesweep.workers.methods.set:SET"),
+    "rigl": Entry("prunesweep.workers.methods.rigl:RigL"),
     "cs": Entry("prunesweep.workers.methods.cs:CS"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Setup:
     """What a pruner is made for: a model with its prunable weights by name, as `workers.prunable` finds them, the
-    sparsity to reach, and the stage's length in epochs of so many iterations.
+    sparsity to reach, the stage's length in epochs of so many iterations, and a seed for what the method draws.
     """
 
     model: torch.nn.Module
@@ -26,6 +26,7 @@ class Setup:
     sparsity: float
     epochs: int
     iterations: int
+    seed: int = 0
 
 
 class Pruner:
@@ -35,13 +36,15 @@ class Pruner:
 
         pruner = method.pruner(setup)                            before the optimizer exists
         pruner.optimizer = ...                                   once it does
+        pruner.prepare(batches)                                  before the first iteration; not after a checkpoint
         for each batch:
             with pruner.view():                                  the weights that the forward and backward pass see
                 loss = criterion(model(inputs), targets) + pruner.regularization()
                 loss.backward()
             pruner.adjust_gradients()                            then clipping, where train.clip_norm asks for it
             pruner.adjust_decay()
-            optimizer.step()
+            if not pruner.replace_step():
+                optimizer.step()
             pruner.iteration += 1
             pruner.after_step()
         pruner.after_epoch(epoch)                                true when it pruned
@@ -49,10 +52,14 @@ class Pruner:
 
     After `finalize` the pruner is done and the network plain. `weights` are the prunable weights, `names` their names,
     `trained` those of them with a gradient: one that does not train (`requires_grad` off) is pruned like the others.
-    `iteration` counts the optimizer's steps since the stage began. `masks`, where set, are held: masked weights, their
+    `iteration` counts the iterations since the stage began. `masks`, where set, are held: masked weights, their
     gradients and their momentum stay zero. Tensors for each weight belong in `saved`: `saved["saliency"][i]` is that of
-    `weights[i]`, and is in every checkpoint. With replicas every one of them does all this, and comes to the same bits:
-    from `adjust_gradients` on, gradients are those of the whole batch, also of the pruner's own parameters.
+    `weights[i]`, and is in every checkpoint.
+
+    With replicas every one of them does all this but `prepare`, and comes to the same bits: from `adjust_gradients` on,
+    gradients are those of the whole batch, also of the pruner's own parameters. What is drawn must come from a
+    generator seeded by `seed`, since the global ones differ between replicas. `prepare` is called on the leading one,
+    with whole batches; the others get its model, momentum, state and parameters.
     """
 
     method: Method
@@ -64,7 +71,7 @@ class Pruner:
 
     def __init__(self, method: Method, setup: Setup) -> None:
         self.method, self.model, self.sparsity = method, setup.model, setup.sparsity
-        self.epochs, self.iterations = setup.epochs, setup.iterations
+        self.epochs, self.iterations, self.seed = setup.epochs, setup.iterations, setup.seed
         self.names, self.weights = list(setup.weights), list(setup.weights.values())
         self.trained = [weight for weight in self.weights if weight.requires_grad]
         self.masks: Sequence[torch.Tensor] | None = None
@@ -75,6 +82,13 @@ class Pruner:
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """What the method learns beside the model, by name; the optimizer treats it like the model's parameters."""
         return {}
+
+    def prepare(self, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Once, before the first iteration: look at an epoch of training batches in a stream of their own.
+
+        (images [B, C, H, W], targets [B]), made only as they are taken; the training's own come in the order in which
+        they always do.
+        """
 
     def view(self) -> AbstractContextManager[None]:
         """Inside it the model computes with the method's sparse weights; for evaluation too."""
@@ -92,8 +106,12 @@ class Pruner:
     def adjust_decay(self) -> None:
         """Change gradients once they are clipped: for terms of weight decay, which the optimizer adds unclipped."""
 
+    def replace_step(self) -> bool:
+        """True when the method has changed weights in the place of the optimizer's step, which is then left out."""
+        return False
+
     def after_step(self) -> None:
-        """After the optimizer's step; `self.iteration` steps have been taken."""
+        """After the optimizer's step, or what replaced it; `self.iteration` iterations are over."""
 
     def after_epoch(self, epoch: int) -> bool:
         """After the stage's epoch `epoch`, counted from 1; true when weights were pruned."""

@@ -1,0 +1,149 @@
+"""The methods that are sparse while they train on four weights, with results worked out by hand: see `test_by_hand`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.methods.rigl import RigL
+from prunesweep.workers.methods.set import SET
+from prunesweep.workers.methods.static import Static
+from prunesweep.workers.selection import drawn_masks
+from tests.workers.test_by_hand import approx, attach, linear, step, values
+
+
+def hold(pruner: Pruner, *mask: float) -> None:
+    """A mask of the first weight's in the place of the one that was drawn."""
+    masks = Flat.like(pruner.weights)
+    masks.views[0].copy_(torch.tensor([mask], dtype=torch.float64))
+    pruner.hold(masks)
+
+
+def of_the_first(pruner: Pruner, row: list[float], *mask: float) -> None:
+    """Weights and the mask on them."""
+    pruner.weights[0].data.copy_(torch.tensor([row]))
+    hold(pruner, *mask)
+
+
+# --- static
+
+
+def test_static_keeps_a_random_half_and_trains_it():
+    """Gradient descent by half of the gradient, where the mask is; the seed draws the mask."""
+    masks = set()
+    for seed in range(20):
+        model = linear([[1.0, -2.0, 0.5, 4.0]])
+        pruner = attach(Static(), model, seed=seed)
+        mask = (model.weight != 0).double()
+        masks.add(tuple(values(mask)))
+        step(pruner, [[1.0, 1.0, 1.0, 1.0]])
+        assert values(model.weight) == approx(*values(torch.tensor([0.5, -2.5, 0.0, 3.5]) * mask))
+    assert {sum(mask) for mask in masks} == {2.0}
+    assert len(masks) == 6, "all of the ways to choose two of four"
+
+
+def test_masks_that_are_drawn_keep_each_place_equally_often():
+    weights = [torch.ones(2, 4), torch.ones(3)]
+    kept = sum(drawn_masks(weights, [2, 1], seed).whole for seed in range(4000)) / 4000
+    assert kept.tolist() == pytest.approx([1 / 4] * 8 + [1 / 3] * 3, abs=0.04)
+
+
+@pytest.mark.parametrize(("allocation", "counts"), [("erk", [3, 7]), ("uniform", [2, 8]), ("first_dense", [8, 8])])
+def test_layers_start_with_the_counts_of_their_allocation(allocation: str, counts: list[int]):
+    """10 of 40 weights, of layers of 8 and 32; by ERK in the proportion of 2 + 4 to 4 + 8, 3.33 to 6.67."""
+    model = torch.nn.Sequential(linear([[1.0] * 4] * 2), linear([[1.0] * 8] * 4))
+    pruner = attach(Static(allocation=allocation), model, sparsity=0.75)
+    assert [int(mask.sum()) for mask in pruner.masks] == counts
+
+
+# --- RigL and SET
+
+
+def rigl() -> tuple[Pruner, torch.nn.Linear]:
+    """Of 8 iterations, masks move in all: at iteration 4 f = 0.8 / 2 (1 + cos(pi / 2)) = 0.4 of three weights, one."""
+    model = linear([[0.0] * 4])
+    chosen = RigL(update_interval=4, drop_fraction=0.8, update_until=1.0)
+    return attach(chosen, model, sparsity=0.25, epochs=1, iterations=8, momentum=0.5), model
+
+
+def test_rigl_moves_the_smallest_to_the_largest_gradient_without_a_step():
+    pruner, model = rigl()
+    of_the_first(pruner, [1.0, -2.0, 0.0, 4.0], 1, 1, 0, 1)
+    pruner.iteration = 4
+    step(pruner, [[0.1, 5.0, -3.0, 5.0]])
+    assert values(pruner.masks[0]) == [0, 1, 1, 1]
+    assert values(model.weight) == approx(0.0, -2.0, 0.0, 4.0)
+    step(pruner, [[1.0, 1.0, -3.0, 0.0]])
+    assert values(model.weight) == approx(0.0, -2.5, 1.5, 4.0)
+
+
+def test_rigl_keeps_the_value_and_momentum_of_what_drops_and_grows_at_once():
+    """The first weight is the smallest, and has the larger gradient of the two that are not kept."""
+    pruner, model = rigl()
+    of_the_first(pruner, [1.0, -2.0, 0.0, 4.0], 1, 1, 0, 1)
+    step(pruner, [[1.0, 0.0, 9.0, 0.0]])
+    assert values(model.weight) == approx(0.5, -2.0, 0.0, 4.0)
+    pruner.iteration = 4
+    step(pruner, [[7.0, 0.0, 3.0, 0.0]])
+    assert values(model.weight) == approx(0.5, -2.0, 0.0, 4.0)
+    step(pruner, [[0.0, 0.0, 0.0, 0.0]])
+    assert values(model.weight) == approx(0.25, -2.0, 0.0, 4.0)
+
+
+def test_rigl_begins_what_grows_without_momentum_and_forgets_that_of_what_drops():
+    pruner, model = rigl()
+    of_the_first(pruner, [1.0, -2.0, 0.0, 4.0], 1, 1, 0, 1)
+    step(pruner, [[1.0, 0.0, 9.0, 0.0]])
+    pruner.iteration = 4
+    step(pruner, [[0.0, 0.0, 3.0, 0.0]])
+    assert values(model.weight) == approx(0.0, -2.0, 0.0, 4.0)
+    step(pruner, [[1.0, 0.0, 0.0, 0.0]])
+    assert values(model.weight) == approx(0.0, -2.0, 0.0, 4.0)
+
+
+def test_rigl_without_any_gradient_moves_nothing():
+    """As behind a layer that kept nothing: the network keeps its weights, and so its sparsity."""
+    pruner, model = rigl()
+    of_the_first(pruner, [0.0, -2.0, 1.0, 4.0], 0, 1, 1, 1)
+    pruner.iteration = 4
+    step(pruner, [[0.0] * 4])
+    assert values(model.weight) == approx(0.0, -2.0, 1.0, 4.0)
+
+
+def test_rigl_drops_no_weight_of_zero_twice():
+    """Two of three weights are zero still: the last of the three is dropped, and not one that is not there."""
+    pruner, _ = rigl()
+    of_the_first(pruner, [0.0, 0.0, 0.0, 4.0], 0, 1, 1, 1)
+    pruner.iteration = 4
+    step(pruner, [[1.0, 0.0, 0.0, 0.0]])
+    assert values(pruner.masks[0]) == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(("iteration", "moves"), [(0, False), (1, False), (2, True), (4, True), (5, False), (6, False)])
+def test_rigl_moves_at_multiples_below_the_end(iteration: int, moves: bool):
+    """T_end is 0.75 of 8 iterations."""
+    pruner = attach(RigL(update_interval=2), linear([[1.0] * 4]), iterations=8)
+    pruner.iteration = iteration
+    assert pruner.replace_step() == moves
+
+
+def test_set_grows_at_random_whatever_the_gradient():
+    """Of three weights one moves, to the fourth place or back; with the largest gradient there it does either."""
+    grown = set()
+    for seed in range(20):
+        chosen = SET(update_interval=4, drop_fraction=0.8, update_until=1.0)
+        pruner = attach(chosen, linear([[0.0] * 4]), sparsity=0.25, iterations=8, seed=seed)
+        of_the_first(pruner, [1.0, 2.0, 0.0, 4.0], 1, 1, 0, 1)
+        pruner.iteration = 4
+        step(pruner, [[0.0, 0.0, 9.0, 0.0]])
+        grown.add(tuple(values(pruner.weights[0])))
+    assert grown == {(1.0, 2.0, 0.0, 4.0), (0.0, 2.0, 0.0, 4.0)}
+
+
+def test_an_interval_that_never_comes_is_refused():
+    """100 iterations, of 40; it would be the method static under another name."""
+    with pytest.raises(UserError, match=r"update_interval: 100 iterations never come in the 30 .*static"):
+        attach(RigL(), linear([[1.0] * 4]), epochs=4, iterations=10)

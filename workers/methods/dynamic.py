@@ -1,0 +1,87 @@
+"""Masks that move while a network trains: what SET and RigL share (Evci et al. 2020, section 3)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import cos, floor, pi
+
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.lazy import torch
+from prunesweep.workers.methods.base import hyperparameter
+from prunesweep.workers.methods.pruner import Setup
+from prunesweep.workers.methods.static import Static, StaticPruner
+from prunesweep.workers.selection import largest
+
+
+class Dynamic(Static):
+    """What SET and RigL are told: when and how much of their masks moves."""
+
+    update_interval: int = hyperparameter("iterations between two updates of the masks", 100, ge=1)
+    drop_fraction: float = hyperparameter("fraction of a layer's weights that the first update moves", 0.3, gt=0, lt=1)
+    update_until: float = hyperparameter("fraction of the training after which masks stay", 0.75, gt=0, le=1)
+
+
+class DynamicPruner(StaticPruner):
+    """Every so many iterations, in the place of the optimizer's step, each layer drops weights and grows as many."""
+
+    method: Dynamic
+
+    def __init__(self, method: Dynamic, setup: Setup) -> None:
+        super().__init__(method, setup)
+        self.end = method.update_until * (self.epochs * self.iterations)
+        if method.update_interval >= self.end:
+            raise UserError(
+                f"update_interval: {method.update_interval} iterations never come in the {self.end:g} in which masks "
+                f"move ({method.update_until:g} of {self.epochs * self.iterations}); take fewer, or the method static"
+            )
+
+    @abstractmethod
+    def growth(self) -> Sequence[torch.Tensor]:
+        """What is not kept grows where these, one for each of `trained`, are largest by magnitude."""
+
+    def adjust_gradients(self) -> None:
+        """Gradients of masked weights are zero, but where an update wants them."""
+        if not self._due():
+            super().adjust_gradients()
+
+    def replace_step(self) -> bool:
+        """Update the masks every `update_interval` iterations, as long as they move."""
+        due = self._due()
+        if due:
+            self.hold(self._moved())
+        return due
+
+    def _due(self) -> bool:
+        return 0 < self.iteration < self.end and self.iteration % self.method.update_interval == 0
+
+    def _moved(self) -> Flat:
+        """New masks: of z weights a layer drops d = floor(f z), and grows d, dropped ones perhaps.
+
+        f = alpha / 2 (1 + cos(pi t / T_end)); layers that do not train keep theirs.
+        """
+        assert self.masks is not None
+        fraction = self.method.drop_fraction / 2 * (1 + cos(pi * self.iteration / self.end))
+        masks = Flat.like(self.weights)
+        masks.fill(self.masks)
+        growth = iter(self.growth())
+        for weight, mask, count in zip(self.weights, masks.parts, self.counts, strict=True):
+            if weight.requires_grad:
+                move(weight.detach(), mask, next(growth), count, floor(fraction * count))
+        return masks
+
+
+def move(weight: torch.Tensor, mask: Flat, growth: torch.Tensor, count: int, dropped: int) -> None:
+    """Of a mask that keeps `count` weights drop the `dropped` smallest, then grow where `growth` is largest.
+
+    A weight of zero that the mask has ranks before those that it has not, so that it has `count` ones again whatever is
+    zero. Where there is no growth, as behind a layer that kept nothing, what was dropped grows first.
+    """
+    least = torch.finfo(weight.dtype).tiny
+    (own,) = mask.views
+    stay = Flat.like(mask.views)
+    largest([weight.abs().add_(own, alpha=least)], count - dropped, stay, waiting=False)
+    grown = torch.empty_like(own).copy_(growth).abs_().add_(own + 1, alpha=least).mul_(1 - stay.views[0])
+    largest([grown], dropped, mask, waiting=False)
+    mask.whole.add_(stay.whole)
