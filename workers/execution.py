@@ -213,7 +213,7 @@ class Execution:
 
         def checkpointed() -> bytes:
             seed_all(self.stage.root.seed, "preparation")
-            batches = self._own_batches("preparation", self.whole)
+            batches = self._few("preparation", self._own_batches("preparation", self.whole))
             self.pruner.prepare((self.network.laid_out(inputs), targets) for inputs, targets in batches)
             return checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
 
