@@ -73,7 +73,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "provenance": asdict(provenance(Path.cwd())),
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
-    data = sealed_json(record)
+    data = sealed_json(record, indent=None)
     if data != saved:
         store.write(data, sweep.name, RECORD)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -160,7 +160,7 @@ class PruneStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        own = {f.name: encode(getattr(self, f.name)) for f in fields(self) if f.name != "parent"}
+        own = {name: encode(getattr(self, name)) for name in self.__dataclass_fields__ if name != "parent"}
         return _digest({"prune": {**own, "parent": self.parent.key}})
 
     @cached_property
@@ -203,19 +203,22 @@ def label(stage: Stage) -> str:
 
 def without_fingerprints(trial: TrialSpec) -> TrialSpec:
     """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
-    dataset, model, method = (
-        replace(choice, fingerprint=None) for choice in (trial.dataset, trial.model, trial.method)
-    )
+    choices = (trial.dataset, trial.model, trial.method)
+    if all(choice.fingerprint is None for choice in choices):
+        return trial
+    dataset, model, method = (replace(choice, fingerprint=None) for choice in choices)
     return replace(trial, dataset=dataset, model=model, method=method)
 
 
 def encode(value: Any) -> Any:
     """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
+    if value is None or isinstance(value, str | int | float):  # most are: asked first, since there are millions
+        return value
     if isinstance(value, Choice):
         version = {} if value.fingerprint is None else {"fingerprint": value.fingerprint}
         return {"name": value.name, "options": {k: encode(v) for k, v in value.options}, **version}
     if is_dataclass(value):
-        return {f.name: encode(getattr(value, f.name)) for f in fields(value)}
+        return {name: encode(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     return value
@@ -257,13 +260,11 @@ def _digest(data: Mapping[str, Any]) -> str:
 
 def _canonical(value: Any) -> Any:
     """Numbers that are equal become the same number: 1.0 and 1 must not name two stages."""
-    if isinstance(value, Mapping):
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict):
         return {name: _canonical(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_canonical(item) for item in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
 
 
 def ancestors(stage: Stage) -> Iterator[Stage]:

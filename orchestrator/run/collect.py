@@ -6,12 +6,14 @@ What turns out to be damaged is set aside; its trials have no rows until it is c
 
 from __future__ import annotations
 
-import io
 import json
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
+from threading import Event as Flag
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,17 +22,20 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
 from prunesweep.orchestrator.results.sealing import sealed_table
 from prunesweep.orchestrator.run.collected import checksum, note
-from prunesweep.orchestrator.run.events import Event, Finished, Tick
+from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
 from prunesweep.orchestrator.run.parts import Parts, repeated
-from prunesweep.orchestrator.run.rows import Result, asked, layers_of, row_of, setting_types
-from prunesweep.workers.spec import Stage, path
+from prunesweep.orchestrator.run.rows import Inherited, Result, asked, inherited, layers_of, row_of, setting_types
+from prunesweep.workers.spec import path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
 
 WRITE_SHARE = 0.02
-"""While a sweep runs, writing its tables may take this share of the driver's time."""
+"""While a sweep runs, writing its tables may take this share of the time."""
 
-SLICE = 1000
-"""So many curves are read before they are used."""
+LOOK_SECONDS = 0.5
+"""What has finished is read this often."""
+
+SLICE = 256
+"""So many results are in memory at once: those of large networks take 100 kB each."""
 
 CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("trial", "stage")])
 LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
@@ -40,95 +45,100 @@ LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial
 class Collector:
     """Gathers the rows of finished trials, and writes the tables now and then.
 
-    `damaged` are the paths of what was found missing or damaged, and is set aside.
+    `waiting` are the keys of trials' last stages that have a result and are not read yet; `expect` may be called from
+    any thread, everything else from one at a time. `damaged` are the paths of what was found missing or damaged, and is
+    set aside. All but `expect` raise `OSError` while the store cannot be used; what was waiting then waits on.
     """
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
-        self.shared: dict[str, Result] = {}
+        self.inherited: dict[str, Inherited] = {}
+        self.parents = {stage.parent.key for stage in plan.stages.values() if stage.parent}
         self.rows = Parts(self._schema, partial(pa.Table.from_pylist, schema=self._schema))
         self.curves = Parts(CURVE_OF_A_STAGE, pa.concat_tables)
         self.layers = Parts(LAYERS_OF_A_STAGE, partial(pa.Table.from_pylist, schema=LAYERS_OF_A_STAGE))
         self.damaged: list[str] = []
         self.stale = True
         self.next_write = 0.0
-        self._add_all([key for key in plan.trials_of if plan.states[key] is State.DONE])
+        self.waiting = deque(key for key in plan.trials_of if plan.states[key] is State.DONE)
+
+    def expect(self, key: str) -> None:
+        """A stage has its result now; it is read by `take_up`."""
+        if key in self.plan.trials_of:
+            self.waiting.append(key)
 
     def catch_up(self) -> None:
-        """Take up what has a result by now and no row: another run's, or one whose end was not heard."""
-        lacking = [key for key, trials in self.plan.trials_of.items() if trials[0].key not in self.rows]
+        """Have those wait, too, that have a result by now: another run's, or one whose end was not heard."""
+        known = set(self.waiting)
+        lacking = [key for key in self.plan.trials_of if key not in self.layers and key not in known]
         done = self.store.done(lacking)
-        self._add_all([key for key in lacking if key in done])
+        self.waiting.extend(key for key in lacking if key in done)
 
-    def _add_all(self, keys: Sequence[str]) -> None:
-        with suppress(OSError):  # as in `add`
-            for key, result in zip(keys, self.store.results(keys), strict=True):
-                self._add(key, result)
+    def take_up(self) -> None:
+        """Read what waits."""
+        keys = [self.waiting.popleft() for _ in range(len(self.waiting))]
+        stages = dict.fromkeys(stage.key for key in keys for stage in path(self.plan.stages[key]))
+        unread = [key for key in stages if key not in self.curves]
+        try:
+            for start in range(0, len(unread), SLICE):
+                self._read(unread[start : start + SLICE])
+        except OSError:
+            self.waiting.extend(keys)
+            raise
+
+    def _read(self, keys: Sequence[str]) -> None:
+        """Read stages, parents before children: each once, since many trials share a dense network."""
+        results = list(self.store.results(keys))
+        curves = self.store.at_once(lambda item: self._curve(*item), list(zip(keys, results, strict=True)))
         self.store.release(keys)
+        for key, result, curve in zip(keys, results, curves, strict=True):
+            self._take_up(key, result, curve)
 
-    def add(self, key: str) -> None:
-        """Take up the trials whose last stage is `key` and has its result now."""
-        if key in self.plan.trials_of:
-            with suppress(OSError):  # a store that is gone may come back: `catch_up`
-                self._add(key, self.store.result(key))
+    def _curve(self, key: str, result: Result | None) -> bytes | None:
+        try:
+            return None if result is None else self.store.read_published(key, CURVE, result)
+        except Damaged:
+            return None
 
-    def _add(self, key: str, result: Result | None) -> None:
+    def _take_up(self, key: str, result: Result | None, curve: bytes | None) -> None:
         """Results are large and many: of a stage that others start from what their rows say of it is kept."""
         stages = path(self.plan.stages[key])
-        try:
-            results = [*(self._shared(stage) for stage in stages[:-1]), self._require(key, result)]
-        except Damaged as error:
-            self.damaged += self.store.set_aside(error.key)
+        if result is None or curve is None:
+            self.damaged += self.store.set_aside(key)
             return
-        layers = list(layers_of(results[-1]))
-        self.layers.add(key, layers, len(layers))
-        for trial in self.plan.trials_of[key]:
-            self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, results)], 1)
-        self.stale = True
-
-    def _shared(self, stage: Stage) -> Result:
-        if stage.key not in self.shared:
-            result = self._require(stage.key, self.store.result(stage.key))
-            self.shared[stage.key] = {name: value for name, value in result.items() if name != "layers"}
-        return self.shared[stage.key]
-
-    def _require(self, key: str, result: Result | None) -> Result:
-        if result is None:
-            raise Damaged(key, f"{key} has a finished child but no result")
-        return result
-
-    def hear(self, event: Event) -> None:
-        """Take up what has finished while the sweep runs."""
-        match event:
-            case Finished(key):
-                self.add(key)
-            case Tick():
-                self.write_if_due()
+        before = [self.inherited[stage.key] for stage in stages[:-1] if stage.key in self.inherited]
+        if len(before) < len(stages) - 1:  # one of them is damaged
+            return
+        table = pq.ParquetFile(pa.BufferReader(curve)).read(CURVE_OF_A_STAGE.names, use_threads=False)
+        self.curves.add(key, [table.cast(CURVE_OF_A_STAGE)], len(table))
+        if key in self.parents:
+            self.inherited[key] = inherited(result)
+        if key in self.plan.trials_of:
+            layers = list(layers_of(result))
+            self.layers.add(key, layers, len(layers))
+            for trial in self.plan.trials_of[key]:
+                self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, before, result)], 1)
+            self.stale = True
 
     def write_if_due(self) -> None:
-        """Write the tables unless that would take more than its share of the time; a full disk may have room later."""
+        """Write the tables unless that would take more than its share of the time."""
         if self.stale and time.monotonic() >= self.next_write:
             start = time.monotonic()
-            with suppress(OSError):
+            with suppress(OSError):  # a full disk may have room later
                 self.write()
             self.next_write = time.monotonic() + (time.monotonic() - start) / WRITE_SHARE
 
     def write(self) -> None:
-        """Write the three tables."""
-        done = [trial for trial in self.plan.sweep.trials if trial.key in self.rows]
-        paths = {
-            trial.key: [stage.key for stage in path(self.plan.stages[self.plan.last[trial.key]])] for trial in done
+        """Write the three tables, of all that waits, too."""
+        self.take_up()
+        trials = [trial.key for trial in self.plan.sweep.trials if trial.key in self.rows]
+        paths = {key: [stage.key for stage in path(self.plan.stages[self.plan.last[key]])] for key in trials}
+        tables = {
+            "trials": self.rows.table(trials).replace_schema_metadata(self._schema.metadata),
+            "curves": self._curves([(trial, stage) for trial in trials for stage in paths[trial]]),
+            "layers": self._layers([(trial, paths[trial][-1]) for trial in trials]),
         }
-        self._read_curves(list(dict.fromkeys(key for keys in paths.values() for key in keys)))
-        trials = [key for key, stages in paths.items() if all(stage in self.curves for stage in stages)]
-        sums = {
-            "trials": self._save("trials", self.rows.table(trials).replace_schema_metadata(self._schema.metadata)),
-            "curves": self._save(
-                "curves", self._curves([(trial, stage) for trial in trials for stage in paths[trial]])
-            ),
-            "layers": self._save("layers", self._layers([(trial, paths[trial][-1]) for trial in trials])),
-        }
-        note(self.plan, trials, sums, self.store)
+        note(self.plan, trials, {name: self._save(name, table) for name, table in tables.items()}, self.store)
         self.stale = False
 
     def _curves(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
@@ -142,24 +152,6 @@ class Collector:
         names = repeated([trial for trial, _ in pairs], self.layers.lengths(stages))
         return self.layers.table(stages).append_column("trial", names).select(LAYERS.names).cast(LAYERS)
 
-    def _read_curves(self, keys: Sequence[str]) -> None:
-        """Each once: many trials share a dense network's. What is damaged is set aside, and has none."""
-        unread = [key for key in keys if key not in self.curves]
-        for start in range(0, len(unread), SLICE):
-            some = unread[start : start + SLICE]
-            for key, data in zip(some, self.store.at_once(self._curve, some), strict=True):
-                if data is None:
-                    self.damaged += self.store.set_aside(key)
-                else:
-                    curve = pq.read_table(io.BytesIO(data)).select(CURVE_OF_A_STAGE.names).cast(CURVE_OF_A_STAGE)
-                    self.curves.add(key, [curve], len(curve))
-
-    def _curve(self, key: str) -> bytes | None:
-        try:
-            return self.store.read_published(key, CURVE)
-        except Damaged:
-            return None
-
     @cached_property
     def _schema(self) -> pa.Schema:
         schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
@@ -172,3 +164,34 @@ class Collector:
         data = sealed_table(table, sweep, name)
         self.store.write(data, sweep, f"{name}.parquet")
         return checksum(data)
+
+
+@contextmanager
+def collecting(collector: Collector) -> Iterator[Listener]:
+    """What to call with each event while stages run: what finishes is collected in a thread, and no stage waits for it.
+
+    The thread has ended when this has. What it raised comes out with the next `Tick`, or at the end.
+    """
+    over = Flag()
+    with ThreadPoolExecutor(1, "collecting") as pool:
+        work = pool.submit(_collect_until, over, collector)
+
+        def hear(event: Event) -> None:
+            match event:
+                case Finished(key):
+                    collector.expect(key)
+                case Tick() if work.done():
+                    work.result()
+
+        try:
+            yield hear
+        finally:
+            over.set()
+    work.result()
+
+
+def _collect_until(over: Flag, collector: Collector) -> None:
+    while not over.wait(LOOK_SECONDS):
+        with suppress(OSError):  # a store that is gone may come back
+            collector.take_up()
+            collector.write_if_due()

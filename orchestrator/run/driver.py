@@ -175,8 +175,9 @@ class SweepRun:
     def _told(self, plan: Plan, states: StageStates, collector: Collector) -> Iterator[Listener]:
         """What to call with each event while stages run; time that passes finds a Ray that was lost."""
         from prunesweep.orchestrator.run.cluster import require_alive
+        from prunesweep.orchestrator.run.collect import collecting
 
-        with ProgressDisplay(plan, states, self.console, Pace()) as progress:
+        with ProgressDisplay(plan, states, self.console, Pace()) as progress, collecting(collector) as collect:
 
             def tell(event: Event) -> None:
                 match event:
@@ -184,7 +185,7 @@ class SweepRun:
                         require_alive()
                     case Failed(key):
                         self.failed.add(key)
-                for hear in (progress.hear, collector.hear, self.stopping.hear):
+                for hear in (progress.hear, collect, self.stopping.hear):
                     hear(event)
 
             yield tell

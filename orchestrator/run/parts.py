@@ -22,7 +22,6 @@ class Parts(Generic[T]):
         self.places: dict[str, tuple[int, int]] = {}
         self.tables: list[pa.Table] = []
         self.pending: list[T] = []
-        self.unmerged = 0
         self.rows = 0
 
     def __contains__(self, key: str) -> bool:
@@ -33,8 +32,7 @@ class Parts(Generic[T]):
         self.places[key] = self.rows, rows
         self.rows += rows
         self.pending += parts
-        self.unmerged += 1
-        if self.unmerged >= MERGED:
+        if len(self.pending) >= MERGED:
             self._merge()
 
     def lengths(self, keys: Sequence[str]) -> list[int]:
@@ -53,7 +51,7 @@ class Parts(Generic[T]):
     def _merge(self) -> None:
         if self.pending:
             self.tables.append(self.tabled(self.pending).combine_chunks())
-        self.pending, self.unmerged = [], 0
+        self.pending = []
 
 
 def repeated(values: Sequence[str], counts: Sequence[int]) -> pa.Array:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
@@ -90,9 +90,26 @@ def _arrow_type(annotation: Any) -> pa.DataType:
     return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(first, pa.string())
 
 
-def row_of(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict[str, Any]]) -> dict[str, Any]:
-    """A trial's row of `trials.parquet`; `stages` are its path, `results` those of each of them."""
-    last, metrics = results[-1], results[-1]["metrics"]
+class Inherited(NamedTuple):
+    """What the row of a trial says of a stage that it starts from."""
+
+    train_seconds: float
+    images: int
+    peak_memory_bytes: int | None
+    test_accuracy: float
+
+
+def inherited(result: Result) -> Inherited:
+    """Of a stage with this result."""
+    accuracy = result["metrics"]["test_accuracy"]
+    return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], accuracy)
+
+
+def row_of(
+    sweep: str, trial: TrialSpec, stages: list[Stage], before: Sequence[Inherited], last: Result
+) -> dict[str, Any]:
+    """A trial's row of `trials.parquet`; `stages` are its path, `last` is the result of the last of them."""
+    whole, metrics = [*before, inherited(last)], last["metrics"]
     return {
         **trial.method.settings,
         **_train_settings(stages[0].root.train),
@@ -101,8 +118,8 @@ def row_of(sweep: str, trial: TrialSpec, stages: list[Stage], results: list[dict
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
         **{name: metrics.get(name) for name in COPIED},
         **_question(sweep, trial, stages),
-        **_cost(results),
-        "dense_test_accuracy": _dense_accuracy(stages, results),
+        **_cost(whole),
+        "dense_test_accuracy": whole[0].test_accuracy if stages[0].root.method.name == "dense" else None,
         "finished_at": datetime.fromisoformat(last["finished_at"]),
         **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
         "stage_keys": [stage.key for stage in stages],
@@ -143,18 +160,12 @@ def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, An
     }
 
 
-def _cost(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _cost(stages: Sequence[Inherited]) -> dict[str, Any]:
     """Of the whole path: a trial's cost includes the dense network that it shares with others."""
-    seconds, images = sum(r["train_seconds"] for r in results), sum(r["images"] for r in results)
-    peaks = [r["peak_memory_bytes"] for r in results if r["peak_memory_bytes"] is not None]
+    seconds, images = sum(stage.train_seconds for stage in stages), sum(stage.images for stage in stages)
+    peaks = [stage.peak_memory_bytes for stage in stages if stage.peak_memory_bytes is not None]
     return {
         "train_seconds": seconds,
         "train_images_per_second": images / seconds if seconds else None,
         "peak_memory_bytes": max(peaks, default=None),
     }
-
-
-def _dense_accuracy(stages: list[Stage], results: list[dict[str, Any]]) -> float | None:
-    dense = stages[0].root.method.name == "dense"
-    accuracy: float | None = results[0]["metrics"]["test_accuracy"] if dense else None
-    return accuracy

@@ -136,7 +136,7 @@ def _heads(piece: TextTable) -> Iterator[tuple[str, ...]]:
 def _entry(entry: Entry, whole: TextTable) -> Text:
     text = entry.text
     if whole.holds is Columns.MEANS and text != "-":
-        text = text.rjust(_text_width(whole))
+        text = text.rjust(whole.entry_width)
     text += TERMINAL.get(entry.emphasis, "")
     return Text(text, style="bold" if entry.emphasis in (Emphasis.BEST, Emphasis.BOLD) else "")
 
@@ -148,12 +148,8 @@ def _room(table: TextTable, width: int) -> int:
     return (width - sum(2 + max(map(len, texts)) for texts in labels) + 1) // (1 + _cell_width(table))
 
 
-def _text_width(table: TextTable) -> int:
-    return max((len(entry.text) for line in table.lines for entry in line.entries), default=0)
-
-
 def _cell_width(table: TextTable) -> int:
-    return max([_text_width(table) + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads)])
+    return max([table.entry_width + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads)])
 
 
 # --- Markdown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -65,6 +66,11 @@ class TextTable:
     notes: tuple[str, ...] = ()
     details: tuple[TextTable, ...] = ()
     records: tuple[Mapping[str, Any], ...] = ()
+
+    @cached_property
+    def entry_width(self) -> int:
+        """The characters of the longest entry."""
+        return max((len(entry.text) for line in self.lines for entry in line.entries), default=0)
 
     def below(self, best: str, near: str, single: str = SINGLE_MARK) -> list[str]:
         """The lines below the table, where the marks look like this."""
