@@ -6,7 +6,7 @@ Imports neither torch nor Ray, so that `prunesweep plan` answers at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -179,13 +179,24 @@ def make_plan(sweep: Sweep, store: Store) -> Plan:
     return plan
 
 
-def make_plans(sweeps: Sequence[Sweep], store: Store) -> list[Plan]:
-    """As `make_plan`, of several; the store is asked once for all, and read only where an index differs."""
-    forests = [forest(sweep) for sweep in sweeps]
-    trust((sweep.name for sweep in sweeps), store)
-    states = store.states({key: None for stages, _ in forests for key in stages})
-    plans = zip(sweeps, forests, strict=True)
-    return [Plan(sweep, stages, last, _whole(stages, states)) for sweep, (stages, last) in plans]
+def make_plans(
+    sweeps: Iterable[Sweep], store: Store, refuse: Callable[[UserError], object] | None = None
+) -> list[Plan]:
+    """As `make_plan`, of several; the store is asked once for all, and read only where an index differs.
+
+    With `refuse`, a sweep that cannot be expanded is left out, and why is told to it.
+    """
+    forests = []
+    for sweep in sweeps:
+        try:
+            forests.append((sweep, *forest(sweep)))
+        except UserError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+    trust((sweep.name for sweep, _, _ in forests), store)
+    states = store.states({key: None for _, stages, _ in forests for key in stages})
+    return [Plan(sweep, stages, last, _whole(stages, states)) for sweep, stages, last in forests]
 
 
 def forest(sweep: Sweep) -> tuple[dict[str, Stage], dict[str, str]]:
@@ -209,9 +220,9 @@ def _last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:
     """The stage whose result is the trial's. Of a remembered sweep no code is imported for it (docs/security.md)."""
     if sweep.recorded is None:
         return create(trial.method).stage(trial)
-    if trial.key in sweep.recorded:
-        return sweep.recorded[trial.key]
     if trial.method.name not in METHODS:
+        if trial.key in sweep.recorded:
+            return sweep.recorded[trial.key]
         raise UserError(
             f"the record of {sweep.name} names the method {trial.method.name}, and does not hold what it asks for; "
             "nothing is imported because a store names it: run the sweep's file again"

@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
@@ -22,9 +24,18 @@ from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import Stage, TrialSpec, decode_stage, decode_trial, encode, without_fingerprints
+from prunesweep.workers.spec import (
+    PruneStage,
+    Stage,
+    TrialSpec,
+    decode_stage,
+    decode_trial,
+    encode,
+    path,
+    without_fingerprints,
+)
 from prunesweep.workers.store import Store
-from prunesweep.workers.trust import choices_of_trials, require_trusted
+from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
 
 RECORD = "sweep.json"
 """The file of a record, in the sweep's folder of the store."""
@@ -97,8 +108,9 @@ def leaving(sweep: Sweep, store: Store) -> Iterator[str]:
 def has_changed(sweep: Sweep) -> bool:
     """Whether the file of a remembered sweep is there and says something else than when it was run."""
     try:
-        return sweep.path.read_text(encoding="utf-8-sig") != sweep.text
-    except (OSError, UnicodeDecodeError):
+        is_one = sweep.path.suffix in SUFFIXES and sweep.path.is_file()  # the store may name anything, a pipe for one
+        return is_one and sweep.path.read_text(encoding="utf-8-sig") != sweep.text
+    except (OSError, ValueError):
         return False
 
 
@@ -129,7 +141,7 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         resources=Shares(record["resources"]),
         text=record["text"],
         path=Path(record["path"]),
-        recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
+        recorded={key: _whole(decode_stage(stage)) for key, stage in record.get(STAGES, {}).items()},
         about=_about(record.get("about", {})),
     )
 
@@ -152,6 +164,20 @@ def _checked(trial: TrialSpec) -> TrialSpec:
     return trial
 
 
+def _whole(stage: Stage) -> Stage:
+    """The stage; raises `TypeError` for what would come to nothing only when it is printed, or its epochs counted."""
+    root, *phases = path(stage)
+    names: list[Any] = [root.root.dataset.name, root.root.model.name, root.root.method.name]
+    numbers: list[Any] = [root.root.seed, root.epochs]
+    for phase in (root, *phases):
+        numbers += [phase.sparsity, phase.epochs]
+        if isinstance(phase, PruneStage) and phase.retrain is not None:
+            names += [phase.retrain.schedule, phase.criterion, phase.allocation]
+    if not all(isinstance(name, str) for name in names) or not all(isinstance(n, int | float) for n in numbers):
+        raise TypeError(f"stage {stage.key} has a setting of a wrong type")
+    return stage
+
+
 def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:
     """Of trials whose method is another package's: what it asks for, which only its code knows."""
     if sweep.recorded is not None:
@@ -167,7 +193,8 @@ def require_own_code(sweep: Sweep, allowed: Sequence[str] = ()) -> None:
     """
     if sweep.recorded is not None:
         who = f"the store's record of {sweep.name}"
-        require_trusted(choices_of_trials(sweep.trials), who, allowed, f"run the sweep's file ({sweep.path})")
+        choices = chain(choices_of_trials(sweep.trials), *map(choices_of_stage, sweep.recorded.values()))
+        require_trusted(choices, who, allowed, f"run the sweep's file ({sweep.path})")
 
 
 def _about(record: Mapping[str, Any]) -> About:

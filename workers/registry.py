@@ -18,6 +18,7 @@ from typing import Any
 from prunesweep.workers import signature
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.lazy import torch
+from prunesweep.workers.source import look_here
 from prunesweep.workers.spec import Choice, Value, freeze
 
 foreign_packages: set[str] = set()
@@ -42,6 +43,8 @@ def load(target: str) -> Any:
     if module.endswith(".py"):
         stem = module.removesuffix(".py").removeprefix("./").replace("/", ".")
         raise UserError(f'cannot load "{target}": write "{stem}:{name}", a module that Python finds from this folder')
+    if module.partition(".")[0] != "prunesweep":
+        look_here()
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
@@ -144,7 +145,8 @@ def _in_folder(folder: Path, name: str) -> list[Path]:
 def _top_level(name: str) -> list[Path]:
     """Asked of Python, which imports nothing for a name without dots."""
     try:
-        spec = importlib.util.find_spec(name)
+        with looking_here():
+            spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return []
     if spec is None or name in sys.builtin_module_names:
@@ -152,6 +154,27 @@ def _top_level(name: str) -> list[Path]:
     if spec.origin and spec.has_location:
         return [Path(spec.origin).absolute()]
     return [Path(place).absolute() for place in spec.submodule_search_locations or ()]
+
+
+def look_here() -> None:
+    """Let Python find modules in the current folder, behind all others: those of the user's own, as with `python -m`.
+
+    Only where such a one is imported: packages look for others that they can do without, and are not to find any here.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+@contextmanager
+def looking_here() -> Iterator[None]:
+    """As `look_here`, while a name is looked up."""
+    before = list(sys.path)
+    look_here()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from prunesweep.workers.data.layout import read_layout
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.models import choose
+from prunesweep.workers.source import look_here
 
 TEMPLATE = """\
 # {question}
@@ -106,6 +107,7 @@ def _for_code(target: str) -> Answers:
 
 
 def _imported(module: str) -> Any:
+    look_here()
     try:
         return import_module(module)
     except ImportError as error:

@@ -99,10 +99,7 @@ def main() -> None:
     _open_streams()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    # A user's own `module:name` lies in the folder where the command is run, as with `python -m`; Ray's workers look
-    # there by themselves.
     try:
-        sys.path.append(str(Path.cwd()))
         _check_text(
             [
                 str(Path.cwd()),

@@ -17,7 +17,7 @@ from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, S
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say, show
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
-from prunesweep.orchestrator.plan import Plan, make_plans
+from prunesweep.orchestrator.plan import Plan, make_plan, make_plans
 from prunesweep.orchestrator.records import known, recall, require
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
@@ -48,8 +48,11 @@ def status(
 ) -> None:
     """Show how far a sweep is, what is unfinished, and why what failed has failed. By name it needs the store only."""
     opened = Store(store) if name and is_file(name) else open_store(store)
-    sweeps = [planned_sweep(name, opened, str(data_dir))] if name else list(_remembered(opened))
-    plans: Sequence[Plan] = make_plans(sweeps, opened)
+    plans: Sequence[Plan] = (
+        [make_plan(planned_sweep(name, opened, str(data_dir)), opened)]
+        if name
+        else make_plans(_remembered(opened), opened, _say_error)
+    )
     seen: Seen = {}
     if name or as_json_:
         plans, seen = look(plans, opened)
@@ -70,7 +73,11 @@ def _remembered(store: Store) -> Iterator[Sweep]:
         try:
             yield require(name, store)
         except UserError as error:
-            show(f"error: {error}", error=True)
+            _say_error(error)
+
+
+def _say_error(error: UserError) -> None:
+    show(f"error: {error}", error=True)
 
 
 # --- what is printed

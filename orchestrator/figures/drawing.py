@@ -75,7 +75,9 @@ def check_suffix(file: Path) -> None:
 def save(chart: Chart, file: Path, page: Page = USUAL) -> None:
     """Draw the chart in the format of the file's suffix; equal charts make equal files."""
     check_suffix(file)
-    with mpl.rc_context(dict(STYLE)):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a `matplotlibrc` of the current folder may be anybody's, and have LaTeX started
+        mpl.rcParams.update(STYLE)
         made = figure(chart, page)
         _settle(made)
         made.savefig(file, dpi=DPI, metadata=dict(METADATA[file.suffix.lower()]))

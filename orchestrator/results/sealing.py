@@ -37,7 +37,8 @@ def write_table(table: pa.Table, sink: Any) -> None:
 def unsealed_table(data: bytes, name: str) -> pa.Table:
     """The table of a Parquet file; raises `ValueError` when it is not the one that was written, or another table.
 
-    A file without a sum, of an earlier version or somebody's own, is taken as its pages' checksums allow.
+    A file without a sum, of an earlier version or somebody's own, is taken as its pages' checksums allow. Columns of
+    types that a package has registered with Arrow are left out.
     """
     if SEAL_KEY in data and not intact(data, last=True):
         raise ValueError("its checksum does not match")
@@ -47,7 +48,14 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
         raise ValueError("its checksum does not match")
     if said and said["table"] != name:
         raise ValueError(f"it is a table of {said['table']}")
-    return table
+    return table.select([field.name for field in table.schema if not _is_others(field.type)])
+
+
+def _is_others(kind: pa.DataType) -> bool:
+    """Whether a type is, or has in it, one that a package defines: Ray's makes objects by unpickling the file."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return True
+    return any(_is_others(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def described(table: pa.Table) -> dict[str, str]:

@@ -22,6 +22,7 @@ from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import plain_scalar
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.source import look_here
 from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec, encode
 
 PARTS: dict[str, tuple[type, str]] = {
@@ -59,6 +60,7 @@ def read(path: Path, text: str) -> tuple[dict[str, Any], list[TrialSpec]]:
 @contextmanager
 def _module(path: Path, text: str) -> Iterator[ModuleType]:
     """The file as a module that no `import` can find; what it raises is an error on the line that raised it."""
+    look_here()
     module = ModuleType(f"sweep file {path}")
     module.__file__ = str(path)
     # Dataclasses look their module up while they are made; the name has spaces, so that it clashes with nothing.

@@ -20,7 +20,7 @@ from prunesweep.workers import data
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import create
 from prunesweep.workers.seal import sealed_json, unsealed_json
-from prunesweep.workers.spec import Choice, TrainStage
+from prunesweep.workers.spec import Choice, TrainStage, encode
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 
@@ -56,10 +56,15 @@ def hostile(cli: Cli, **choices: Mapping[str, Any]) -> Store:
     "choices",
     [
         {"method": {"name": "subprocess:getoutput", "options": {"cmd": "touch imported"}}},
-        {"method": {"name": "mine:Mine", "options": {}}},
-        {"model": {"name": "subprocess:getoutput", "options": {"cmd": "touch imported"}}},
-        {"dataset": {"name": "mine:Mine", "options": {}}},
-        {"method": {"name": "imp", "options": {"no such": 1}}},
+        *(
+            pytest.param(choice, marks=pytest.mark.slow)
+            for choice in (
+                {"method": {"name": "mine:Mine", "options": {}}},
+                {"model": {"name": "subprocess:getoutput", "options": {"cmd": "touch imported"}}},
+                {"dataset": {"name": "mine:Mine", "options": {}}},
+                {"method": {"name": "imp", "options": {"no such": 1}}},
+            )
+        ),
     ],
 )
 def test_reading_verbs_import_nothing_that_a_store_names(cli: Cli, choices: Mapping[str, Any]):
@@ -98,6 +103,31 @@ def test_what_a_store_names_is_trained_only_with_code_of_this_folder(
     assert f"error: the store's record of quick {says}" in error
     assert f"allow it with --allow {module}" in error
     assert not (cli.folder / "imported").exists()
+
+
+def test_the_stages_that_a_record_holds_are_trained_with_such_code_only_too(cli: Cli):
+    """The trial names nothing but what prunesweep has; what its stage would train with stands beside it."""
+    cli.write(MINE, "mine.py")
+    store = hostile(cli)
+    record = unsealed_json(store.read("quick", RECORD) or b"")
+    stage = encode(dense_stage())
+    (trial,) = require("quick", store).trials
+    record["stages"] = {trial.key: {**stage, "dataset": {**GETOUTPUT, "options": {"cmd": "touch imported"}}}}
+    store.write(sealed_json(record), "quick", RECORD)
+    assert "wants to import subprocess:getoutput, which is not of this folder" in cli("resume", "quick", code=2)
+    assert make_plan(require("quick", store), store).stages.keys() == {dense_stage().key}, "ours need none"
+    record["stages"] = {trial.key: {**stage, "sparsity": "x"}}
+    store.write(sealed_json(record), "quick", RECORD)
+    assert "sweep.json is damaged" in cli("status", "quick", code=2)
+    assert not (cli.folder / "imported").exists()
+
+
+def test_a_sweep_that_cannot_be_read_hides_no_other(cli: Cli):
+    store = hostile(cli, method=GETOUTPUT)
+    remember(read_sweep(cli.folder / cli.write(QUICK.replace("quick", "whole"))), store)
+    answer = cli.ask("status")
+    assert (answer.code, answer.out) == (0, "whole: 1 trial: 1 new\n")
+    assert answer.err.startswith("error: the record of quick names the method subprocess:getoutput")
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -258,3 +259,18 @@ def test_another_users_stage_is_recognised_and_left_alone(shared: Store):
         answer = as_user(USERS[0], shared, publish)
         assert answer == f"{STAGE.key} is being computed by process {os.getpid()} of root, in run a run"
     assert as_user(USERS[0], shared, publish) == "published"
+
+
+def test_what_is_without_end_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Reading would wait for ever, or fill the memory: pipes, devices and sockets, JSON larger than any of ours."""
+    monkeypatch.chdir(tmp_path)
+    store = Store(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to("circle")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")  # a long path would be refused
+    with (tmp_path / "large.json").open("wb") as large:
+        large.truncate(2**40)
+    assert [store.read(name) for name in ("pipe", "zeros", "circle", "socket")] == [None] * 4
+    assert store.read("large.json") == b""

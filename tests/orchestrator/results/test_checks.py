@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prunesweep import load_curves, load_layers, load_results
+from prunesweep.orchestrator.status.checking import Check
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
@@ -88,6 +90,48 @@ def test_columns_that_are_absent_are_null_and_names_are_plain(store: Store):
     assert frame.test_loss.isna().all()
     assert frame.device.isna().all()
     assert list(frame.method) == ["a\\x1b[31mb", "c"]
+
+
+class Pickled:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("called"),)
+
+
+class Objects(pa.ExtensionType):
+    """As Ray has it: a package that is imported may register such types, whose values are made by unpickling."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.binary(), "tests.pickled")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage: pa.DataType, serialized: bytes) -> Objects:
+        return cls()
+
+    def __arrow_ext_scalar_class__(self) -> type[pa.ExtensionScalar]:
+        return Unpickled
+
+
+class Unpickled(pa.ExtensionScalar):
+    def as_py(self, **kwargs: object) -> object:
+        return pickle.loads(self.value.as_py())
+
+
+def test_no_object_is_made_of_what_is_in_a_table(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    objects = pa.array([pickle.dumps(Pickled())] * 2, pa.binary())
+    column = pa.ExtensionArray.from_storage(Objects(), objects)
+    change(store, "trials.parquet", lambda table: table.append_column("mine", column))
+    pa.register_extension_type(Objects())
+    try:
+        assert pq.read_table(tmp_path / "results/two/trials.parquet", partitioning=None)["mine"].type == Objects()
+        assert "mine" not in load_results("two", store=store.location)
+        assert list(Check(store).faults()) == []
+    finally:
+        pa.unregister_extension_type("tests.pickled")
+    assert not Path("called").exists()
 
 
 @pytest.mark.parametrize("said", [b"", b"[1]", b'{"trials": "x"}', b"\xff", b'{"sweep": 1, "trials": 2, "seeds": "x"}'])
