@@ -19,6 +19,11 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from moto.server import MotoRequestHandler
 from werkzeug.serving import make_server
 
+Environ = dict[str, Any]
+"""A request, as WSGI has it."""
+
+Translation = Callable[[Environ], Environ]
+
 
 @dataclass
 class Requests:
@@ -50,36 +55,42 @@ class Requests:
 @contextmanager
 def bucket(requests: Requests | None = None) -> Iterator[str]:
     """An empty bucket's URL. This process and those that it starts find the endpoint as they find Amazon's."""
-    app = _watched(DomainDispatcherApplication(create_backend_app), requests or Requests())
+    with endpoint(requests) as (address, name), pytest.MonkeyPatch.context() as patch:
+        settings = {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "a secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        for key, value in settings.items():
+            patch.setitem(os.environ, key, value)
+        yield f"s3://{name}"
+
+
+@contextmanager
+def endpoint(requests: Requests | None = None, translated: Translation = dict) -> Iterator[tuple[str, str]]:
+    """Where it listens, and the name of an empty bucket; `translated` makes S3's requests of another interface's."""
+    app = _watched(DomainDispatcherApplication(create_backend_app), requests or Requests(), translated)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print every request
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-        "AWS_ACCESS_KEY_ID": "someone",
-        "AWS_SECRET_ACCESS_KEY": "a secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    name = f"bucket-{uuid4().hex[:8]}"
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in settings.items():
-            patch.setitem(os.environ, key, value)
-        urlopen(Request(f"{settings['AWS_ENDPOINT_URL']}/{name}", method="PUT")).close()
-        try:
-            yield f"s3://{name}"
-        finally:
-            server.shutdown()
+    address, name = f"http://127.0.0.1:{server.server_port}", f"bucket-{uuid4().hex[:8]}"
+    urlopen(Request(f"{address}/{name}", method="PUT")).close()
+    try:
+        yield address, name
+    finally:
+        server.shutdown()
 
 
-def _watched(app: Any, requests: Requests) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+def _watched(app: Any, requests: Requests, translated: Translation) -> Callable[[Environ, Any], Iterable[bytes]]:
     lock = threading.Lock()
 
-    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
         with lock:
             requests.by_method[environ["REQUEST_METHOD"]] += 1
         time.sleep(requests.delay)
-        reply: Iterable[bytes] = app(environ, start_response)
+        reply: Iterable[bytes] = app(translated(environ), start_response)
         return reply
 
     return answer

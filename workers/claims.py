@@ -2,11 +2,11 @@
 
     <store>/stages/<key>/claim.<n>.json
 
-The highest number holds. A claim is taken over by creating the next number, which at most one process can do on a local
-or network filesystem and on S3; on one that is not `exclusive` two may, until one of them finds that it has lost. An
-owner that was stopped for a while finds the same, and leaves the stage alone. A heartbeat is one write; on a remote
-filesystem every `LOOK_EVERY`th also lists the folder, to see whether the claim was taken over. Publishing does not
-hang on that: of several results the first stands.
+The highest number holds. A claim is taken over by creating the next number, which at most one process can do on a
+local or network filesystem, on S3 and on Google's store; on one that is not `exclusive` two may, until one of them
+finds that it has lost. An owner that was stopped for a while finds the same, and leaves the stage alone. A heartbeat
+is one write; on a remote filesystem every `LOOK_EVERY`th also lists the folder, to see whether the claim was taken
+over. Publishing does not hang on that: of several results the first stands.
 
 No clock is compared with another, so none needs to be right: a claim has expired when an observer saw it unchanged
 `EXPIRED_AFTER` times, or at once when its process was on this machine and is no more. No torch, no Ray.

@@ -1,21 +1,23 @@
-"""Amazon's S3, and stores with its interface, by obstore: one request a call, and conditional writes. No torch, no Ray.
+"""Amazon's S3, stores with its interface, and Google's, by obstore: one request a call, and conditional writes.
 
 pyarrow, which reads tables from there, takes two to five requests for the same, and cannot write only if there is no
-object (`If-None-Match: *`). Where obstore is not installed, or credentials are such that only Amazon's own library
-finds them (single sign-on, roles of a profile), pyarrow serves.
+object (on S3 `If-None-Match: *`, on Google's store `x-goog-if-generation-match: 0`). Where obstore is not installed, or
+credentials are such that only the clouds' own libraries find them (single sign-on, roles of a profile, workload
+identity federation), pyarrow serves. No torch, no Ray.
 """
 
 from __future__ import annotations
 
 import configparser
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
@@ -29,24 +31,61 @@ OPTIONS = {"region", "scheme", "endpoint_override", "allow_bucket_creation", "al
 SOURCES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables by which obstore finds credentials."""
 
+KEY_FILE = "service_account"
+"""What Google's file of a key says that it is."""
+
 CLIENT = {"timeout": "300s", "connect_timeout": "5s"}
 RETRIES = {"max_retries": 3}
 
 
 def open_objects(url: Location) -> Objects | None:
-    """What is at an `s3://` URL; None where pyarrow is to serve."""
+    """What is at an `s3://` or `gs://` URL; None where pyarrow is to serve."""
     parts = urlsplit(url.reveal())
-    options = dict(parse_qsl(parts.query))
-    if parts.scheme != "s3" or not parts.hostname or not options.keys() <= OPTIONS:
-        return None
-    credentials = _credentials(parts.username, parts.password)
-    if credentials is None:
-        return None
+    bucket = parts.netloc.rpartition("@")[2]
     try:
-        from obstore.store import S3Store
+        match parts.scheme:
+            case "s3":
+                store = _amazon(bucket, parts)
+            case "gs" | "gcs":
+                store = _google(bucket, parts)
+            case _:
+                return None
     except ImportError:
         return None
-    bucket = parts.netloc.rpartition("@")[2]
+    return None if store is None else Objects(bucket, unquote(parts.path).strip("/"), store)
+
+
+def _google(bucket: str, parts: SplitResult) -> Any:
+    """None also for a URL with options or a user, which only pyarrow knows."""
+    account = _google_account()
+    if parts.query or "@" in parts.netloc or account is None:
+        return None
+    from obstore.store import GCSStore
+
+    client = {**CLIENT, "allow_http": str(account.get("gcs_base_url")).startswith("http://")}
+    return GCSStore(bucket, client_options=client, retry_config=RETRIES)
+
+
+def _google_account() -> dict[str, Any] | None:
+    """The account that obstore finds, empty where the machine has one; None where obstore does not know its kind."""
+    said = os.environ.get("GOOGLE_SERVICE_ACCOUNT_KEY")
+    usual = "~/.config/gcloud/application_default_credentials.json"
+    file = Path(os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") or usual).expanduser()
+    try:
+        account = json.loads(said or file.read_text())
+    except (OSError, ValueError):
+        return {} if not file.exists() else None
+    known = isinstance(account, dict) and account.get("type", KEY_FILE) in (KEY_FILE, "authorized_user")
+    return account if known else None
+
+
+def _amazon(bucket: str, parts: SplitResult) -> Any:
+    options = dict(parse_qsl(parts.query))
+    credentials = _credentials(parts.username, parts.password)
+    if not parts.hostname or not options.keys() <= OPTIONS or credentials is None:
+        return None
+    from obstore.store import S3Store
+
     endpoint = (
         options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     )
@@ -56,8 +95,7 @@ def open_objects(url: Location) -> Objects | None:
     if endpoint:
         config["endpoint"] = endpoint
     client = {**CLIENT, "allow_http": str(endpoint or "").startswith("http://")}
-    store = S3Store(bucket, config=config, client_options=client, retry_config=RETRIES)
-    return Objects(bucket, unquote(parts.path).strip("/"), store)
+    return S3Store(bucket, config=config, client_options=client, retry_config=RETRIES)
 
 
 def _region(bucket: str, endpoint: str | None) -> str:

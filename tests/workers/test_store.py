@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from prunesweep.workers.appearing import appearing
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
+from prunesweep.workers.objects import open_objects
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial
@@ -30,7 +33,13 @@ def google() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["local", "s3", "gcs", "fsspec"])
+@pytest.fixture(scope="module")
+def google_xml() -> Iterator[str]:
+    with gcs.xml_bucket() as url:
+        yield url
+
+
+@pytest.fixture(params=["local", "s3", "gcs", "gcs xml", "fsspec"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """The last one on a filesystem that pyarrow does not know under this name."""
     if request.param == "local":
@@ -39,7 +48,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return Store(f"local://{tmp_path / 'store'}")
     if request.param == "gcs":
         return Store(request.getfixturevalue("google") % tmp_path.name)
-    return Store(f"{request.getfixturevalue('place')}/{tmp_path.name}")
+    return Store(f"{request.getfixturevalue('google_xml' if request.param == 'gcs xml' else 'place')}/{tmp_path.name}")
 
 
 def state(store: Store) -> State:
@@ -215,3 +224,26 @@ def test_a_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path):
         place.mkdir()
         (place / "file").touch()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "target"]
+
+
+def test_of_many_who_create_a_file_at_once_one_is_told_that_it_was_the_first(store: Store):
+    if not store.exclusive:
+        pytest.skip("there it is looked first, and then written")
+    with ThreadPoolExecutor(8) as pool:
+        firsts = list(
+            pool.map(lambda n: store.write(f"{n}".encode(), "stages", STAGE.key, RESULT, replace=False), range(8))
+        )
+    assert sum(firsts) == 1
+    assert store.read("stages", STAGE.key, RESULT) == f"{firsts.index(True)}".encode()
+
+
+@pytest.mark.parametrize("kind", ["external_account", "impersonated_service_account"])
+def test_an_account_of_google_s_that_obstore_does_not_know_leaves_the_store_to_pyarrow(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "account.json"
+    file.write_text(json.dumps({"type": kind}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.delenv("GOOGLE_SERVICE_ACCOUNT_KEY", raising=False)
+    assert open_objects(Location("gs://somebody-s/results")) is None
+    assert open_objects(Location("gs://anonymous@somebody-s/results")) is None
