@@ -55,3 +55,9 @@ def set_scripts(driver: Chrome, allowed: bool) -> None:
 def errors(driver: Chrome) -> Sequence[Any]:
     """What was written to the console since the last call."""
     return list(driver.get_log("browser"))
+
+
+def set_scheme(driver: Chrome, scheme: str) -> None:
+    """`light` or `dark`, as the reader's system has it."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -59,6 +59,7 @@ UNFOLLOWED = (
     "docs/data.md",
     "docs/performance.md",
     "docs/cluster.md",
+    "docs/page.md",
     "docs/security.md",
     "docs/digits_methods.md",
     "docs/miniatures.md",

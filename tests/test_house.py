@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = (
     *("workers", "text", "provenance", "labels", "resources", "results", "tables", "figures", "sweepfile", "index"),
-    *("plan", "records", "versions", "lookup", "export", "status", "run", "jobs", "report", "api", "cli"),
+    *("plan", "records", "versions", "lookup", "export", "status", "run", "jobs", "report", "ui", "api", "cli"),
 )
 """The rooms of the orchestrator, above `workers`: each imports only from those before it."""
 

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -37,6 +37,12 @@ QUIET_SECONDS = 60.0
 FRAMES = 12
 """So many of the innermost calls are told."""
 
+CURVE = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "learning_rate", "sparsity")
+"""What is told of each epoch so far: columns of the stage's `curve.parquet`."""
+
+MOST_EPOCHS = 100
+"""Of a longer curve so many epochs are told, spread evenly, the first and the last among them: about 6 kB."""
+
 SHORTEST = 0.1
 """Seconds between two looks; of a shorter time the use of a processor says nothing."""
 
@@ -49,7 +55,8 @@ class Activity:
     images per second count all that an epoch takes, evaluation included. `cpu_percent` is of this process, 100 for a
     core, since the heartbeat before; `gpu_percent` is the share of time in which any process used the GPU.
     `gpu_used` is of all processes, `gpu_peak` the most that this one's tensors had. The last batch was drawn
-    `quiet_seconds` ago; when that is long, `stack` says where the stage stands, the innermost call last.
+    `quiet_seconds` ago; when that is long, `stack` says where the stage stands, the innermost call last. `curve` has a
+    row for each epoch so far, with the columns `CURVE`.
     """
 
     host: str
@@ -68,6 +75,7 @@ class Activity:
     gpu_peak: int | None = None
     quiet_seconds: float | None = None
     stack: tuple[str, ...] = ()
+    curve: tuple[tuple[float | None, ...], ...] = ()
 
     @classmethod
     def decoded(cls, said: object) -> Self | None:
@@ -76,7 +84,15 @@ class Activity:
             return None
         known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
         known["stack"] = tuple(known.get("stack", ()))
+        known["curve"] = _decoded_curve(known.get("curve"))
         return cls(**known) if {"host", "device"} <= known.keys() else None
+
+
+def _decoded_curve(said: object) -> tuple[tuple[float | None, ...], ...]:
+    """The rows of a claim, none where it holds anything else."""
+    rows = [tuple(row) for row in said if isinstance(row, list | tuple)] if isinstance(said, list | tuple) else []
+    whole = all(len(row) == len(CURVE) and all(isinstance(v, int | float | None) for v in row) for row in rows)
+    return tuple(rows) if whole else ()
 
 
 class _Point(NamedTuple):
@@ -93,11 +109,13 @@ class Activities:
         self.thread, self.last_batch = threading.get_ident(), time.monotonic()
         self.seen: deque[_Point] = deque(maxlen=REMEMBERED)
         self.latest: _Point | None = None
+        self.curve: tuple[tuple[float | None, ...], ...] = ()
         self.busy = time.process_time(), time.monotonic()
 
     def reached(self, progress: Progress) -> None:
         """The stage is so far, and its device in use."""
         self.latest = _Point(progress.epoch, progress.images, time.monotonic())
+        self.curve = tuple(_told(row) for row in _spread(progress.curve))
         if not self.seen:
             self.seen.append(self.latest)
 
@@ -111,7 +129,7 @@ class Activities:
         said: dict[str, Any] = {"cpu_percent": self._cpu_percent(), **_memory(), **self._quiet()}
         if self.latest is None:  # it loads data, and the device may not be ready
             return Activity(host, self.where.device, **said)
-        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **said)
+        return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **said, curve=self.curve)
 
     def _quiet(self) -> dict[str, Any]:
         seconds = time.monotonic() - self.last_batch
@@ -153,6 +171,19 @@ class Activities:
             peak = torch.cuda.max_memory_allocated(self._torch_device)
             usage |= {"gpu_used": total - free, "gpu_memory": total, "gpu_peak": peak}
         return usage
+
+
+def _spread(curve: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """At most `MOST_EPOCHS` rows of a curve, spread evenly."""
+    if len(curve) <= MOST_EPOCHS:
+        return curve
+    step = (len(curve) - 1) / (MOST_EPOCHS - 1)
+    return [curve[round(number * step)] for number in range(MOST_EPOCHS)]
+
+
+def _told(row: Mapping[str, Any]) -> tuple[float | None, ...]:
+    """With the digits that a figure shows."""
+    return tuple(None if row[name] is None else float(f"{row[name]:.5g}") for name in CURVE)
 
 
 def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:

@@ -26,6 +26,7 @@ from prunesweep.orchestrator.cli import (
     runs,
     status,
     sweepfiles,
+    ui,
 )
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
@@ -83,6 +84,7 @@ for verb in (
     *(jobs.submit, jobs.logs, jobs.cancel, jobs.jobs),
     status.status,
     *(results.results, results.compare, results.plot, results.report),
+    ui.ui,
     *(sweepfiles.validate, sweepfiles.schema),
 ):
     app.command()(verb)

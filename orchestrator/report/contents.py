@@ -106,9 +106,8 @@ def _last_lines(failure: FailedStage) -> str:
     return "\n".join([*failure.attempt.log[-LOG_LINES:], failure.attempt.message or ""]).strip()
 
 
-def summary(contents: Contents) -> str:
+def summary_of(trials: Sequence[TrialSpec]) -> str:
     """A line that names the methods, models, datasets, sparsities and seeds."""
-    trials = contents.trials
     methods, datasets, models = (_names(trials, kind) for kind in ("method", "dataset", "model"))
     targets = sorted({trial.sparsity for trial in trials if trial.sparsity})
     span = " to ".join(dict.fromkeys(f"{100 * target:.6g}%" for target in (targets[:1] + targets[-1:])))

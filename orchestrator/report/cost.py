@@ -59,7 +59,9 @@ class Cost:
 
 
 NUMBERS = ("attempts", "bytes", "epochs", "train_seconds", "elapsed_seconds")
-"""What a result says of its cost."""
+"""What a result says of its cost, as numbers."""
+
+COSTS = (*NUMBERS, "device", "peak_memory_bytes")
 
 
 def cost(plans: Sequence[Plan], store: Store) -> Cost:

@@ -6,32 +6,22 @@ import base64
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prunesweep.orchestrator.figures.kinds import KINDS
-from prunesweep.orchestrator.report import glossary, settings
-from prunesweep.orchestrator.report.answer import for_readers
-from prunesweep.orchestrator.report.contents import Contents, gather, summary
+from prunesweep.orchestrator.report import glossary
+from prunesweep.orchestrator.report.contents import Contents, gather, summary_of
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
+from prunesweep.orchestrator.report.rendering import asset, environment
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.orchestrator.tables.wording import words
-from prunesweep.orchestrator.text import counted, duration, for_html, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
 SUFFIXES = (".html", ".htm")
-
-MOST_COLUMNS = 6
-"""So many fit on paper beside each other; the other columns of a comparison come below."""
 
 
 def write(names: Sequence[str], store: Store, query: Query, file: Path) -> int:
@@ -43,53 +33,29 @@ def write(names: Sequence[str], store: Store, query: Query, file: Path) -> int:
     return len(data)
 
 
-def _clean(value: Any) -> Any:
-    return for_html(value) if type(value) is str else value
-
-
 def page(contents: Contents) -> str:
     """The whole file. What comes from a sweep or a log is escaped; only our own style and scripts are not."""
-    environment = Environment(
-        loader=PackageLoader("prunesweep.orchestrator.report", ""),
-        autoescape=True,
-        finalize=_clean,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "size": size, "words": words, "counted": counted}
     charts = [(kind, plotly_chart(chart)) for kind, chart in contents.answer.charts] if contents.answer else []
-    return environment.get_template("page.html").render(
-        contents=contents,
-        names=[plan.sweep.name for plan in contents.plans],
-        title=", ".join(dict.fromkeys(plan.sweep.about.title or plan.sweep.name for plan in contents.plans)),
-        summary=summary(contents),
-        charts=charts,
-        panels=[panel.json for _, chart in charts for panel in chart.panels],
-        kinds=KINDS,
-        met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
-        settings=settings,
-        glossary=glossary,
-        for_readers=for_readers,
-        per_seed=_csv_link(contents.answer.per_seed()) if contents.answer else None,
-        most_columns=MOST_COLUMNS,
-        groups=_groups,
-        link=_link,
-        commands=list(_commands(contents)),
-        pandas=_pandas(contents),
-        style=_own("page.css"),
-        script=_own("page.js"),
-        plotly=Markup(get_plotlyjs()) if charts else None,
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            contents=contents,
+            names=[plan.sweep.name for plan in contents.plans],
+            title=", ".join(dict.fromkeys(plan.sweep.about.title or plan.sweep.name for plan in contents.plans)),
+            summary=summary_of(contents.trials),
+            charts=charts,
+            met=sum(item.verdict == MET for item in contents.answer.checks) if contents.answer else 0,
+            glossary=glossary,
+            per_seed=_csv_link(contents.answer.per_seed()) if contents.answer else None,
+            link=_link,
+            commands=list(_commands(contents)),
+            pandas=_pandas(contents),
+            style=Markup(asset("page.css")),
+            script=Markup(asset("components.js") + asset("page.js")),
+            plotly=Markup(get_plotlyjs()) if charts else None,
+        )
     )
-
-
-def _groups(columns: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
-    """The upper labels of the columns, each with how many are below it."""
-    return [(first, len(list(same))) for first, same in groupby(first for first, *_ in columns)]
-
-
-def _own(name: str) -> Markup:
-    return Markup(files("prunesweep.orchestrator.report").joinpath(name).read_text())
 
 
 def _link(sweep: Sweep) -> str:

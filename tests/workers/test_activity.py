@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -76,6 +77,33 @@ def test_the_rate_is_that_of_the_last_epochs_and_falls_while_one_hangs():
         said = after(activities, epoch, 0.02)
         times.append(activities.latest.time)
     assert said.epochs_per_second == pytest.approx(15 / (times[-1] - times[-16])), "what was slow is long ago"
+
+
+def row(epoch: int, **more: float | None) -> dict[str, float | None]:
+    measured = {"train_loss": 1 / 3, "train_accuracy": 0.5, "validation_loss": 0.25, "validation_accuracy": 0.9}
+    return {"epoch": epoch, **measured, "learning_rate": 0.1, "sparsity": 0.0, **more}
+
+
+def test_the_curve_so_far_is_told_with_the_digits_of_a_figure():
+    activities = Activities(CPU)
+    activities.reached(Progress(epoch=1, curve=[row(20, train_loss=None, learning_rate=None), row(21)]))
+    told = activities.look()
+    assert told.curve == ((20, None, 0.25, 0.9, None, 0.0), (21, 0.33333, 0.25, 0.9, 0.1, 0.0))
+    assert Activity.decoded(json.loads(json.dumps(asdict(told)))) == told
+
+
+def test_of_a_long_curve_a_hundred_epochs_are_told_from_the_first_to_the_last():
+    activities = Activities(CPU)
+    activities.reached(Progress(epoch=991, curve=[row(epoch) for epoch in range(1, 992)]))
+    told = activities.look()
+    assert [line[0] for line in told.curve] == list(range(1, 992, 10))
+    assert len(json.dumps(told.curve)) < 6000
+
+
+@pytest.mark.parametrize("curve", [7, "curve", [1, 2], [[1]], [["a"] * 6], {"a": 1}])
+def test_a_curve_that_is_none_is_not_taken_for_one(curve: object):
+    said = Activity.decoded({"host": "far", "device": "cpu", "curve": curve})
+    assert said == Activity("far", "cpu")
 
 
 def test_the_use_of_processors_is_since_the_look_before():

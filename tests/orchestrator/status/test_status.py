@@ -165,7 +165,7 @@ def test_the_claim_of_another_machine_is_watched_for_a_renewal(cli: Cli, planned
     assert printed[5] == "unfinished: 1 no sign of life"
     assert [each["state"] for each in status["unfinished_stages"]] == ["running", "no sign of life"]
     assert [each["stages"] for each in status["now"]["devices"]] == [[first]]
-    assert status["unfinished_stages"][0]["doing"] == {**asdict(GPU), "stack": list(GPU.stack)}
+    assert status["unfinished_stages"][0]["doing"] == {**asdict(GPU), "stack": list(GPU.stack), "curve": []}
     assert status["unfinished_stages"][1]["doing"] is None
 
 

@@ -1,0 +1,72 @@
+"""Learning curves as they grow, as values of `orchestrator.figures.charts`: of what runs, and of one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
+from prunesweep.orchestrator.status.status import Unfinished
+from prunesweep.workers.activity import CURVE
+
+Rows = Sequence[tuple[float | None, ...]]
+
+MOST_LINES = 12
+"""Of more stages that run, the first are drawn."""
+
+EPOCHS = Axis("epochs")
+
+PANELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "validation accuracy, percent": ("%", {"validation_accuracy": "validation accuracy"}),
+    "loss": ("", {"train_loss": "training loss", "validation_loss": "validation loss"}),
+    "learning rate": ("", {"learning_rate": "learning rate"}),
+    "sparsity, percent": ("%", {"sparsity": "sparsity"}),
+}
+"""What is drawn of a trial: the axis of each panel, and the columns in it."""
+
+
+def of_running(stages: Sequence[Unfinished]) -> Chart | None:
+    """A line for each stage that runs and has had an epoch; None where there is none."""
+    curves = {stage.label: stage.doing.curve for stage in stages if stage.doing and stage.doing.curve}
+    shown = dict(list(curves.items())[:MOST_LINES])
+    if not shown:
+        return None
+    panels = [
+        Panel("", EPOCHS, Axis(axis), [_line(label, rows, column, unit) for label, rows in shown.items()])
+        for axis, unit, column in (
+            ("validation accuracy, percent", "%", "validation_accuracy"),
+            ("training loss", "", "train_loss"),
+        )
+    ]
+    more = len(curves) - len(shown)
+    return Chart("", panels, [f"{more} more run and are not drawn"] if more else [])
+
+
+def of_trial(rows: Rows) -> Chart | None:
+    """The whole path of a trial, with its prunes marked; None before its first epoch."""
+    if not rows:
+        return None
+    marks = prunes(rows)
+    panels = [
+        Panel(
+            "", EPOCHS, Axis(axis), [_line(name, rows, column, unit) for column, name in lines.items()], marks, "prune"
+        )
+        for axis, (unit, lines) in PANELS.items()
+    ]
+    drawn = [panel for panel in panels if any(series.x for series in panel.series)]
+    return Chart("", drawn, ["dotted: a prune"] if marks else [])
+
+
+def prunes(rows: Rows) -> list[float]:
+    """The epochs that have two rows: before and after the weights were taken."""
+    epochs = [row[0] for row in rows if row[0] is not None]
+    return [after for before, after in pairwise(epochs) if before == after]
+
+
+def _line(name: str, rows: Rows, column: str, unit: str) -> Series:
+    """In percent where that is the unit; what was not measured is left out."""
+    at, factor = CURVE.index(column), 100.0 if unit else 1.0
+    points = [(row[0], row[at]) for row in rows]
+    whole = [(epoch, factor * value) for epoch, value in points if epoch is not None and value is not None]
+    x, y = [epoch for epoch, _ in whole], [value for _, value in whole]
+    return Series(name, "line", x, y, [None] * len(y), [1] * len(y))
