@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 RUNNING := .venv/.installed
 TESTING := .venv/.installed-dev
 
-.PHONY: demo test test-all chaos lint
+.PHONY: demo test test-all chaos lint docs
 
 demo: $(RUNNING)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
@@ -30,6 +30,10 @@ lint: $(TESTING)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(TESTING)
+	$(BIN)/python docs/build_site.py
+	@echo "to read it: $(BIN)/python -m http.server --directory build/site"
 
 $(RUNNING): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prunesweep needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from functools import cache
@@ -21,7 +23,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
 
+from prunesweep.orchestrator import glossary
 from prunesweep.orchestrator.cli.main import app
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.plan import make_plan
@@ -43,14 +47,15 @@ from tests.orchestrator.conftest import COMMAND
 from tests.warm import NEED_RAY, Answer
 
 ROOT = Path(__file__).parent.parent
+LAST = ("export", "python", "store")
 FOLLOWED = [
-    ROOT / name
-    for name in ("README.md", *(f"docs/{name}.md" for name in ("commands", "sweeps", "results", "python", "store")))
+    ROOT / f"{name}.md"
+    for name in ("README", *(f"docs/{page}" for page in (*("commands", "sweeps", "results", "figures"), *LAST)))
 ]
-ALONE = [ROOT / name for name in ("docs/tutorial.md", "docs/keys.md", "docs/extending.md", "docs/troubleshooting.md")]
+ALONE = [ROOT / f"docs/{name}.md" for name in ("tutorial", "concepts", "extending", "troubleshooting")]
 """Those that begin in an empty folder, where the others go on with what README has made."""
 
-SLOW = ("keys.md", "tutorial.md", "extending.md")
+SLOW = ("concepts.md", "tutorial.md", "extending.md")
 """Of these, those that make test leaves out."""
 
 UNFOLLOWED = (
@@ -60,6 +65,8 @@ UNFOLLOWED = (
     "docs/performance.md",
     "docs/cluster.md",
     "docs/page.md",
+    "docs/columns.md",
+    "docs/glossary.md",
     "docs/security.md",
     "docs/digits_methods.md",
     "docs/miniatures.md",
@@ -71,8 +78,11 @@ DOCUMENTS = [*FOLLOWED, *ALONE, *(ROOT / name for name in UNFOLLOWED)]
 SKIPPED = {
     "make demo": "the whole quickstart, for which CI has a run of its own",
     "make test": "this test is part of it",
+    'prunesweep export onnx budgets --to networks --where "seed=0" --where "method=gmp"': "tests/orchestrator/export",
+    "prunesweep run budgets.yaml --smoke --set seeds=9 --set name=rehearsed": "tests/orchestrator/run does",
+    "prunesweep export mlflow budgets --to tracking": "tests/orchestrator/export, for MLflow takes seconds to load",
 }
-"""Commands of the followed documents that are not run here, and why."""
+"""Commands of the followed documents that are not run here, and why; the options of `prunesweep` are checked."""
 
 AROUND = "dataset: digits\nmodel: resnet8\ntrain: {epochs: 20}\ntrials:\n"
 """What the examples that are a piece of a sweep file are a piece of."""
@@ -137,6 +147,8 @@ class Reader:
             for command in block.commands:
                 if command not in SKIPPED:
                     self.run(command, place)
+                elif command.startswith("prunesweep"):
+                    options_are_known(command)
 
     def run(self, command: str, place: str, code: int = 0) -> None:
         answer = self._plain(command) or self._in_a_shell(command)
@@ -144,11 +156,12 @@ class Reader:
         assert answer.code == code, f"{place}: {command}: exit code {answer.code}\n{self.printed}"
 
     def _plain(self, command: str) -> Answer | None:
-        """What the command answers where it is `prunesweep` alone and starts no Ray: forked, it is quick."""
-        said = re.fullmatch(r"(?:(PYTHONPATH)=(\S+) )?prunesweep ([^|<>&;$*?`(]+)", command)
-        if said is None or NEED_RAY & {*(words := shlex.split(said[3]))}:
+        """What `prunesweep` or `python` answer where they stand alone and start no Ray: forked, they are quick."""
+        said = re.fullmatch(r"(?:(PYTHONPATH)=(\S+) )?(prunesweep|python) ([^|<>&;$*?`(]+)", command)
+        if said is None or NEED_RAY & {*(words := shlex.split(said[4]))}:
             return None
-        return warm.answer(words, self.folder, {**self.environment, **({said[1]: said[2]} if said[1] else {})}, 180)
+        start = warm.python if said[3] == "python" else warm.answer
+        return start(words, self.folder, {**self.environment, **({said[1]: said[2]} if said[1] else {})}, 180)
 
     def _in_a_shell(self, command: str) -> Answer:
         done = subprocess.run(
@@ -178,6 +191,15 @@ class Reader:
         (folder / "entry_points.txt").write_text(points)
 
 
+def options_are_known(command: str) -> None:
+    """Reads a command line as `prunesweep` would, and runs nothing."""
+    verb: Any = typer.main.get_command(app)
+    _, *arguments = shlex.split(command)
+    while hasattr(verb, "commands"):
+        verb = verb.commands[arguments.pop(0)]
+    verb.make_context(verb.name, arguments)
+
+
 def _stripped(text: str) -> list[str]:
     return [line.rstrip() for line in text.strip().splitlines()]
 
@@ -190,7 +212,45 @@ def test_the_documents_can_be_followed(tmp_path: Path):
     columns = pq.read_schema(tmp_path / "results/budgets/trials.parquet").names
     hyperparameters = {h.name for name in ("dense", "imp", "gmp") for h in method_class(name).hyperparameters()}
     settings = {h.name for h in train_settings()} - {"epochs"} | {*OPTIONS, METHOD_VERSION}
-    assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/results.md names other columns"
+    assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/columns.md names other columns"
+
+
+@pytest.mark.slow
+def test_the_site_is_built_and_a_dead_link_is_an_error():
+    pytest.importorskip("zensical")
+    build = [sys.executable, "docs/build_site.py"]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=180)
+    site = ROOT / "build/site"
+    index = (site / "search.json").read_text()
+    assert all(heading in index for heading in ("Sweep files", "load_results", "Keep a Changelog"))
+    pages = [page.read_text() for page in site.glob("*.html")]
+    assert len(pages) > len(DOCUMENTS)
+    assert not any(re.search(r'(?:src|<link[^>]* href)="(?:https?:)?//', page) for page in pages), (
+        "loads from elsewhere"
+    )
+    with (ROOT / "build/docs/index.md").open("a") as page:
+        page.write("\n[nowhere](tutorial.md#nowhere)\n")
+    again = [Path(sys.executable).parent / "zensical", "build", "--clean", "--strict"]
+    assert subprocess.run(again, cwd=ROOT, capture_output=True, timeout=180).returncode != 0
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path):
+    """Its cells one after another, as Jupyter would run them, but for the figures' window."""
+    cells = json.loads((ROOT / "docs/examples/results.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) == 5
+    checks = (
+        'assert "12 of 12" == f"{plan.counts.done} of {plan.counts.trials}"',
+        "assert means['count'].tolist() == [2] * 6",
+        "assert (repair.test_accuracy > repair.pruned_test_accuracy).any()",
+        "assert densities.shape == (3, 2)",
+        'assert [line.get_label()[0] != "_" for line in axes.lines] == [True, False] * 2',
+    )
+    (tmp_path / "notebook.py").write_text("\n".join(part for pair in zip(code, checks, strict=True) for part in pair))
+    reader = Reader(tmp_path)
+    reader.environment["MPLBACKEND"] = "agg"
+    reader.run("env python notebook.py", "results.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +258,7 @@ def test_the_documents_can_be_followed(tmp_path: Path):
     [pytest.param(each, id=each.name, marks=pytest.mark.slow if each.name in SLOW else ()) for each in ALONE],
 )
 def test_a_document_can_be_followed_from_an_empty_folder(document: Path, tmp_path: Path):
-    """The tutorial starts Ray three times, extending.md and keys.md once."""
+    """The tutorial starts Ray three times, the others once."""
     Reader(tmp_path).follow(document)
 
 
@@ -247,6 +307,10 @@ def tables() -> dict[str, str]:
         "models": _models(),
         "methods": "\n\n".join(_method(name) for name in METHODS),
         "plots": _plots(),
+        "glossary_methods": _words("method", glossary.METHODS),
+        "glossary_schedules": _words("`retrain_schedule`", glossary.SCHEDULES),
+        "glossary_training": _words("`train.schedule`", glossary.TRAINING),
+        "glossary_terms": _words("word", glossary.TERMS),
         "trials": _columns(TRIALS),
         "curves": _columns(CURVES),
         "layers": _columns(LAYERS),
@@ -261,6 +325,10 @@ def _plots() -> str:
     everything = "all of these, as far as the results allow; it says which not, and why"
     rows = [*((name, kind.shows) for name, kind in KINDS.items()), (ALL, everything)]
     return _table(("kind", "shows"), [(f"`{name}`", shows) for name, shows in rows])
+
+
+def _words(kind: str, meanings: Mapping[str, str]) -> str:
+    return _table((kind, "meaning"), [(f"`{name}`", meaning) for name, meaning in meanings.items()])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -353,11 +421,11 @@ def test_every_table_from_the_code_is_up_to_date():
 
 
 def test_every_column_and_hyperparameter_is_explained():
-    results, methods = ((ROOT / "docs" / name).read_text() for name in ("results.md", "methods.md"))
+    columns, methods = ((ROOT / "docs" / name).read_text() for name in ("columns.md", "methods.md"))
     for schema in (TRIALS, CURVES, LAYERS):
         for field in schema:
-            assert f"`{field.name}`" in results
-            assert field.metadata[b"description"].decode().replace("|", r"\|") in results
+            assert f"`{field.name}`" in columns
+            assert field.metadata[b"description"].decode().replace("|", r"\|") in columns
     for name in METHODS:
         for h in method_class(name).hyperparameters():
             assert f"`{h.name}`" in methods

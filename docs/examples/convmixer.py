@@ -1,4 +1,4 @@
-"""A model of one's own: this file is all that it takes (docs/models.md, "A model of your own")."""
+"""A model of one's own: this file is all that it takes (docs/extending.md, "A model")."""
 
 from torch import nn
 

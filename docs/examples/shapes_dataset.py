@@ -1,4 +1,4 @@
-"""A dataset of one's own: this file is all that it takes (docs/data.md, "A dataset of your own")."""
+"""A dataset of one's own: this file is all that it takes (docs/extending.md, "A dataset")."""
 
 import torch
 

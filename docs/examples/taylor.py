@@ -1,4 +1,4 @@
-"""A method of one's own: this file is all that it takes (docs/methods.md, "A method of your own")."""
+"""A method of one's own: this file is all that it takes (docs/extending.md, "A method")."""
 
 import torch
 

@@ -6,35 +6,18 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from prunesweep.orchestrator.glossary import SCHEDULES, TRAINING
 from prunesweep.workers.schedules import DENSE, RETRAINING, TUNABLE
-
-SCHEDULES = {
-    "constant": "one learning rate",
-    "step": "drops by the factor gamma every step_epochs epochs",
-    "multistep": "drops by the factor gamma at each of the milestones",
-    "exponential": "falls by the factor gamma per epoch, at every iteration",
-    "linear": "falls in a line, to end_lr or in retraining to 0",
-    "cosine": "falls as a half cosine, to end_lr or in retraining to 0",
-    "stepped": "divided by ten at 1/2 and again at 3/4",
-    "FT": "fine-tuning: the dense schedule's last learning rate (Han et al. 2015)",
-    "LRW": "learning-rate rewinding: the dense schedule's last epochs again (Renda et al. 2020)",
-    "SLR": "scaled learning-rate restarting: the whole dense schedule, squeezed (Le & Hua 2021)",
-    "CLR": "cyclical learning-rate restarting: a half cosine from the dense schedule's peak (Le & Hua 2021)",
-    "LLR": "linear learning-rate restarting: from the dense schedule's peak to 0 (Zimmer et al. 2023)",
-    "ALLR": "LLR with a peak that follows what the prune took and the budget (Zimmer et al. 2023)",
-}
 
 
 def schedules() -> list[dict[str, Any]]:
     """The schedules of the training, and those of retraining."""
-    return [
-        *({"name": name, "of": "train.schedule", "help": SCHEDULES[name]} for name in DENSE),
-        *({"name": name, "of": "retrain_schedule", "help": SCHEDULES[name]} for name in RETRAINING),
-        *(
-            {"name": name, "of": "retrain_schedule with retrain_lr and retrain_warmup", "help": SCHEDULES[name]}
-            for name in TUNABLE
-        ),
+    kinds = [
+        ("train.schedule", DENSE, TRAINING),
+        ("retrain_schedule", RETRAINING, SCHEDULES),
+        ("retrain_schedule with retrain_lr and retrain_warmup", TUNABLE, SCHEDULES),
     ]
+    return [{"name": name, "of": key, "help": words[name]} for key, names, words in kinds for name in names]
 
 
 def columns() -> list[dict[str, Any]]:

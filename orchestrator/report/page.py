@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prunesweep.orchestrator.report import glossary
+from prunesweep.orchestrator import glossary
 from prunesweep.orchestrator.report.contents import Contents, gather, summary_of
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart

@@ -66,7 +66,7 @@ class Method:
         if misplaced := sorted(name for name in vars(cls).keys() & HOOKS if callable(getattr(cls, name))):
             raise UserError(
                 f"{cls.__name__}.{misplaced[0]} is never called: what a method does while training belongs into a "
-                f"class {cls.__name__}Pruner(Pruner, method={cls.__name__}) (docs/methods.md, A method of your own)"
+                f"class {cls.__name__}Pruner(Pruner, method={cls.__name__}) (docs/extending.md, A method)"
             )
         dataclass(kw_only=True, frozen=True)(cls)
 

@@ -42,7 +42,8 @@ def load_published(place: str | Path = PAPER) -> pd.DataFrame:
     state is null. Raises `UserError`.
 
     >>> paper = load_published()
-    >>> paper[(paper.method == "bimp") & (paper.metric == "test_accuracy")][["target_sparsity", "mean", "std"]]
+    >>> bimp = paper[(paper.method == "bimp") & (paper.metric == "test_accuracy")]
+    >>> bimp.filter(["target_sparsity", "mean", "std"])
         target_sparsity    mean     std
     78              0.7  0.7562  0.0002
     79              0.8  0.7508  0.0016

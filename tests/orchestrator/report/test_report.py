@@ -13,10 +13,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from prunesweep.orchestrator import glossary
 from prunesweep.orchestrator.figures.charts import Axis, Chart, HeatMap, Panel, Series
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.records import require
-from prunesweep.orchestrator.report import glossary
 from prunesweep.orchestrator.report.answer import for_readers
 from prunesweep.orchestrator.report.contents import gather
 from prunesweep.orchestrator.report.cost import cost
@@ -30,6 +30,7 @@ from prunesweep.orchestrator.results.schemas import TRIALS
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import METHODS
 from prunesweep.workers.schedules import RETRAINING, TUNABLE
 from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store
@@ -492,10 +493,11 @@ def test_the_test_set_is_told_from_the_accuracies():
 
 def test_every_schedule_and_method_has_a_line_in_the_glossary(tmp_path: Path):
     assert set(glossary.SCHEDULES) == {*RETRAINING, *TUNABLE}
+    assert glossary.METHODS.keys() == METHODS.keys()
     store, plan = made(tmp_path)
     assert list(glossary.methods(plan.sweep.trials)) == ["dense", "imp", "random", "gmp"]
     said = text_of(page(gather(["small"], store)))
-    assert "gmp Gradual magnitude pruning (Zhu &amp; Gupta 2017, section 3)." in said
+    assert "gmp gradual magnitude pruning: the smallest weights are pruned every few epochs" in said
     assert "FT fine-tuning: the last learning rate of dense training" in said
     assert "LRW learning rate rewinding" not in said, "it is not in the sweep"
 
