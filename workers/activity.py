@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from prunesweep.workers.host import Where, describe_device
+from prunesweep.workers.watchdog import FRAMES, QUIET_SECONDS
 
 if TYPE_CHECKING:
     import torch
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = 16
 """The rate is over so many heartbeats that saw the stage further than the one before: half a minute, or 15 epochs."""
-
-QUIET_SECONDS = 60.0
-"""A stage that has drawn no batch for so long may hang, or compile, or evaluate what is large."""
-
-FRAMES = 12
-"""So many of the innermost calls are told."""
 
 CURVE = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "learning_rate", "sparsity")
 """What is told of each epoch so far: columns of the stage's `curve.parquet`."""
@@ -102,7 +97,7 @@ class _Point(NamedTuple):
 
 
 class Activities:
-    """Looks at this process. `look` is called by the heartbeat's thread, all else by the stage's own."""
+    """Looks at this process. `look` is called by the heartbeat's thread, `quiet` by another, all else by the stage."""
 
     def __init__(self, where: Where) -> None:
         self.where = where
@@ -131,9 +126,13 @@ class Activities:
             return Activity(host, self.where.device, **said)
         return Activity(host, **self._device, **self._gpu(), **self._pace(self.latest), **said, curve=self.curve)
 
-    def _quiet(self) -> dict[str, Any]:
+    def quiet(self) -> tuple[float, tuple[str, ...]]:
+        """For how many seconds the stage has drawn no batch; where it stands, if that is long."""
         seconds = time.monotonic() - self.last_batch
-        stack = _stack(self.thread) if seconds > min(QUIET_SECONDS, self.where.stall_limit) else ()
+        return seconds, _stack(self.thread) if seconds > min(QUIET_SECONDS, self.where.stall_limit / 2) else ()
+
+    def _quiet(self) -> dict[str, Any]:
+        seconds, stack = self.quiet()
         return {"quiet_seconds": round(seconds, 1), "stack": stack}
 
     def _pace(self, latest: _Point) -> dict[str, Any]:

@@ -190,6 +190,12 @@ def _newest(store: Store, key: str, numbers: Iterable[int]) -> tuple[int, Claim 
     return number, Claim.decoded(unsealed_json(data)) if data is not None and intact(data) else None
 
 
+def speak_for(store: Store, key: str, number: int, claim: Mapping[str, Any]) -> None:
+    """Renew a claim whose process cannot, unless it has been taken over (`workers.watchdog`)."""
+    if newest(store, key)[0] == number:
+        store.write(sealed_json(claim), *_place(key, number))
+
+
 def release(store: Store, keys: Iterable[str], run: str) -> None:
     """End a run's claims when its workers are gone: elsewhere they would hold up the next run until they expire."""
     for key in keys:

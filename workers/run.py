@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import torch
 
-from prunesweep.workers.activity import Activities, Activity
+from prunesweep.workers.activity import Activities
 from prunesweep.workers.causes import Cause, cause_of, place_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
@@ -33,6 +33,7 @@ from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
 from prunesweep.workers.spec import Stage, decode_stage, label, path
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
+from prunesweep.workers.watchdog import Said, watchdog
 
 LOG_LINES = 20
 
@@ -87,8 +88,12 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
     mine = Claim.mine(attempt.name, where.run)
     with _last_lines() as lines:
         try:
-            look = _Stalled(attempt, stage.key, store, where.stall_limit, lines, activities).look
-            with Holding(store, stage.key, mine, where.gone, look, contents) as claim:
+            with (
+                Holding(store, stage.key, mine, where.gone, activities.look, contents) as claim,
+                watchdog().watching(
+                    _Watched(store, stage.key, attempt, where.stall_limit, lines, activities, claim).look
+                ),
+            ):
                 if claim.numbers:
                     contents = store.contents(stage.key)  # as who had the claim before has left it
                 if RESULT in contents:
@@ -112,26 +117,32 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
 
 
 @dataclass(frozen=True)
-class _Stalled:
-    """Ends this process when its stage has stood still for `limit` seconds: nothing else ends what hangs."""
+class _Watched:
+    """A stage that runs, as its watchdog is told of it."""
 
-    attempt: Attempt
-    key: str
     store: Store
+    key: str
+    attempt: Attempt
     limit: float
     lines: deque[str]
     activities: Activities
+    claim: Holding
 
-    def look(self) -> Activity:
-        """The state of things, where they go on; by the heartbeat's thread."""
-        activity = self.activities.look()
-        if (activity.quiet_seconds or 0) > self.limit:
-            place = activity.stack[-1] if activity.stack else "an unknown place"
-            message = f"it drew no batch for {activity.quiet_seconds:.0f} s, and stood in {place}"
-            failure = Failure(Cause.STALLED, message, "\n".join(activity.stack))
-            _note(replace(self.attempt, **asdict(failure), log=tuple(self.lines)), self.key, self.store)
-            os._exit(1)
-        return activity
+    def look(self) -> Said:
+        """The state of things now; by a thread of the watchdog's."""
+        quiet, stack = self.activities.quiet()
+        return {
+            "store": self.store.location.reveal(),
+            "key": self.key,
+            "attempt": asdict(self.attempt),
+            "claim": asdict(self.claim.claim),
+            "number": self.claim.number,
+            "limit": self.limit,
+            "quiet": quiet,
+            "stack": stack,
+            "thread": self.activities.thread,
+            "log": tuple(self.lines),
+        }
 
 
 def _explained(error: Exception, replicas: Replicas) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def _follow(cluster: Dashboard, job: Job) -> None:
     from prunesweep.orchestrator.jobs import jobs as cluster_jobs
 
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         ended = cluster_jobs.follow(cluster, job, partial(show, end=""))
     except KeyboardInterrupt:
         again = f"prunesweep logs {job.sweep} --follow --address {cluster.place}"

@@ -6,8 +6,8 @@ import os
 import signal
 from types import FrameType
 
-ASKED_TO_STOP = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""What schedulers send. Ctrl-C has a handler of Python's, and later of the verbs that wait."""
+ASKED_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Ctrl-C, and what schedulers send."""
 
 INTERRUPTED = 130
 
@@ -16,10 +16,8 @@ def main() -> None:
     """The command. A verb that has something to finish puts a handler of its own in place of these."""
     for number in ASKED_TO_STOP:
         signal.signal(number, _stop)
-    signal.signal(signal.SIGINT, _stop)
     from prunesweep.orchestrator.cli import main as verbs
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     verbs.main()
 
 

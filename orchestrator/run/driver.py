@@ -144,13 +144,14 @@ class SweepRun:
 
     def _execute(self, plan: Plan, collector: Collector) -> ClusterLost | None:
         """Run what is runnable of a plan on a Ray; None, or how Ray was lost before the end."""
+        self.stopping.check()
+        self.stopping.starting = True
         from prunesweep.orchestrator.run import cluster
         from prunesweep.orchestrator.run.ray_internals import end_sessions, require_known
 
         states = self.stopping.states = StageStates(plan.runnable)
-        self.stopping.check()
+        self.stopping.end_processes = end_sessions
         try:
-            self.stopping.starting, self.stopping.end_processes = True, end_sessions
             self.console.print("starting Ray" if self.options.address is None else "connecting to the cluster")
             with _claims_released(self.store, states, self.where), cluster.cluster(self.options.address):
                 from prunesweep.orchestrator.run import tune

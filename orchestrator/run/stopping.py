@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from types import FrameType
+from typing import NoReturn
 
 from prunesweep.orchestrator.run.events import Elsewhere, Event, Failed, Finished, Progressed, Retried, Tick
 from prunesweep.orchestrator.run.states import Running, StageStates
@@ -27,7 +30,6 @@ INTERRUPTED = 130
 """The exit code of a run that was asked to stop."""
 
 HEARD = b"stopping as soon as Ray has started, at the latest in 10 s\n"
-"""Written from a signal's handler, where nothing else may print."""
 
 CONTINUES = "what is finished is kept, and the same command continues from there"
 """What a run says, whatever ended it."""
@@ -46,8 +48,8 @@ class Stopping:
     are raised from `hear` and `check` alone, since a signal may come in the middle of anything.
 
     `states` are those of the stages that run now, and `end_processes` ends at once what this process has started. While
-    Ray is `starting` nobody calls `check`: a signal is then answered at once, and ends the process if the start takes
-    long.
+    Ray is `starting` nobody calls `check`: a signal is then answered by a thread, which ends the process if the start
+    takes long.
     """
 
     def __init__(self, say: Callable[[str], None], max_failures: int | None = None) -> None:
@@ -66,7 +68,8 @@ class Stopping:
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         self.heed_signals()
         try:
-            yield
+            with self._listening():
+                yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in before.items():
@@ -76,6 +79,43 @@ class Stopping:
         """From now on, too: Ray puts a handler of its own before ours when it starts, and Tune one for SIGUSR1."""
         for number in _SIGNALS:
             signal.signal(number, self._signalled)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """A start of Ray stays for many seconds in code from which no handler is called: there a thread answers."""
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        thread = threading.Thread(target=self._listen, args=(reading,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            os.close(writing)
+            thread.join()
+            os.close(reading)
+
+    def _listen(self, reading: int) -> None:
+        leave_at = inf
+        while True:
+            patience = None if leave_at == inf else max(0.0, leave_at - time.monotonic())
+            ready, _, _ = select.select([reading], [], [], patience)
+            if ready and not (number := os.read(reading, 1)):
+                return
+            if not self.starting:
+                leave_at = inf
+            elif not ready:
+                self._leave()
+            elif leave_at == inf and number[0] in _REQUESTS:
+                os.write(2, HEARD)
+                leave_at = time.monotonic() + PATIENCE_SECONDS
+
+    def _leave(self) -> NoReturn:
+        """End this process where it is; nothing else may print from a signal's handler."""
+        os.write(2, b"interrupted: " + CONTINUES.encode() + b"\n")
+        self.end_processes()
+        os._exit(INTERRUPTED)
 
     def hear(self, event: Event) -> None:
         """Take note of what happens; raises when time passes and it is time to stop."""
@@ -102,17 +142,13 @@ class Stopping:
         if self.ended:
             return
         if number == signal.SIGALRM and self.overdue:
-            os.write(2, b"interrupted: " + CONTINUES.encode() + b"\n")
-            self.end_processes()
-            os._exit(INTERRUPTED)
+            self._leave()
         if number in _WITH_GRACE:
             before, self.signalled_at = self.signalled_at, time.monotonic()
             if self.signalled_at < before + ONE_REQUEST_SECONDS:
                 return
         first = not self.signals and self.awaited is None
-        if self.starting and first:
-            os.write(2, HEARD)
-        self.overdue = self.starting or number == signal.SIGALRM or not first
+        self.overdue = number == signal.SIGALRM or not first
         if self.overdue or number in _WITH_GRACE:
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS if self.overdue else GRACE_SECONDS)
         self.signals.append(number)
@@ -146,4 +182,5 @@ class Stopping:
 
 
 _WITH_GRACE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-_SIGNALS = (signal.SIGINT, *_WITH_GRACE, signal.SIGALRM)
+_REQUESTS = (signal.SIGINT, *_WITH_GRACE)
+_SIGNALS = (*_REQUESTS, signal.SIGALRM)

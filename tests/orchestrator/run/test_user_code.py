@@ -36,6 +36,11 @@ class Hangs(Net):
         time.sleep(3600)
 
 
+class Holds(Net):
+    def misbehave(self):
+        ctypes.PyDLL(None).read(os.pipe()[0], ctypes.create_string_buffer(1), 1)
+
+
 class Exits(Net):
     def misbehave(self):
         os._exit(3)
@@ -93,16 +98,17 @@ def test_a_network_that_cannot_train_is_refused_before_anything_is_started(cli: 
 @pytest.mark.slow
 def test_each_has_its_own_cause_and_the_others_are_done(cli: Cli):
     cli.write(MODELS, "mine.py")
-    names = ["Net", "Hangs", "Exits", "Crashes", "Forks", "Prints", "Raises"]
+    names = ["Net", "Hangs", "Holds", "Exits", "Crashes", "Forks", "Prints", "Raises"]
     sweep = cli.write(SWEEP.format(models=", ".join(f"'mine:{name}'" for name in names)))
     answer = cli.ask("run", sweep, "--stall-limit", "0.5", seconds=580)
     assert answer.code == 1
-    assert "3 of 7 trials done" in answer.out
+    assert "3 of 8 trials done" in answer.out
     (status,) = json.loads(cli("status", "mine", "--json"))
     causes = {name: failure["cause"] for failure in status["failures"] for name in names if name in failure["label"]}
-    assert causes == {"Hangs": "stalled", "Exits": "killed", "Crashes": "killed", "Raises": "user code"}
-    (stalled,) = (failure for failure in status["failures"] if failure["cause"] == "stalled")
-    assert stalled["message"].startswith("it drew no batch for 3")
-    assert stalled["message"].endswith("in misbehave")
-    assert "mine.py, line" in stalled["message"]
+    stalled, killed = dict.fromkeys(["Hangs", "Holds"], "stalled"), dict.fromkeys(["Exits", "Crashes"], "killed")
+    assert causes == {**stalled, **killed, "Raises": "user code"}
+    for failure in (failure for failure in status["failures"] if failure["cause"] == "stalled"):
+        assert failure["message"].startswith("it drew no batch for 3")
+        assert failure["message"].endswith("in misbehave")
+        assert "mine.py, line" in failure["message"]
     assert "mine.py" in cli("logs", "mine")
