@@ -21,6 +21,20 @@ fail() {
     exit 2
 }
 
+run=
+asked= # by which signal to stop
+heard=
+# shellcheck disable=SC2329
+ask() {
+    asked=$1
+    heard=yes
+    [ -z "$run" ] || kill -TERM "$run" 2> /dev/null || true
+}
+for signal in TERM INT HUP USR1 USR2; do # the #SBATCH line above asks for USR1, two minutes before the time limit
+    # shellcheck disable=SC2064
+    trap "ask $signal" "$signal"
+done
+
 : "${SLURM_JOB_ID:?start this with sbatch}"
 command -v prunesweep > /dev/null || fail "prunesweep is not on the PATH: activate its environment before sbatch"
 [ $# -gt 0 ] || fail "name a sweep file: sbatch docker/slurm.sh FILE --store PLACE"
@@ -62,28 +76,33 @@ step() { # NODE OPTIONS...: the options are those of `ray start`
     steps+=($!)
 }
 
-run=
-asked= # by which signal to stop
-heard=
-# shellcheck disable=SC2329
-ask() {
-    asked=$1
-    heard=yes
-    [ -z "$run" ] || kill -TERM "$run" 2> /dev/null || true
-}
-trap 'ask TERM' TERM INT
-trap 'ask USR1' USR1 # two minutes before the time limit
-
 end() {
-    trap '' TERM INT USR1
-    if [ ${#steps[@]} -gt 0 ]; then
-        scancel --signal=TERM "$SLURM_JOB_ID" || true # its steps alone; srun, told to end, would kill them
-        wait "${steps[@]}" || true
-        steps=()
-    fi
+    trap '' TERM INT HUP USR1 USR2
+    local looks=0 number
+    while [ ${#steps[@]} -gt 0 ] && [ "$looks" -lt 300 ]; do
+        # Its steps alone: srun, told to end, would kill them. Again after 5 s, for a step that was only just starting.
+        [ $((looks++ % 50)) -ne 0 ] || scancel --signal=TERM "$SLURM_JOB_ID" || true
+        sleep 0.1
+        for number in "${!steps[@]}"; do
+            kill -0 "${steps[number]}" 2> /dev/null || unset "steps[number]"
+        done
+    done
+    [ ${#steps[@]} -eq 0 ] || kill -KILL "${steps[@]}" || true
+    steps=()
     rm -rf "$shared"
 }
 trap end EXIT
+
+# Exits with the code of what was run. A job whose time is over goes back into the queue; one that is cancelled does not.
+leave() {
+    [ -z "$asked" ] || [ "$1" -ne 143 ] || set -- 130 # SIGTERM while Python started
+    if [ "$1" -eq 130 ] && [[ $asked == USR? ]]; then
+        end
+        echo "the time is over; what is finished is kept, and the job continues when it gets its next turn"
+        scontrol requeue "$SLURM_JOB_ID" || fail "Slurm does not requeue the job: submit it again, and it continues"
+    fi
+    exit "$1"
+}
 
 answers() {
     timeout 10 ray health-check --address "$head" > /dev/null 2>&1
@@ -100,7 +119,7 @@ await() {
 
 step "${nodes[0]}" --head --port "$port" --include-dashboard false --ray-client-server-port $((port + 1))
 until answers; do
-    [ -z "$asked" ] || exit 130
+    [ -z "$asked" ] || leave 130
     { kill -0 "${steps[0]}" 2> /dev/null && [ "$SECONDS" -lt 300 ]; } || fail "Ray does not come up on ${nodes[0]}"
 done
 for ((i = 1; i < ${#nodes[@]}; i++)); do
@@ -122,16 +141,10 @@ print(f"{up} of {wanted} nodes are up", flush=True)
 END
 run=$!
 await
-[ -z "$asked" ] || exit 130
+[ -z "$asked" ] || leave 130
 
 prunesweep run "$@" --address "$head" &
 run=$!
 [ -z "$asked" ] || kill -TERM "$run"
 await
-
-if [ "$asked" = USR1 ] && [ "$code" -eq 130 ]; then
-    end
-    echo "the time is over; what is finished is kept, and the job continues when it gets its next turn"
-    scontrol requeue "$SLURM_JOB_ID" || fail "Slurm does not requeue the job: submit it again, and it continues"
-fi
-exit "$code"
+leave "$code"

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -301,11 +303,37 @@ def test_the_job_runs_a_sweep_that_it_brings(tmp_path: Path):
 SCRIPT = DOCKER / "slurm.sh"
 
 SHIMS = {
-    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; echo $$ >> "$SHIMS/steps"; exec "$@"',
+    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; echo $$ >> "$SHIMS/steps"; exec setsid "$@"',
     "scontrol": 'case $1 in show) echo "$3" | tr , "\\n" ;; *) echo "$@" >> "$SHIMS/asked" ;; esac',
-    "scancel": 'kill -TERM $(cat "$SHIMS/steps"); : > "$SHIMS/steps"',
+    "scancel": 'for step in $(cat "$SHIMS/steps"); do kill -TERM -- -$step 2> /dev/null; done',
+    "sbatch": """
+        cp "$1" "$SHIMS/slurm_script"
+        shift
+        for seconds in $TURNS; do
+            : > "$SHIMS/asked"
+            bash "$SHIMS/slurm_script" "$@" &
+            batch=$!
+            sleep "$seconds" && kill -USR1 $batch &
+            wait $batch
+            code=$?
+            kill $! 2> /dev/null
+            grep -q requeue "$SHIMS/asked" || exit $code
+        done
+    """,
 }
-"""Slurm as the script sees it, on a machine that is all of its nodes."""
+"""Slurm as the script sees it, on a machine that is all of its nodes: `TURNS` are the lengths of a job's turns.
+
+A signal to a step reaches all of its processes.
+"""
+
+QUICK = {
+    "ray": 'case $1 in start) exec sleep 1000 ;; esac',
+    "python": '[ "$1" = -c ] && exec "$PYTHON" "$@"; exec sleep 0.3',
+    "prunesweep": 'echo began >> "$SHIMS/runs"; sleep 0.6 & trap "kill $!; exit 130" TERM; wait; echo "all done"',
+}
+"""In place of what takes long, where only the script's own steps are of interest."""
+
+ASKED = ["TERM", "INT", "HUP", "USR1", "USR2"]
 
 
 TINY = """\
@@ -319,17 +347,18 @@ trials: [{method: dense}]
 
 
 class Slurm(Cli):
-    def __init__(self, folder: Path, job: int) -> None:
+    def __init__(self, folder: Path, job: int, shims: Mapping[str, str] = SHIMS) -> None:
         super().__init__(folder, SCRIPT)
         self.shims = folder / "shims"
-        self.shims.mkdir()
-        for name, text in SHIMS.items():
-            (self.shims / name).write_text(f"#!/bin/sh\n{text}\n")
+        self.shims.mkdir(parents=True)
+        for name, text in shims.items():
+            (self.shims / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
             (self.shims / name).chmod(0o755)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))},
             "PATH": f"{self.shims}{os.pathsep}{PROGRAMS}",
             "SHIMS": str(self.shims),
+            "PYTHON": sys.executable,
             "HOME": str(folder),
             "SLURM_JOB_ID": str(job),
             "SLURM_JOB_NODELIST": "localhost,second",
@@ -346,6 +375,9 @@ class Slurm(Cli):
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+    def requeued(self) -> bool:
+        return (self.shims / "asked").exists()
 
     def left(self) -> list[str]:
         """Processes that know this folder, and files of the job."""
@@ -398,6 +430,59 @@ def test_a_job_that_cannot_start_says_why(slurm: Slurm):
     assert "start this with sbatch" in slurm("sweep.yaml", code=1)
 
 
+def test_whatever_signal_comes_when_a_job_ends_and_is_put_into_the_queue_where_it_should(tmp_path: Path):
+    """All at once, each with a start of its own; a job that was done before has no use for another turn."""
+    jobs, moments = {}, [0.05 + 0.15 * step for step in range(10)]
+    for number, (name, seconds) in enumerate(product(ASKED, moments)):
+        slurm = Slurm(tmp_path / f"{number}", 10000 + number, {**SHIMS, **QUICK})
+        jobs[name, seconds] = slurm, slurm.start("sweep.yaml")
+    began = time.monotonic()
+    for (name, seconds), (_, process) in sorted(jobs.items(), key=lambda job: job[0][1]):
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        process.send_signal(signal.Signals[f"SIG{name}"])
+    codes = Counter()
+    for (name, seconds), (slurm, process) in jobs.items():
+        printed = "".join(process.communicate(timeout=60))
+        codes[process.returncode] += 1
+        assert process.returncode in (0, INTERRUPTED), (name, seconds, printed)
+        assert (process.returncode == 0) == ("all done" in printed)
+        assert slurm.requeued() == (process.returncode == INTERRUPTED and name.startswith("USR")), (name, seconds)
+        assert gone(slurm), (name, seconds)
+    assert codes[INTERRUPTED] > 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ASKED)
+def test_a_job_is_asked_to_stop_at_ten_moments(slurm: Slurm, name: str):
+    arguments = [slurm.write(TINY), "--store", str(slurm.folder / "results")]
+    for step in range(10):
+        process = slurm.start(*arguments)
+        try:
+            time.sleep(3.0 * step + 0.1)
+            process.send_signal(signal.Signals[f"SIG{name}"])
+            printed = "".join(process.communicate(timeout=GRACE_SECONDS + 60))
+        finally:
+            slurm.end(process)
+        assert process.returncode in (0, INTERRUPTED), printed
+        assert slurm.requeued() == (process.returncode == INTERRUPTED and name.startswith("USR")), printed
+        assert "unexpectedly" not in printed
+        assert "Traceback" not in printed
+        assert gone(slurm)
+        (slurm.shims / "asked").unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_a_job_needs_several_turns(slurm: Slurm):
+    """The first ends while Ray comes up, the second while stages run, and the third is long enough."""
+    slurm.environment["TURNS"] = "2 40 1000"
+    slurm.command = slurm.shims / "sbatch"
+    printed = slurm(str(SCRIPT), slurm.write(SWEEP.format(name="small", seeds=6)), "--store", f"{slurm.folder}/results")
+    assert printed.count("the job continues when it gets its next turn") in (1, 2), "two on a machine that is slow"
+    assert "42 of 42 trials done" in printed
+    assert len(load_results(slurm.folder / "results/small")) == 42
+    assert gone(slurm)
+
+
 @pytest.mark.slow
 def test_a_sweep_runs_on_all_nodes_of_a_job(slurm: Slurm):
     printed = slurm(slurm.write(TINY), "--store", str(slurm.folder / "results"))
@@ -435,5 +520,5 @@ def test_a_job_that_is_cancelled_ends_and_is_not_put_into_the_queue_again(slurm:
     finally:
         slurm.end(process)
     assert process.returncode == INTERRUPTED, printed
-    assert not (slurm.shims / "asked").exists()
+    assert not slurm.requeued()
     assert gone(slurm)
