@@ -6,6 +6,8 @@ BIN := .venv/bin
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder
 KILLS ?= 100
 SEED ?= 0
+OTHER ?= HEAD~1
+TWO_USERS := $(shell [ "$$(id -u)" -ne 0 ] || echo --users)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 RUNNING := .venv/.installed
 TESTING := .venv/.installed-dev
@@ -25,6 +27,8 @@ test-all: $(TESTING)
 chaos: $(TESTING)
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --s3
+	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --version $(OTHER) $(TWO_USERS)
+	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --jobs
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

@@ -2,10 +2,13 @@
 
     python -m tests.chaos --kills 100 --seed 0
     python -m tests.chaos --kills 30 --s3
+    python -m tests.chaos --kills 30 --users --version HEAD~1
+    python -m tests.chaos --kills 30 --jobs
 
 A sweep runs once undisturbed. Then it runs in fresh stores, round after round, while chance kills its driver, its
 workers and its Ray node, stops and continues them, damages files of the store, and starts a second driver on it;
-whenever the driver has ended, the same command is given again. In the end each store is let finish, and its tables are
+whenever the driver has ended, the same command is given again: by another user, with another version of the code, or as
+a job of a cluster, where that is asked for (`tests.ways`). In the end each store is let finish, and its tables are
 compared with the undisturbed ones. Exit code 1 unless every row is there once with the same bits, no output has a
 traceback, every exit code is a documented one, and nothing hangs.
 """
@@ -23,7 +26,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -37,10 +40,9 @@ from tests.damage import DAMAGE, damaged
 from tests.family import Family
 from tests.s3 import bucket
 from tests.same_tables import TABLES, assert_same, compare
+from tests.ways import Way, forget_users, jobs, share, users, version
 
 SWEEP = Path(__file__).with_suffix(".yaml")
-COMMAND = Path(sys.executable).parent / "prunesweep"
-
 HANG_SECONDS = 120.0
 SETTLING_RUNS = 4
 POLL_SECONDS = 0.1
@@ -96,6 +98,7 @@ class Tally:
     kills: int = 0
     rounds: int = 0
     left: int = 0
+    explained: int = 0
     events: Counter[str] = field(default_factory=Counter)
     codes: Counter[int] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -124,6 +127,7 @@ class Tally:
             f"kills     {self.kills}",
             f"events    {', '.join(f'{count} {name}' for name, count in sorted(self.events.items()))}",
             f"runs      {self.codes.total()}, in {self.rounds} rounds and one undisturbed",
+            f"causes    {self.explained} deaths of workers under a driver that went on, each with its cause",
             f"left      {self.left} processes, which were killed after their round",
             f"exits     {', '.join(f'{count} with {code}' for code, count in sorted(self.codes.items()))}",
         ]
@@ -198,9 +202,11 @@ class Round:
         tally: Tally,
         epoch_seconds: Mapping[str, float],
         bucket_url: str | None = None,
+        ways: Sequence[Way] = (Way("alone"),),
     ) -> None:
-        """In a bucket the store lies under the folder's name."""
+        """In a bucket the store lies under the folder's name. Runs are called in the given ways by turns."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.ways = ways
         self.store = Files(folder / "results", f"{bucket_url}/{folder.name}" if bucket_url else None)
         self.folder, self.sweep, self.family, self.tally = folder, sweep, family, tally
         self.epoch_seconds = epoch_seconds
@@ -214,6 +220,7 @@ class Round:
         self.first_move: float | None = None
         self.stopped: dict[int, float] = {}
         self.dead_workers: dict[str, float] = {}
+        self.killed: set[int | None] = set()
         self.driver_died: float | None = None
         self.before: list[int] = []
 
@@ -222,8 +229,10 @@ class Round:
     def start(self) -> None:
         self.number += 1
         output = self.folder / f"run-{self.number:03}.txt"
-        command = [COMMAND, "run", self.sweep, "--store", self.store.location]
-        process = self.family.start(command, self.folder, output)
+        way = self.ways[self.number % len(self.ways)]
+        command = [*way.command, "run", self.sweep, "--store", self.store.location]
+        command += [read_sweep(self.sweep).name] if way.job else []
+        process = self.family.start(command, self.folder, output, way.environment)
         for run in self.runs:
             run.beside_another = True
         self.runs.append(Run(process, output, bool(self.runs)))
@@ -268,8 +277,21 @@ class Round:
             self.tally.fail(f"a traceback in {after}")
         if not run.expected(self.code):
             self.tally.fail(f"exit code {self.code} in {after}: {(text.splitlines() or ['nothing printed'])[-1]}")
+        self._explained(run)
         self.dead_workers.clear()
         self.driver_died, self.before = time.monotonic(), self.family.members()
+
+    def _explained(self, run: Run) -> None:
+        """Each worker that was killed under a driver which has come to its end has its cause in the store."""
+        if self.code in (0, 1) and not self.runs and not run.beside_another:
+            for path in self.store.times():
+                if path.parent.name == "attempts" and self._process(path) in self.killed:
+                    self.tally.explained += 1
+                    with suppress(OSError, ValueError):
+                        if json.loads(self.store.read(path))["cause"] is None:
+                            self.tally.fail(f"{path}: killed, and without a cause")
+        if not self.runs:
+            self.killed.clear()
 
     def _hung(self) -> None:
         report = self.folder / f"hang-{self.number:03}.txt"
@@ -370,6 +392,8 @@ class Round:
 
     def _targets(self, kind: str) -> list[int]:
         """No driver before its first line: no program can hide the traceback of a Ctrl-C while Python starts."""
+        if kind == "driver" and self.ways[0].job:
+            return self.family.commands(f"run {self.sweep.name}")
         if kind == "driver":
             return [run.process.pid for run in self.runs if run.output.stat().st_size]
         return self.family.members(PROGRAMS[kind])
@@ -378,6 +402,7 @@ class Round:
         """Ctrl-C goes to the whole process group, as from a terminal, and half of the SIGTERM, as from `timeout`."""
         if event.target == "worker":
             self._note_work_lost(pid)
+            self.killed |= {pid} if event.what == "SIGKILL" else set()
         for run in self.runs:
             if run.process.pid == pid:
                 run.sent.add(event.what)
@@ -451,6 +476,12 @@ def check(one: Round, undisturbed: Round) -> None:
         one.tally.fail(f"{found}: {error}")
 
 
+@contextmanager
+def cluster(family: Family) -> Iterator[list[Way]]:
+    with jobs({family.name: family.value}) as job:
+        yield [job]
+
+
 def epoch_seconds(store: Path) -> dict[str, float]:
     """How long an epoch of each stage took."""
     results = {path.parent.name: json.loads(path.read_text()) for path in store.glob("stages/*/result.json")}
@@ -458,7 +489,14 @@ def epoch_seconds(store: Path) -> dict[str, float]:
 
 
 def chaos(
-    folder: Path, sweep: Path, kills: int, seed: int, without: Sequence[str], bucket_url: str | None = None
+    folder: Path,
+    sweep: Path,
+    kills: int,
+    seed: int,
+    without: Sequence[str],
+    bucket_url: str | None = None,
+    ways: Sequence[Way] = (Way("alone"),),
+    as_jobs: bool = False,
 ) -> Tally:
     """Run the sweep undisturbed, unless the folder has that already, and then in torture until enough was killed."""
     tally, family, coming = Tally(kills), Family(), events(seed, without)
@@ -471,10 +509,13 @@ def chaos(
                 tally.rounds += 1
                 place = folder / f"round-{tally.rounds}"
                 shutil.rmtree(place, ignore_errors=True)
-                one = Round(place, sweep, family, tally, lengths, bucket_url)
-                torture(one, coming, damage_between="file" not in without)
-                if one.settle():
-                    check(one, undisturbed)
+                if ways[0].shared:
+                    share(place / "results")
+                with cluster(family) if as_jobs else nullcontext(ways) as called:
+                    one = Round(place, sweep, family, tally, lengths, bucket_url, called)
+                    torture(one, coming, damage_between="file" not in without)
+                    if one.settle():
+                        check(one, undisturbed)
                 tally.say(f"{one.folder.name} is over after {one.number} runs")
                 tally.clear(family)
     finally:
@@ -491,11 +532,22 @@ def main() -> int:
     parser.add_argument("--sweep", type=Path, default=SWEEP)
     parser.add_argument("--without", nargs="*", default=[], help="what is spared: raylet, gcs_server, second, ...")
     parser.add_argument("--s3", action="store_true", help="keep the stores in a bucket behind a real S3 endpoint")
+    parser.add_argument("--users", action="store_true", help="run as two users of one group, by turns; for root")
+    parser.add_argument("--version", metavar="COMMIT", help="run every other time with the code of this commit")
+    parser.add_argument("--jobs", action="store_true", help="submit to a cluster on this machine, a new one each round")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     print(f"chaos in {folder}", flush=True)
+    ways = users(folder) if options.users else [Way("alone")]
+    if options.version:
+        changed = version(options.version, folder)
+        ways = [*ways, *map(changed, ways)]
+    without = [*options.without, *(("raylet", "gcs_server") if options.jobs else ())]
+    sweep = options.sweep.absolute()
     with bucket() if options.s3 else nullcontext() as bucket_url:
-        tally = chaos(folder, options.sweep.absolute(), options.kills, options.seed, options.without, bucket_url)
+        tally = chaos(folder, sweep, options.kills, options.seed, without, bucket_url, ways, options.jobs)
+    if options.users:
+        forget_users()
     print(tally.summary())
     if tally.failures:
         return 1

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -20,9 +20,11 @@ class Family:
         self.name, self.value = "PRUNESWEEP_FAMILY", uuid4().hex
         self.mark = f"{self.name}={self.value}".encode()
 
-    def start(self, command: Sequence[str | Path], folder: Path, output: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Sequence[str | Path], folder: Path, output: Path, more: Mapping[str, str] = {}
+    ) -> subprocess.Popen[bytes]:
         """In a session of its own, as from a terminal of its own; all it prints goes to a file."""
-        environment = {**os.environ, self.name: self.value}
+        environment = {**os.environ, **more, self.name: self.value}
         with output.open("wb") as out:
             return subprocess.Popen(
                 command, cwd=folder, stdout=out, stderr=out, start_new_session=True, env=environment
@@ -49,6 +51,10 @@ class Family:
             self.signal(pid, signal.SIGKILL)
         return [f"{pid} {program}" for pid, program in left.items()]
 
+    def commands(self, words: str) -> list[int]:
+        """Those in whose command line these words follow one another, as the program's own arguments."""
+        return [pid for pid in self.members() if f" {words} " in f" {' '.join(_words(pid))} " and len(_words(pid)) > 3]
+
     def table(self) -> str:
         """What `ps` says of them."""
         command = ["ps", "-o", "pid,ppid,stat,etime,args", "-p", ",".join(map(str, self.members()))]
@@ -69,8 +75,11 @@ def heeds(pid: int, number: signal.Signals) -> bool:
 
 def _program(pid: int) -> str:
     """Ray's workers change their command line to a name."""
+    return _words(pid)[0].rpartition("/")[2]
+
+
+def _words(pid: int) -> list[str]:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
-        return ""
-    return words[0].rpartition("/")[2]
+        return [""]

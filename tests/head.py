@@ -28,8 +28,9 @@ class Head:
         cpus: int = 2,
         within: Sequence[str] = (),
         programs: Path = COMMAND.parent,
+        environment: Mapping[str, str] = {},
     ) -> None:
-        self.cpus, self.programs = cpus, programs
+        self.cpus, self.programs, self.environment = cpus, programs, environment
         # Sockets lie in there, and their paths may have 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ps", dir="/tmp"))
         self.gcs, self.port, agent, client = free_ports(4)
@@ -51,6 +52,7 @@ class Head:
             [str(word) for word in (*within, *command, *limits, *arguments)],
             env={
                 **environment,
+                **self.environment,
                 "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN": TOKEN,
