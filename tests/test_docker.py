@@ -327,7 +327,7 @@ A signal to a step reaches all of its processes.
 """
 
 QUICK = {
-    "ray": 'case $1 in start) exec sleep 1000 ;; esac',
+    "ray": "case $1 in start) exec sleep 1000 ;; esac",
     "python": '[ "$1" = -c ] && exec "$PYTHON" "$@"; exec sleep 0.3',
     "prunesweep": 'echo began >> "$SHIMS/runs"; sleep 0.6 & trap "kill $!; exit 130" TERM; wait; echo "all done"',
 }
