@@ -127,7 +127,9 @@ def renames(path: Path) -> list[str]:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     methods = [c.func.attr for c in calls if isinstance(c.func, ast.Attribute) and len(c.args) == 1 and not c.keywords]
     of_os = [ast.unparse(call.func) for call in calls]
-    return [name for name in methods if name in ("replace", "rename")] + [n for n in of_os if n.startswith("os.re")]
+    return [name for name in methods if name in ("replace", "rename")] + [
+        n for n in of_os if n.startswith(("os.rename", "os.replace"))
+    ]
 
 
 def test_files_are_written_beside_their_place_and_renamed_in_one_module():
