@@ -22,13 +22,14 @@ INDEX = "collected.json"
 
 @dataclass(frozen=True)
 class Index:
-    """`of` is a digest of what the tables answer, `tables` has their checksums.
+    """`of` is a digest of what the tables answer, `by` of this version's columns, `tables` has their checksums.
 
     `files` has for each stage a line, `result.json 812 0 9e107d9d; curve.parquet 2050 0 1f3870be`: names, and of each
     the parts of its `Stamp`.
     """
 
     of: str = ""
+    by: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, str] = field(default_factory=dict)
 
@@ -47,7 +48,7 @@ def read_index(sweep: str, store: Store) -> Index:
     if data is None or not intact(data):
         return NONE
     noted = unsealed_json(data)
-    return Index(str(noted.get("of")), _texts(noted.get("files")), _texts(noted.get("tables")))
+    return Index(str(noted.get("of")), str(noted.get("by")), _texts(noted.get("files")), _texts(noted.get("tables")))
 
 
 def write_index(index: Index, sweep: str, store: Store) -> None:

@@ -23,6 +23,7 @@ from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, t
 from prunesweep.orchestrator.results.sealing import sealed_table
 from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
+from prunesweep.orchestrator.run.kept import kept
 from prunesweep.orchestrator.run.parts import Parts, repeated
 from prunesweep.orchestrator.run.rows import Inherited, Result, asked, inherited, layers_of, row_of, setting_types
 from prunesweep.workers.spec import path
@@ -58,7 +59,7 @@ class Collector:
         self.curves = Parts(CURVE_OF_A_STAGE, pa.concat_tables)
         self.layers = Parts(LAYERS_OF_A_STAGE, partial(pa.Table.from_pylist, schema=LAYERS_OF_A_STAGE))
         self.damaged: list[str] = []
-        self.stale = True
+        self.first = self.stale = True
         self.next_write = 0.0
         self.waiting = deque(key for key in plan.trials_of if plan.states[key] is State.DONE)
 
@@ -75,16 +76,27 @@ class Collector:
         self.waiting.extend(key for key in lacking if key in done)
 
     def take_up(self) -> None:
-        """Read what waits."""
+        """Read what waits, and is not in the tables that were written before."""
+        if self.first:
+            self._keep()
+            self.first = False
         keys = [self.waiting.popleft() for _ in range(len(self.waiting))]
-        stages = dict.fromkeys(stage.key for key in keys for stage in path(self.plan.stages[key]))
-        unread = [key for key in stages if key not in self.curves]
+        stages = dict.fromkeys(s.key for key in keys if key not in self.layers for s in path(self.plan.stages[key]))
+        unread = [key for key in stages if key not in (self.inherited if key in self.parents else self.curves)]
         try:
             for start in range(0, len(unread), SLICE):
                 self._read(unread[start : start + SLICE])
         except OSError:
             self.waiting.extend(keys)
             raise
+
+    def _keep(self) -> None:
+        """Of a stage that others start from its curve is kept; what their rows say of it is read when there are new."""
+        tables = kept(self.plan, self.store, self._schema)
+        if tables is not None:
+            self.rows.adopt(tables.trials, tables.rows)
+            self.curves.adopt(tables.curves.select(CURVE_OF_A_STAGE.names), tables.curve_places)
+            self.layers.adopt(tables.layers.select(LAYERS_OF_A_STAGE.names), tables.layer_places)
 
     def _read(self, keys: Sequence[str]) -> None:
         """Read stages, parents before children: each once, since many trials share a dense network."""

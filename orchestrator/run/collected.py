@@ -30,7 +30,7 @@ def is_current(plan: Plan, store: Store) -> bool:
     """
     index = read_index(plan.sweep.name, store)
     trials = [trial.key for trial in plan.sweep.trials if plan.states[plan.last[trial.key]] is State.DONE]
-    if index.of != _answered(plan, trials) or not all(_is_as_noted(key, index, store) for key in _stages(plan, trials)):
+    if index.of != _answered(plan, trials) or not all(is_as_noted(key, index, store) for key in _stages(plan, trials)):
         return False
     files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in TABLES)
     return index.tables == {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}
@@ -39,7 +39,7 @@ def is_current(plan: Plan, store: Store) -> bool:
 def note(plan: Plan, trials: Iterable[str], tables: Mapping[str, str], store: Store) -> None:
     """The tables that were just written, with these checksums, hold these trials; of stages is noted what was read."""
     files = {key: line(stamps) for key in plan.stages if (stamps := store.whole(key))}
-    write_index(Index(_answered(plan, trials), files, tables), plan.sweep.name, store)
+    write_index(Index(_answered(plan, trials), made_by(), files, tables), plan.sweep.name, store)
 
 
 def checksum(table: bytes) -> str:
@@ -49,16 +49,21 @@ def checksum(table: bytes) -> str:
 
 def _answered(plan: Plan, trials: Iterable[str]) -> str:
     """A digest of what the sweep asks, of the columns, and of the trials that have rows."""
-    columns = [str(schema.remove_metadata()) for schema in (TRIALS, CURVES, LAYERS)]
     asked = [plan.sweep.name, [repr(trial) for trial in plan.sweep.trials], plan.last]
-    return hashlib.sha256(json.dumps([VERSION, columns, asked, list(trials)]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([made_by(), asked, list(trials)]).encode()).hexdigest()
+
+
+def made_by() -> str:
+    """A digest of this code's columns: tables with another were made by another version."""
+    columns = [str(schema.remove_metadata()) for schema in (TRIALS, CURVES, LAYERS)]
+    return hashlib.sha256(json.dumps([VERSION, columns]).encode()).hexdigest()
 
 
 def _stages(plan: Plan, trials: Iterable[str]) -> set[str]:
     return {stage.key for trial in trials for stage in path(plan.stages[plan.last[trial]])}
 
 
-def _is_as_noted(key: str, index: Index, store: Store) -> bool:
+def is_as_noted(key: str, index: Index, store: Store) -> bool:
     """Whether a stage's result and curve are those that were read."""
     noted, seen = parsed(index.files.get(key, "")), store.seen(key)
     return RESULT in noted and len(noted) > 1 and all(seen.get(name) == stamp for name, stamp in noted.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -34,6 +34,13 @@ class Parts(Generic[T]):
         self.pending += parts
         if len(self.pending) >= MERGED:
             self._merge()
+
+    def adopt(self, table: pa.Table, places: Mapping[str, tuple[int, int]]) -> None:
+        """Rows of a table with this schema: of each key the first, and how many there are."""
+        self._merge()
+        self.places |= {key: (self.rows + first, count) for key, (first, count) in places.items()}
+        self.rows += len(table)
+        self.tables.append(table.combine_chunks())
 
     def lengths(self, keys: Sequence[str]) -> list[int]:
         """How many rows each has."""

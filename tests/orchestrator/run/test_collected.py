@@ -12,6 +12,7 @@ from rich.console import Console
 from prunesweep import load_results
 from prunesweep.orchestrator.index import INDEX
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.run.collected import is_current
 from prunesweep.orchestrator.run.driver import Options, SweepRun
 from prunesweep.workers.seal import sealed_json, unsealed_json
@@ -87,6 +88,39 @@ def test_an_index_that_is_wrong_or_missing_is_made_again(
     run(plan, store)
     assert store.read("small", INDEX) == right
     assert written(tmp_path) != before
+
+
+EXTENDED = SWEEP.replace("[0.5, 0.9]", "[0.5, 0.8, 0.9]").replace("seeds: 2", "seeds: 3")
+"""More trials, before, between and after those that have rows, some from networks that others start from."""
+
+OTHER_METHODS = (
+    SWEEP
+    + """\
+  - {method: gmp, sparsity: 0.5, train: {epochs: 4}}
+  - {method: dst, penalty: 0.001, sparsity: 0.9, train: {epochs: 2}}
+"""
+)
+"""With columns that the tables lack."""
+
+
+@pytest.mark.parametrize("text", [EXTENDED, OTHER_METHODS, SWEEP.replace("[0.5, 0.9]", "0.9")])
+def test_rows_that_are_kept_are_those_that_would_be_made(plan: Plan, store: Store, tmp_path: Path, text: str) -> None:
+    changed = finish(text, store, tmp_path / "small.yaml")
+    kept = {name: store.read("small", name) for name in NAMES}
+    assert is_current(changed, store)
+    store.remove("small", INDEX)
+    Collector(changed, store).write()
+    assert {name: store.read("small", name) for name in NAMES} == kept
+
+
+def test_of_a_result_that_has_changed_no_row_is_kept(plan: Plan, store: Store, tmp_path: Path) -> None:
+    dense = next(stage for stage in plan.stages.values() if stage.parent is None)
+    result = unsealed_json(store.read("stages", dense.key, RESULT) or b"")
+    result["train_seconds"] = 1e6
+    store.write(sealed_json(result), "stages", dense.key, RESULT)
+    finish(EXTENDED, store, tmp_path / "small.yaml")
+    slow = load_results(tmp_path / "results/small").query("train_seconds > 1e6")
+    assert sorted(slow.target_sparsity) == [0.5, 0.8, 0.9]
 
 
 def test_a_curve_that_is_gone_is_noticed(plan: Plan, store: Store) -> None:
