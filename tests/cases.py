@@ -28,6 +28,9 @@ SETTINGS: dict[str, dict[str, object]] = {
     "static": {},
     "set": {"update_interval": 4, "drop_fraction": 0.05},
     "rigl": {"update_interval": 4},
+    "snip": {},
+    "grasp": {},
+    "synflow": {"rounds": 10},
     TAYLOR: {"when": 0.5},
 }
 """For every method of the registry, and one that is not in it, settings that exercise it on `TRAIN`."""

@@ -97,12 +97,14 @@ class Training:
         self.network = Network(model, train, self.device)
         self.pruner = method.pruner(Setup(model, prunable_weights(model, Awkward.SHAPE), sparsity, epochs, ITERATIONS))
         self.optimizer = self.pruner.optimizer = make_optimizer(model, self.pruner, train)
+        self.pruner.prepare(self.placed(dtype=next(model.parameters()).dtype))
+
+    def placed(self, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((inputs.to(self.device), targets.to(self.device)) for inputs, targets in batches(**options))
 
     def epoch(self, number: int, **options: Any) -> Score:
-        placed = ((inputs.to(self.device), targets.to(self.device)) for inputs, targets in batches(**options))
-        score = train_epoch(
-            self.network, self.pruner, self.optimizer, placed, lambda k: 0.05, (number - 1) * ITERATIONS
-        )
+        first, placed = (number - 1) * ITERATIONS, self.placed(**options)
+        score = train_epoch(self.network, self.pruner, self.optimizer, placed, lambda k: 0.05, first)
         self.pruner.after_epoch(number)
         return score
 

@@ -25,7 +25,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(torch.jit.optimized_execution(False))  # type: ignore[attr-defined]
         seed_all("record")
-        stack.enter_context(_same_buffers(model))
+        stack.enter_context(same_buffers(model))
         yield
 
 
@@ -41,7 +41,7 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _same_buffers(model: nn.Module) -> Iterator[None]:
+def same_buffers(model: nn.Module) -> Iterator[None]:
     """Some layers count, or average, in evaluation too."""
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:

@@ -180,6 +180,16 @@ def _row_major(places: Tensor, masks: Flat) -> Tensor:
     return indices
 
 
+def highest(scores: Sequence[Tensor], k: int, masks: Flat) -> None:
+    """Likewise by the scores with their sign; with a sort, for what is done once in a training."""
+    pooled = torch.cat([score.detach().flatten() for score in scores])
+    if bool(pooled.isnan().any()):
+        raise FloatingPointError("cannot rank weights: there are NaN among them")
+    flags = torch.zeros_like(pooled).index_fill_(0, pooled.argsort(descending=True, stable=True)[:k], 1.0)
+    parts = torch.split(flags, [score.numel() for score in scores])
+    masks.fill([part.view(score.shape) for part, score in zip(parts, scores, strict=True)])
+
+
 # --- masks of a sparsity
 
 

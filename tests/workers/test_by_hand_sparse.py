@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from prunesweep.workers import scores
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
+from prunesweep.workers.methods.grasp import GraSP
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.methods.rigl import RigL
 from prunesweep.workers.methods.set import SET
+from prunesweep.workers.methods.snip import SNIP
 from prunesweep.workers.methods.static import Static
+from prunesweep.workers.methods.synflow import SynFlow
 from prunesweep.workers.selection import drawn_masks
 from tests.workers.test_by_hand import approx, attach, linear, step, values
 
@@ -147,3 +151,79 @@ def test_an_interval_that_never_comes_is_refused():
     """100 iterations, of 40; it would be the method static under another name."""
     with pytest.raises(UserError, match=r"update_interval: 100 iterations never come in the 30 .*static"):
         attach(RigL(), linear([[1.0] * 4]), epochs=4, iterations=10)
+
+
+# --- pruning at initialisation
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def batch(images: list[list[float]], targets: list[int]) -> Batch:
+    return torch.tensor(images, dtype=torch.float64), torch.tensor(targets)
+
+
+@pytest.mark.parametrize(("first", "kept"), [(1.0, [0.0, 2.0, 0.0, 2.0]), (4.0, [1.0, 0.0, 1.0, 0.0])])
+def test_snip_keeps_what_the_loss_feels_most(first: float, kept: list[float]):
+    """Both classes have the same logits, p = 1/2: |dL/dw| is a quarter of the input, and |w dL/dw| that times w."""
+    model = linear([[1.0, 2.0], [1.0, 2.0]])
+    pruner = attach(SNIP(images_per_class=1), model)
+    pruner.prepare([batch([[first, 0.0], [0.0, 1.0]], [0, 1])])
+    assert values(model.weight) == approx(*kept)
+    assert model.weight.grad is None
+    step(pruner, [[1.0, 1.0], [1.0, 1.0]])
+    assert values(model.weight) == approx(*(w and w - 0.5 for w in kept)), "what is pruned stays zero"
+
+
+def test_scores_are_of_the_first_images_of_each_class():
+    """Two of each class in three batches, of which the last is not looked at; the images are numbered."""
+    stream = [batch([[0.0], [1.0], [2.0]], [0, 0, 0]), batch([[3.0], [4.0], [5.0]], [1, 1, 0]), None]
+    images, targets = scores.of_each_class(linear([[1.0], [1.0]]), stream, 2)
+    assert (values(images), targets.tolist()) == ([0, 1, 3, 4], [0, 0, 1, 1])
+
+
+def test_many_images_have_the_gradient_of_their_mean():
+    """600, which go through the network in three parts; as two parts would say, weighted by their lengths."""
+    torch.manual_seed(0)
+    model, given = linear([[1.0, -1.0], [0.5, 2.0]]), (torch.randn(600, 2).double(), torch.randint(2, (600,)))
+    in_parts, part_of = scores.gradients(model, [model.weight], given), [slice(0, 200), slice(200, 600)]
+    parts = [scores.gradients(model, [model.weight], (given[0][at], given[1][at]))[0] for at in part_of]
+    torch.testing.assert_close(in_parts[0], parts[0] / 3 + parts[1] * 2 / 3, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(("w", "kept"), [(1.0, [0.0, 1.0]), (-1.0, [-1.0, 0.0])])
+def test_grasp_keeps_what_the_gradient_needs(w: float, kept: list[float]):
+    """p = 1/2: g is -1/2 and 1/2 of the input, H g -1/4 and 1/4 of its cube; the larger w (H g) stays, by its sign."""
+    model = linear([[w], [w]])
+    pruner = attach(GraSP(images_per_class=1), model)
+    pruner.prepare([batch([[2.0]], [0])])
+    assert values(model.weight) == approx(*kept)
+
+
+def test_curvature_by_hand():
+    """Logits over 4: H g is x^3 / 4^3 times -1/4 and 1/4, 1/8 for x = 2."""
+    model = linear([[1.0], [1.0]])
+    product = scores.curvature(model, [model.weight], batch([[2.0]], [0]), 4.0)
+    assert values(product[0]) == approx(-1 / 32, 1 / 32)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "rounds", "kept"), [(0.5, 1, [0.0, -2.0, 3.0, 0.0]), (0.25, 1, [1.0, -2.0, 3.0, 0.0])]
+)
+def test_synflow_keeps_the_strongest_paths(sparsity: float, rounds: int, kept: list[float]):
+    """R = (1 + 2) (3 + 1) for an input of ones: the scores are 4, 8, 9 and 3, whatever the signs."""
+    model = torch.nn.Sequential(linear([[1.0, -2.0]]), linear([[3.0], [-1.0]]))
+    pruner = attach(SynFlow(rounds=rounds), model, sparsity=sparsity)
+    pruner.prepare([batch([[-7.0, 9.0]], [0])])
+    assert values(model[0].weight) + values(model[1].weight) == approx(*kept)
+
+
+def test_synflow_scores_anew_in_each_round():
+    """Scores are 8.8, 13.2, 12 and 10: of two that one round keeps, the second and the third stay.
+
+    Three rounds keep 3.17, 2.52 and 2 of four, rounded. Without 1, R = 1.5 * 8.8: the scores are 13.2, 7.2 and 6, and
+    again the last goes, but not the only path; a tie of the last round would go to the first layer.
+    """
+    model = torch.nn.Sequential(linear([[1.0, -1.5]]), linear([[4.8], [4.0]]))
+    pruner = attach(SynFlow(rounds=3), model)
+    pruner.prepare([batch([[0.0, 0.0]], [0])])
+    assert values(model[0].weight) + values(model[1].weight) == approx(0.0, -1.5, 4.8, 0.0)

@@ -20,9 +20,12 @@ from prunesweep.workers.selection import largest, magnitude_masks
 from tests.contract import Awkward, method_of
 from tests.networks import prunable_weights
 
+INITIAL = ("snip", "grasp", "synflow")
+"""They prune before training, and hold a mask in it."""
+
 LAUNCHES = {
     "dense": 0,
-    **dict.fromkeys(("imp", "bimp", "random", "gmp", "static", "set", "rigl"), 1),
+    **dict.fromkeys(("imp", "bimp", "random", "gmp", "static", "set", "rigl", *INITIAL), 1),
     "dpf": 2,
     **dict.fromkeys(("gsm", "dnw", "lc"), 56),
     "str": 20,
@@ -109,7 +112,7 @@ def attached(name: str, model: nn.Module, names: Sequence[str], *, waiting: bool
     pruner = method_of(name).pruner(Setup(model, weights, 0.75, 8, 6))
     parameters = [*model.parameters(), *pruner.parameters().values()]
     pruner.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=5e-4, foreach=False)
-    if name in ("imp", "bimp", "random"):
+    if name in ("imp", "bimp", "random", *INITIAL):
         pruner.hold(magnitude_masks(pruner.weights, 0.75, waiting=waiting))
     pruner.iteration = 26
     if name == "dst":

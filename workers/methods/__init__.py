@@ -23,6 +23,9 @@ METHODS: dict[str, Entry] = {
     "static": Entry("prunesweep.workers.methods.static:Static"),
     "set": Entry("prunesweep.workers.methods.set:SET"),
     "rigl": Entry("prunesweep.workers.methods.rigl:RigL"),
+    "snip": Entry("prunesweep.workers.methods.snip:SNIP"),
+    "grasp": Entry("prunesweep.workers.methods.grasp:GraSP"),
+    "synflow": Entry("prunesweep.workers.methods.synflow:SynFlow"),
     "cs": Entry("prunesweep.workers.methods.cs:CS"),
 }
 
