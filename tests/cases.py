@@ -31,6 +31,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "snip": {},
     "grasp": {},
     "synflow": {"rounds": 10},
+    "acdc": {"warmup": 1, "phase": 1, "final_dense": 1, "final_compressed": 1},
+    "granet": {"update_interval": 5, "prune_until": 0.75},
     TAYLOR: {"when": 0.5},
 }
 """For every method of the registry, and one that is not in it, settings that exercise it on `TRAIN`."""

@@ -56,7 +56,7 @@ class Team:
 def together(count: int, work: Work, *arguments: Any) -> None:
     """Likewise, to the good end of all of them."""
     with Team(count, work, *arguments) as team:
-        assert team.ended() == [0] * count
+        assert team.ended(600) == [0] * count
 
 
 def _member(rank: int, count: int, port: int, work: Work, arguments: tuple[Any, ...]) -> None:

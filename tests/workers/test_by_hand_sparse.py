@@ -8,6 +8,8 @@ import torch
 from prunesweep.workers import scores
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
+from prunesweep.workers.methods.acdc import ACDC
+from prunesweep.workers.methods.granet import GraNet
 from prunesweep.workers.methods.grasp import GraSP
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.methods.rigl import RigL
@@ -227,3 +229,63 @@ def test_synflow_scores_anew_in_each_round():
     pruner = attach(SynFlow(rounds=3), model)
     pruner.prepare([batch([[0.0, 0.0]], [0])])
     assert values(model[0].weight) + values(model[1].weight) == approx(0.0, -1.5, 4.8, 0.0)
+
+
+# --- AC/DC and GraNet
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "compressed", "dense"),
+    [
+        ({}, 100, [10, 20, 30, 40, 50, 60, 70, 85], [15, 25, 35, 45, 55, 65, 75]),
+        (
+            {"phase": 20, "final_dense": 20, "final_compressed": 30},
+            200,
+            [10, 50, 90, 130, 170],
+            [30, 70, 110, 150],
+        ),
+    ],
+)
+def test_acdc_phases_are_those_of_the_paper(settings: dict[str, int], epochs: int, compressed: list, dense: list):
+    """ResNet-50 on ImageNet, and WRN-28-10 on CIFAR-100."""
+    phases = ACDC(**settings).compressed(epochs)
+    assert [epoch for epoch, is_compressed in phases.items() if is_compressed] == compressed
+    assert [epoch for epoch, is_compressed in phases.items() if not is_compressed] == dense
+
+
+def test_acdc_lifts_the_mask_and_all_momentum():
+    """Compressed after epoch 1, dense from 2 on: pruned weights go on from zero, and the bias forgets its momentum."""
+    model = linear([[1.0, -2.0, 0.5, 4.0]], bias=0.0)
+    chosen = ACDC(warmup=1, phase=1, final_dense=1, final_compressed=1)
+    pruner = attach(chosen, model, epochs=4, momentum=0.5)
+    assert pruner.after_epoch(1)
+    step(pruner, [[1.0, 1.0, 1.0, 1.0]], [1.0])
+    assert values(model.weight) == approx(0.0, -2.5, 0.0, 3.5)
+    assert not pruner.after_epoch(2)
+    step(pruner, [[1.0, 0.0, 0.0, 0.0]], [0.0])
+    assert values(model.weight) == approx(-0.5, -2.5, 0.0, 3.5)
+    assert values(model.bias) == approx(-0.5)
+    assert pruner.after_epoch(3)
+    assert values(model.weight) == approx(0.0, -2.5, 0.0, 3.5)
+
+
+def test_granet_prunes_to_the_cubic_and_moves_what_is_smallest():
+    """Dense at first, updates after iterations 1 and 2 of 2: to 1/2 (1 - 1/8) of eight, rounded 4 (of 3.5, to even).
+
+    r is 0.005 + 0.245 (1 + cos(pi / 2)) = 0.25 of four: the smallest is dropped, and the largest gradient of the
+    others grows, here that of a weight that was pruned, from zero.
+    """
+    model = linear([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]])
+    chosen = GraNet(initial_density=1.0, update_interval=1, drop_fraction=0.495, prune_until=1.0)
+    pruner = attach(chosen, model, iterations=2, lr=1.0)
+    step(pruner, [[0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert values(pruner.masks[0]) == [1, 0, 0, 0, 0, 1, 1, 1]
+    assert values(model.weight) == approx(0.0, 0.0, 0.0, 0.0, 0.0, 6.0, 7.0, 8.0)
+    step(pruner, [[-1.0, 9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert values(pruner.masks[0]) == [0, 1, 0, 0, 0, 1, 1, 1]
+
+
+def test_granet_starts_where_its_target_is():
+    model = linear([[1.0, 2.0, 3.0, 4.0]])
+    pruner = attach(GraNet(update_interval=1), model, sparsity=0.25, iterations=2)
+    assert sum(values(pruner.masks[0])) == 3

@@ -25,7 +25,7 @@ INITIAL = ("snip", "grasp", "synflow")
 
 LAUNCHES = {
     "dense": 0,
-    **dict.fromkeys(("imp", "bimp", "random", "gmp", "static", "set", "rigl", *INITIAL), 1),
+    **dict.fromkeys(("imp", "bimp", "random", "gmp", "static", "set", "rigl", "acdc", "granet", *INITIAL), 1),
     "dpf": 2,
     **dict.fromkeys(("gsm", "dnw", "lc"), 56),
     "str": 20,

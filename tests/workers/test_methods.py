@@ -77,6 +77,7 @@ def test_levels_of_a_fixed_fraction_share_their_prefix():
         ("bimp", {"pretrain_epochs": 6}, {}, "pretrain_epochs"),
         ("bimp", {"pretrain_epochs": 1}, {}, "pretrain_epochs"),
         ("gmp", {"pruning_interval": 4}, {}, "pruning_interval"),
+        ("acdc", {"warmup": 1, "phase": 2, "final_dense": 1, "final_compressed": 1}, {}, "phase"),
         ("lc", {}, {"weight_decay": 0.0}, "penalty"),
         ("lc", {"penalty": 0.0}, {"weight_decay": 0.0}, "penalty"),
     ],

@@ -26,6 +26,8 @@ METHODS: dict[str, Entry] = {
     "snip": Entry("prunesweep.workers.methods.snip:SNIP"),
     "grasp": Entry("prunesweep.workers.methods.grasp:GraSP"),
     "synflow": Entry("prunesweep.workers.methods.synflow:SynFlow"),
+    "acdc": Entry("prunesweep.workers.methods.acdc:ACDC"),
+    "granet": Entry("prunesweep.workers.methods.granet:GraNet"),
     "cs": Entry("prunesweep.workers.methods.cs:CS"),
 }
 
