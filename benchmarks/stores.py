@@ -4,7 +4,7 @@
     python -m benchmarks.stores sweeps --count 100 1000             sweeps of one finished trial each
     python -m benchmarks.stores beside --count 1000 10000 100000    a sweep of 100 trials beside others' finished stages
     python -m benchmarks.stores distance --count 100 1000           finished stages, then new ones, at 20 ms a request
-    python -m benchmarks.stores ... [--keep FOLDER] [--smoke] [--plot docs/figures/cost.svg]
+    python -m benchmarks.stores ... [--keep FOLDER] [--smoke] [--plot FILE]
 
 The stores are made up, by the writers and with the keys of real ones, so that `plan` finds the stages done; each verb
 is the real command in a process of its own. With `--keep` a store that was made before is used again, so that two
@@ -27,13 +27,14 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.endpoint import endpoint
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import CURVE, Store
-from tests.orchestrator.finished import curve_of, result_of
-from tests.s3 import Requests, bucket
+from tests.orchestrator.finished import curve_of, files_of, result_of
+from tests.s3 import Requests
 
 COMMAND = Path(sys.executable).parent / "prunesweep"
 SEEDS = 5
@@ -101,21 +102,17 @@ def planned(folder: Path, text: str, store: Store) -> dict[str, Stage]:
     return make_plan(read_sweep(file), store).stages
 
 
-def finish(stages: Sequence[Stage], location: str, store: Store | None = None) -> None:
+def finish(stages: Sequence[Stage], location: str) -> None:
     """As their workers leave them behind, without networks."""
-    store = store or Store(location)
+    store = Store(location)
     for stage in stages:
         store.begin(stage, store.new_attempt(stage.key, contents=frozenset()))
         store.publish(stage, {CURVE: curve_of(stage)}, result_of(stage), checkpointed=False)
 
 
 def fill(folder: Path, text: str, location: str) -> None:
-    """Finish all stages of a sweep, with two processes, or of a bucket many at once."""
-    store = Store(location)
-    stages = list(planned(folder, text, store).values())
-    if not store.is_local:
-        store.at_once(lambda stage: finish([stage], location, store), stages)
-        return
+    """Finish all stages of a sweep, with two processes."""
+    stages = list(planned(folder, text, Store(location)).values())
     with ProcessPoolExecutor(2) as pool:
         list(pool.map(finish, [stages[start::20] for start in range(20)], [location] * 20))
 
@@ -178,6 +175,9 @@ def beside(folder: Path, count: int) -> str:
     return str(folder / "results")
 
 
+SMOKE = {"first run", "plan", "status"}
+"""Verbs with which it is tried."""
+
 KINDS: dict[str, tuple[Callable[[Path, int], str], Sequence[Verb]]] = {
     "trials": (trials, LARGE),
     "sweeps": (sweeps, SWEEPS),
@@ -203,8 +203,8 @@ def cost(folder: Path, store: str, words: Sequence[str], requests: Requests | No
     return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss / 1024, sent)
 
 
-def measure(kind: str, count: int, kept: Path | None) -> dict[str, Cost]:
-    make, verbs = KINDS[kind]
+def measure(kind: str, count: int, kept: Path | None, verbs: Sequence[Verb]) -> dict[str, Cost]:
+    make, _ = KINDS[kind]
     with _folder(kept and kept / f"{kind}-{count}") as (folder, is_new):
         store = make(folder, count) if is_new else str(folder / "results")
         for tables in ("large", "small"):
@@ -212,14 +212,17 @@ def measure(kind: str, count: int, kept: Path | None) -> dict[str, Cost]:
         return {name: cost(folder, store, words) for name, words in verbs}
 
 
-def measure_distant(count: int, delay: float) -> dict[str, Cost]:
+def measure_distant(count: int, delay: float, verbs: Sequence[Verb]) -> dict[str, Cost]:
     requests = Requests(delay)
-    with tempfile.TemporaryDirectory() as made, bucket(requests) as url:
-        folder = Path(made)
-        with requests.undelayed():
-            fill(folder, sweep_text(count), url)
-        planned(folder, sweep_text(count, "new").replace("epochs: 20", "epochs: 21"), Store(folder / "none"))
-        return {name: cost(folder, url, words, requests) for name, words in DISTANT}
+    with tempfile.TemporaryDirectory() as made, endpoint(requests) as (url, objects):
+        folder, near = Path(made), Store(Path(made) / "none")
+        for key, stage in planned(folder, sweep_text(count), near).items():
+            for path, data in files_of(stage, near).items():
+                objects.put(f"bucket/stages/{key}/{path}", data)
+        planned(folder, sweep_text(count, "new").replace("epochs: 20", "epochs: 21"), near)
+        os.environ |= {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
+        os.environ |= {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "a secret"}
+        return {name: cost(folder, "s3://bucket", words, requests) for name, words in verbs}
 
 
 @contextmanager
@@ -270,11 +273,17 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--smoke", action="store_true", help="a size at which nothing is measured")
     options = parser.parse_args()
-    counts = [10 if options.kind == "sweeps" else SEEDS * (BLOCK + 1)] if options.smoke else options.count
+    distant = options.kind == "distance"
+    verbs = DISTANT if distant else KINDS[options.kind][1]
+    verbs = [verb for verb in verbs if verb[0] in SMOKE] if options.smoke else verbs
+    counts = [20] if options.smoke else options.count
     costs = {}
     for count in counts:
-        distant = options.kind == "distance"
-        costs[count] = measure_distant(count, options.delay) if distant else measure(options.kind, count, options.keep)
+        costs[count] = (
+            measure_distant(count, options.delay, verbs)
+            if distant
+            else measure(options.kind, count, options.keep, verbs)
+        )
         show(options.kind, {count: costs[count]})
     if len(counts) > 1:
         show(options.kind, costs)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from contextlib import chdir
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.causes import Cause
-from prunesweep.workers.spec import PruneStage, Stage, label
-from prunesweep.workers.store import CURVE, Store
+from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.spec import PruneStage, Stage, encode, label
+from prunesweep.workers.store import CURVE, RESULT, Store
 
 PARAMETERS, MULTIPLY_ADDS = 10_000, 1_000_000
 SECONDS_PER_EPOCH, OTHER_SECONDS = 36.0, 18.0
@@ -102,6 +105,15 @@ def result_of(stage: Stage, device: str = "Some GPU") -> dict[str, Any]:
         "finished_at": "2026-01-02T03:04:05.000000+00:00",
         "commit": "0123456789abcdef0123456789abcdef01234567+89abcdef",
     }
+
+
+def files_of(stage: Stage, store: Store) -> dict[str, bytes]:
+    """What its worker leaves in its folder, but for the network."""
+    curve = curve_of(stage)
+    note = sealed_json(asdict(store.new_attempt(stage.key, contents=frozenset())))
+    result = {**result_of(stage), "key": stage.key, "files": {CURVE: hashlib.sha256(curve).hexdigest()}}
+    spec = json.dumps(encode(stage)).encode()
+    return {"spec.json": spec, "attempts/0001-0f3a55c2.json": note, CURVE: curve, RESULT: sealed_json(result)}
 
 
 def curve_of(stage: Stage) -> bytes:

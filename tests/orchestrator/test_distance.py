@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -25,10 +23,8 @@ from prunesweep.orchestrator.status.forecast import HISTORY, estimate
 from prunesweep.orchestrator.status.status import failures, look, unfinished
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.workers.causes import Cause
-from prunesweep.workers.seal import sealed_json
-from prunesweep.workers.spec import encode
-from prunesweep.workers.store import CURVE, RESULT, State, Store
-from tests.orchestrator.finished import curve_of, result_of
+from prunesweep.workers.store import RESULT, State, Store
+from tests.orchestrator.finished import files_of
 from tests.s3 import Requests, bucket
 
 SWEEP = """\
@@ -101,12 +97,7 @@ def finish(plan: Plan, store: Store) -> None:
     name, _, prefix = store.location.reveal().removeprefix("s3://").partition("/")
     objects = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
     for key, stage in plan.to_run.items():
-        curve = curve_of(stage)
-        result = {**result_of(stage), "key": key, "files": {CURVE: hashlib.sha256(curve).hexdigest()}}
-        note = sealed_json(asdict(store.new_attempt(key, contents=frozenset())))
-        spec = json.dumps(encode(stage)).encode()
-        files = {"spec.json": spec, "attempts/0001-0f3a55c2.json": note, CURVE: curve, RESULT: sealed_json(result)}
-        for path, data in files.items():
+        for path, data in files_of(stage, store).items():
             objects.put_object(name, f"{prefix}/stages/{key}/{path}", data)
 
 
