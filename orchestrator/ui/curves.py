@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
@@ -14,7 +14,8 @@ Rows = Sequence[tuple[float | None, ...]]
 MOST_LINES = 12
 """Of more stages that run, the first are drawn."""
 
-EPOCHS = Axis("epochs")
+MOST_TICKS = 10
+"""An axis of fewer epochs names each of them; the browser would name halves."""
 
 PANELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "validation accuracy, percent": ("%", {"validation_accuracy": "validation accuracy"}),
@@ -31,8 +32,9 @@ def of_running(stages: Sequence[Unfinished]) -> Chart | None:
     shown = dict(list(curves.items())[:MOST_LINES])
     if not shown:
         return None
+    epochs = _epochs(shown.values())
     panels = [
-        Panel("", EPOCHS, Axis(axis), [_line(label, rows, column, unit) for label, rows in shown.items()])
+        Panel("", epochs, Axis(axis), [_line(label, rows, column, unit) for label, rows in shown.items()])
         for axis, unit, column in (
             ("validation accuracy, percent", "%", "validation_accuracy"),
             ("training loss", "", "train_loss"),
@@ -46,10 +48,10 @@ def of_trial(rows: Rows) -> Chart | None:
     """The whole path of a trial, with its prunes marked; None before its first epoch."""
     if not rows:
         return None
-    marks = prunes(rows)
+    marks, epochs = prunes(rows), _epochs([rows])
     panels = [
         Panel(
-            "", EPOCHS, Axis(axis), [_line(name, rows, column, unit) for column, name in lines.items()], marks, "prune"
+            "", epochs, Axis(axis), [_line(name, rows, column, unit) for column, name in lines.items()], marks, "prune"
         )
         for axis, (unit, lines) in PANELS.items()
     ]
@@ -61,6 +63,13 @@ def prunes(rows: Rows) -> list[float]:
     """The epochs that have two rows: before and after the weights were taken."""
     epochs = [row[0] for row in rows if row[0] is not None]
     return [after for before, after in pairwise(epochs) if before == after]
+
+
+def _epochs(curves: Iterable[Rows]) -> Axis:
+    """The axis of all epochs that the curves have."""
+    epochs = sorted({round(row[0]) for rows in curves for row in rows if row[0] is not None})
+    ticks = epochs if len(epochs) <= MOST_TICKS else []
+    return Axis("epochs", ticks=ticks, labels=[str(epoch) for epoch in ticks])
 
 
 def _line(name: str, rows: Rows, column: str, unit: str) -> Series:
