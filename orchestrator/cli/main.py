@@ -27,6 +27,7 @@ from prunesweep.orchestrator.cli import (
     status,
     sweepfiles,
     ui,
+    watching,
 )
 from prunesweep.orchestrator.cli.datasets import data_app
 from prunesweep.orchestrator.cli.exit_codes import WRONG
@@ -82,7 +83,7 @@ for verb in (
     init.init,
     *(runs.plan, differences.diff, runs.run, runs.resume),
     *(jobs.submit, jobs.logs, jobs.cancel, jobs.jobs),
-    status.status,
+    *(status.status, watching.watch),
     *(results.results, results.compare, results.plot, results.report),
     ui.ui,
     *(sweepfiles.validate, sweepfiles.schema),

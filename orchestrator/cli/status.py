@@ -51,7 +51,7 @@ def status(
     plans: Sequence[Plan] = (
         [make_plan(planned_sweep(name, opened, str(data_dir)), opened)]
         if name
-        else make_plans(_remembered(opened), opened, _say_error)
+        else make_plans(remembered(opened), opened, say_error)
     )
     seen: Seen = {}
     if name or as_json_:
@@ -60,45 +60,51 @@ def status(
         print(_as_json(plans, opened, seen))
         return
     for plan in plans:
-        _show_counts(plan)
+        say(count_line(plan))
         if name:
             troubles(plan, opened, seen)
     if not plans:
         say("no sweep has been run in this store yet; run one with: prunesweep run FILE")
 
 
-def _remembered(store: Store) -> Iterator[Sweep]:
+def remembered(store: Store) -> Iterator[Sweep]:
     """All sweeps of the store; one whose record is damaged is said."""
     for name in known(store):
         try:
             yield require(name, store)
         except UserError as error:
-            _say_error(error)
+            say_error(error)
 
 
-def _say_error(error: UserError) -> None:
+def say_error(error: UserError) -> None:
+    """Beside what is shown, which goes on without it."""
     show(f"error: {error}", error=True)
 
 
 # --- what is printed
 
 
-def _show_counts(plan: Plan) -> None:
-    """How far a sweep is, in a line."""
-    say(f"[bold]{plan.sweep.name}[/]: {counted(plan.counts.trials, 'trial')}: {states(plan.counts)}")
+def count_line(plan: Plan) -> str:
+    """How far a sweep is."""
+    return f"[bold]{plan.sweep.name}[/]: {counted(plan.counts.trials, 'trial')}: {states(plan.counts)}"
 
 
 def troubles(plan: Plan, store: Store, seen: Seen | None = None) -> None:
+    """Print `trouble_lines`."""
+    for line in trouble_lines(plan, store, seen):
+        say(line)
+
+
+def trouble_lines(plan: Plan, store: Store, seen: Seen | None = None) -> Iterator[str]:
     """What runs, what is unfinished, what failed and why, and how to go on; nothing when all is done.
 
     Without `seen`, what the claims of other machines say is taken for true.
     """
     begun = unfinished(plan, store, seen)
-    lines = [damaged_lines(plan), nodes.lines(nodes.now(plan, begun)), _unfinished_lines(begun)]
-    for line in chain(*lines, _failure_lines(failures(plan, store))):
-        say(line)
+    yield from chain(damaged_lines(plan), nodes.lines(nodes.now(plan, begun)), _unfinished_lines(begun))
+    yield from _failure_lines(failures(plan, store))
     if plan.to_run and not any(stage.state == RUNNING for stage in begun):
-        say(f"run what is missing with: {escape(_command(plan, store))}")
+        yield f"run what is missing with: {escape(_command(plan, store))}"
 
 
 def _unfinished_lines(begun: list[Unfinished]) -> Iterator[str]:

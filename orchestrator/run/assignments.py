@@ -115,7 +115,7 @@ class Assignments:
         if not isinstance(state, Busy):
             return
         if report.get("began") is not None:
-            self.queue.progressed(state.stage, report["epoch"], report["began"])
+            self.queue.progressed(state.stage, report["epoch"], report["began"], report.get("accuracy"))
         if report["ended"]:
             self.workers[worker] = Idle(state.share, time.monotonic())
             end = Ended(report.get("cause"), report.get("message"), claimed=bool(report.get("claimed")))

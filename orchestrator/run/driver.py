@@ -178,7 +178,8 @@ class SweepRun:
         from prunesweep.orchestrator.run.cluster import require_alive
         from prunesweep.orchestrator.run.collect import collecting
 
-        with ProgressDisplay(plan, states, self.console, Pace()) as progress, collecting(collector) as collect:
+        display = ProgressDisplay(plan, states, self.console, Pace(), self.options.rehearsal)
+        with display as progress, collecting(collector) as collect:
 
             def tell(event: Event) -> None:
                 match event:

@@ -15,11 +15,15 @@ class Started:
 
 @dataclass(frozen=True)
 class Progressed:
-    """The stage has finished so many of its epochs; its worker began with it, or went on, after epoch `began`."""
+    """The stage has finished so many of its epochs; its worker began with it, or went on, after epoch `began`.
+
+    `accuracy` is that of the validation after the last of them, None where it is not known.
+    """
 
     key: str
     epoch: int
     began: int = 0
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)

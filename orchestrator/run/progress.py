@@ -13,6 +13,7 @@ from rich.text import Text
 
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.accuracies import Accuracies
 from prunesweep.orchestrator.run.events import Event, Failed, Retried, StoreLost, Tick
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
@@ -23,18 +24,21 @@ LINE_SECONDS, LINE_SHARE, LONGEST_LINE_SECONDS = 5.0, 0.01, 120.0
 """Where there is no terminal, a line this often; the longer it has run, the less often."""
 
 RUNNING_SHOWN = 8
+METHODS_SHOWN = 8
 BAR_WIDTH = 60
 SEPARATOR = " · "
 
 
 class ProgressDisplay:
-    """Counts of trials, stages and epochs, the pace, and the time left. What stages are doing it reads from `states`.
+    """Counts of trials, stages and epochs, the pace, the time left, and how accurate methods are on validation images.
 
-    Trials are all those of the sweep; stages and epochs are those that this run was to compute.
+    Trials are all those of the sweep; stages and epochs are those that this run was to compute. What stages are doing
+    is read from `states`. Of a `rehearsal` epochs and accuracies say nothing, and are left out.
     """
 
-    def __init__(self, plan: Plan, states: StageStates, console: Console, pace: Pace) -> None:
-        self.plan, self.states, self.console, self.pace = plan, states, console, pace
+    def __init__(self, plan: Plan, states: StageStates, console: Console, pace: Pace, rehearsal: bool = False) -> None:
+        self.plan, self.states, self.console, self.pace, self.rehearsal = plan, states, console, pace, rehearsal
+        self.accuracies = Accuracies(plan)
         self.live = Live(console=console, get_renderable=self.__rich__, refresh_per_second=2, transient=True)
         self.next_line = time.monotonic() + LINE_SECONDS
         self.redraws = console.is_terminal and not console.is_dumb_terminal
@@ -51,6 +55,8 @@ class ProgressDisplay:
     def hear(self, event: Event) -> None:
         """Count the work that is done; failures, and a store that is lost, are said at once."""
         self.pace.hear(event)
+        if not self.rehearsal:
+            self.accuracies.hear(event)
         match event:
             case Failed(key, _, message):
                 self._say(f"failed: {self._labels[key]}: {message}", "red")
@@ -99,7 +105,8 @@ class ProgressDisplay:
 
     def line(self) -> str:
         """The whole state in one line."""
-        return SEPARATOR.join(self.parts())
+        best = ", ".join(f"{method} {reached}" for method, reached in self.accuracies.best.items())
+        return SEPARATOR.join([*self.parts(), *([f"best on validation: {best}"] if best else [])])
 
     def parts(self) -> list[str]:
         """The whole state, figure by figure."""
@@ -109,10 +116,15 @@ class ProgressDisplay:
             "failed": len(self.states.of(GivenUp)),
             "blocked": len(self.states.of(BehindFailure)),
         }
-        return [
+        done = [
             f"{self.trials_done()}/{len(self.plan.sweep.trials)} trials",
             f"{len(self.states.of(Done))}/{len(self.states)} stages",
             *(f"{count} {what}" for what, count in counts.items() if count or what == "running"),
+        ]
+        return done if self.rehearsal else [*done, *self._in_epochs()]
+
+    def _in_epochs(self) -> list[str]:
+        return [
             f"{self.epochs_done()}/{self.epochs()} epochs",
             f"{self.pace.epochs_per_second or 0.0:.1f} epochs/s",
             f"ETA {duration(self.seconds_left())}",
@@ -123,17 +135,37 @@ class ProgressDisplay:
         width = min(BAR_WIDTH, self.console.width)
         bar = Table.grid()  # a bar by itself ends no line
         bar.add_row(ProgressBar(total=max(self.epochs(), 1), completed=self.epochs_done(), width=width))
+        figures = (Text(line) for line in _wrapped(self.parts(), self.console.width))
+        return Group(bar, *figures, self._running(), self._methods())
+
+    def _running(self) -> Table:
+        """Epoch and validation accuracy of the stages that run."""
         rows = Table.grid(padding=(0, 1))
         rows.add_column(style="cyan", no_wrap=True)
+        rows.add_column(justify="right", no_wrap=True)
         rows.add_column(justify="right", no_wrap=True)
         rows.add_column(no_wrap=True, overflow="ellipsis")
         running = self.states.of(Running)
         for key, state in list(running.items())[:RUNNING_SHOWN]:
-            stage = self.plan.stages[key]
-            rows.add_row(" ▸", f"{state.epoch}/{stage.epochs}", Text(self._labels[key]))
+            accuracy = self.accuracies.now.get(key) if state.epoch else None
+            shown = "" if accuracy is None else f"{100 * accuracy:.1f}%"
+            rows.add_row(" ▸", f"{state.epoch}/{self.plan.stages[key].epochs}", shown, Text(self._labels[key]))
         if len(running) > RUNNING_SHOWN:
-            rows.add_row("", "", f"and {len(running) - RUNNING_SHOWN} more")
-        return Group(bar, *(Text(line) for line in _wrapped(self.parts(), self.console.width)), rows)
+            rows.add_row("", "", "", f"and {len(running) - RUNNING_SHOWN} more")
+        return rows
+
+    def _methods(self) -> Table:
+        """What trials have come to, in the order in which methods first ended; figures are never cut."""
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(no_wrap=True, overflow="ellipsis")
+        rows.add_column(no_wrap=True, min_width=23)
+        rows.add_column(no_wrap=True, min_width=23)
+        latest = self.accuracies.latest
+        for method in list(latest)[:METHODS_SHOWN]:
+            rows.add_row(Text(f" {method}"), f"best {self.accuracies.best[method]}", f"latest {latest[method]}")
+        if len(latest) > METHODS_SHOWN:
+            rows.add_row(f" and {len(latest) - METHODS_SHOWN} more methods", "", "")
+        return rows
 
 
 def _wrapped(parts: list[str], width: int) -> list[str]:

@@ -139,12 +139,12 @@ class StageQueue:
 
     # --- what workers report
 
-    def progressed(self, key: str, epoch: int, began: int = 0) -> None:
-        """The running stage has finished so many epochs; its worker began, or went on, after epoch `began`."""
+    def progressed(self, key: str, epoch: int, began: int = 0, accuracy: float | None = None) -> None:
+        """The running stage has finished so many epochs: see `Progressed`."""
         running = self.states[key]
         assert isinstance(running, Running)
         self.states.set(key, replace(running, epoch=epoch))
-        self.tell(Progressed(key, epoch, began))
+        self.tell(Progressed(key, epoch, began, accuracy))
 
     def ended(self, key: str, end: Ended) -> None:
         """A worker's try at the stage is over: with a result, or for a reason."""

@@ -171,6 +171,7 @@ class StageTrainable(Trainable):
         self.task: str | None = None
         self.began: int | None = None
         self.epoch = 0
+        self.accuracy: float | None = None
         return True
 
     def proceed(self, task: str) -> None:
@@ -203,6 +204,7 @@ class StageTrainable(Trainable):
             for progress in self.stage:
                 self.began = progress.epoch - 1 if self.began is None else self.began
                 self.epoch = progress.epoch
+                self.accuracy = progress.curve[-1]["validation_accuracy"] if progress.curve else None
                 if time.monotonic() > deadline:
                     return self._report(ended=False)
         except StageFailed as failure:
@@ -220,11 +222,11 @@ class StageTrainable(Trainable):
     ) -> dict[str, Any]:
         """For `Assignments.report`."""
         how = {"ended": ended, "cause": cause, "message": message, "claimed": claimed}
-        return {"began": self.began, "epoch": self.epoch, **how}
+        return {"began": self.began, "epoch": self.epoch, "accuracy": self.accuracy, **how}
 
     def _begin(self, task: str) -> None:
         stage, self.store, where = decode_task(task)
-        self.task, self.began, self.epoch = None, None, 0
+        self.task, self.began, self.epoch, self.accuracy = None, None, 0, None
         self.mounted_by = time.monotonic() + MOUNT_SECONDS
         self.stage = self.team.run(task, stage, self.store, where)
 

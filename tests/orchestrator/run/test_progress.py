@@ -28,13 +28,15 @@ from tests.cases import trial
 class Run:
     """A queue without workers, its display, and what that printed."""
 
-    def __init__(self, folder: Path, *trials: TrialSpec, terminal_width: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *trials: TrialSpec, terminal_width: int | None = None, rehearsal: bool = False
+    ) -> None:
         self.store = Store(folder / "store")
         self.store.require_writable()
         plan = make_plan(Sweep("x", trials, 0, Shares({}), "", Path("x.yaml")), self.store)
         states, self.printed = StageStates(plan.runnable), io.StringIO()
         console = Console(file=self.printed, width=terminal_width or 200, force_terminal=terminal_width is not None)
-        self.display = ProgressDisplay(plan, states, console, Pace())
+        self.display = ProgressDisplay(plan, states, console, Pace(), rehearsal)
         self.queue = StageQueue(plan, self.store, states, self.display.hear, Resources(cpus=4))
 
     def begin(self) -> str:
@@ -118,3 +120,42 @@ def test_the_time_left_is_that_of_work_done_now():
     assert seconds_left(9, 0.5) == pytest.approx(18)
     assert seconds_left(9, None) is None
     assert Pace().epochs_per_second is None
+
+
+def test_best_and_latest_accuracy_by_method(tmp_path: Path):
+    """Of trials that are finished; GMP of sparsity 0.9 is the first, that of 0.5 the second and better one."""
+    run = Run(tmp_path, trial("gmp", 0.9), trial("gmp", 0.5), trial("imp"), terminal_width=60)
+    first, second, dense = run.begin(), run.begin(), run.begin()
+    dense, first, second = sorted((first, second, dense), key=lambda key: run.queue.stages[key].sparsity)
+    first, second = second, first
+    run.queue.progressed(dense, 3, accuracy=0.5)
+    run.queue.progressed(first, 6, accuracy=0.8125)
+    run.queue.progressed(second, 1, accuracy=0.25)
+    assert run.display.accuracies.best == {}, "nothing is finished"
+    run.finish(first)
+    run.queue.progressed(second, 6, accuracy=0.95)
+    assert run.display.line().endswith(" · best on validation: gmp 81.2% at 90%")
+    run.finish(second)
+    run.queue.progressed(dense, 6, accuracy=0.99)
+    run.finish(dense)
+    assert run.display.line().endswith(" · best on validation: gmp 95.0% at 50%"), "imp goes on"
+    again = run.begin()
+    assert "▸ 0/1  prune" in shown(run)
+    run.queue.progressed(again, 1, accuracy=0.4)
+    assert "▸ 1/1 40.0% prune" in shown(run)
+    assert " ".join(shown(run).splitlines()[-1].split()) == "gmp best 95.0% at 50% latest 95.0% at 50%"
+
+
+def shown(run: Run) -> str:
+    console = run.display.console
+    with console.capture() as capture:
+        console.print(run.display)
+    return Text.from_ansi(capture.get()).plain
+
+
+def test_a_rehearsal_shows_no_epochs(tmp_path: Path):
+    run = Run(tmp_path, trial("gmp"), rehearsal=True)
+    key = run.begin()
+    run.queue.progressed(key, 6, accuracy=0.5)
+    run.finish(key)
+    assert run.display.line() == "1/1 trials · 1/1 stages · 0 running"
