@@ -88,12 +88,13 @@ def load_results(sweep: NamedSweep, *more: NamedSweep, store: Place | None = Non
     Each argument is a sweep as for `plan`, or any folder, URL or Parquet file with results. A trial that several
     sweeps share comes once, from the first. Raises `UserError` where there are no results.
 
-    The frame's `attrs["asked"]` says of each sweep how many `trials` it asked for, how many are `finished`, and which
+    The frame's `attrs["sweeps"]` says of each sweep how many `trials` it asked for, how many are `finished`, and which
     `seeds` every setting is to have, None where settings have different ones: with it tables tell what is missing.
+    Whole numbers and booleans that some rows lack, such as `phases`, are pandas' `Int64` and `boolean`.
     """
     from prunesweep.orchestrator.results import parquet
 
-    return parquet.load_results(*_places(sweep, *more, store=store))
+    return parquet.load_results(*_places(sweep, *more, store=store), nullable=True)
 
 
 def load_curves(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None) -> DataFrame:

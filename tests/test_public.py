@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import prunesweep
@@ -128,3 +130,57 @@ def test_check_method_tells_a_method_that_forgets_from_one_that_does_not(
     else:
         with pytest.raises(AssertionError, match=complaint):
             prunesweep.check_method(block, epochs=3, model="lenet300")
+
+
+RIVALS = """\
+dataset: digits
+model: lenet300
+seeds: 2
+train: {epochs: 4}
+trials:
+  - {method: dense}
+  - {method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: [FT, LLR]}
+  - {method: gmp, sparsity: [0.8, 0.9]}
+"""
+
+
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Results of dense, two schedules of IMP and GMP, at two sparsities."""
+    folder = tmp_path_factory.mktemp("rivals")
+    store = Store(folder / "results")
+    finish(RIVALS, store, folder / "rivals.yaml")
+    return prunesweep.load_results("rivals", store=store.location)
+
+
+def test_whole_numbers_and_booleans_stay_so_where_some_rows_have_none(rivals: pd.DataFrame):
+    assert (str(rivals.phases.dtype), str(rivals.recover.dtype)) == ("Int64", "boolean")
+    assert rivals[rivals.phases == 1].method.unique().tolist() == ["imp"]
+    assert rivals[rivals.recover == False].method.unique().tolist() == ["gmp"]  # noqa: E712
+    assert rivals.phases.isna().sum() == 2 + 4
+
+
+def test_a_text_is_one_column_and_one_method(rivals: pd.DataFrame):
+    with pytest.warns(UserWarning, match="over several settings that differ in target_sparsity, retrain_schedule, and"):
+        pooled = prunesweep.aggregate(rivals, "test_accuracy", "method")
+    assert pooled.n.tolist() == [2, 8, 4]
+    at = ["dataset", "model", "target_sparsity"]
+    rows = prunesweep.compare(rivals, against="gmp", at=at)
+    assert rows[["method", "n"]].to_numpy().tolist() == [["imp", 2]] * 4
+    pd.testing.assert_frame_equal(rows, prunesweep.compare(rivals, against={"method": "gmp"}, at=at))
+
+
+def test_one_setting_in_each_group_needs_no_warning(rivals: pd.DataFrame):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        means = prunesweep.aggregate(rivals, "test_accuracy", ["method", "retrain_schedule", "target_sparsity"])
+    assert means.n.tolist() == [2] * 7, "the dense networks are a group, too"
+
+
+def test_what_cannot_be_compared_is_said(rivals: pd.DataFrame):
+    with pytest.raises(
+        prunesweep.UserError, match='unknown method "gmpp": allowed are dense, gmp, imp; did you mean "gmp"'
+    ):
+        prunesweep.compare(rivals, against="gmpp")
+    with pytest.raises(prunesweep.UserError, match="no two settings, one of them with method gmp, have the same"):
+        prunesweep.compare(rivals, against="gmp")

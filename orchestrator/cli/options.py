@@ -204,6 +204,13 @@ ByOption = Annotated[
         metavar="COLUMN,...", help="What makes the rows instead of method and schedule: columns, between commas."
     ),
 ]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN[=VALUE]",
+        help="What rivals have alike, instead of sparsity and total epochs; such as target_sparsity=0.9; repeatable.",
+    ),
+]
 BestByOption = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
@@ -229,6 +236,13 @@ def columns(by: Sequence[str] | None) -> list[str]:
     if "stage_keys" in names:
         raise UserError("--by stage_keys: a trial has several of them, by which nothing can be grouped")
     return names
+
+
+def places(at: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The columns of `--at`, and the conditions of those that are given a value."""
+    names = [name for text in at or () for name in ([text] if "=" in text else text.split(","))]
+    columns = [name.partition("=")[0].strip() for name in names]
+    return list(dict.fromkeys(columns)), [name for name in names if "=" in name]
 
 
 def folders(names: Sequence[str], store: Location) -> list[Location]:

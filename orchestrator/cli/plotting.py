@@ -44,7 +44,7 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
 
     drawing.check_suffix(figure.file)
     sweep = parquet.load_results(*folders)
-    trials = in_given_order(filtering.where(sweep, query.where), figure.order)
+    trials = in_given_order(filtering.where(sweep, query.where, keep_dense=True), figure.order)
     frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)
     if figure.kind != ALL:
         _draw(make_chart(figure.kind, frames, query, figure.metric), figure.file, figure.page)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli.options import (
     STORE,
+    AtOption,
     BestByOption,
     ByOption,
     MetricOption,
@@ -21,6 +22,7 @@ from prunesweep.orchestrator.cli.options import (
     WhereOption,
     columns,
     folders,
+    places,
     sweep_names,
 )
 from prunesweep.orchestrator.cli.plotting import Figure, draw
@@ -76,7 +78,7 @@ def _compared(folders: Sequence[Location], query: Query) -> Table:
     from prunesweep.orchestrator.results import filtering, parquet
     from prunesweep.orchestrator.tables import means as tables
 
-    frame = filtering.where(parquet.load_results(*folders), query.where)
+    frame = filtering.where(parquet.load_results(*folders), query.where, keep_dense=True)
     if query.best_by is None:
         return tables.means_table(frame, query.metric, query.by, query.tolerance)
     return tables.best_table(frame, query.metric, query.by, query.best_by, query.tolerance)
@@ -87,12 +89,15 @@ def compare(
     store: StoreOption = STORE,
     metric: MetricOption = "test_accuracy",
     by: ByOption = None,
+    at: AtOption = None,
     best_by: BestByOption = None,
     tolerance: ToleranceOption = None,
     where: WhereOption = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(metavar="SETTING", help='Instead of the best, such as "method=gmp"; may be repeated.'),
+        typer.Option(
+            metavar="SETTING", help="Instead of the best, such as gmp or retrain_schedule=FT; may be repeated."
+        ),
     ] = None,
     published: Annotated[
         str | None,
@@ -106,14 +111,15 @@ def compare(
     as_json_: SameAsJsonOption = False,
 ) -> None:
     """Show differences over shared seeds, to the best of each sparsity and budget or to published numbers."""
-    if published is not None and (against or by):
-        raise UserError("--published fixes what is compared: leave out --against and --by")
+    if published is not None and (against or by or at):
+        raise UserError("--published fixes what is compared: leave out --against, --by and --at")
     if across and published is None:
         raise UserError("--across goes with --published")
-    query = Query(metric, columns(by), where or [], best_by, tolerance)
+    alike, conditions = places(at)
+    query = Query(metric, columns(by), [*(where or ()), *conditions], best_by, tolerance)
     frame, shape = _trials(folders(names, store), query), "json" if as_json_ else format
     if published is None:
-        table = _differences(frame, query, against or [])
+        table = _differences(frame, query, against or [], alike)
     else:
         table = _differences_to_published(frame, query, published, across or [])
     show_rendered(_rendered(table, shape))
@@ -123,16 +129,24 @@ def _trials(places: Sequence[Location], query: Query) -> DataFrame:
     """Those that the query is about; with `best_by` those of the best settings."""
     from prunesweep.orchestrator.results import best_settings, filtering, parquet
 
-    frame = filtering.where(parquet.load_results(*places), query.where)
+    frame = filtering.where(parquet.load_results(*places), query.where, keep_dense=True)
     return best_settings.select_best(frame, query.best_by, query.tolerance) if query.best_by else frame
 
 
-def _differences(frame: DataFrame, query: Query, against: Sequence[str]) -> TextTable:
+def _differences(frame: DataFrame, query: Query, against: Sequence[str], alike: Sequence[str]) -> TextTable:
+    """Rivals have `alike` the same, by default sparsity and budget; where settings are chosen, the sparsity."""
+    from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT
     from prunesweep.orchestrator.results.filtering import setting
     from prunesweep.orchestrator.tables.compare import differences
 
-    settings = dict(setting(frame, condition) for condition in against)
-    return differences(frame, query.metric, query.by, settings or None, query.tolerance)
+    settings = dict(setting(frame, _condition(text)) for text in against)
+    at = (*SUBJECT, *(alike or (AXES[:1] if query.best_by else AXES)))
+    return differences(frame, query.metric, query.by, settings or None, query.tolerance, at)
+
+
+def _condition(text: str) -> str:
+    """`gmp` is `method=gmp`."""
+    return text if "=" in text else f"method={text}"
 
 
 def _differences_to_published(frame: DataFrame, query: Query, place: str, across: Sequence[str]) -> TextTable:

@@ -14,7 +14,7 @@ import pandas as pd
 from prunesweep.orchestrator.figures.charts import Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
 from prunesweep.orchestrator.figures.wording import percent, series_name
-from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, aggregate, plain, with_metric
+from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, group_means, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
@@ -110,7 +110,7 @@ def subject(table: Table, cell: Cell) -> Key:
 def mean_by_cell(trials: pd.DataFrame, column: str, table: Table) -> Mapping[Key, float]:
     """Of each cell of the table, by its settings, the mean of another column; raises `UserError` without any."""
     names = setting_names(table)
-    means = aggregate(trials, column, names).dropna(subset=["mean"])
+    means = group_means(trials, column, names).dropna(subset=["mean"])
     if means.empty:
         raise UserError(f"nothing to plot: no trial has {column}")
     keys = (tuple(plain(row[name]) for name in names) for row in means.to_dict("records"))

@@ -12,7 +12,7 @@ from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
 from prunesweep.orchestrator.figures.comparisons import Frames, none_if_nan
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, in_unit, title_about
-from prunesweep.orchestrator.results.aggregation import SUBJECT, aggregate, plain, with_metric
+from prunesweep.orchestrator.results.aggregation import SUBJECT, group_means, plain, with_metric
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import Scale, scale
@@ -32,7 +32,7 @@ def throughput(frames: Frames, query: Query) -> Chart:
     trials = with_metric(frames.trials, metric)
     several = [name for name in SUBJECT if trials[name].nunique() > 1]
     names = list(dict.fromkeys([*several, *by, "device"]))
-    groups = aggregate(trials, metric, names)
+    groups = group_means(trials, metric, names)
     devices = list(dict.fromkeys(map(_device, groups.to_dict("records"))))
     unit = scale(metric)
     panels = []

@@ -71,7 +71,7 @@ class Answer:
 
 def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) -> Answer:
     """From the finished trials of the folders; raises `UserError` where none is asked about or has the metric."""
-    asked = filtering.where(frame, query.where)
+    asked = filtering.where(frame, query.where, keep_dense=True)
     trials = aggregation.with_metric(asked, query.metric)
     whole, layers = means_table(trials, query.metric, query.by or None), parquet.load_layers(*folders)
     best = _best(trials, query) if _has_rivals(whole) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +13,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
-from prunesweep.orchestrator.results.schemas import MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margin
 from prunesweep.workers.errors import UserError, unknown
 
@@ -83,7 +84,7 @@ class Cell:
 def aggregate(
     frame: pd.DataFrame,
     metric: str,
-    by: Sequence[str],
+    by: str | Sequence[str],
     *,
     interval: Literal["t", "bootstrap"] | None = None,
     level: float = LEVEL,
@@ -94,16 +95,47 @@ def aggregate(
     `n` (rows that have the metric). With `interval`, then also `low` and `high`, the mean's confidence interval at
     `level`, NaN for n < 2: Student's, or the percentile bootstrap's, which is too narrow for three to five seeds.
 
+    Where a group has several trials of one seed, and with them several settings, a warning names the settings.
+
     >>> frame = pd.DataFrame({"method": ["imp", "imp", "imp", "gmp"], "test_accuracy": [0.5, 0.6, 0.7, 0.8]})
-    >>> aggregate(frame, "test_accuracy", ["method"], interval="t").round(3)
+    >>> aggregate(frame, "test_accuracy", "method", interval="t").round(3)
       method  mean  std  n    low   high
     0    imp   0.6  0.1  3  0.352  0.848
     1    gmp   0.8  NaN  1    NaN    NaN
     """
-    for name in (metric, *by):
+    names = listed(by)
+    for name in (metric, *names):
         check_column(frame, name)
     if interval not in (None, "t", "bootstrap"):
         raise UserError(unknown("interval", str(interval), ["t", "bootstrap"]))
+    if "seed" in frame and seeds_repeat(frame, names):
+        warnings.warn(_pooled(frame, names), stacklevel=2)
+    return group_means(frame, metric, names, interval, level)
+
+
+def listed(names: str | Sequence[str]) -> list[str]:
+    """The names of columns, of which a text is one."""
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _pooled(frame: pd.DataFrame, names: Sequence[str]) -> str:
+    settings = [str(name) for name in frame if name not in (*IDENTITY, *MEASUREMENTS)]
+    varying = [name for name in separating(frame, names, settings) if name not in names]
+    which = f" that differ in {', '.join(varying)}" if varying else ""
+    return (
+        f"a mean over all that agree in {', '.join(names)} is over several settings{which}, and n counts trials, not "
+        "seeds: name these in `by`, or take one setting of each with select_best"
+    )
+
+
+def group_means(
+    frame: pd.DataFrame,
+    metric: str,
+    by: Sequence[str],
+    interval: Literal["t", "bootstrap"] | None = None,
+    level: float = LEVEL,
+) -> pd.DataFrame:
+    """As `aggregate`, of columns that are there, and without a warning."""
     groups = frame.groupby(list(by), dropna=False, sort=False)[metric]
     means = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
     if interval == "t":
@@ -125,7 +157,9 @@ class Group:
 
 def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group]:
     """The trials that agree in these settings, in the frame's order, with how many seeds they are to have."""
-    means = aggregate(frame, metric, names, interval="t").to_dict("records")
+    for name in (metric, *names):
+        check_column(frame, name)
+    means = group_means(frame, metric, names, "t").to_dict("records")
     pairs: list[list[tuple[Any, float]]] = [[] for _ in means]
     sweeps: list[set[str]] = [set() for _ in means]
     numbers = frame.groupby(list(names), dropna=False, sort=False).ngroup()

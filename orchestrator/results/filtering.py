@@ -37,7 +37,12 @@ class _Day(NamedTuple):
         return f"{self.begin:%Y-%m-%d}"
 
 
-def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
+TARGET = "target_sparsity"
+SPARSITIES = (TARGET, "reached_sparsity", "overall_sparsity")
+"""Columns whose conditions are about sparse networks."""
+
+
+def where(frame: pd.DataFrame, expressions: Sequence[str], *, keep_dense: bool = False) -> pd.DataFrame:
     """The rows that meet all conditions.
 
     A condition is `column=value`, `column!=value`, `column<value`, `<=`, `>`, `>=`; `column=a,b` is any of the values
@@ -45,7 +50,8 @@ def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     0.9 is also 0.9000000000000001, and 90% is 0.9. A day, such as 2026-11-28, is all times of that day, in UTC. A
     missing value equals nothing and lies on neither side of a number. Raises `UserError` for an unknown column, a value
     of the wrong type, and after `=` or `!=` one that no row has. Seeds that a condition leaves out are no longer
-    missing.
+    missing. With `keep_dense` conditions on sparsities leave trials without a target as they are: those are what the
+    sparse ones are compared with.
 
     >>> frame = pd.DataFrame({"method": ["imp", "imp", "gmp"], "target_sparsity": [0.8, 0.9, 0.9]})
     >>> where(frame, ["method=imp", "target_sparsity>0.8"])
@@ -54,7 +60,8 @@ def where(frame: pd.DataFrame, expressions: Sequence[str]) -> pd.DataFrame:
     """
     for expression in expressions:
         mask, sweeps = _mask(frame, expression), frame.attrs.get(SWEEPS)
-        frame = frame[mask]
+        about_sparse = keep_dense and expression.lstrip().startswith(SPARSITIES)
+        frame = frame[mask | frame[TARGET].isna() if about_sparse and TARGET in frame else mask]
         if sweeps and expression.lstrip().startswith("seed"):
             left = {*frame["seed"].dropna()}
             frame.attrs[SWEEPS] = [{**sweep, "seeds": _both(sweep["seeds"], left)} for sweep in sweeps]

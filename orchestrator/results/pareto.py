@@ -9,7 +9,8 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
     AXES,
-    aggregate,
+    group_means,
+    listed,
     separating,
     sign_of,
     subject_columns,
@@ -25,7 +26,7 @@ def pareto(
     frame: pd.DataFrame,
     cost: str = "theoretical_speedup",
     metric: str = "test_accuracy",
-    by: Sequence[str] = (*BY, *AXES),
+    by: str | Sequence[str] = (*BY, *AXES),
 ) -> pd.DataFrame:
     """Which settings no other one beats: at least as good in both columns, and better in one.
 
@@ -51,9 +52,9 @@ def pareto(
     trials = with_metric(with_metric(frame, cost), metric)
     settings = [name for name in trials.columns if name not in (*IDENTITY, *MEASUREMENTS)]
     subject = subject_columns(trials)
-    names = separating(trials, list(dict.fromkeys([*subject, *by])), settings)
-    means = aggregate(trials, metric, names)
-    means.insert(len(names), "cost", aggregate(trials, cost, names)["mean"])
+    names = separating(trials, list(dict.fromkeys([*subject, *listed(by)])), settings)
+    means = group_means(trials, metric, names)
+    means.insert(len(names), "cost", group_means(trials, cost, names)["mean"])
     merits = np.column_stack([sign_of(cost) * means["cost"], sign_of(metric) * means["mean"]])
     arenas = means.groupby(subject, dropna=False).ngroup().to_numpy()
     front = [unbeaten(merits[arenas == arena], own) for arena, own in zip(arenas, merits, strict=True)]

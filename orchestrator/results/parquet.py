@@ -27,17 +27,21 @@ Place = str | Path | Location
 _TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
 
 
-def load_results(folder: Place, *more: Place) -> pd.DataFrame:
+def load_results(folder: Place, *more: Place, nullable: bool = False) -> pd.DataFrame:
     """A row per finished trial, as `orchestrator.results.schemas` describes it.
 
     Each argument is a sweep's folder (`results/quickstart`), its URL, or a `trials.parquet` itself. A trial that
     several sweeps share comes once, from the first. Raises `UserError` where there are no results.
 
     The frame's `attrs["sweeps"]` says of each sweep how many `trials` it has, how many are `finished`, and which
-    `seeds` every setting is to have, None where they have unlike ones: with it tables tell what is missing.
+    `seeds` every setting is to have, None where they have unlike ones: with it tables tell what is missing. With
+    `nullable` columns of whole numbers and of booleans are such also where values are missing, as pandas' nullable
+    types; else they are floats and objects.
     """
     tables = [_read(place, "trials") for place in (folder, *more)]
     frame = _joined(tables)
+    if nullable:
+        frame = _nullable(frame, tables[0].schema)
     frame.attrs[SWEEPS] = [sweep for table in tables for sweep in _sweeps(table)]
     return frame
 
@@ -60,6 +64,14 @@ def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
         whole = pa.concat_tables([whole, table.filter(pc.invert(known))], promote_options="permissive")
     frame: pd.DataFrame = whole.to_pandas()
     return frame
+
+
+def _nullable(frame: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
+    types: dict[str, Any] = {}
+    for field in schema:
+        if frame[field.name].isna().any() and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
+            types[field.name] = "boolean" if pa.types.is_boolean(field.type) else "Int64"
+    return frame.astype(types)
 
 
 def _sweeps(table: pa.Table) -> list[dict[str, Any]]:

@@ -11,11 +11,13 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, budgets, in_order, plain, sign_of
+from prunesweep.orchestrator.results.beside_published import BesidePublished, beside_published
 from prunesweep.orchestrator.results.best_settings import TARGET
-from prunesweep.orchestrator.results.compare import AT, BY, BesidePublished, Comparison, beside_published, comparisons
+from prunesweep.orchestrator.results.compare import AT, BY, Comparison, comparisons, nothing_to_compare
 from prunesweep.orchestrator.results.marking import off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.published import KEYS
 from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.left_out import ACROSS_BUDGETS, BUDGET, left_out, without_target
 from prunesweep.orchestrator.tables.means import missing, resolution
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
 from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit, words, written
@@ -31,17 +33,18 @@ def differences(
     by: Sequence[str] = (),
     against: Mapping[str, Any] | None = None,
     tolerance: float | None = None,
+    at: Sequence[str] = AT,
 ) -> TextTable:
     """A line for each setting, best first: how far it is from the best of its arena, or from `against`.
 
-    As `prunesweep.compare`, with the reference itself. Arenas are by sparsity, then budget.
+    As `prunesweep.compare`, with the reference itself. Arenas are by `at`: sparsity, then budget.
     """
-    compared = comparisons(frame, metric, by or BY, AT, against, tolerance)
+    compared = comparisons(frame, metric, by or BY, at, against, tolerance)
     if not compared:
-        rivals = "two settings have" if against is None else f"setting has, beside {_spoken(against)},"
-        raise UserError(f"nothing to compare: no {rivals} the same dataset, model, sparsity and total epochs")
-    arenas = {key: list(same) for key, same in groupby(compared, key=lambda comparison: comparison.cell.at(AT))}
-    names = _shown([cell for comparison in compared for cell in (comparison.cell, comparison.reference)])
+        across = f"; {ACROSS_BUDGETS}" if BUDGET in at else ""
+        raise UserError(nothing_to_compare(at, against) + across)
+    arenas = {key: list(same) for key, same in groupby(compared, key=lambda comparison: comparison.cell.at(at))}
+    names = _shown([cell for comparison in compared for cell in (comparison.cell, comparison.reference)], at)
     cells, labels = [comparison.cell for comparison in compared], budgets(frame)
     unit = _unit(metric, cells)
     blocks = [_block(_ordered(arenas[key], metric), names, unit, labels) for key in in_order(arenas)]
@@ -49,11 +52,12 @@ def differences(
         title=_title(cells, metric, unit, f"differences to {_spoken(against)}"),
         heads=tuple(map(words, names)),
         columns=_columns(words(metric), _difference_head(unit), "95% interval", "seeds", "p", ""),
+        above=tuple(without_target(frame, metric, at)),
         lines=tuple(_apart(blocks)),
         holds=Columns.NUMBERS,
         legend=(NOTE, *_legend(compared, against is not None)),
-        notes=tuple(_notes(frame, metric, compared)),
-        records=tuple(_record(comparison, metric) for comparison in compared),
+        notes=(*left_out(frame, metric, by or BY, at, compared), *_notes(frame, metric, compared)),
+        records=tuple(_record(comparison, metric, at) for comparison in compared),
     )
 
 
@@ -68,11 +72,11 @@ def _apart(blocks: Iterable[Sequence[Line]]) -> Iterator[Line]:
             yield Line(line.labels, line.entries, starts_block=place > 0 and number == 0)
 
 
-def _shown(cells: Sequence[Cell]) -> list[str]:
+def _shown(cells: Sequence[Cell], at: Sequence[str]) -> list[str]:
     """The settings that vary: arenas first, without a dataset or model that all share."""
     names = list(cells[0].settings)
     varying = [name for name in names if len({cell.settings[name] for cell in cells}) > 1]
-    return [name for name in names if name in varying or name in AT[2:]]
+    return [name for name in names if name in varying or (name in at and name not in SUBJECT)]
 
 
 def _unit(metric: str, cells: Sequence[Cell]) -> Scale:
@@ -155,14 +159,14 @@ def _notes(frame: pd.DataFrame, metric: str, compared: Sequence[Comparison]) -> 
     yield from missing(frame, cells)
 
 
-def _record(comparison: Comparison, metric: str) -> dict[str, Any]:
+def _record(comparison: Comparison, metric: str, at: Sequence[str]) -> dict[str, Any]:
     over, reference = comparison.difference, comparison.reference
     numbers = {"difference": over.mean, "std": over.std, "low": over.low, "high": over.high}
     numbers["p_adjusted"] = comparison.p
     return {
         "metric": metric,
         **comparison.cell.settings,
-        **{f"against_{name}": value for name, value in reference.settings.items() if name not in AT},
+        **{f"against_{name}": value for name, value in reference.settings.items() if name not in at},
         **{"mean": comparison.cell.mean, "against_mean": reference.mean},
         **{name: None if isnan(value) else value for name, value in numbers.items()},
         **{"n": over.n, "distinguishable": comparison.distinguishable},

@@ -89,7 +89,8 @@ def test_against_a_setting_that_is_named() -> None:
     assert found["retrain_schedule"].tolist() == ["SLR", "LLR", "LLR"]
     assert found["difference"].tolist() == pytest.approx([0.04, 0.05, 0.25])
     assert set(found["against_retrain_schedule"]) == {"FT"}
-    assert compare(FRAME, against={"phases": 7}).empty
+    with pytest.raises(UserError, match='unknown phases "7": allowed are 1'):
+        compare(FRAME, against={"phases": 7})
 
 
 def test_against_several_settings_is_against_the_best_of_them() -> None:

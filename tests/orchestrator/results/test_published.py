@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from prunesweep import load_published
-from prunesweep.orchestrator.results.compare import beside_published
+from prunesweep.orchestrator.results.beside_published import beside_published
 from prunesweep.orchestrator.tables.compare import differences_to_published
 from prunesweep.orchestrator.tables.rendering import render
 from prunesweep.workers.errors import UserError
