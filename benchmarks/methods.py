@@ -55,6 +55,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lc": {"penalty_growth": 1.01},
     "str": {"s_initial": -3.0},
     "dst": {"penalty": 1e-6},
+    "sr_ste": {"pattern": "2:4"},
 }
 EARLY, LATE, MASK = "gmp: early prunes", "gmp: late prunes", "dpf: a mask"
 GOALS = {EARLY: 0.3, LATE: 0.3, "gsm": 0.12, MASK: 0.3, "dnw": 0.09, "lc": 0.17, "str": 0.05, "dst": 0.08}

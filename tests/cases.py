@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "synflow": {"rounds": 10},
     "acdc": {"warmup": 1, "phase": 1, "final_dense": 1, "final_compressed": 1},
     "granet": {"update_interval": 5, "prune_until": 0.75},
+    "sr_ste": {"pattern": "1:2", "refinement": 1e-2},
     TAYLOR: {"when": 0.5},
 }
 """For every method of the registry, and one that is not in it, settings that exercise it on `TRAIN`."""

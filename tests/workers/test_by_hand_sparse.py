@@ -15,10 +15,12 @@ from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.methods.rigl import RigL
 from prunesweep.workers.methods.set import SET
 from prunesweep.workers.methods.snip import SNIP
+from prunesweep.workers.methods.sr_ste import SRSTE
 from prunesweep.workers.methods.static import Static
 from prunesweep.workers.methods.synflow import SynFlow
+from prunesweep.workers.patterns import grouped_buffer, keep_in_groups, parsed
 from prunesweep.workers.selection import drawn_masks
-from tests.workers.test_by_hand import approx, attach, linear, step, values
+from tests.workers.test_by_hand import approx, attach, linear, seen, step, values
 
 
 def hold(pruner: Pruner, *mask: float) -> None:
@@ -289,3 +291,56 @@ def test_granet_starts_where_its_target_is():
     model = linear([[1.0, 2.0, 3.0, 4.0]])
     pruner = attach(GraNet(update_interval=1), model, sparsity=0.25, iterations=2)
     assert sum(values(pruner.masks[0])) == 3
+
+
+# --- N:M
+
+
+def kept_in_groups(weight: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    buffer = grouped_buffer([weight])
+    keep_in_groups([weight], n, m, buffer)
+    return buffer.views[0]
+
+
+def test_sr_ste_sees_the_largest_of_each_group_and_refines_the_others():
+    """Steps of 0.5: all get the gradient 1, the pruned ones 0.2 of themselves besides."""
+    model = linear([[1.0, -2.0, 4.0, 3.0]])
+    pruner = attach(SRSTE(pattern="1:2", refinement=0.2), model)
+    assert seen(pruner) == [0.0, -2.0, 4.0, 0.0]
+    step(pruner, [[1.0, 1.0, 1.0, 1.0]])
+    assert values(model.weight) == approx(1 - 0.6, -2.5, 3.5, 3 - 0.8)
+    assert pruner.finalize() is False
+    assert values(model.weight) == approx(0.0, -2.5, 3.5, 0.0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_groups_of_a_convolution_are_channels_at_one_place(layout: torch.memory_format):
+    """Filter, channel, one row of two places: channels 1 to 4 have 1 2 3 4 on the left, and 4 3 2 1 on the right."""
+    weight = torch.tensor([[1.0, 4.0], [2.0, 3.0], [3.0, 2.0], [4.0, 1.0]]).view(1, 4, 1, 2).to(memory_format=layout)
+    assert values(kept_in_groups(weight, 2, 4)) == [0, 1, 0, 1, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (3, 8), (5, 16)])
+def test_every_group_keeps_exactly_n_also_of_equal_weights(n: int, m: int):
+    """Of a group of zeros the first stay; more groups than a block holds."""
+    weight = torch.randint(-1, 2, (300, 512), generator=torch.Generator().manual_seed(0)).float()
+    mask = kept_in_groups(weight, n, m).view(-1, m)
+    assert set(mask.sum(1).tolist()) == {n}
+    expected = weight.view(-1, m).abs().argsort(dim=1, descending=True, stable=True)[:, :n]
+    assert torch.equal(torch.zeros_like(mask).scatter_(1, expected, 1.0), mask)
+
+
+@pytest.mark.parametrize("pattern", ["4:2", "2:2", "0:4", "2:4:8", "50%", "", "-1:4"])
+def test_what_is_no_pattern_is_refused(pattern: str):
+    with pytest.raises(ValueError, match="is no pattern: N:M keeps N of every M"):
+        parsed(pattern)
+
+
+def test_layers_that_a_pattern_does_not_divide_stay_dense_and_are_named(caplog: pytest.LogCaptureFixture):
+    model = torch.nn.Sequential(linear([[1.0, 2.0, 3.0]]), linear([[1.0, 2.0, 3.0, 4.0]]))
+    pruner = attach(SRSTE(pattern="1:4"), model)
+    assert "1:4 does not divide the inputs of 0.weight: dense" in caplog.text
+    pruner.finalize()
+    assert values(model[0].weight) + values(model[1].weight) == [1, 2, 3, 0, 0, 0, 4]
+    with pytest.raises(UserError, match="fits no layer"):
+        attach(SRSTE(pattern="1:5"), model)

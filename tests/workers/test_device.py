@@ -29,6 +29,7 @@ LAUNCHES = {
     "dpf": 2,
     **dict.fromkeys(("gsm", "dnw", "lc"), 56),
     "str": 20,
+    "sr_ste": 32,
     "dst": 40,
     "cs": 22,
 }

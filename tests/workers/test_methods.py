@@ -78,6 +78,7 @@ def test_levels_of_a_fixed_fraction_share_their_prefix():
         ("bimp", {"pretrain_epochs": 1}, {}, "pretrain_epochs"),
         ("gmp", {"pruning_interval": 4}, {}, "pruning_interval"),
         ("acdc", {"warmup": 1, "phase": 2, "final_dense": 1, "final_compressed": 1}, {}, "phase"),
+        ("sr_ste", {"pattern": "4:2"}, {}, "pattern"),
         ("lc", {}, {"weight_decay": 0.0}, "penalty"),
         ("lc", {"penalty": 0.0}, {"weight_decay": 0.0}, "penalty"),
     ],

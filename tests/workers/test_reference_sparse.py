@@ -13,7 +13,18 @@ from torch import Tensor
 
 from prunesweep.workers.seeding import derive
 from prunesweep.workers.store import Store
-from tests.workers.test_reference import FLOAT64, E, Reference, Tensors, compare, largest, revived, shared_out, stage_of
+from tests.workers.test_reference import (
+    FLOAT64,
+    E,
+    Reference,
+    StraightThrough,
+    Tensors,
+    compare,
+    largest,
+    revived,
+    shared_out,
+    stage_of,
+)
 
 LONG = replace(FLOAT64, epochs=20)
 """120 iterations."""
@@ -162,6 +173,36 @@ class ACDC(Reference):
             self.masks, self.momentum_of = {}, {p: torch.zeros_like(b) for p, b in self.momentum_of.items()}
 
 
+@dataclass(eq=False)
+class SRSTE(Reference):
+    pattern: str = "2:4"
+    refinement: float = 2e-4
+
+    def chosen(self) -> Tensors:
+        """Group by group: of M input channels at one place the N of largest magnitude."""
+        n, m = map(int, self.pattern.split(":"))
+        masks = {name: torch.ones_like(w) for name, w in self.weights.items()}
+        for name, w in self.weights.items():
+            if w.shape[1] % m:
+                continue
+            rows = w.detach().movedim(1, -1).reshape(-1, m).tolist()
+            kept = [sorted(range(m), key=lambda i: -abs(row[i]))[:n] for row in rows]
+            flags = torch.tensor([[float(i in places) for i in range(m)] for places in kept], dtype=torch.float64)
+            masks[name] = flags.view(w.movedim(1, -1).shape).movedim(-1, 1)
+        return masks
+
+    def view(self) -> Tensors:
+        self.seen = self.chosen()
+        return {name: StraightThrough.apply(self.weights[name], mask) for name, mask in self.seen.items()}
+
+    def adjust_gradients(self) -> None:
+        for name, w in self.weights.items():
+            w.grad += self.refinement * (1 - self.seen[name]) * w
+
+    def finalize(self) -> None:
+        self.become_the_view()
+
+
 def densities(reference: Reference) -> list[Fraction]:
     return [Fraction(int(mask.sum()), mask.numel()) for mask in reference.masks.values()]
 
@@ -214,3 +255,17 @@ def test_acdc(allocation: str, store: Store):
     reference = ACDC(0.9, LONG, **settings)
     compare(stage_of("acdc", 0.9, settings, LONG), reference, store)
     assert reference.reached() == pytest.approx(0.9, abs=1e-3)
+
+
+@pytest.mark.parametrize(("pattern", "refinement"), [("2:4", 1e-2), ("1:4", 2e-4), ("3:16", 1e-3), ("1:2", 0.0)])
+def test_sr_ste(pattern: str, refinement: float, store: Store):
+    """The first convolution has one channel, and is dense; 16 divides the last ones alone."""
+    settings, train = (
+        {"pattern": pattern, "refinement": refinement},
+        replace(LONG, epochs=20 if pattern == "2:4" else 5),
+    )
+    reference = SRSTE(0.0, train, **settings)
+    compare(stage_of("sr_ste", 0.0, settings, train), reference, store)
+    n, m = map(int, pattern.split(":"))
+    shares = {float((w != 0).double().mean()) for w in reference.weights.values()}
+    assert shares == {1.0, n / m}

@@ -28,6 +28,7 @@ METHODS: dict[str, Entry] = {
     "synflow": Entry("prunesweep.workers.methods.synflow:SynFlow"),
     "acdc": Entry("prunesweep.workers.methods.acdc:ACDC"),
     "granet": Entry("prunesweep.workers.methods.granet:GraNet"),
+    "sr_ste": Entry("prunesweep.workers.methods.sr_ste:SRSTE"),
     "cs": Entry("prunesweep.workers.methods.cs:CS"),
 }
 

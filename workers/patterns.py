@@ -1,0 +1,66 @@
+"""N:M sparsity: of every M consecutive weights along the input dimension, N are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prunesweep.workers.flat import BLOCK, Flat
+from prunesweep.workers.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COMPARED = 8
+"""In groups of up to so many weights each is compared with each; larger ones are sorted."""
+
+
+def parsed(pattern: str) -> tuple[int, int]:
+    """N and M of `N:M`; raises `ValueError` with what is allowed."""
+    numbers = re.fullmatch(r"([1-9][0-9]{0,3}):([1-9][0-9]{0,3})", pattern)
+    n, m = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    if not 0 < n < m:
+        raise ValueError(
+            f'"{pattern}" is no pattern: N:M keeps N of every M weights, N below M, such as "2:4" or "1:4"'
+        )
+    return n, m
+
+
+def divides(m: int, weight: Tensor) -> bool:
+    """Whether the weight is made of whole groups: its second dimension is the input's, of a group's channels."""
+    return weight.shape[1] % m == 0
+
+
+def grouped_buffer(weights: Sequence[Tensor]) -> Flat:
+    """Room for these weights with the input dimension innermost, where groups stand one after the other."""
+    shapes = [weight.detach().movedim(1, -1) for weight in weights]
+    return Flat.like([torch.empty(s.shape, dtype=s.dtype, device=s.device).movedim(-1, 1) for s in shapes])
+
+
+def keep_in_groups(weights: Sequence[Tensor], n: int, m: int, buffer: Flat) -> None:
+    """Set the buffer (of `grouped_buffer`) to 1 at the n largest |w| of each group of m, and to 0 elsewhere.
+
+    On ties the lowest index wins. The host does not wait for an accelerator; a NaN is no larger than anything.
+    """
+    whole = buffer.fill(weights)
+    size = BLOCK // m * m or m
+    for part in torch.split(whole, size) if whole.device.type == "cpu" else [whole]:
+        groups = part.view(-1, m)
+        ranks = _compared(groups) if m <= COMPARED else _sorted(groups)
+        groups.copy_(ranks < n)
+
+
+def _compared(groups: Tensor) -> Tensor:
+    """How many of its group rank before each weight, [groups, m]."""
+    magnitudes = groups.abs().t().contiguous()
+    ranks = torch.zeros_like(magnitudes, dtype=torch.int8)
+    for i in range(1, len(magnitudes)):
+        before = magnitudes[:i] >= magnitudes[i]
+        ranks[i] += before.sum(0, dtype=torch.int8)
+        ranks[:i] += ~before
+    return ranks.t()
+
+
+def _sorted(groups: Tensor) -> Tensor:
+    return groups.abs().argsort(dim=1, descending=True, stable=True).argsort(dim=1)
