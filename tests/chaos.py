@@ -43,7 +43,6 @@ from tests.same_tables import TABLES, assert_same, compare
 from tests.ways import Way, forget_users, jobs, share, users, version
 
 SWEEP = Path(__file__).with_suffix(".yaml")
-HANG_SECONDS = 120.0
 SETTLING_RUNS = 4
 POLL_SECONDS = 0.1
 
@@ -94,6 +93,7 @@ class Tally:
     """What happened, over all rounds."""
 
     wished: int
+    patience: float
     begun: float = field(default_factory=time.monotonic)
     kills: int = 0
     rounds: int = 0
@@ -245,7 +245,7 @@ class Round:
         for run in [run for run in self.runs if run.process.poll() is not None]:
             self._ended(run)
         self._look()
-        if self.runs and not self.stopped and time.monotonic() - max(self.moved, self.paused_at) > HANG_SECONDS:
+        if self.runs and not self.stopped and time.monotonic() - max(self.moved, self.paused_at) > self.tally.patience:
             self._hung()
 
     def settle(self) -> bool:
@@ -297,7 +297,7 @@ class Round:
         report = self.folder / f"hang-{self.number:03}.txt"
         report.write_text(self.family.table())
         outputs = ", ".join(str(run.output) for run in self.runs)
-        self.tally.fail(f"nothing happened for {HANG_SECONDS:.0f} s in {outputs}; processes in {report}")
+        self.tally.fail(f"nothing happened for {self.tally.patience:.0f} s in {outputs}; processes in {report}")
         for run in self.runs:
             run.sent.add("SIGKILL")
         self.family.end(grace=0)
@@ -493,13 +493,14 @@ def chaos(
     sweep: Path,
     kills: int,
     seed: int,
+    patience: float,
     without: Sequence[str],
     bucket_url: str | None = None,
     ways: Sequence[Way] = (Way("alone"),),
     as_jobs: bool = False,
 ) -> Tally:
     """Run the sweep undisturbed, unless the folder has that already, and then in torture until enough was killed."""
-    tally, family, coming = Tally(kills), Family(), events(seed, without)
+    tally, family, coming = Tally(kills, patience), Family(), events(seed, without)
     try:
         undisturbed = Round(folder / "undisturbed", sweep, family, tally, {})
         if undisturbed.settle():
@@ -527,6 +528,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Torture of `prunesweep run`.")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=120, help="seconds without a sign of progress are a hang")
     parser.add_argument("--folder", type=Path, help="where the stores go (default: a new one in /tmp)")
     parser.add_argument("--keep", action="store_true", help="keep the folder though all went well")
     parser.add_argument("--sweep", type=Path, default=SWEEP)
@@ -545,7 +547,8 @@ def main() -> int:
     without = [*options.without, *(("raylet", "gcs_server") if options.jobs else ())]
     sweep = options.sweep.absolute()
     with bucket() if options.s3 else nullcontext() as bucket_url:
-        tally = chaos(folder, sweep, options.kills, options.seed, without, bucket_url, ways, options.jobs)
+        told = options.kills, options.seed, options.patience, without
+        tally = chaos(folder, sweep, *told, bucket_url, ways, options.jobs)
     if options.users:
         forget_users()
     print(tally.summary())
