@@ -7,10 +7,14 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from uuid import uuid4
+
+LISTEN = "0A"
+"""A socket's state in the kernel's table."""
 
 
 class Family:
@@ -55,6 +59,14 @@ class Family:
         """Those in whose command line these words follow one another, as the program's own arguments."""
         return [pid for pid in self.members() if f" {words} " in f" {' '.join(_words(pid))} " and len(_words(pid)) > 3]
 
+    def listening(self) -> set[str]:
+        """The addresses at which they accept TCP connections."""
+        inodes = {link for pid in self.members() for link in _sockets(pid)}
+        rows = [
+            line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+        ]
+        return {_address(row[1].partition(":")[0]) for row in rows if row[3] == LISTEN and row[9] in inodes}
+
     def table(self) -> str:
         """What `ps` says of them."""
         command = ["ps", "-o", "pid,ppid,stat,etime,args", "-p", ",".join(map(str, self.members()))]
@@ -71,6 +83,20 @@ def heeds(pid: int, number: signal.Signals) -> bool:
     """Whether a process has a handler for a signal, as Linux says."""
     caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
     return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                yield from re.findall(r"^socket:\[(\d+)\]$", str(file.readlink()))
+
+
+def _address(words: str) -> str:
+    """From the kernel's table: each four bytes are a number of the processor."""
+    packed = b"".join(bytes.fromhex(words[start : start + 8])[::-1] for start in range(0, len(words), 8))
+    address = ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _program(pid: int) -> str:

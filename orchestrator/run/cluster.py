@@ -64,7 +64,7 @@ def _import_tune() -> None:
 
 def _start() -> None:
     try:
-        with ray_internals.in_sessions_of_their_own():
+        with ray_internals.in_sessions_of_their_own(), ray_internals.on_loopback():
             ray.init(
                 address="local",
                 num_cpus=usable_cores(),

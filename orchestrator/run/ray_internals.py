@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import ray
+import ray._private.ray_constants
 import ray._private.services
 import ray._private.utils
 import ray._private.worker
@@ -56,6 +57,7 @@ def require_known() -> None:
         (ray._private.utils, "set_sigterm_handler"),
         (ray._private.utils, "detect_fate_sharing_support"),
         (ray._private.services, "ConsolePopen"),
+        (ray._private.ray_constants, "ENABLE_RAY_CLUSTER"),
         (registry, "_global_registry"),
         (RayActorManager, "_actor_task_failed"),
         (TuneController, "_get_trial_checkpoints"),
@@ -93,6 +95,16 @@ def leave_deaths_and_signals_to_us() -> None:
     """
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     ray._private.utils.set_sigterm_handler = lambda _: None
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Inside it Ray starts with 127.0.0.1 as its address, where nobody else can connect: its metrics ask for no token.
+
+    Ray does so by itself on macOS and Windows; it has no option for it.
+    """
+    with _replaced(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
 
 
 @contextmanager

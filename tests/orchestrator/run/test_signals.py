@@ -91,6 +91,7 @@ def test_stages_finish_their_epoch_though_the_whole_group_is_asked(tmp_path: Pat
     while not list((tmp_path / "results/stages").glob("*/checkpoint*")):
         time.sleep(0.02)
         assert process.poll() is None, asked.output.read_text()
+    assert asked.family.listening() == {"127.0.0.1"}, "nobody else can reach Ray"
     os.killpg(process.pid, number)
     asked.check_gone(process, {130})
     assert "stopping after the next epoch of 1 running stage" in asked.output.read_text()
