@@ -165,7 +165,11 @@ class SweepRun:
                 with self._told(plan, states, collector) as tell:
                     most = self.options.max_concurrent
                     queue = StageQueue(plan, self.store, states, tell, node, most, self.where.run)
-                    tune.execute(queue, self.where, self.slots)
+                    try:
+                        tune.execute(queue, self.where, self.slots)
+                    except cluster.ClusterLost as lost:
+                        queue.lost(str(lost))
+                        raise
         except cluster.ClusterLost as lost:
             return lost
         finally:

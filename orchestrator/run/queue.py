@@ -10,15 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources
-from prunesweep.orchestrator.run.events import (
-    Blocked,
-    Elsewhere,
-    Failed,
-    Finished,
-    Listener,
-    Progressed,
-    Retried,
-)
+from prunesweep.orchestrator.run.events import Blocked, Elsewhere, Failed, Finished, Listener, Progressed, Retried
 from prunesweep.orchestrator.run.failures import larger, policy
 from prunesweep.orchestrator.run.lost_store import LostStore
 from prunesweep.orchestrator.run.shares import StageShares
@@ -167,6 +159,13 @@ class StageQueue:
             self.tell(Elsewhere(key))
         else:
             self._fail(key, end.cause or Cause.INTERNAL, end.message or "")
+
+    def lost(self, message: str) -> None:
+        """Note why the stages that run end: all processes that run them are gone with their Ray."""
+        for key in self.states.of(Running):
+            with suppress(OSError):  # whether the store is there matters to the next Ray
+                if not self.store.done([key]):
+                    self._explained(key, Ended(Cause.KILLED, message, died=True))
 
     def _explained(self, key: str, end: Ended) -> Ended:
         """With what this run's worker left in the store; one that died could leave nothing, so that is noted here."""

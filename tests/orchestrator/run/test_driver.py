@@ -16,6 +16,7 @@ import pytest
 
 from prunesweep import load_results
 from prunesweep.orchestrator.results.parquet import load_curves, load_layers
+from prunesweep.workers.store import Store
 from tests.family import heeds
 from tests.orchestrator.conftest import Cli, descendants
 from tests.small_disk import small_disk
@@ -161,6 +162,11 @@ def test_a_ray_that_is_killed_is_started_again_or_says_so(victim: str, cli: Cli,
         cli("run", "sweep.yaml")
     else:
         assert f"Ray's {victim} ended unexpectedly: starting Ray again" in out
+        store = Store(cli.folder / "results")
+        tries = [attempt for key in store.names("stages") for attempt in store.attempts(key)]
+        lost = [(attempt.cause, attempt.message) for attempt in tries if attempt.cause]
+        assert {*lost} == {("killed", f"Ray's {victim} ended unexpectedly")}
+        assert len(tries) == STAGES + len(lost), "every try that came to nothing has its cause"
     pd.testing.assert_frame_equal(table(cli.folder), table(undisturbed), check_exact=True)
 
 
