@@ -210,6 +210,18 @@ def known(store: Store) -> list[str]:
     return [name for name, has_record in zip(names, have_records, strict=True) if has_record]
 
 
+def read_records(store: Store) -> list[Sweep | UserError]:
+    """All sweeps of the store, read many at once; in the place of one whose record is damaged what is to be said."""
+
+    def read(name: str) -> Sweep | UserError:
+        try:
+            return require(name, store)
+        except UserError as error:
+            return error
+
+    return store.at_once(read, known(store))
+
+
 def require(name: str, store: Store) -> Sweep:
     """The sweep of that name; a `UserError` lists what there is."""
     sweep = recall(name, store)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from prunesweep.orchestrator.records import known, recall
+from prunesweep.orchestrator.records import read_records
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
@@ -97,12 +97,9 @@ def _are(change: Change) -> str:
 
 
 def _run_before(store: Store) -> Iterator[TrialSpec]:
-    for name in known(store):
-        try:
-            sweep = recall(name, store)
-        except UserError:  # its own run says that the record is damaged
-            continue
-        yield from sweep.trials if sweep else ()
+    for sweep in read_records(store):
+        if isinstance(sweep, Sweep):  # of a damaged record its own run says that it is
+            yield from sweep.trials
 
 
 def _differences(before: TrialSpec, now: TrialSpec) -> Iterator[tuple[str, str, str, str, str]]:

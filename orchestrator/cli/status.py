@@ -18,7 +18,7 @@ from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say, show
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan, make_plans
-from prunesweep.orchestrator.records import known, recall, require
+from prunesweep.orchestrator.records import read_records, recall
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Seen, Unfinished, failures, look, unfinished
@@ -69,11 +69,11 @@ def status(
 
 def remembered(store: Store) -> Iterator[Sweep]:
     """All sweeps of the store; one whose record is damaged is said."""
-    for name in known(store):
-        try:
-            yield require(name, store)
-        except UserError as error:
-            say_error(error)
+    for sweep in read_records(store):
+        if isinstance(sweep, UserError):
+            say_error(sweep)
+        else:
+            yield sweep
 
 
 def say_error(error: UserError) -> None:

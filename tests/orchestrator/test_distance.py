@@ -16,7 +16,7 @@ from rich.console import Console
 from prunesweep import load_results
 from prunesweep.orchestrator.index import INDEX
 from prunesweep.orchestrator.plan import Plan, make_plan, make_plans
-from prunesweep.orchestrator.records import remember, require
+from prunesweep.orchestrator.records import RECORD, read_records, remember, require
 from prunesweep.orchestrator.run.driver import Options, SweepRun
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.status.forecast import HISTORY, estimate
@@ -162,6 +162,22 @@ def test_status_and_results_of_a_finished_sweep(large: str, requests: Requests, 
     with requests.counted() as made:
         assert len(load_results("far", store=large)) == LARGE
     assert made == {"GET": 3, "HEAD": 1}, "the record, twice, and the table"
+
+
+@pytest.mark.parametrize("sweeps", [2, 9])
+def test_the_status_of_all_sweeps_costs_three_requests_for_each(
+    sweeps: int, place: str, requests: Requests, tmp_path: Path
+) -> None:
+    store = Store(f"{place}/{sweeps}-sweeps")
+    for number in range(sweeps):
+        remember(sweep_of(3, tmp_path, f"s{number}"), store)
+    store.write(b"{}", "s0", RECORD)
+    with requests.counted() as made:
+        read = read_records(store)
+        plans = make_plans([sweep for sweep in read if isinstance(sweep, Sweep)], store)
+    assert [plan.sweep.name for plan in plans] == [f"s{number}" for number in range(1, sweeps)]
+    assert made["HEAD"] == sweeps, "whether it has a record"
+    assert made["GET"] == 1 + sweeps + (sweeps - 1) + 3, "their names; records, indexes, and the three stages"
 
 
 def damage(store: Store, key: str) -> None:
