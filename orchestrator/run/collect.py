@@ -10,7 +10,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from threading import Event as Flag
@@ -37,6 +37,9 @@ LOOK_SECONDS = 0.5
 
 SLICE = 256
 """So many results are in memory at once: those of large networks take 100 kB each."""
+
+Read = tuple[str, Result | None, bytes | None]
+"""A stage, its result and its curve; None for what is damaged."""
 
 CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("trial", "stage")])
 LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
@@ -84,8 +87,9 @@ class Collector:
         stages = dict.fromkeys(s.key for key in keys if key not in self.layers for s in path(self.plan.stages[key]))
         unread = [key for key in stages if key not in (self.inherited if key in self.parents else self.curves)]
         try:
-            for start in range(0, len(unread), SLICE):
-                self._read(unread[start : start + SLICE])
+            for read in self._ahead([unread[start : start + SLICE] for start in range(0, len(unread), SLICE)]):
+                for key, result, curve in read:
+                    self._take_up(key, result, curve)
         except OSError:
             self.waiting.extend(keys)
             raise
@@ -98,13 +102,25 @@ class Collector:
             self.curves.adopt(tables.curves.select(CURVE_OF_A_STAGE.names), tables.curve_places)
             self.layers.adopt(tables.layers.select(LAYERS_OF_A_STAGE.names), tables.layer_places)
 
-    def _read(self, keys: Sequence[str]) -> None:
+    def _ahead(self, slices: Sequence[Sequence[str]]) -> Iterator[list[Read]]:
+        """What each slice reads; of a store at a distance one is read while the one before is taken up."""
+        if self.store.is_local:
+            yield from map(self._read, slices)
+            return
+        with ThreadPoolExecutor(1, "reading ahead") as pool:
+            coming: deque[Future[list[Read]]] = deque()
+            for keys in slices:
+                coming.append(pool.submit(self._read, keys))
+                if len(coming) > 1:
+                    yield coming.popleft().result()
+            yield from (last.result() for last in coming)
+
+    def _read(self, keys: Sequence[str]) -> list[Read]:
         """Read stages, parents before children: each once, since many trials share a dense network."""
         results = list(self.store.results(keys))
         curves = self.store.at_once(lambda item: self._curve(*item), list(zip(keys, results, strict=True)))
         self.store.release(keys)
-        for key, result, curve in zip(keys, results, curves, strict=True):
-            self._take_up(key, result, curve)
+        return list(zip(keys, results, curves, strict=True))
 
     def _curve(self, key: str, result: Result | None) -> bytes | None:
         try:
