@@ -106,7 +106,7 @@ class TrialSpec:
     @cached_property
     def key(self) -> str:
         """Names the trial; equal trials have equal keys."""
-        return _digest({"trial": encode(self)})
+        return _digest("trial", encode(self, canonical=True))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class TrainStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        return _digest({"train": encode(self)})
+        return _digest("train", encode(self, canonical=True))
 
     @property
     def root(self) -> TrainStage:
@@ -160,8 +160,9 @@ class PruneStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        own = {name: encode(getattr(self, name)) for name in self.__dataclass_fields__ if name != "parent"}
-        return _digest({"prune": {**own, "parent": self.parent.key}})
+        names = (name for name in self.__dataclass_fields__ if name != "parent")
+        own = {name: encode(getattr(self, name), canonical=True) for name in names}
+        return _digest("prune", {**own, "parent": self.parent.key})
 
     @cached_property
     def root(self) -> TrainStage:
@@ -210,17 +211,23 @@ def without_fingerprints(trial: TrialSpec) -> TrialSpec:
     return replace(trial, dataset=dataset, model=model, method=method)
 
 
-def encode(value: Any) -> Any:
-    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
-    if value is None or isinstance(value, str | int | float):  # most are: asked first, since there are millions
+def encode(value: Any, *, canonical: bool = False) -> Any:
+    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run.
+
+    In the `canonical` form numbers that are equal become the same number: 1.0 and 1 must not name two stages.
+    """
+    if isinstance(value, float):  # most are numbers or texts: asked first, since there are millions
+        return int(value) if canonical and value.is_integer() else value
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, Choice):
         version = {} if value.fingerprint is None else {"fingerprint": value.fingerprint}
-        return {"name": value.name, "options": {k: encode(v) for k, v in value.options}, **version}
+        options = {name: encode(option, canonical=canonical) for name, option in value.options}
+        return {"name": value.name, "options": options, **version}
     if is_dataclass(value):
-        return {name: encode(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {name: encode(getattr(value, name), canonical=canonical) for name in value.__dataclass_fields__}
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
+        return [encode(item, canonical=canonical) for item in value]
     return value
 
 
@@ -253,18 +260,9 @@ def _decode_choice(data: Mapping[str, Any]) -> Choice:
     return Choice.of(data["name"], options, data.get("fingerprint"))
 
 
-def _digest(data: Mapping[str, Any]) -> str:
-    text = json.dumps(_canonical({"version": KEY_VERSION, **data}), sort_keys=True, separators=(",", ":"))
+def _digest(kind: str, canonical: Any) -> str:
+    text = json.dumps({"version": KEY_VERSION, kind: canonical}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _canonical(value: Any) -> Any:
-    """Numbers that are equal become the same number: 1.0 and 1 must not name two stages."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, dict):
-        return {name: _canonical(item) for name, item in value.items()}
-    return [_canonical(item) for item in value] if isinstance(value, list) else value
 
 
 def ancestors(stage: Stage) -> Iterator[Stage]:
