@@ -1,15 +1,16 @@
 """The driver at scale: stages that only sleep, on fake GPUs, beside raw Ray Tune and a plain actor pool, in one run.
 
-    python benchmarks/scale.py [--stages 10000] [--slots 200] [--seconds 4]
-    python benchmarks/scale.py --occupancy [--stages 400] [--seconds 10]
+    python -m benchmarks.scale [--stages 500 2000 8000] [--slots 150] [--seconds 4] [--driver prunesweep]
+    python -m benchmarks.scale --occupancy [--stages 400] [--seconds 10]
 
-A stage does what every stage does to the store (begin, publish) and sleeps instead of training. For prunesweep they are
-chains of a dense network and three phases, as those of IMP, and one in a hundred fails. Raw Tune (actors reused, its
-fastest settings) and the pool get the same stages in an order in which they may run; they know of no chains, claims or
-retries. Each driver is a process of its own with a Ray of its own. CPU is that process's, Ray's threads in it included;
-wall time counts from the first stage that ends. A worker takes 110 MB, so 200 want more than 24 GB: with `--slots
-150` they have room. Raw Tune may be slow: it gives workers that are idle to trials whose own worker is starting, and
-ends that one.
+A stage does what every stage does to the store (begin, publish) and sleeps instead of training; its result, curve and
+layers are made up. For prunesweep they are chains of a dense network and three phases, as those of IMP, and one in a
+hundred fails; its driver collects and writes the tables, shows its progress and heeds signals as that of `run` does.
+Raw Tune (actors reused, its fastest settings) and the pool get the same stages in an order in which they may run; they
+know of no chains, claims, retries or tables. Each driver is a process of its own with a Ray of its own. CPU is that
+process's, Ray's threads in it included, from the first stage to the last table; wall time counts from the first stage
+that ends. A worker takes 110 MB, so 150 want 17 GB. Raw Tune may be slow: it gives workers that are idle to trials
+whose own worker is starting, and ends that one.
 
 With `--occupancy` a quarter and half a GPU are mixed on eight fake GPUs: of the time between the moment when all are
 first taken and the start of the last stage, the share of the GPUs that is in use.
@@ -27,30 +28,37 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import ray
 from ray.tune import Callback, CheckpointConfig, RunConfig, Trainable, TuneConfig, Tuner, grid_search, with_resources
 from ray.util import ActorPool
+from rich.console import Console
 
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.run import tune
 from prunesweep.orchestrator.run.assignments import task
 from prunesweep.orchestrator.run.cluster import OBJECT_STORE, largest_node
+from prunesweep.orchestrator.run.collect import Collector, collecting
 from prunesweep.orchestrator.run.events import Event, Failed, Finished
+from prunesweep.orchestrator.run.pace import Pace
+from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
-from prunesweep.orchestrator.run.states import StageStates
+from prunesweep.orchestrator.run.states import Done, StageStates
+from prunesweep.orchestrator.run.stopping import Stopping
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import data, methods, models
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.host import Where
 from prunesweep.workers.spec import PruneStage, Stage, TrialSpec, decode_stage
-from prunesweep.workers.store import Store
+from prunesweep.workers.store import CURVE, Store
+from tests.orchestrator.finished import curve_of, result_of
 
 PHASES = 3
 FAILING = 25
@@ -80,8 +88,8 @@ def work(stage: Stage, store: Store, seconds: float) -> bool:
     if fails(stage):
         store.fail(stage.key, replace(attempt, cause=Cause.USER_CODE, message="as it should"))
         return False
-    metrics = {"begun": begun, "ended": time.time()}
-    store.publish(stage, {"network.safetensors": b""}, {"metrics": metrics, "elapsed_seconds": 0.0, "bytes": 0})
+    result = {**result_of(stage), "begun": begun, "ended": time.time()}
+    store.publish(stage, {"network.safetensors": b"", CURVE: curve_of(stage)}, result)
     return True
 
 
@@ -125,12 +133,24 @@ class PoolSleeper:
 
 
 def prunesweep(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
-    def tell(event: Event) -> None:
-        if isinstance(event, Finished | Failed):
-            ended()
+    """As `orchestrator.run.driver` does it."""
+    states, collector, stopping = StageStates(plan.runnable), Collector(plan, store), Stopping(print)
+    stopping.states = states
+    progress = ProgressDisplay(plan, states, Console(file=sys.stderr), Pace())
+    with stopping.heeding_signals(), progress, collecting(collector) as collect:
 
-    queue = StageQueue(plan, store, StageStates(plan.runnable), tell, largest_node())
-    tune.execute(queue, where, slots, trainable=Sleeper)
+        def tell(event: Event) -> None:
+            for hear in (progress.hear, collect, stopping.hear):
+                hear(event)
+            if isinstance(event, Finished | Failed):
+                ended()
+
+        queue = StageQueue(plan, store, states, tell, largest_node())
+        tune.execute(queue, where, slots, trainable=Sleeper)
+    collector.catch_up()
+    collector.write()
+    rows = parquet.read_metadata(store.path(plan.sweep.name, "trials.parquet")).num_rows
+    assert rows == sum(len(plan.trials_of.get(key, ())) for key in states.of(Done)), rows
 
 
 def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
@@ -209,13 +229,14 @@ def drive(name: str, stages: int, slots: int, seconds: float) -> dict[str, float
         plan = levels(make_plan(sweep_of(stages, SHARE, ("lenet300",)), store))
         before, part = time.process_time(), min(1000, stages // 3)
         DRIVERS[name](plan, store, Where(device=str(seconds)), slots, ended)
+        spent = time.process_time()
         well = {key for key, stage in plan.stages.items() if not fails(stage)}
         assert store.done(plan.stages) == well, "every stage that should have a result has one, and no other"
         assert len(cpu) == len(plan.stages), (len(cpu), len(plan.stages))
     ray.shutdown()
     return {
         "wall": (wall[-1] - wall[0]) * 1000 / stages,
-        "cpu": (cpu[-1] - before) * 1000 / stages,
+        "cpu": (spent - before) * 1000 / stages,
         "first": (cpu[2 * part - 1] - cpu[part - 1]) * 1000 / part,
         "last": (cpu[-1] - cpu[-1 - part]) * 1000 / part,
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -233,17 +254,17 @@ def start_ray(cpus: float, gpus: float) -> None:
     )
 
 
-def compare(stages: int, slots: int, seconds: float) -> None:
-    least = seconds * 1000 / slots
-    print(f"{stages} stages of {seconds:g} s on {slots} slots: with nothing but sleep {least:.1f} ms a stage")
-    print(f"{'':<12}{'wall':>8}{'CPU':>8}{'2nd 1000':>10}{'last 1000':>11}  ms a stage{'memory':>9} MB")
-    for name in DRIVERS:
-        alone = [sys.executable, __file__, "--driver", name]
-        numbers = ["--stages", str(stages), "--slots", str(slots), "--seconds", str(seconds)]
-        said = subprocess.run([*alone, *numbers], stdout=subprocess.PIPE, text=True, check=True).stdout
-        cost = json.loads(said.splitlines()[-1])
-        figures = f"{cost['wall']:>8.2f}{cost['cpu']:>8.2f}{cost['first']:>10.2f}{cost['last']:>11.2f}"
-        print(f"{name:<12}{figures}{'':<12}{cost['memory']:>9.0f}", flush=True)
+def compare(names: Iterable[str], counts: Iterable[int], slots: int, seconds: float) -> None:
+    print(f"stages of {seconds:g} s on {slots} slots: with nothing but sleep {seconds * 1000 / slots:.1f} ms a stage")
+    print(f"{'':<12}{'stages':>8}{'wall':>8}{'CPU':>8}{'2nd part':>10}{'last part':>11}  ms a stage{'memory':>9} MB")
+    for name in names:
+        for stages in counts:
+            alone = [sys.executable, "-m", "benchmarks.scale", "--only", name]
+            numbers = ["--stages", str(stages), "--slots", str(slots), "--seconds", str(seconds)]
+            said = subprocess.run([*alone, *numbers], stdout=subprocess.PIPE, text=True, check=True).stdout
+            cost = json.loads(said.splitlines()[-1])
+            figures = f"{cost['wall']:>8.2f}{cost['cpu']:>8.2f}{cost['first']:>10.2f}{cost['last']:>11.2f}"
+            print(f"{name:<12}{stages:>8,}{figures}{'':<12}{cost['memory']:>9.0f}", flush=True)
 
 
 def occupancy(stages: int, seconds: float) -> None:
@@ -254,7 +275,7 @@ def occupancy(stages: int, seconds: float) -> None:
         plan = make_plan(sweep_of(stages, MIXED, ("lenet300", "lenet5")), store)
         prunesweep(plan, store, Where(device=str(seconds)), int(GPUS_MIXED / SHARE["gpus"]), lambda: None)
         found = [(plan.shares[key].gpus, store.result(key)) for key in plan.stages]
-        spans = [(share, each["metrics"]["begun"], each["metrics"]["ended"]) for share, each in found if each]
+        spans = [(share, each["begun"], each["ended"]) for share, each in found if each]
     ray.shutdown()
     full = first_full(spans)
     last = max(begun for _, begun, _ in spans)
@@ -275,18 +296,20 @@ def first_full(spans: list[tuple[float, float, float]]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stages", type=int)
-    parser.add_argument("--slots", type=int, default=200)
+    parser.add_argument("--stages", type=int, nargs="+")
+    parser.add_argument("--slots", type=int, default=150)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--occupancy", action="store_true")
-    parser.add_argument("--driver", choices=DRIVERS, help="only this one, and its figures as JSON")
+    parser.add_argument("--driver", choices=DRIVERS, nargs="+", default=[*DRIVERS])
+    parser.add_argument("--only", choices=DRIVERS, help=argparse.SUPPRESS)  # one driver, its figures as JSON
     options = parser.parse_args()
+    counts, seconds = options.stages or [500, 2000, 8000], 4.0 if options.seconds is None else options.seconds
     if options.occupancy:
-        occupancy(options.stages or 400, options.seconds or 10.0)
-    elif options.driver:
-        print(json.dumps(drive(options.driver, options.stages, options.slots, options.seconds)))
+        occupancy(counts[0] if options.stages else 400, options.seconds or 10.0)
+    elif options.only:
+        print(json.dumps(drive(options.only, counts[0], options.slots, seconds)))
     else:
-        compare(options.stages or 10000, options.slots, 4.0 if options.seconds is None else options.seconds)
+        compare(options.driver, counts, options.slots, seconds)
 
 
 if __name__ == "__main__":

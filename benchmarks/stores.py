@@ -4,7 +4,7 @@
     python -m benchmarks.stores sweeps --count 100 1000             sweeps of one finished trial each
     python -m benchmarks.stores beside --count 1000 10000 100000    a sweep of 100 trials beside others' finished stages
     python -m benchmarks.stores distance --count 100 1000           finished stages, then new ones, at 20 ms a request
-    python -m benchmarks.stores ... [--keep FOLDER] [--smoke] [--plot FILE]
+    python -m benchmarks.stores ... [--verbs "first run" results] [--keep FOLDER] [--smoke] [--plot FILE]
 
 The stores are made up, by the writers and with the keys of real ones, so that `plan` finds the stages done; each verb
 is the real command in a process of its own. With `--keep` a store that was made before is used again, so that two
@@ -269,13 +269,15 @@ def main() -> None:
     parser.add_argument("kind", choices=[*KINDS, "distance"])
     parser.add_argument("--count", type=int, nargs="+", default=[10860])
     parser.add_argument("--delay", type=float, default=0.02, help="seconds a request")
+    parser.add_argument("--verbs", nargs="+", help="only these; `first run` writes the tables of the others")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--smoke", action="store_true", help="a size at which nothing is measured")
     options = parser.parse_args()
     distant = options.kind == "distance"
     verbs = DISTANT if distant else KINDS[options.kind][1]
-    verbs = [verb for verb in verbs if verb[0] in SMOKE] if options.smoke else verbs
+    chosen = SMOKE if options.smoke else options.verbs
+    verbs = [verb for verb in verbs if chosen is None or verb[0] in chosen]
     counts = [20] if options.smoke else options.count
     costs = {}
     for count in counts:
