@@ -10,7 +10,7 @@ another version costs reading all once more. Imports neither torch nor Ray.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from prunesweep.workers.filesystems import Stamp
@@ -53,7 +53,8 @@ def read_index(sweep: str, store: Store) -> Index:
 
 def write_index(index: Index, sweep: str, store: Store) -> None:
     """Over the one that was there."""
-    store.write(sealed_json(asdict(index)), sweep, INDEX)
+    content = {"of": index.of, "files": index.files, "tables": index.tables}
+    store.write(sealed_json(content, indent=None), sweep, INDEX)
 
 
 def trust(sweeps: Iterable[str], store: Store) -> None:

@@ -62,17 +62,7 @@ def remember(sweep: Sweep, store: Store) -> None:
     Raises `UserError` when the two share no trial: then they are two questions, and the name belongs to the other.
     """
     saved = store.read(sweep.name, RECORD)
-    try:
-        before = _recalled(sweep.name, saved, store)
-    except UserError:  # the record is damaged, and this sweep is what it should say
-        before = None
-        store.set_file_aside(sweep.name, RECORD)
-    asked = set(map(without_fingerprints, sweep.trials))
-    if before is not None and asked.isdisjoint(map(without_fingerprints, before.trials)):
-        raise UserError(
-            f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
-            f"with {sweep.path}: give this one another `name:`, or choose another --store"
-        )
+    _require_same_question(sweep, saved, store)
     record = {
         "name": sweep.name,
         "path": str(sweep.path.absolute()),
@@ -87,6 +77,20 @@ def remember(sweep: Sweep, store: Store) -> None:
     data = sealed_json(record, indent=None)
     if data != saved:
         store.write(data, sweep.name, RECORD)
+
+
+def _require_same_question(sweep: Sweep, saved: bytes | None, store: Store) -> None:
+    try:
+        before = _recalled(sweep.name, saved, store)
+    except UserError:  # the record is damaged, and this sweep is what it should say
+        before = None
+        store.set_file_aside(sweep.name, RECORD)
+    asked = set(map(without_fingerprints, sweep.trials))
+    if before is not None and asked.isdisjoint(map(without_fingerprints, before.trials)):
+        raise UserError(
+            f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
+            f"with {sweep.path}: give this one another `name:`, or choose another --store"
+        )
 
 
 def leaving(sweep: Sweep, store: Store) -> Iterator[str]:

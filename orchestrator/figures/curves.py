@@ -81,11 +81,12 @@ def curves(frames: Frames, query: Query) -> Chart:
     cells = [cell for cell in (*table.controls, *table_cells(table)) if cell.at(names) in all_curves.measured]
     if not cells:
         raise UserError("nothing to plot: curves.parquet has none of these trials; `prunesweep run SWEEP` writes it")
+    controls = {id(cell) for cell in table.controls}
     panels, notes = [], list(table.notes)
     for at in dict.fromkeys(subject(table, cell) for cell in cells):
-        dense = [cell for cell in table.controls if cell in cells and subject(table, cell) == at]
-        few, how = _few([cell for cell in cells if subject(table, cell) == at and cell not in dense], table)
-        few = [*dense, *few]
+        here = [cell for cell in cells if subject(table, cell) == at]
+        few, how = _few([cell for cell in here if id(cell) not in controls], table)
+        few = [*(cell for cell in here if id(cell) in controls), *few]
         start = all_curves.start(few)
         panels.append(all_curves.panel(at, few))
         notes += [*how, *([f"epochs before {start:g} are left out"] if start else [])]
@@ -155,7 +156,8 @@ def _means(rows: pd.DataFrame, column: str, names: Sequence[str]) -> dict[Key, C
 
 def _highest(cells: Sequence[Cell], table: Table) -> list[Cell]:
     targets = [cell.settings.get(TARGET) or 0.0 for cell in cells]
-    return [cell for cell, target in zip(cells, targets, strict=True) if target == max(targets)]
+    highest = max(targets)
+    return [cell for cell, target in zip(cells, targets, strict=True) if target == highest]
 
 
 def _longest(cells: Sequence[Cell], table: Table) -> list[Cell]:

@@ -41,6 +41,9 @@ FEWEST_RIVALS = 5
 
 DRAWS = 20_000
 CHUNK = 1_000
+BLOCK = 64
+"""Rivals whose differences to all others are in memory at once."""
+
 MOST_RIVALS = 60
 """With more the largest of all |t| is bounded by Bonferroni instead of simulated: they would be thousands of pairs."""
 
@@ -100,8 +103,10 @@ def compare_with(values: Floats, reference: int) -> Ranking:
 def moderated_pairs(values: Floats) -> Pairs:
     """The moderated paired t of all pairs of rivals, of their values [K, N]."""
     count, n = values.shape
-    differences = values[:, None, :] - values[None, :, :]
-    means, variances = differences.mean(axis=2), differences.var(axis=2, ddof=1)
+    means, variances = np.empty((count, count)), np.empty((count, count))
+    for rows in np.array_split(np.arange(count), count // BLOCK + 1):  # at once they would take N times the memory
+        differences = values[rows, None, :] - values[None, :, :]
+        means[rows], variances[rows] = differences.mean(axis=2), differences.var(axis=2, ddof=1)
     variances[variances <= (CONSTANT * means) ** 2] = 0.0
     upper = np.triu_indices(count, 1)
     prior, prior_df = fitted_prior(variances[upper], n - 1)

@@ -6,6 +6,7 @@ Parquet has checksums for its pages and none for its footer, where a flipped bit
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
@@ -21,11 +22,17 @@ ROW_GROUP = 2**17
 """Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
 
 
-def sealed_table(table: pa.Table, sweep: str, name: str) -> bytes:
-    """A sweep's table as a Parquet file, as the store holds it; `name` is `trials`, `curves` or `layers`."""
+def sealed_table(parts: Iterable[pa.Table], schema: pa.Schema, sweep: str, name: str) -> bytes:
+    """A sweep's table as a Parquet file, as the store holds it; `name` is `trials`, `curves` or `layers`.
+
+    Its parts come one after the other, so that they are never in memory together; each has row groups of its own.
+    """
     said = json.dumps({"sweep": sweep, "table": name, FIELD: BLANK}).encode()
     sink = BytesIO()
-    write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), SEAL_KEY: said}), sink)
+    whole = schema.with_metadata({**(schema.metadata or {}), SEAL_KEY: said})
+    with pq.ParquetWriter(sink, whole, write_page_checksum=True) as writer:
+        for part in parts:
+            writer.write_table(part.cast(whole), ROW_GROUP)
     return seal(sink.getvalue(), last=True)
 
 

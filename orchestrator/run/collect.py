@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
-from prunesweep.orchestrator.results.sealing import sealed_table
+from prunesweep.orchestrator.results.sealing import ROW_GROUP, sealed_table
 from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
 from prunesweep.orchestrator.run.kept import kept
@@ -161,24 +161,33 @@ class Collector:
         self.take_up()
         trials = [trial.key for trial in self.plan.sweep.trials if trial.key in self.rows]
         paths = {key: [stage.key for stage in path(self.plan.stages[self.plan.last[key]])] for key in trials}
-        tables = {
-            "trials": self.rows.table(trials).replace_schema_metadata(self._schema.metadata),
-            "curves": self._curves([(trial, stage) for trial in trials for stage in paths[trial]]),
-            "layers": self._layers([(trial, paths[trial][-1]) for trial in trials]),
+        stages = [(trial, stage) for trial in trials for stage in paths[trial]]
+        last = [(trial, paths[trial][-1]) for trial in trials]
+        sums = {
+            "trials": self._save("trials", self._schema, self._trials(trials)),
+            "curves": self._save("curves", CURVES, self._curves(stages)),
+            "layers": self._save("layers", LAYERS, self._layers(last)),
         }
-        note(self.plan, trials, {name: self._save(name, table) for name, table in tables.items()}, self.store)
+        note(self.plan, trials, sums, self.store)
         self.stale = False
 
-    def _curves(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
-        stages = [stage for _, stage in pairs]
-        counts = self.curves.lengths(stages)
-        table = self.curves.table(stages).append_column("trial", repeated([trial for trial, _ in pairs], counts))
-        return table.append_column("stage", repeated(stages, counts)).select(CURVES.names).cast(CURVES)
+    def _trials(self, trials: Sequence[str]) -> Iterator[pa.Table]:
+        for part in self.rows.slices(trials, ROW_GROUP):
+            yield self.rows.table(trials[part])
 
-    def _layers(self, pairs: Sequence[tuple[str, str]]) -> pa.Table:
-        stages = [stage for _, stage in pairs]
-        names = repeated([trial for trial, _ in pairs], self.layers.lengths(stages))
-        return self.layers.table(stages).append_column("trial", names).select(LAYERS.names).cast(LAYERS)
+    def _curves(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.Table]:
+        """Of each trial and stage; a row group at a time, since a dense network's rows come once for each trial."""
+        trials, stages = [trial for trial, _ in pairs], [stage for _, stage in pairs]
+        for part in self.curves.slices(stages, ROW_GROUP):
+            counts = self.curves.lengths(stages[part])
+            table = self.curves.table(stages[part]).append_column("trial", repeated(trials[part], counts))
+            yield table.append_column("stage", repeated(stages[part], counts)).select(CURVES.names)
+
+    def _layers(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.Table]:
+        trials, stages = [trial for trial, _ in pairs], [stage for _, stage in pairs]
+        for part in self.layers.slices(stages, ROW_GROUP):
+            names = repeated(trials[part], self.layers.lengths(stages[part]))
+            yield self.layers.table(stages[part]).append_column("trial", names).select(LAYERS.names)
 
     @cached_property
     def _schema(self) -> pa.Schema:
@@ -186,10 +195,10 @@ class Collector:
         said = json.dumps(asked(self.plan.sweep)).encode()
         return schema.with_metadata({**schema.metadata, SWEEP_KEY: said})
 
-    def _save(self, name: str, table: pa.Table) -> str:
+    def _save(self, name: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> str:
         """Write one of the tables; its checksum."""
         sweep = self.plan.sweep.name
-        data = sealed_table(table, sweep, name)
+        data = sealed_table(parts, schema, sweep, name)
         self.store.write(data, sweep, f"{name}.parquet")
         return checksum(data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -51,9 +51,22 @@ class Parts(Generic[T]):
         self._merge()
         if not keys or not self.tables:
             return self.schema.empty_table()
+        if len(self.tables) > 1:  # taking from many would join them each time
+            self.tables = [pa.concat_tables(self.tables).combine_chunks()]
         starts, lengths = np.array([self.places[key] for key in keys], np.int64).T
         rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-        return pa.concat_tables(self.tables).take(pa.array(rows)).combine_chunks()
+        return self.tables[0].take(pa.array(rows))
+
+    def slices(self, keys: Sequence[str], most: int) -> Iterator[slice]:
+        """Where to divide the keys, so that each slice has at most so many rows, or is one key."""
+        start, rows = 0, 0
+        for place, key in enumerate(keys):
+            length = self.places[key][1]
+            if rows + length > most and place > start:
+                yield slice(start, place)
+                start, rows = place, 0
+            rows += length
+        yield slice(start, len(keys))
 
     def _merge(self) -> None:
         if self.pending:

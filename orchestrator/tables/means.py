@@ -154,7 +154,8 @@ def _table(
     means = marked_cells(trials, metric, [*names, *axes, *extra], competing, tolerance)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     missed = [cell for cell in means if cell.unranked is Unranked.OFF_TARGET and metric != REACHED]
-    sparse = [cell for cell in means if cell not in controls and cell not in missed]
+    apart = {id(cell) for cell in (*controls, *missed)}
+    sparse = [cell for cell in means if id(cell) not in apart]
     row_names, column_names = _layout(sparse, names, axes)
     placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
     labels = aggregation.budgets(trials)
