@@ -14,7 +14,7 @@ class Axis:
     grows), `logit` (values are percent; the logarithm of what lacks to 100), or `category` (values are positions 0, 1,
     ... of `labels`). `ticks` are the places to label, and `labels` what to write there, as many; without ticks, whoever
     draws it chooses them. Categories always have both. `limits` are the ends, where they are not the data's;
-    those of densities are always given.
+    those of densities are always given. Values that are `whole` numbers have whole numbers as labels.
     """
 
     label: str
@@ -22,6 +22,7 @@ class Axis:
     ticks: Sequence[float] = ()
     labels: Sequence[str] = ()
     limits: tuple[float, float] | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)

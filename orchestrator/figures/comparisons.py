@@ -203,9 +203,9 @@ def level(name: str, cell: Cell, factor: float) -> Series:
 
 
 def merge_equal(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels with series that coincide wherever they are named together: `imp, FT = LRW`."""
+    """The panels with series that coincide wherever they are, and in the panels below, as one: `imp, FT = LRW`."""
     points: dict[str, list[Key]] = defaultdict(list)
-    for number, panel in enumerate(panels):
+    for number, panel in enumerate([*panels, *(panel.below for panel in panels if panel.below)]):
         for series in panel.series:
             if series.kind in ("line", "points"):
                 points[series.name].append((number, *series.x, *series.y, *series.deviation))
@@ -213,7 +213,12 @@ def merge_equal(panels: Sequence[Panel]) -> list[Panel]:
     for name, places in points.items():
         groups[tuple(places)].append(name)
     names = {name: _joined(same) if name == same[0] else None for same in groups.values() for name in same}
-    return [replace(panel, series=list(_renamed(panel.series, names))) for panel in panels]
+    return [_with_names(panel, names) for panel in panels]
+
+
+def _with_names(panel: Panel, names: Mapping[str, str | None]) -> Panel:
+    below = panel.below and _with_names(panel.below, names)
+    return replace(panel, series=list(_renamed(panel.series, names)), below=below)
 
 
 def _renamed(series: Iterable[Series], names: Mapping[str, str | None]) -> Iterator[Series]:

@@ -14,6 +14,7 @@ from prunesweep.orchestrator.figures.comparisons import (
     Frames,
     compare_cells,
     group_cells,
+    merge_equal,
     none_if_nan,
     setting_names,
     subject,
@@ -91,7 +92,7 @@ def curves(frames: Frames, query: Query) -> Chart:
         panels.append(all_curves.panel(at, few))
         notes += [*how, *([f"epochs before {start:g} are left out"] if start else [])]
     title = title_about(trials, panels[0].y.label) + how_chosen(table)
-    return Chart(title, panels, list(dict.fromkeys(notes)), frames.hues)
+    return Chart(title, merge_equal(panels), list(dict.fromkeys(notes)), frames.hues)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class CellCurves:
         marks = [mark for mark in self._marks(cells) if mark >= start]
         rates = [self.rates[key].series(look, start, 1.0) for look, key in keys]
         measured = [self.measured[key].series(look, start, unit.factor) for look, key in keys]
-        epochs, title = Axis("epochs"), heading((*at, *shared))
+        epochs, title = Axis("epochs", whole=True), heading((*at, *shared))
         below = Panel("", epochs, Axis("learning rate"), rates, marks, PRUNE)
         return Panel(title, epochs, Axis(in_unit(words(self.metric), unit)), measured, marks, PRUNE, below)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -59,6 +59,9 @@ CELL = 0.55
 ROW = 0.17
 """The height of a row of dots in inches."""
 
+LABEL_GAP = 5.0
+"""Pixels at least between two labels of an axis."""
+
 LINE = 0.16
 """Height of a line of text in inches, of the title and of the legend."""
 
@@ -89,7 +92,19 @@ def _settle(made: Figure) -> None:
         made.draw_without_rendering()
     made.set_layout_engine("none")
     for axes in made.axes:
+        _thin_labels(axes)
         axes.set_position(tuple(round(side, 6) for side in axes.get_position().bounds))
+
+
+def _thin_labels(axes: Axes) -> None:
+    """Hide labels of the x axis that would touch the one to their right: the highest sparsities matter most."""
+    room = inf
+    for tick in sorted(axes.xaxis.get_major_ticks(), key=lambda tick: -tick.label1.get_window_extent().x0):
+        extent = tick.label1.get_window_extent()
+        if extent.x1 + LABEL_GAP > room:
+            tick.label1.set_visible(False)
+        elif extent.width:
+            room = extent.x0
 
 
 def figure(chart: Chart, page: Page = USUAL) -> Figure:

@@ -15,6 +15,7 @@ from prunesweep.orchestrator.figures.comparisons import (
     Frames,
     compare_cells,
     group_cells,
+    merge_equal,
     none_if_nan,
     setting_names,
     sparse_cells,
@@ -64,7 +65,7 @@ def layers(frames: Frames, query: Query) -> Chart:
             panels.append(_panel(heading((*at, f"sparsity {percent(sparsity)}")), drawn))
     note = "settings that change no density share a line; retraining schedules often do not change any"
     title = title_about(trials, "density of layers in percent") + how_chosen(table)
-    return Chart(title, panels, [note, *table.notes], frames.hues)
+    return Chart(title, merge_equal(panels), [note, *table.notes], frames.hues)
 
 
 def _look(table: Table, cell: Cell, names: Sequence[str], hues: Sequence[str]) -> Series:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from prunesweep.orchestrator.figures.charts import Axis, HeatMap, Panel, Series
@@ -97,6 +97,8 @@ def _set_axis(axes: Axes, side: str, axis: Axis, width: float = 0.0) -> None:
     if axis.scale == "logit":
         set_scale = axes.set_xscale if side == "x" else axes.set_yscale
         set_scale("function", functions=(_logit, _from_logit))
+    if axis.whole:
+        mpl_axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     if axis.ticks:
         mpl_axis.set_major_locator(FixedLocator(list(axis.ticks)))
         mpl_axis.set_minor_locator(NullLocator())

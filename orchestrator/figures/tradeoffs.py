@@ -63,7 +63,7 @@ def compression(frames: Frames, query: Query) -> Chart:
     """As `sparsity`, over the mean compression ratio that was reached, on a logarithmic axis."""
     trials, table = compare_cells(frames.trials, query, query.metric, query.by)
     place = _place(mean_by_cell(trials, "compression_ratio", table), table)
-    axis = partial(factor_axis, "compression ratio reached")
+    axis = partial(factor_axis, "compression ratio")
     return _chart_of_lines(table, lines_over_sparsity(table), "line", place, axis, frames.hues)
 
 

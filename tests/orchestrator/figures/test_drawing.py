@@ -272,6 +272,23 @@ def test_marks_are_lines_and_the_lower_panel_shares_the_axis() -> None:
     assert legend(figure) == ["prune", "a"]
 
 
+def test_labels_that_would_touch_the_next_one_are_left_out(tmp_path: Path) -> None:
+    densities = (0.3, 0.2, 0.1, 0.05, 0.02)
+    near = replace(DENSITY, ticks=densities, labels=[f"{100 - 100 * density:g}%" for density in densities])
+    narrow = Chart("", [Panel("", near, ACCURACY, [line("a")])] * 3)
+    for width, shown in ((1.2, ["90%", "98%"]), (12.0, ["70%", "80%", "90%", "95%", "98%"])):
+        drawing.save(narrow, tmp_path / "figure.svg", Page(width))
+        text = (tmp_path / "figure.svg").read_text()
+        assert [label for label in ("70%", "80%", "90%", "95%", "98%") if f"<!-- {label} -->" in text] == shown
+
+
+def test_epochs_are_labelled_with_whole_numbers() -> None:
+    curve = Series("a", "line", (1, 2, 3), (50.0, 60.0, 70.0), (None,) * 3, (1,) * 3)
+    for epochs, is_whole in ((Axis("epochs", whole=True), True), (Axis("epochs"), False)):
+        axes = drawing.figure(Chart("", [Panel("", epochs, ACCURACY, [curve])])).axes[0]
+        assert all(tick == round(tick) for tick in axes.get_xticks()) == is_whole
+
+
 def test_bars_are_in_their_categories_with_a_legend_where_there_are_several() -> None:
     figure = drawing.figure(Chart("", [BARS]))
     axes = figure.axes[0]

@@ -502,7 +502,8 @@ def test_of_many_curves_some_are_chosen_and_it_is_said_how() -> None:
     schedules = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
     cells = [(name, epochs, target) for name in schedules for epochs in (1, 2) for target in (0.9, 0.95)]
     rows = [row for k, (n, e, t) in enumerate(cells) for row in ending(imp([k / 100], n, e, t, pretrain_epochs=3))]
-    curves = [point for row in rows for point in frames.curve(row, [0.5] * 3, [0.1] * (1 + row["retrain_epochs"]))]
+    retrained = [(row, [row["test_accuracy"]] * (1 + row["retrain_epochs"])) for row in rows]
+    curves = [point for row, values in retrained for point in frames.curve(row, [0.5] * 3, values)]
     figure = made("curves", rows, curves)
     assert figure.names == [f"imp, {name}, 3+2 epochs" for name in schedules]
     (said,) = [note for note in figure.notes if "settings" in note]
@@ -511,8 +512,21 @@ def test_of_many_curves_some_are_chosen_and_it_is_said_how() -> None:
         "choose others with --where"
     )
     more = [row for k in range(9) for row in ending(gmp([k / 10], 0.95, lr=k / 10, pretrain_epochs=3))]
-    figure = made("curves", more, [point for row in more for point in frames.curve(row, [0.5] * 3)])
+    figure = made("curves", more, [point for row in more for point in frames.curve(row, [row["test_accuracy"]] * 3)])
     assert figure.names == [f"gmp, lr {k / 10:g}, 3 epochs" for k in range(1, 9)], "not the one that ends worst"
+
+
+def test_curves_that_coincide_above_and_below_are_named_together() -> None:
+    rows = ending([row for name in ("FT", "LRW", "LLR") for row in imp([0.5], name, pretrain_epochs=1)])
+    ends = zip(rows, (0.5, 0.5, 0.6), strict=True)
+    curves = [point for row, end in ends for point in frames.curve(row, [0.9], [0.1, end])]
+    (panel,) = panels(made("curves", rows, curves))
+    assert panel.below is not None
+    names = ["imp, FT = LRW, 1+1 epochs", "imp, LLR, 1+1 epochs"]
+    assert ([*points(panel)], [*points(panel.below)]) == (names, names)
+    unlike = [{**point, "learning_rate": 0.2} if point["trial"] == rows[1]["trial"] else point for point in curves]
+    (panel,) = panels(made("curves", rows, unlike))
+    assert len(points(panel)) == 3, "the learning rates differ"
 
 
 def test_curves_may_be_of_the_sparsity() -> None:
