@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prunesweep.orchestrator.glossary import SCHEDULES, TRAINING
 from prunesweep.workers.schedules import DENSE, RETRAINING, TUNABLE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def schedules() -> list[dict[str, Any]]:
@@ -38,14 +41,17 @@ def columns() -> list[dict[str, Any]]:
 
 
 def published() -> list[dict[str, Any]]:
-    """The published numbers that come along, for `compare --published paper`: a row for each method and metric."""
-    from prunesweep.orchestrator.results.published import PAPER, load_published
+    """The published numbers that come along, for `compare --published NAME`: a row for each method and metric."""
+    from prunesweep.orchestrator.results.published import PUBLISHED, load_published
 
-    numbers = load_published()
+    return [row for name in PUBLISHED for row in _published(name, load_published(name))]
+
+
+def _published(name: str, numbers: DataFrame) -> list[dict[str, Any]]:
     groups = numbers.groupby(["source", "dataset", "model", "method", "metric"], dropna=False, sort=False)
     return [
         {
-            "name": PAPER,
+            "name": name,
             "of": str(source),
             "method": str(method),
             "metric": str(metric),

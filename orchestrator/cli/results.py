@@ -101,7 +101,11 @@ def compare(
     ] = None,
     published: Annotated[
         str | None,
-        typer.Option(metavar="PLACE", help="Instead, published numbers: `paper`, or a CSV file.", show_default=False),
+        typer.Option(
+            metavar="PLACE",
+            help="Instead, published numbers: a name of `list published`, or a CSV file.",
+            show_default=False,
+        ),
     ] = None,
     across: Annotated[
         list[str] | None,

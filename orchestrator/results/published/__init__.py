@@ -1,12 +1,12 @@
 """Numbers that papers have published, as tables to lay results beside.
 
-`imagenet_retraining_schedules.csv` and `imagenet_bimp_vs_pruning_stable.csv` are the two tables on ImageNet of Zimmer,
-Spiegel and Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023.
+Adding one is a CSV file beside this one and a line in `PUBLISHED`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +15,6 @@ from prunesweep.orchestrator.results.schemas import MEASUREMENTS, unit
 from prunesweep.workers.errors import UserError, unknown
 
 PAPER = "paper"
-SOURCE = 'Zimmer, Spiegel, Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023'
 KEYS = (
     *("dataset", "model", "method", "retrain_schedule", "target_sparsity"),
     *("retrain_epochs", "pretrain_epochs", "total_epochs", "phases"),
@@ -26,7 +25,37 @@ OURS = "our_"
 """Before one of `KEYS`: the value that a sweep has where the paper has another one."""
 
 _NUMBERS = ("target_sparsity", "retrain_epochs", "pretrain_epochs", "total_epochs", "phases")
-_SHIPPED = ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stable.csv")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Tables that come with the package: where they were printed, and their files."""
+
+    source: str
+    files: tuple[str, ...]
+
+
+PUBLISHED = {
+    PAPER: Published(
+        'Zimmer, Spiegel, Pokutta, "How I Learned to Stop Worrying and Love Retraining", ICLR 2023',
+        ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stable.csv"),
+    ),
+    "rigl": Published(
+        'Evci, Gale, Menick, Castro, Elsen, "Rigging the Lottery", ICML 2020: ERK, 100 epochs and 500',
+        ("imagenet_rigl.csv",),
+    ),
+    "acdc": Published('Peste, Iofinova, Vladu, Alistarh, "AC/DC", NeurIPS 2021: global', ("imagenet_acdc.csv",)),
+    "jaxpruner": Published(
+        'Lee et al., "JaxPruner", 2023, where gmp is its global magnitude pruning', ("imagenet_jaxpruner.csv",)
+    ),
+    "rigl_cifar10": Published(
+        "the authors of RigL on WRN-22-2, github.com/google-research/rigl, issue 8: ERK", ("cifar10_rigl.csv",)
+    ),
+    "rigl_reproduction": Published(
+        "an independent reproduction of RigL on WRN-22-2: ERK", ("cifar10_rigl_reproduction.csv",)
+    ),
+}
+"""By the name that `--published` takes."""
 
 
 def load_published(place: str | Path = PAPER) -> pd.DataFrame:
@@ -35,8 +64,8 @@ def load_published(place: str | Path = PAPER) -> pd.DataFrame:
     A setting may have a second column, such as `our_retrain_epochs`: the value of a sweep that the row's
     `retrain_epochs` corresponds to, null where it is the same.
 
-    `place` is `paper`, for the tables that come with prunesweep, or a CSV file. A file has the columns `method` and
-    `target_sparsity`, any other of `KEYS`, any of them with `our_` before it, and for each metric, a measurement of
+    `place` is one of `PUBLISHED`, for tables that come with prunesweep, or a CSV file. That has the columns `method`
+    and `target_sparsity`, any other of `KEYS`, any of them with `our_` before it, and for each metric, a measurement of
     `trials.parquet`, `METRIC_mean` with or without `METRIC_std`, or just `METRIC`. Accuracies are in percent there, as
     papers print them, and sparsities fractions; all are fractions in what is returned. A setting that a file does not
     state is null. Raises `UserError`.
@@ -49,9 +78,10 @@ def load_published(place: str | Path = PAPER) -> pd.DataFrame:
     79              0.8  0.7508  0.0016
     80              0.9  0.7353  0.0005
     """
-    if str(place) == PAPER:
-        folder = Path(__file__).parent
-        return pd.concat([_read(folder / name).assign(source=SOURCE) for name in _SHIPPED], ignore_index=True)
+    shipped = PUBLISHED.get(str(place))
+    if shipped is not None:
+        tables = [_read(Path(__file__).parent / name).assign(source=shipped.source) for name in shipped.files]
+        return pd.concat(tables, ignore_index=True)
     return _read(Path(place)).assign(source=Path(place).name)
 
 
@@ -59,7 +89,7 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(file)
     except FileNotFoundError as error:
-        raise UserError(f"no published numbers at {file}: give a CSV file, or `{PAPER}`") from error
+        raise UserError(f"no published numbers at {file}: give a CSV file, or one of {', '.join(PUBLISHED)}") from error
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {file} as CSV: {error}") from error
     metrics = _metrics([str(name) for name in table.columns], file)

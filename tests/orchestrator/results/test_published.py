@@ -14,6 +14,7 @@ from prunesweep.orchestrator.results.beside_published import beside_published
 from prunesweep.orchestrator.tables.compare import differences_to_published
 from prunesweep.orchestrator.tables.rendering import render
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import method_class
 from tests.orchestrator.frames import SETTINGS, dense, imp, judged, trials
 
 PAPER = {"dataset": "imagenet", "model": "resnet50", "pretrain_epochs": 90}
@@ -55,6 +56,26 @@ def test_the_paper_s_tables_come_with_the_package() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "method", "sparsity", "epochs", "mean"),
+    [
+        ("rigl", "rigl", 0.9, 100, 0.7307),
+        ("rigl", "rigl", 0.9, 500, 0.7642),
+        ("acdc", "acdc", 0.98, 100, 0.6848),
+        ("jaxpruner", "set", 0.8, 300, 0.7562),
+        ("rigl_cifar10", "static", 0.95, 250, 0.89),
+        ("rigl_reproduction", "rigl", 0.8, 250, 0.931),
+    ],
+)
+def test_other_papers_come_by_name(name: str, method: str, sparsity: float, epochs: int, mean: float) -> None:
+    numbers = load_published(name)
+    asked = (numbers.method == method) & (numbers.target_sparsity == sparsity) & (numbers.pretrain_epochs == epochs)
+    assert numbers[asked]["mean"].tolist() == pytest.approx([mean])
+    assert numbers["source"].nunique() == 1
+    for other in numbers["method"].unique():
+        method_class(other)  # raises for what is no method here
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("method,test_accuracy_mean\nimp,70\n", "theirs.csv lacks the column target_sparsity; it has method, test_ac"),
@@ -73,7 +94,7 @@ def test_a_file_that_is_no_table_of_numbers(text: str, message: str, tmp_path: P
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UserError, match=r"no published numbers at none\.csv: give a CSV file, or `paper`"):
+    with pytest.raises(UserError, match=r"no published numbers at none\.csv: give a CSV file, or one of paper, rigl, "):
         load_published("none.csv")
 
 
