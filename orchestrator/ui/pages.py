@@ -13,10 +13,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, Template
 from markupsafe import Markup
 
+from prunesweep.orchestrator.figures.charts import Chart
 from prunesweep.orchestrator.records import known
 from prunesweep.orchestrator.report.contents import summary_of
 from prunesweep.orchestrator.report.fairness import MET
-from prunesweep.orchestrator.report.plotly_charts import PlotlyChart, plotly_chart
+from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.report.rendering import environment
 from prunesweep.orchestrator.results.units import scale
 from prunesweep.orchestrator.ui import curves
@@ -40,7 +41,7 @@ SWEEP_PARTS = (
     *("progress", "running", "growing", "failures", "comparison", "figures", "differences", "cells", "trials", "cost"),
     "asked",
 )
-TRIAL_PARTS = ("trial", "steps", "growing", "layers")
+TRIAL_PARTS = ("trial", "growing", "steps", "layers", "settings")
 
 
 def _none() -> str:
@@ -210,13 +211,9 @@ class _Trial:
     def page(self) -> Page:
         moment = self.watch.moment()
         rows = [row for step in moment.steps for row in step.rows]
-        parts = {
-            **{
-                part: template(f"{part}.html").render(moment=moment, name=self.name)
-                for part in ("trial", "steps", "layers")
-            },
-            "growing": growing(curves.of_trial(rows), "Learning curves"),
-        }
+        written = ("trial", "steps", "layers", "settings")
+        parts = {part: template(f"{part}.html").render(moment=moment, name=self.name) for part in written}
+        parts["growing"] = growing(curves.of_trial(rows), "", "There are none before the first epoch.")
         states = tuple(step.state for step in moment.steps)
         seconds = self._tempo.seconds(states, "running" in states, time.monotonic())
         return Page(_title(moment), {name: parts[name] for name in TRIAL_PARTS}, seconds)
@@ -228,10 +225,10 @@ def _title(moment: TrialMoment) -> str:
     return f"{trial.method.name}{at}, seed {trial.seed}"
 
 
-def growing(chart: Any, heading: str) -> str:
-    """Learning curves, or nothing."""
-    drawn: PlotlyChart | None = plotly_chart(chart) if chart else None
-    return template("growing.html").render(chart=drawn, heading=heading)
+def growing(chart: Chart | None, heading: str, otherwise: str = "") -> str:
+    """Learning curves, or what to say where there are none."""
+    drawn = plotly_chart(chart) if chart else None
+    return template("growing.html").render(chart=drawn, heading=heading, otherwise=otherwise)
 
 
 @cache

@@ -78,9 +78,14 @@ class TrialMoment:
         return {kind: choices([self.trial], kind)[0] for kind in ("dataset", "model")}
 
     @property
-    def settings(self) -> Sequence[Setting]:
-        """Of the method, then of training."""
-        return [*methods([self.trial]), *training([self.trial])]
+    def method(self) -> Sequence[Setting]:
+        """The sparsity and the hyperparameters."""
+        return methods([self.trial])
+
+    @property
+    def training(self) -> Sequence[Setting]:
+        """The settings of training."""
+        return training([self.trial])
 
 
 class TrialWatch:
