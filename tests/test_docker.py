@@ -367,7 +367,7 @@ class Slurm(Cli):
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [SCRIPT, *arguments],
+            [self.command, *arguments],
             cwd=self.folder,
             env=self.environment,
             text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -22,6 +23,9 @@ GRACE_SECONDS = 25.0
 
 PATIENCE_SECONDS = 10.0
 """After that a process which was to stop at once, and hangs in foreign code, ends where it is."""
+
+LOOK_SECONDS = 0.02
+"""While Ray starts. It puts a handler of its own for SIGTERM, in C, which prints a stack and ends the process."""
 
 ONE_REQUEST_SECONDS = 0.5
 """`timeout` sends its signal to the process and then to its group: what follows so soon is no second request."""
@@ -86,7 +90,7 @@ class Stopping:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        thread = threading.Thread(target=self._listen, args=(reading,), daemon=True)
+        thread = threading.Thread(target=self._listen, args=(reading, _Action(signal.SIGTERM)), daemon=True)
         thread.start()
         try:
             yield
@@ -96,18 +100,20 @@ class Stopping:
             thread.join()
             os.close(reading)
 
-    def _listen(self, reading: int) -> None:
+    def _listen(self, reading: int, terminated: _Action) -> None:
         leave_at = inf
         while True:
-            patience = None if leave_at == inf else max(0.0, leave_at - time.monotonic())
-            ready, _, _ = select.select([reading], [], [], patience)
-            if ready and not (number := os.read(reading, 1)):
+            ready, _, _ = select.select([reading], [], [], LOOK_SECONDS if self.starting else 50 * LOOK_SECONDS)
+            number = os.read(reading, 1) if ready else b"\0"
+            if not number:
                 return
             if not self.starting:
                 leave_at = inf
-            elif not ready:
+                continue
+            terminated.restore()
+            if time.monotonic() > leave_at:
                 self._leave()
-            elif leave_at == inf and number[0] in _REQUESTS:
+            if leave_at == inf and number[0] in _REQUESTS:
                 os.write(2, HEARD)
                 leave_at = time.monotonic() + PATIENCE_SECONDS
 
@@ -179,6 +185,18 @@ class Stopping:
         if self.max_failures is not None and self.failures > self.max_failures:
             raise TooManyFailures(f"{counted(self.failures, 'stage')} failed, more than --max-failures allows")
         raise KeyboardInterrupt
+
+
+class _Action:
+    """What a signal does now, as the kernel knows it: libraries change that behind Python's back."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number, self.kept = number, ctypes.create_string_buffer(1024)
+        ctypes.CDLL(None).sigaction(number, None, self.kept)
+
+    def restore(self) -> None:
+        """From any thread, where Python's own `signal` is for the main thread alone."""
+        ctypes.CDLL(None).sigaction(self.number, self.kept, None)
 
 
 _WITH_GRACE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
