@@ -31,9 +31,10 @@ class ReplicaLost(RuntimeError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """`; did you mean "digits"?` when one of the allowed names is close, else nothing."""
+    """`; did you mean "digits"?` when one of the allowed names is close, or to its last part, else nothing."""
     spelled = {str(a).lower(): str(a) for a in allowed}
-    match = get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
+    last = name.lower().rpartition(".")[2]
+    match = [last] if last in spelled else get_close_matches(name.lower(), spelled, n=1, cutoff=0.6)
     return f'; did you mean "{spelled[match[0]]}"?' if match else ""
 
 

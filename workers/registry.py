@@ -47,6 +47,9 @@ def load(target: str) -> Any:
         look_here()
     try:
         return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        absent = f"; is there a {module}.py in this folder?" if error.name == module else ""
+        raise UserError(f'cannot load "{target}": {error}{absent}') from error
     except (ImportError, AttributeError) as error:
         raise UserError(f'cannot load "{target}": {error}') from error
 
@@ -68,6 +71,8 @@ def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
     installed = _installed(kind, tuple(sys.path))
     if name in installed:
         return _foreign(kind, installed[name])
+    if kind == "dataset" and "/" in name:
+        raise UserError(f'dataset "{name}": for a folder of images write {{name: image_folder, path: {name}}}')
     raise UserError(unknown(kind, name, registry, more=" or module:name"))
 
 

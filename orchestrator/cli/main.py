@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +55,7 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     help="Large sweeps over neural-network pruning methods: which way of making a network sparse is best?",
-    epilog="With --debug, any command shows the traceback of an error.",
+    epilog="Begin with: prunesweep init. With --debug, any command shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -79,22 +79,53 @@ def _common(
     """Options that are no verb's own."""
 
 
-for verb in (
-    init.init,
-    *(runs.plan, differences.diff, runs.run, runs.resume),
-    *(jobs.submit, jobs.logs, jobs.cancel, jobs.jobs),
-    *(status.status, watching.watch),
-    *(results.results, results.compare, results.plot, results.report),
-    ui.ui,
-    *(sweepfiles.validate, sweepfiles.schema),
-):
-    app.command()(verb)
-app.command("list")(listing.list_)
-app.command()(gc.gc)
-app.command()(check.check)
-app.command()(doctor.doctor)
-app.add_typer(export_app, name="export")
-app.add_typer(data_app, name="data")
+Verb = Callable[..., None]
+
+GROUPS: Mapping[str, Sequence[tuple[Verb, str]]] = {
+    "Before a run": (
+        (init.init, "init flowers/"),
+        (sweepfiles.validate, "validate sweep.yaml"),
+        (runs.plan, "plan sweep.yaml --set train.lr=0.05,0.1"),
+        (differences.diff, "diff sweep.yaml older"),
+        (listing.list_, "list methods"),
+        (sweepfiles.schema, "schema > sweep.schema.json"),
+        (doctor.doctor, "doctor"),
+    ),
+    "Running": (
+        (runs.run, "run sweep.yaml --smoke"),
+        (runs.resume, "resume sweep"),
+        (status.status, "status sweep"),
+        (watching.watch, "watch sweep"),
+        (jobs.logs, "logs sweep 3f9a"),
+        (jobs.submit, "submit sweep.yaml --address http://head:8265 --store /shared/results"),
+        (jobs.jobs, "jobs --address http://head:8265"),
+        (jobs.cancel, "cancel sweep --address http://head:8265"),
+    ),
+    "Results": (
+        (results.results, 'results sweep --where "target_sparsity>=0.9"'),
+        (results.compare, "compare sweep --at target_sparsity=0.9 --against gmp"),
+        (results.plot, "plot sweep --kind budget --output budget.pdf"),
+        (results.report, "report sweep"),
+        (ui.ui, "ui"),
+    ),
+    "The store": (
+        (gc.gc, "gc --dry-run"),
+        (check.check, "check --deep"),
+    ),
+}
+"""The verbs as `--help` lists them, with an example of each."""
+
+for group, verbs in GROUPS.items():
+    for verb, example in verbs:
+        name = verb.__name__.rstrip("_")
+        app.command(name, rich_help_panel=group, epilog=f"Example: prunesweep {example}")(verb)
+app.add_typer(data_app, name="data", rich_help_panel="Before a run", epilog="Example: prunesweep data fetch cifar10")
+app.add_typer(
+    export_app,
+    name="export",
+    rich_help_panel="Results",
+    epilog="Example: prunesweep export onnx sweep --to networks",
+)
 
 
 def main() -> None:

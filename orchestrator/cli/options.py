@@ -226,7 +226,10 @@ ToleranceOption = Annotated[
 ]
 WhereOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="CONDITION", help='Which trials, such as "target_sparsity>=0.9"; may be repeated.'),
+    typer.Option(
+        metavar="CONDITION",
+        help='Which trials, such as "target_sparsity>=0.9", in quotes: a shell takes > for a file. May be repeated.',
+    ),
 ]
 
 

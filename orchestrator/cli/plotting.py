@@ -43,6 +43,8 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
     from prunesweep.orchestrator.results import filtering, parquet
 
     drawing.check_suffix(figure.file)
+    if not figure.file.parent.is_dir():
+        raise UserError(f"--output {figure.file}: there is no folder {figure.file.parent}")
     sweep = parquet.load_results(*folders)
     trials = in_given_order(filtering.where(sweep, query.where, keep_dense=True), figure.order)
     frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)

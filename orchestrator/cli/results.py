@@ -235,5 +235,7 @@ def report(
     opened = Store(store)
     names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
+    if not file.parent.is_dir():
+        raise UserError(f"--output {file}: there is no folder {file.parent}")
     query = Query(metric, columns(by), where or [])
     say(f"wrote {escape(str(file))}, {size(page.write(names, opened, query, file))}")

@@ -89,7 +89,10 @@ def check_column(frame: pd.DataFrame, name: str) -> None:
 def _mask(frame: pd.DataFrame, expression: str) -> Mask:
     match = _CONDITION.fullmatch(expression)
     if match is None or not match[1] or not match[3]:
-        raise UserError(f'"{expression}" is no condition; write column=value, column!=a,b, column<0.9, <=, > or >=')
+        raise UserError(
+            f'"{expression}" is no condition; write column=value, column!=a,b, column<0.9, <=, > or >=, in quotes, '
+            "since a shell takes < and > for files"
+        )
     name, sign, text = match.groups()
     check_column(frame, name)
     column, parse = _typed(frame[name], expression)

@@ -41,7 +41,7 @@ def hint(key: str, keys: Collection[str]) -> str | None:
         return f'write "{name}"'
     if name in [setting.name for setting in train_settings()] and "train" in keys:
         return f"it belongs into train: {{{name}: ...}}"
-    if "trials" in keys and name in (SPARSITY.name, "method"):
+    if "trials" in keys and name in (SPARSITY.name, "method", "exclude", "zip"):
         return "it belongs into a block of trials"
     if "trials" not in keys and name in ("seeds", "resources", "name"):
         return "it belongs to the top of the file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,8 @@ def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> li
 def _methods(block: dict[str, Any], loc: Loc) -> list[Element]:
     loc, given = (*loc, "method"), block.get("method")
     if given is None:
+        for key in get_close_matches("method", [str(key) for key in block], n=1):
+            raise Rejected(Problem((*loc[:-1], key), f'unknown key "{key}": write "method"'))
         raise Rejected(Problem(loc, f"missing: one of {', '.join(sorted(METHODS))}, or module:name"))
     if not isinstance(given, list):
         return [Element(given, loc)]

@@ -157,7 +157,8 @@ class _Values:
         for key, item in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, ScalarNode) or key.tag not in TEXT or _wrong_text(key.value):
-                self._reject(loc, "a key that is not a name; keys are text", line)
+                comma = "; is it a decimal comma? write 0.1" if key.value.isdecimal() else ""
+                self._reject(loc, f"a key that is not a name; keys are text{comma}", line)
             elif key.value in values:
                 first = self.lines[*loc, key.value]
                 self._reject((*loc, key.value), f"given twice, first on line {first}", line)

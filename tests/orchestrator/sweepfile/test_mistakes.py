@@ -1,0 +1,343 @@
+"""Mistakes that people make in sweep files: each is answered with its line, its place, and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.workers.errors import UserError
+
+RIGHT = """\
+name: x
+dataset: digits
+model: lenet300
+seeds: 2
+train: {epochs: 4, batch_size: 64, lr: 0.1}
+trials:
+  - {method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT}
+  - {method: gmp, sparsity: 0.9, pruning_interval: 2}
+"""
+
+MISTAKES = [
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: 90",
+        "7: trials[0].sparsity: 90 is not allowed: a number in [0, 1) (fraction of prunable weights that end",
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: 90%",
+        '7: trials[0].sparsity: "90%" is not allowed: a number in [0, 1) (fraction of prunable weights that',
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: 1.0",
+        "7: trials[0].sparsity: 1.0 is not allowed: a number in [0, 1) (fraction of prunable weights that",
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: -0.5",
+        "7: trials[0].sparsity: -0.5 is not allowed: a number in [0, 1) (fraction of prunable weights that",
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: high",
+        '7: trials[0].sparsity: "high" is not allowed: a number in [0, 1) (fraction of prunable weights that',
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: []",
+        "7: trials[0].sparsity: an empty list is not allowed: give at least one value",
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: {min: 0.1, max: 0.9}",
+        "7: trials[0].sparsity: {min: 0.1, max: 0.9} is not allowed: a number in [0, 1) (fraction of",
+        "",
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity: [[0.8], [0.9]]",
+        "7: trials[0].sparsity[0]: [0.8] is not allowed: a number in [0, 1) (fraction of prunable weights",
+        "",
+    ),
+    ("sparsity: [0.8, 0.9], ", "", "7: trials[0].sparsity: missing: a number in [0, 1), or phase_fraction", ""),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsty: 0.9",
+        '7: trials[0].sparsty: unknown key of method imp "sparsty"',
+        'did you mean "sparsity"?',
+    ),
+    (
+        "sparsity: [0.8, 0.9]",
+        "sparsity:",
+        '7: trials[0].sparsity:: unknown key of method imp "sparsity:"',
+        'did you mean "sparsity"?',
+    ),
+    ("method: imp", "method: ipm", '7: trials[0].method: unknown method "ipm"', 'did you mean "imp"?'),
+    ("method: imp", "method: IMP", '7: trials[0].method: unknown method "IMP"', 'did you mean "imp"?'),
+    ("method: imp", "methods: imp", '7: trials[0].methods: unknown key "methods": write "method"', ""),
+    (
+        "method: imp, ",
+        "",
+        "7: trials[0].method: missing: one of acdc, bimp, cs, dense, dnw, dpf, dst, gmp, granet, grasp, gsm,",
+        "",
+    ),
+    ("method: imp", "method: magnitude", '7: trials[0].method: unknown method "magnitude"', ""),
+    (
+        "retrain_epochs: 1",
+        "retrain_epochs: 0",
+        "7: trials[0].retrain_epochs: 0 is not allowed: a whole number of at least 1 (epochs of retraining,",
+        "",
+    ),
+    (
+        "retrain_epochs: 1",
+        "retrain_epochs: 1.5",
+        "7: trials[0].retrain_epochs: 1.5 is not allowed: a whole number of at least 1 (epochs of",
+        "",
+    ),
+    (
+        "retrain_epochs: 1",
+        "retrain_epochs: one",
+        '7: trials[0].retrain_epochs: "one" is not allowed: a whole number of at least 1 (epochs of',
+        "",
+    ),
+    (
+        "retrain_epochs: 1, ",
+        "",
+        "7: trials[0].retrain_epochs: give either retrain_epochs (over all phases) or phase_epochs (in each",
+        "",
+    ),
+    (
+        "retrain_epochs: 1",
+        "retrain_epoch: 1",
+        '7: trials[0].retrain_epoch: unknown key of method imp "retrain_epoch"',
+        'did you mean "retrain_epochs"?',
+    ),
+    (
+        "retrain_epochs: 1",
+        "retrain_budget: 10",
+        "7: trials[0].retrain_budget: 10 is not allowed: a percentage of train.epochs, such as 2.22%",
+        "",
+    ),
+    (
+        "retrain_epochs: 1",
+        "retrain_budget: 1%",
+        "7: trials[0].retrain_budget: 1% of 4 epochs is 0.04, which rounds to 0; the smallest that makes an",
+        "",
+    ),
+    (
+        "retrain_schedule: FT",
+        "retrain_schedule: ft",
+        '7: trials[0].retrain_schedule: "ft" is not allowed: one of FT, LRW, SLR, CLR, LLR, ALLR, constant,',
+        'did you mean "FT"?',
+    ),
+    (
+        "retrain_schedule: FT",
+        "retrain_schedule: cosine",
+        "7: trials[0].retrain_lr: retrain_schedule cosine needs retrain_lr, its initial learning rate",
+        "",
+    ),
+    (
+        "retrain_schedule: FT",
+        "schedule: FT",
+        '7: trials[0].schedule: unknown key of method imp "schedule": it belongs into train: {schedule: ...}',
+        "",
+    ),
+    (
+        "pruning_interval: 2",
+        "pruning_interval: 3",
+        "8: trials[1].pruning_interval: an interval of 3 epochs does not fit twice into the 4 epochs of",
+        "",
+    ),
+    (
+        "pruning_interval: 2",
+        "pruning_interval: 0",
+        "8: trials[1].pruning_interval: 0 is not allowed: a whole number of at least 1 (epochs between",
+        "",
+    ),
+    (
+        "pruning_interval: 2",
+        "retrain_epochs: 2",
+        '8: trials[1].retrain_epochs: unknown key of method gmp "retrain_epochs"',
+        "",
+    ),
+    ("pruning_interval: 2", "phases: 2", '8: trials[1].phases: unknown key of method gmp "phases"', ""),
+    ("dataset: digits", "dataset: cifar-10", '2: dataset: unknown dataset "cifar-10"', 'did you mean "cifar10"?'),
+    ("dataset: digits", "dataset: mnst", '2: dataset: unknown dataset "mnst"', 'did you mean "mnist"?'),
+    ("dataset: digits", "data: digits", '2: data: unknown key of sweep file "data": write "dataset"', ""),
+    ("dataset: digits\n", "", "6: trials[0].dataset: missing: give a dataset here or for the whole file", ""),
+    ("dataset: digits", "dataset: {name: digits, path: x}", "2: dataset.path: dataset digits has no options", ""),
+    (
+        "dataset: digits",
+        "dataset: ./images",
+        '2: dataset: dataset "./images": for a folder of images write {name: image_folder, path: ./images}',
+        "",
+    ),
+    ("model: lenet300", "model: resnet", '3: model: unknown model "resnet"', 'did you mean "resnet8"?'),
+    ("model: lenet300", "model: lenet301", '3: model: unknown model "lenet301"', 'did you mean "lenet300"?'),
+    (
+        "model: lenet300",
+        "model: mine:Net",
+        "3: model: cannot load \"mine:Net\": No module named 'mine'; is there a mine.py in this folder?",
+        "",
+    ),
+    (
+        "model: lenet300",
+        "model: ./mine.py:Net",
+        '3: model: cannot load "./mine.py:Net": write "mine:Net", a module that Python finds from this folder',
+        "",
+    ),
+    (
+        "model: lenet300",
+        "model: {name: resnet18, depth: 5}",
+        '3: model.depth: unknown option of model resnet18 "depth"',
+        "",
+    ),
+    (
+        "model: lenet300",
+        "model: torchvision.models.resnet18",
+        '3: model: unknown model "torchvision.models.resnet18"',
+        'did you mean "resnet18"?',
+    ),
+    ("model: lenet300", "network: lenet300", '3: network: unknown key of sweep file "network": write "model"', ""),
+    (
+        "seeds: 2",
+        "seeds: 0",
+        "4: seeds: 0 is not allowed: a count of at least 1, or a non-empty list of distinct whole numbers of",
+        "",
+    ),
+    (
+        "seeds: 2",
+        "seeds: -1",
+        "4: seeds: -1 is not allowed: a count of at least 1, or a non-empty list of distinct whole numbers",
+        "",
+    ),
+    ("seeds: 2", "seed: 2", '4: seed: unknown key of sweep file "seed"', 'did you mean "seeds"?'),
+    (
+        "seeds: 2",
+        "seeds: [0, 0]",
+        "4: seeds: [0, 0] is not allowed: a count of at least 1, or a non-empty list of distinct whole",
+        "",
+    ),
+    (
+        "seeds: 2",
+        "seeds: two",
+        '4: seeds: "two" is not allowed: a count of at least 1, or a non-empty list of distinct whole',
+        "",
+    ),
+    (
+        "epochs: 4",
+        "epochs: 0",
+        "5: train.epochs: 0 is not allowed: a whole number of at least 1 (epochs of training)",
+        "",
+    ),
+    ("epochs: 4", "epoch: 4", '5: train.epoch: unknown key of train "epoch"', 'did you mean "epochs"?'),
+    (
+        "epochs: 4",
+        "epochs: 4.5",
+        "5: train.epochs: 4.5 is not allowed: a whole number of at least 1 (epochs of training)",
+        "",
+    ),
+    (
+        "batch_size: 64",
+        "batch_size: -1",
+        "5: train.batch_size: -1 is not allowed: a whole number of at least 1 (images per iteration)",
+        "",
+    ),
+    ("batch_size: 64", "batchsize: 64", '5: train.batchsize: unknown key of train "batchsize": write "batch_size"', ""),
+    ("lr: 0.1", "lr: 1e-1x", '5: train.lr: "1e-1x" is not allowed: a number above 0 (peak learning rate)', ""),
+    ("lr: 0.1", "lr: -0.1", "5: train.lr: -0.1 is not allowed: a number above 0 (peak learning rate)", ""),
+    ("lr: 0.1", "learning_rate: 0.1", '5: train.learning_rate: unknown key of train "learning_rate": write "lr"', ""),
+    (
+        "lr: 0.1",
+        "optimizer: adam",
+        '5: train.optimizer: unknown key of train "optimizer": training is with SGD, whose keys are lr,',
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "schedule: cosin",
+        '5: train.schedule: "cosin" is not allowed: one of constant, step, multistep, exponential, linear,',
+        'did you mean "cosine"?',
+    ),
+    ("lr: 0.1", "schedule: step", "5: train.step_epochs: schedule step needs step_epochs", ""),
+    ("lr: 0.1", "warmup_epochs: 9", "5: train.warmup_epochs: 9 warm-up epochs leave none of 4 for training", ""),
+    (
+        "lr: 0.1",
+        "precision: fp16",
+        '5: train.precision: "fp16" is not allowed: one of float32, tf32, bfloat16, float64 (arithmetic:',
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "weight_decay: true",
+        "5: train.weight_decay: true is not allowed: a number of at least 0 (weight decay, on all parameters)",
+        "",
+    ),
+    ("lr: 0.1", "lr: 0,1", "5: train: a key that is not a name; keys are text; is it a decimal comma? write 0.1", ""),
+    (
+        "trials:",
+        "trial:",
+        "1: trials: missing: blocks of trials: a method with its settings, where a list is an axis",
+        'did you mean "trials"?',
+    ),
+    ("trials:\n", "trials: []\nx:\n", "6: trials: an empty list is not allowed: give at least one value", ""),
+    (
+        "name: x",
+        "name: a/b",
+        '1: name: "a/b" is not allowed: a folder\'s name of letters, digits, dots, _ and -, at most 100, no',
+        "",
+    ),
+    ("name: x", "nmae: x", '1: nmae: unknown key of sweep file "nmae"', 'did you mean "name"?'),
+    ("seeds: 2", "resources: {gpu: 1}", '4: resources.gpu: unknown key of resources "gpu"', 'did you mean "gpus"?'),
+    (
+        "seeds: 2",
+        "resources: {gpus: -1}",
+        "4: resources.gpus: -1 is not allowed: a number of GPUs of at least 0, a fraction to share one; more",
+        "",
+    ),
+    (
+        "seeds: 2",
+        "exclude: [{method: gmpp}]",
+        '4: exclude: unknown key of sweep file "exclude": it belongs into a block of trials',
+        "",
+    ),
+    ("train: {", "train: ", "5: not valid YAML: no colon may stand here: put a text that has one into quotes", ""),
+    ("  - {method: imp", "  {method: imp", "8: not valid YAML: the indentation does not fit the lines above", ""),
+    ("seeds: 2", "seeds: 2\nseeds: 3", "5: seeds: given twice, first on line 4", ""),
+    ("seeds: 2", "\tseeds: 2", "4: not valid YAML: a tab; indent with spaces", ""),
+    ("trials:", "trials", "6: not valid YAML: a colon is missing in this line", ""),
+    ("FT}", "FT", "7: not valid YAML: this { is not closed, or a comma is missing after it", ""),
+    ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
+]
+"""What is written in the place of what is right, how the answer begins, and the name that it asks about."""
+
+
+def test_what_is_right_is_read(tmp_path: Path):
+    (tmp_path / "x.yaml").write_text(RIGHT)
+    assert len(read_sweep(tmp_path / "x.yaml").trials) == 6
+
+
+def test_there_are_sixty_and_more():
+    assert len({(wrong, before) for before, wrong, _, _ in MISTAKES}) == len(MISTAKES) >= 60
+
+
+@pytest.mark.parametrize(("right", "wrong", "answer", "asks"), MISTAKES)
+def test_a_mistake_is_answered_in_a_sentence(right: str, wrong: str, answer: str, asks: str, tmp_path: Path):
+    file = tmp_path / "x.yaml"
+    assert right in RIGHT
+    file.write_text(RIGHT.replace(right, wrong, 1))
+    with pytest.raises(UserError) as refused:
+        read_sweep(file)
+    said = str(refused.value)
+    assert said.startswith(f"{file}:{answer}")
+    assert asks in said
