@@ -76,7 +76,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "method": (
         ["status", "method.yaml"],
-        ['method.yaml:4: trials[0].method: unknown method "inp": allowed are bimp,', 'did you mean "imp"?'],
+        ['method.yaml:4: trials[0].method: unknown method "inp": allowed are acdc,', 'did you mean "imp"?'],
     ),
     "store in a file": (
         ["plan", "good.yaml", "--store", "empty.yaml/store"],
