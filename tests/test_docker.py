@@ -404,11 +404,12 @@ def slurm(tmp_path: Path) -> Slurm:
     return Slurm(tmp_path, os.getpid())
 
 
-def gone(slurm: Slurm) -> bool:
-    deadline = time.monotonic() + 10
+def check_gone(slurm: Slurm) -> None:
+    deadline = time.monotonic() + 30
     while slurm.left() and time.monotonic() < deadline:
         time.sleep(0.2)
-    return slurm.left() == []
+    left = slurm.left()
+    assert [(path, _read(Path(path) / "cmdline")) for path in left] == []
 
 
 def test_shellcheck_finds_nothing():
@@ -447,7 +448,7 @@ def test_whatever_signal_comes_when_a_job_ends_and_is_put_into_the_queue_where_i
         assert process.returncode in (0, INTERRUPTED), (name, seconds, printed)
         assert (process.returncode == 0) == ("all done" in printed)
         assert slurm.requeued() == (process.returncode == INTERRUPTED and name.startswith("USR")), (name, seconds)
-        assert gone(slurm), (name, seconds)
+        check_gone(slurm)
     assert codes[INTERRUPTED] > 25
 
 
@@ -467,7 +468,7 @@ def test_a_job_is_asked_to_stop_at_ten_moments(slurm: Slurm, name: str):
         assert slurm.requeued() == (process.returncode == INTERRUPTED and name.startswith("USR")), printed
         assert "unexpectedly" not in printed
         assert "Traceback" not in printed
-        assert gone(slurm)
+        check_gone(slurm)
         (slurm.shims / "asked").unlink(missing_ok=True)
 
 
@@ -480,7 +481,7 @@ def test_a_job_needs_several_turns(slurm: Slurm):
     assert printed.count("the job continues when it gets its next turn") in (1, 2), "two on a machine that is slow"
     assert "42 of 42 trials done" in printed
     assert len(load_results(slurm.folder / "results/small")) == 42
-    assert gone(slurm)
+    check_gone(slurm)
 
 
 @pytest.mark.slow
@@ -488,7 +489,7 @@ def test_a_sweep_runs_on_all_nodes_of_a_job(slurm: Slurm):
     printed = slurm(slurm.write(TINY), "--store", str(slurm.folder / "results"))
     assert "2 of 2 nodes are up" in printed
     assert "2 of 2 trials done" in printed
-    assert gone(slurm)
+    check_gone(slurm)
 
 
 @pytest.mark.slow
@@ -503,7 +504,7 @@ def test_a_job_whose_time_is_over_continues_in_its_next_turn(slurm: Slurm):
         slurm.end(process)
     assert process.returncode == INTERRUPTED, printed
     assert (slurm.shims / "asked").read_text() == f"requeue {os.getpid()}\n"
-    assert gone(slurm)
+    check_gone(slurm)
     before = slurm.results()
     assert 0 < before < 21
     assert f"epochs in {21 - before} stages" in slurm(*arguments)
@@ -521,4 +522,4 @@ def test_a_job_that_is_cancelled_ends_and_is_not_put_into_the_queue_again(slurm:
         slurm.end(process)
     assert process.returncode == INTERRUPTED, printed
     assert not slurm.requeued()
-    assert gone(slurm)
+    check_gone(slurm)
