@@ -45,9 +45,10 @@ NONE = Index()
 def read_index(sweep: str, store: Store) -> Index:
     """The index of a sweep's tables; `NONE` where it is missing or damaged."""
     data = store.read(sweep, INDEX)
-    if data is None or not intact(data):
+    try:
+        noted = unsealed_json(data) if data is not None and intact(data) else {}
+    except ValueError:
         return NONE
-    noted = unsealed_json(data)
     return Index(str(noted.get("of")), str(noted.get("by")), _texts(noted.get("files")), _texts(noted.get("tables")))
 
 

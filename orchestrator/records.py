@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prunesweep.orchestrator.provenance import provenance
-from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.resources import Resources, Shares
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
@@ -25,17 +25,15 @@ from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
 from prunesweep.workers.spec import (
-    PruneStage,
     Stage,
-    TrialSpec,
     decode_stage,
     decode_trial,
     encode,
-    path,
     without_fingerprints,
 )
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
+from prunesweep.workers.typed import typed
 
 RECORD = "sweep.json"
 """The file of a record, in the sweep's folder of the store."""
@@ -140,12 +138,12 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
     _check_types(record)
     return Sweep(
         name=name,
-        trials=tuple(_checked(decode_trial(trial)) for trial in record["trials"]),
+        trials=tuple(decode_trial(trial) for trial in record["trials"]),
         duplicates=record["duplicates"],
-        resources=Shares(record["resources"]),
+        resources=_shares(record["resources"]),
         text=record["text"],
         path=Path(record["path"]),
-        recorded={key: _whole(decode_stage(stage)) for key, stage in record.get(STAGES, {}).items()},
+        recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
         about=_about(record.get("about", {})),
     )
 
@@ -157,29 +155,6 @@ def _check_types(record: Mapping[str, Any]) -> None:
             raise TypeError(f"its {field} is a {type(record[field]).__name__}")
     if not all(isinstance(record["provenance"].get(part), kind) for part, kind in PROVENANCE.items()):
         raise TypeError("its provenance is none")
-
-
-def _checked(trial: TrialSpec) -> TrialSpec:
-    """The trial; raises `TypeError` for what would come to nothing only when it is printed."""
-    names = (trial.dataset.name, trial.model.name, trial.method.name, trial.train.schedule)
-    numbers = (trial.seed, trial.sparsity, trial.train.epochs, trial.train.lr, trial.train.batch_size)
-    if not all(isinstance(name, str) for name in names) or not all(isinstance(n, int | float) for n in numbers):
-        raise TypeError(f"trial {trial.key} has a setting of a wrong type")
-    return trial
-
-
-def _whole(stage: Stage) -> Stage:
-    """The stage; raises `TypeError` for what would come to nothing only when it is printed, or its epochs counted."""
-    root, *phases = path(stage)
-    names: list[Any] = [root.root.dataset.name, root.root.model.name, root.root.method.name]
-    numbers: list[Any] = [root.root.seed, root.epochs]
-    for phase in (root, *phases):
-        numbers += [phase.sparsity, phase.epochs]
-        if isinstance(phase, PruneStage) and phase.retrain is not None:
-            names += [phase.retrain.schedule, phase.criterion, phase.allocation]
-    if not all(isinstance(name, str) for name in names) or not all(isinstance(n, int | float) for n in numbers):
-        raise TypeError(f"stage {stage.key} has a setting of a wrong type")
-    return stage
 
 
 def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:
@@ -199,6 +174,15 @@ def require_own_code(sweep: Sweep, allowed: Sequence[str] = ()) -> None:
         who = f"the store's record of {sweep.name}"
         choices = chain(choices_of_trials(sweep.trials), *map(choices_of_stage, sweep.recorded.values()))
         require_trusted(choices, who, allowed, f"run the sweep's file ({sweep.path})")
+
+
+def _shares(given: Mapping[str, Any]) -> Shares:
+    """The resources of a record; raises `TypeError` where they are none."""
+    shares = Shares(given)
+    typed(Resources, {name: value for name, value in given.items() if name != "for"})
+    for rule in shares.rules:
+        typed(Resources, rule.given)
+    return shares
 
 
 def _about(record: Mapping[str, Any]) -> About:

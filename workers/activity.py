@@ -16,12 +16,13 @@ import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from prunesweep.workers.host import Where, describe_device
+from prunesweep.workers.typed import typed
 from prunesweep.workers.watchdog import FRAMES, QUIET_SECONDS
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ class Activity:
         if not isinstance(said, Mapping):
             return None
         known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
-        known["stack"] = tuple(known.get("stack", ()))
-        known["curve"] = _decoded_curve(known.get("curve"))
-        return cls(**known) if {"host", "device"} <= known.keys() else None
+        curve = _decoded_curve(known.pop("curve", None))
+        with suppress(TypeError):
+            return replace(typed(cls, known), curve=curve)
+        return None
 
 
 def _decoded_curve(said: object) -> tuple[tuple[float | None, ...], ...]:

@@ -27,6 +27,7 @@ from typing import Any, Self
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
 from prunesweep.workers.store import Store, user
+from prunesweep.workers.typed import typed
 
 CLAIM = "claim."
 """What the names of claims begin with."""
@@ -69,9 +70,9 @@ class Claim:
 
     @classmethod
     def decoded(cls, said: Mapping[str, Any]) -> Self:
-        """As it was written, by an earlier or a later version too."""
+        """As it was written, by an earlier or a later version too; raises `TypeError`."""
         known = {field.name: said[field.name] for field in fields(cls) if field.name in said}
-        return cls(**{**known, "doing": Activity.decoded(said.get("doing"))})
+        return replace(typed(cls, {**known, "doing": None}), doing=Activity.decoded(said.get("doing")))
 
     @property
     def orphaned(self) -> bool:
@@ -187,7 +188,14 @@ def newest(store: Store, key: str) -> tuple[int, Claim | None]:
 def _newest(store: Store, key: str, numbers: Iterable[int]) -> tuple[int, Claim | None]:
     number = max(numbers, default=0)
     data = store.read(*_place(key, number)) if number else None
-    return number, Claim.decoded(unsealed_json(data)) if data is not None and intact(data) else None
+    return number, None if data is None else _decoded(data)
+
+
+def _decoded(data: bytes) -> Claim | None:
+    try:
+        return Claim.decoded(unsealed_json(data)) if intact(data) else None
+    except (TypeError, ValueError):
+        return None
 
 
 def speak_for(store: Store, key: str, number: int, claim: Mapping[str, Any]) -> None:

@@ -53,7 +53,13 @@ def fingerprinted(trials: Iterable[TrialSpec], data_folder: str, same: Mapping[s
 def same_code(store: Store) -> dict[str, str]:
     """What the store's user has said with --same-code: hash of the source -> the hash that it counts as, or ""."""
     saved = store.read(SAME_CODE)
-    return {} if saved is None else dict(json.loads(saved))
+    try:
+        said = {} if saved is None else json.loads(saved)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not all(isinstance(code, str) for code in said.values()):
+        raise UserError(f"{store.path(SAME_CODE)} is damaged: remove it, and say --same-code again where it is so")
+    return said
 
 
 def require_same(stage: Stage, store: Store) -> None:

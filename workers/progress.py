@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from prunesweep.workers.filesystems import Stamp
 from prunesweep.workers.listing import ATTEMPTS, FEW, Listing, listed
 from prunesweep.workers.location import Location
-from prunesweep.workers.publications import INTERNAL, RESULT, Publications
+from prunesweep.workers.publications import INTERNAL, RESULT, Publications, opened
 from prunesweep.workers.seal import intact, unsealed_json
+from prunesweep.workers.typed import typed
 
 SLICE = 1000
 """So many results are read before the first of them is used: they are small, but there may be many."""
@@ -131,10 +133,10 @@ class Progress(Publications):
         for key in keys:
             self._fetched.pop(key, None)
 
-    def set_aside(self, key: str) -> list[str]:
+    def set_aside(self, key: str, *, refused: bool = False) -> list[str]:
         """As of `Publications`; the result is read again when it is asked for."""
         self._forget(key)
-        return super().set_aside(key)
+        return super().set_aside(key, refused=refused)
 
     def _forget(self, key: str) -> None:
         self._whole.pop(key, None)
@@ -164,10 +166,13 @@ class Progress(Publications):
         data = self.read("stages", key, ATTEMPTS, name)
         if data is None:
             return None
-        if not intact(data):
-            return Attempt(name.removesuffix(".json"), "", "", 0)
-        noted = unsealed_json(data)
-        return Attempt(**{**noted, "log": tuple(noted["log"])})
+        try:
+            if intact(data):
+                attempt = typed(Attempt, unsealed_json(data))
+                return attempt if datetime.fromisoformat(attempt.started_at) else None
+        except (TypeError, ValueError):  # a sum is no proof of who has written it
+            pass
+        return Attempt(name.removesuffix(".json"), "", "", 0)
 
 
 def _is_note(path: str) -> bool:
@@ -179,5 +184,6 @@ def _kept(listing: Listing) -> Listing:
     return {name: stamp for name, stamp in listing.items() if name == RESULT or name.startswith("curve.")}
 
 
-def _content(data: bytes) -> dict[str, Any]:
-    return {name: value for name, value in unsealed_json(data).items() if name not in INTERNAL}
+def _content(data: bytes) -> dict[str, Any] | None:
+    record = opened(data)
+    return record and {name: value for name, value in record.items() if name not in INTERNAL}

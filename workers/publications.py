@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,7 @@ from prunesweep.workers.filesystems import Stamp
 from prunesweep.workers.location import Location
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
 from prunesweep.workers.spec import Stage
+from prunesweep.workers.typed import is_number
 
 RESULT = "result.json"
 NETWORK = "network.safetensors"
@@ -68,7 +70,7 @@ class Publications(Files):
 
     def _record(self, key: str) -> dict[str, Any] | None:
         data = self._intact_result(key)
-        return None if data is None else unsealed_json(data)
+        return None if data is None else opened(data)
 
     def _intact_result(self, key: str) -> bytes | None:
         data, stamp = self.read_stamped("stages", key, RESULT)
@@ -178,10 +180,11 @@ class Publications(Files):
         """The names that a file may have; results of version 0.1 have no publication."""
         return (name, own_name(name, result["publication"])) if "publication" in result else (name,)
 
-    def set_aside(self, key: str) -> list[str]:
+    def set_aside(self, key: str, *, refused: bool = False) -> list[str]:
         """Rename the damaged files of a finished stage, its result first: it is not done any more.
 
-        Returns the paths of what was missing or damaged, none when all is well or the stage was not done.
+        With `refused` the result says what no stage's does, though all sums are right. Returns the paths of what was
+        missing or damaged, none when all is well or the stage was not done.
         """
         result = self._record(key)
         if result is None:
@@ -189,6 +192,7 @@ class Publications(Files):
             places = damaged
         else:
             damaged = [name for name in result["files"] if self._published(key, name, result) is None]
+            damaged = damaged or [RESULT] * refused
             places = [place for name in damaged for place in self._places(name, result)]
         if damaged and self.set_link_aside("stages", key):
             return [self.path("stages", key, name) for name in damaged]
@@ -200,6 +204,47 @@ class Publications(Files):
 def is_result_of(key: str, data: bytes) -> bool:
     """Whether a `result.json` is whole, and that stage's; one of version 0.1 doesn't say whose it is."""
     return intact(data) and (b'"key": "' not in data or f'"key": "{key}"'.encode() in data)
+
+
+def opened(data: bytes) -> dict[str, Any] | None:
+    """What a `result.json` holds; None where something in it is of another type than a stage's result has."""
+    try:
+        record = unsealed_json(data)
+        is_sound = all(_TYPES[name](value) for name, value in record.items() if name in _TYPES)
+    except (ValueError, TypeError):
+        return None
+    return record if is_sound and "files" in record else None
+
+
+def _is_measured(value: object) -> bool:
+    return value is None or is_number(value)
+
+
+def _are_layers(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(layer, dict)
+        and isinstance(layer.get("name"), str)
+        and all(is_number(layer.get(name)) for name in ("weights", "nonzero", "multiply_adds"))
+        for layer in value
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, str) and bool(datetime.fromisoformat(value))
+
+
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("epochs", "images", "bytes", "train_seconds", "elapsed_seconds", "attempts"), is_number),
+    **dict.fromkeys(("label", "device", "torch_version"), lambda value: isinstance(value, str)),
+    "commit": lambda value: value is None or isinstance(value, str),
+    "publication": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{8}", value) is not None,
+    "peak_memory_bytes": _is_measured,
+    "finished_at": _is_time,
+    "metrics": lambda value: isinstance(value, dict) and all(map(_is_measured, value.values())),
+    "files": lambda value: isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values()),
+    "layers": _are_layers,
+}
+"""Of what a result holds, whether a value is of its type; whoever writes a file can seal it."""
 
 
 def own_name(name: str, publication: str) -> str:

@@ -53,7 +53,12 @@ def sealed_json(content: Mapping[str, Any], *, indent: int | None = 1) -> bytes:
 
 
 def unsealed_json(data: bytes) -> dict[str, Any]:
-    """What `sealed_json` was given."""
-    content: dict[str, Any] = json.loads(data)
+    """What `sealed_json` was given; raises `ValueError` for anything else: whoever writes a file can seal it."""
+    try:
+        content = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(content, dict) or FIELD not in content:
+        raise ValueError("it is no object with a checksum")
     del content[FIELD]
     return content

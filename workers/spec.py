@@ -15,6 +15,8 @@ from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from prunesweep.workers.typed import is_number, typed
+
 KEY_VERSION = 1
 """Raised when the meaning of a field changes, so that old results are not taken for new ones."""
 
@@ -232,16 +234,19 @@ def encode(value: Any, *, canonical: bool = False) -> Any:
 
 
 def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
-    """The trial that `encode` made this from."""
+    """The trial that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
     return TrialSpec(**_decoded(data))
 
 
 def decode_stage(data: Mapping[str, Any]) -> Stage:
-    """The stage that `encode` made this from."""
+    """The stage that `encode` made this from; raises as `decode_trial`."""
     if "parent" not in data:
         return TrainStage(**_decoded(data))
-    retrain = RetrainSpec(**data["retrain"]) if data["retrain"] else None
-    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, data["criterion"], data["allocation"])
+    retrain = typed(RetrainSpec, data["retrain"]) if data["retrain"] else None
+    texts = [data[name] for name in ("criterion", "allocation")]
+    if not is_number(data["sparsity"]) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
+    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, *texts)
 
 
 def freeze(value: Any) -> Any:
@@ -251,13 +256,18 @@ def freeze(value: Any) -> Any:
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: _decode_choice(data[name]) for name in ("dataset", "model", "method")}
-    train = TrainSpec(**{name: freeze(value) for name, value in data["train"].items()})
-    return {**data, **choices, "train": train}
+    if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
+        raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
+    return {**data, **choices, "train": typed(TrainSpec, data["train"])}
 
 
 def _decode_choice(data: Mapping[str, Any]) -> Choice:
     options = {name: freeze(value) for name, value in data["options"].items()}
-    return Choice.of(data["name"], options, data.get("fingerprint"))
+    hash(tuple(options.values()))  # a mapping is no option's value
+    name, fingerprint = data["name"], data.get("fingerprint")
+    if not isinstance(name, str) or not isinstance(fingerprint, str | None):
+        raise TypeError(f"it chooses {name!r:.40}")
+    return Choice.of(name, options, fingerprint)
 
 
 def _digest(kind: str, canonical: Any) -> str:

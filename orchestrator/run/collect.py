@@ -25,7 +25,16 @@ from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
 from prunesweep.orchestrator.run.kept import kept
 from prunesweep.orchestrator.run.parts import Parts, repeated
-from prunesweep.orchestrator.run.rows import Inherited, Result, asked, inherited, layers_of, row_of, setting_types
+from prunesweep.orchestrator.run.rows import (
+    Inherited,
+    Result,
+    asked,
+    inherited,
+    is_complete,
+    layers_of,
+    row_of,
+    setting_types,
+)
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
 
@@ -44,6 +53,15 @@ Read = tuple[str, Result | None, bytes | None]
 CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("trial", "stage")])
 LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
 """Which many trials may share."""
+
+
+def curve_of(data: bytes) -> pa.Table | None:
+    """The curve of a stage; None where the file is none: whoever writes one can take its sum."""
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read(CURVE_OF_A_STAGE.names, use_threads=False)
+        return table.cast(CURVE_OF_A_STAGE)
+    except (pa.ArrowException, ValueError, OSError):
+        return None
 
 
 class Collector:
@@ -131,14 +149,14 @@ class Collector:
     def _take_up(self, key: str, result: Result | None, curve: bytes | None) -> None:
         """Results are large and many: of a stage that others start from what their rows say of it is kept."""
         stages = path(self.plan.stages[key])
-        if result is None or curve is None:
-            self.damaged += self.store.set_aside(key)
+        table = None if curve is None else curve_of(curve)
+        if result is None or table is None or not is_complete(result):
+            self.damaged += self.store.set_aside(key, refused=True)
             return
         before = [self.inherited[stage.key] for stage in stages[:-1] if stage.key in self.inherited]
         if len(before) < len(stages) - 1:  # one of them is damaged
             return
-        table = pq.ParquetFile(pa.BufferReader(curve)).read(CURVE_OF_A_STAGE.names, use_threads=False)
-        self.curves.add(key, [table.cast(CURVE_OF_A_STAGE)], len(table))
+        self.curves.add(key, [table], len(table))
         if key in self.parents:
             self.inherited[key] = inherited(result)
         if key in self.plan.trials_of:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.fingerprints import parts
-from prunesweep.workers.methods import method_class
+from prunesweep.workers.methods import METHODS, method_class
 from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 
 Result = dict[str, Any]
@@ -31,6 +31,15 @@ COPIED = (
 
 TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
 """Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
+
+
+NEEDED = ("metrics", "layers", "train_seconds", "images", "peak_memory_bytes", "finished_at")
+"""What a row takes from a `result.json`."""
+
+
+def is_complete(result: Result) -> bool:
+    """Whether a result has all that rows are made of; of what there is the store has seen to the types."""
+    return all(name in result for name in NEEDED) and result["metrics"].get("test_accuracy") is not None
 
 
 def layers_of(result: Result) -> Iterator[dict[str, Any]]:
@@ -117,7 +126,7 @@ def row_of(
         "model_options": _options(trial.model),
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
         **{name: metrics.get(name) for name in COPIED},
-        **_question(sweep, trial, stages),
+        **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
         **_cost(whole),
         "dense_test_accuracy": whole[0].test_accuracy if stages[0].root.method.name == "dense" else None,
         "finished_at": datetime.fromisoformat(last["finished_at"]),
@@ -132,7 +141,7 @@ def settings_of(plan: Plan) -> list[dict[str, Any]]:
     for trial in plan.sweep.trials:
         stages = path(plan.stages[plan.last[trial.key]])
         own = {**trial.method.settings, **_train_settings(stages[0].root.train)}
-        rows.append({**own, **_question(plan.sweep.name, trial, stages)})
+        rows.append({**own, **_question(plan.sweep.name, trial, stages, _takes_sparsity(plan.sweep, trial, stages))})
     return rows
 
 
@@ -141,7 +150,14 @@ def _train_settings(train: TrainSpec) -> dict[str, Any]:
     return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
 
 
-def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
+def _takes_sparsity(sweep: Sweep, trial: TrialSpec, stages: list[Stage]) -> bool:
+    """Another package's method is asked only where the sweep is its author's: of a record nothing is imported."""
+    if sweep.recorded is not None and trial.method.name not in METHODS:
+        return stages[-1].sparsity > 0
+    return method_class(trial.method.name).takes_sparsity
+
+
+def _question(sweep: str, trial: TrialSpec, stages: list[Stage], takes_sparsity: bool) -> dict[str, Any]:
     """What the trial asked for. A method that sparsifies while training has no retraining."""
     phases, last = sum(isinstance(stage, PruneStage) and stage.epochs > 0 for stage in stages), stages[-1]
     return {
@@ -151,7 +167,7 @@ def _question(sweep: str, trial: TrialSpec, stages: list[Stage]) -> dict[str, An
         "model": trial.model.name,
         "method": trial.method.name,
         "seed": trial.seed,
-        "target_sparsity": last.sparsity if method_class(trial.method.name).takes_sparsity else None,
+        "target_sparsity": last.sparsity if takes_sparsity else None,
         "retrain_schedule": trial.method.settings.get("retrain_schedule"),
         "pretrain_epochs": stages[0].epochs,
         "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,

@@ -11,6 +11,7 @@ from prunesweep.orchestrator.resources import Resources
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
 from prunesweep.workers.spec import Stage, encode
 from prunesweep.workers.store import Store
+from prunesweep.workers.typed import typed
 
 SHARES = "shares.json"
 """In a sweep's folder, for its next run; where it is removed the sweep begins again with the shares of its file."""
@@ -42,10 +43,12 @@ class StageShares:
 
 
 def _read(sweep: str, store: Store) -> dict[str, Resources]:
-    with suppress(OSError, TypeError):  # what cannot be read, or is of another version, is found out again
+    with suppress(
+        OSError, TypeError, ValueError, AttributeError
+    ):  # what cannot be read, or is of another version, is found out again
         saved = store.read(sweep, SHARES)
         if saved is not None and intact(saved):
-            return {kind: Resources(**share) for kind, share in unsealed_json(saved).items()}
+            return {kind: typed(Resources, share) for kind, share in unsealed_json(saved).items()}
     return {}
 
 

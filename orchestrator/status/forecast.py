@@ -80,7 +80,7 @@ def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
         others = list(islice((key for key in names if key not in plan.stages), HISTORY))
         stages += filter(None, store.at_once(lambda key: _spec(key, store), others))
     for stage, result in zip(stages, store.results([stage.key for stage in stages]), strict=True):
-        if result is not None:
+        if result is not None and {"elapsed_seconds", "bytes"} <= result.keys():
             yield stage, result["elapsed_seconds"], result["bytes"]
 
 

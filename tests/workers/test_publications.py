@@ -48,7 +48,7 @@ def _write(pipe: Connection, bits: bytes) -> None:
     while (location := pipe.recv()) is not None:
         store = Stepping(location, pipe)
         files = dict.fromkeys(FILES, bits * 10)
-        pipe.send(store.publish(STAGE, files, {"metrics": {"bits": bits.decode()}}, checkpointed=False))
+        pipe.send(store.publish(STAGE, files, {"label": bits.decode()}, checkpointed=False))
 
 
 class Writer:
@@ -96,7 +96,7 @@ def assert_whole(store: Store) -> None:
     if result is None:
         assert not store.is_local or not {NETWORK, CURVE} & set(store.names("stages", STAGE.key))
         return
-    bits = result["metrics"]["bits"].encode() * 10
+    bits = result["label"].encode() * 10
     assert [store.read_published(STAGE.key, name) for name in FILES] == [bits, bits]
     if store.is_local:
         assert {store.read("stages", STAGE.key, name) for name in FILES} <= {bits, None}
@@ -114,7 +114,7 @@ def race(writers: tuple[Writer, Writer], location: str, turns: list[int]) -> Non
         writer.finish()
     assert sorted(writer.won for writer in writers) == [False, True]
     assert_whole(store)
-    assert store.result(STAGE.key)["metrics"]["bits"] == ("a" if writers[0].won else "b")
+    assert store.result(STAGE.key)["label"] == ("a" if writers[0].won else "b")
     names = store.names("stages", STAGE.key)
     assert RESULT in names
     assert len(names) == 1 + len(FILES), "the loser has left nothing"
@@ -162,17 +162,17 @@ def test_who_is_killed_at_any_step_leaves_a_stage_that_is_done_or_can_be_done(pl
         store = Store(location)
         before = store.result(STAGE.key)
         assert_whole(store)
-        assert store.publish(STAGE, dict.fromkeys(FILES, b"c" * 10), {"metrics": {"bits": "c"}}) is (before is None)
+        assert store.publish(STAGE, dict.fromkeys(FILES, b"c" * 10), {"label": "c"}) is (before is None)
         assert store.states([STAGE.key])[STAGE.key] is State.DONE
         assert_whole(store)
-        assert store.result(STAGE.key)["metrics"]["bits"] == ("a" if before else "c")
+        assert store.result(STAGE.key)["label"] == ("a" if before else "c")
 
 
 def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path):
     """Neither its own files, nor anything else than before of the publication that stands."""
     store = Store(tmp_path)
-    store.publish(STAGE, dict.fromkeys(FILES, b"theirs"), {"metrics": {"bits": "theirs"}})
+    store.publish(STAGE, dict.fromkeys(FILES, b"theirs"), {"label": "theirs"})
     with pytest.raises(ValueError, match="JSON"):
-        store.publish(STAGE, dict.fromkeys(FILES, b"mine"), {"metrics": {"bits": float("nan")}})
+        store.publish(STAGE, dict.fromkeys(FILES, b"mine"), {"label": float("nan")})
     assert [store.read_published(STAGE.key, name) for name in FILES] == [b"theirs", b"theirs"]
     assert store.names("stages", STAGE.key) == sorted([*FILES, RESULT])

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunesweep.orchestrator.records import RECORD
+from prunesweep.orchestrator.plan import forest
+from prunesweep.orchestrator.records import RECORD, require
 from prunesweep.workers.seal import sealed_json, unsealed_json
+from prunesweep.workers.spec import decode_trial, encode
 from prunesweep.workers.store import Store
 from tests.orchestrator.finished import finish
 from tests.watching import STRACE, Act, Seen, watched
@@ -92,10 +94,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     store = Store(folder / "results")
     store.require_writable()
-    for name in ("good", "calls", "imports", "data", "reads", "pipe", "names", "links", "elsewhere"):
+    for name in ("good", "calls", "imports", "recorded", "data", "reads", "pipe", "names", "links", "elsewhere"):
         finish(TEXT.format(name=name), store, folder / f"{name}.yaml", lambda stage: DIVERGES.get(stage.sparsity))
     changed(store, "calls", trial={"method": RUNS}, stages={})
     changed(store, "imports", trial={"model": IMPORTS})
+    changed(store, "recorded", trial={"method": IMPORTS})
+    trials = unsealed_json(store.read("recorded", RECORD) or b"")["trials"]
+    stage = encode(next(iter(forest(require("good", store))[0].values())))
+    changed(store, "recorded", stages={decode_trial(trial).key: stage for trial in trials})
     changed(store, "data", trial={"dataset": RUNS})
     outside = folder.parent / "outside"
     outside.mkdir(exist_ok=True)
@@ -128,21 +134,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CALLS = [
-    *(["status"], ["status", "--json"], *(["status", name] for name in ("good", "calls", "imports", "data", "reads"))),
+    *(
+        ["status"],
+        ["status", "--json"],
+        *(["status", name] for name in ("good", "calls", "imports", "recorded", "data", "reads")),
+    ),
     *(["status", name] for name in ("pipe", "links", "piped", "elsewhere", "results/calls")),
     *(["logs", "good"], ["logs", "calls"], ["gc", "--dry-run"], ["check"], ["check", "--deep", "--json"]),
-    *(["plan", "good"], ["plan", "calls"], ["plan", "imports"], ["diff", "good", "imports"], ["diff", "good", "data"]),
+    *(
+        ["plan", "good"],
+        ["plan", "calls"],
+        ["plan", "imports"],
+        ["diff", "good", "imports"],
+        ["diff", "good", "recorded"],
+        ["diff", "good", "data"],
+    ),
     *(["results", name] for name in ("good", "names", "links", "piped", "elsewhere", "results/names")),
     *(["results", "names", "--format", form] for form in ("csv", "latex", "markdown", "json")),
     *(["compare", "good"], ["compare", "names"], ["plot", "good", "--output", "out/a.png"]),
     *(["plot", "names", "--output", "out/b.svg"], ["plot", "names", "--kind", "curves", "--output", "out/c.pdf"]),
     *(["report", "good", "--output", "out/r.html"], ["report", "names", "--output", "out/n.html"]),
-    *(["report", "calls", "--output", "out/s.html"], ["export", "tensorboard", "names", "--to", "out/board"]),
+    *(
+        ["report", "calls", "--output", "out/s.html"],
+        ["report", "recorded", "--output", "out/t.html"],
+        ["export", "tensorboard", "names", "--to", "out/board"],
+    ),
     *(["export", "network", name, "--to", "out/networks", "--no-check"] for name in ("calls", "imports", "data")),
     *(["export", "network", "names", "--to", "out/networks"], ["list", "methods"], ["list", "columns"]),
 ]
 
-WRITTEN = ["a.png", "b.svg", "c.pdf", "r.html", "n.html", "board"]
+WRITTEN = ["a.png", "b.svg", "c.pdf", "r.html", "n.html", "t.html", "board"]
 
 
 @pytest.fixture(scope="module")
