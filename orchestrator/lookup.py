@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunesweep.orchestrator.records import RECORD, recall, require
+from prunesweep.orchestrator.records import RECORD, is_remembered, recall, require
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
 from prunesweep.orchestrator.versions import versioned
@@ -78,6 +78,8 @@ def results_place(sweep: NamedSweep, store: Store) -> Location:
 
 def stored_name(sweep: NamedSweep, store: Store) -> str:
     """The name of a sweep that the store has; raises `UserError` when it has not been run there."""
+    if not isinstance(sweep, Sweep | Mapping) and is_remembered(_text(sweep), store):
+        return _text(sweep)
     return require(find_sweep(sweep, store).name, store).name
 
 

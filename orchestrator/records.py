@@ -121,6 +121,12 @@ def recall(name: str, store: Store) -> Sweep | None:
     return _recalled(name, store.read(name, RECORD) if re.fullmatch(NAME, name) else None, store)
 
 
+def is_remembered(name: str, store: Store) -> bool:
+    """Whether there is a whole record of a sweep of that name; its trials, which may be many, are not looked at."""
+    saved = store.read(name, RECORD) if re.fullmatch(NAME, name) else None
+    return saved is not None and intact(saved)
+
+
 def _recalled(name: str, saved: bytes | None, store: Store) -> Sweep | None:
     if saved is None:
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import isnan
 from typing import Any
@@ -36,6 +36,8 @@ class Frames:
     curves: Callable[[], pd.DataFrame]
     layers: Callable[[], pd.DataFrame]
     sweep: pd.DataFrame | None = None
+    compared: dict[Hashable, tuple[pd.DataFrame, Table]] = field(default_factory=dict, repr=False)
+    """What `compare_cells` has compared: several figures show the same cells."""
 
     @property
     def hues(self) -> list[str]:
@@ -60,8 +62,15 @@ class CellLine:
         return self.cells[0].settings[name] if name in self.names else None
 
 
-def compare_cells(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
+def compare_cells(frames: Frames, query: Query, metric: str, by: Sequence[str] = ()) -> tuple[pd.DataFrame, Table]:
     """The trials that the query compares, and their comparison: with `best_by`, those of the chosen settings."""
+    key = query.best_by, query.tolerance, metric, tuple(by)
+    if key not in frames.compared:
+        frames.compared[key] = _compared(frames.trials, query, metric, by)
+    return frames.compared[key]
+
+
+def _compared(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str]) -> tuple[pd.DataFrame, Table]:
     if query.best_by is None:
         table = means_table(frame, metric, by or None, query.tolerance)
         return with_metric(frame, metric), replace(table, notes=(*table.notes, *_left_out(table)))

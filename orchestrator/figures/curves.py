@@ -73,7 +73,7 @@ def curves(frames: Frames, query: Query) -> Chart:
     metric = query.metric
     if metric not in ENDS:
         raise UserError(unknown("metric of learning curves", metric, ENDS))
-    trials, table = compare_cells(frames.trials, query, ENDS[metric], query.by)
+    trials, table = compare_cells(frames, query, ENDS[metric], query.by)
     names = setting_names(table)
     rows = frames.curves().merge(trials[["trial", *names]], on="trial")
     all_curves = CellCurves(

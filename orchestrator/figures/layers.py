@@ -48,7 +48,7 @@ def layers(frames: Frames, query: Query) -> Chart:
     if query.metric != "density":
         raise UserError(f"layers have no {query.metric}: their plot is of density; leave --metric out")
     by = query.by or ["method"]
-    trials, table = compare_cells(frames.trials, query, REACHED, by)
+    trials, table = compare_cells(frames, query, REACHED, by)
     sparse, names = sparse_cells(table), setting_names(table)
     profiles = _profiles(frames.layers(), trials[["trial", *names]], names)
     cells = [cell for cell in sparse if cell.at(names) in profiles]

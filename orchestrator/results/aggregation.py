@@ -246,7 +246,7 @@ def separating(frame: pd.DataFrame, names: Sequence[str], settings: Iterable[str
 
 
 def _varying(frame: pd.DataFrame, chosen: list[str], setting: str) -> list[str]:
-    if setting in chosen:
+    if setting in chosen or frame[setting].nunique(dropna=False) < 2:  # most have one value, and groups take long
         return []
     varies = (frame.groupby(chosen, dropna=False)[setting].nunique(dropna=False) > 1).any()
     return [setting] if varies else []
