@@ -16,6 +16,7 @@ from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
 from prunesweep.orchestrator.figures.wording import percent, series_name
 from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, group_means, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
+from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.orchestrator.tables.wording import written
@@ -118,6 +119,7 @@ def subject(table: Table, cell: Cell) -> Key:
 
 def mean_by_cell(trials: pd.DataFrame, column: str, table: Table) -> Mapping[Key, float]:
     """Of each cell of the table, by its settings, the mean of another column; raises `UserError` without any."""
+    check_column(trials, column)
     names = setting_names(table)
     means = group_means(trials, column, names).dropna(subset=["mean"])
     if means.empty:
