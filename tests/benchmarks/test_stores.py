@@ -28,6 +28,7 @@ def test_at_a_distance_requests_are_counted() -> None:
     figures = smoke("distance")
     assert list(figures) == ["first run", "plan"]
     assert figures["plan"][-1] == "4", "the record, accepted code, the index and the listing"
+    assert 2 * 20 < int(figures["first run"][-1]) <= 2 * 20 + 25, "results and curves, and what does not grow"
 
 
 @pytest.mark.slow
