@@ -41,6 +41,7 @@ from prunesweep.workers.methods import METHODS, method_class
 from prunesweep.workers.methods.base import Hyperparameter
 from prunesweep.workers.models import MODELS
 from prunesweep.workers.registry import Entry
+from prunesweep.workers.schedules import RETRAINING
 from prunesweep.workers.store import Store
 from tests import warm
 from tests.orchestrator.conftest import COMMAND
@@ -431,6 +432,10 @@ def test_every_column_and_hyperparameter_is_explained():
             assert f"`{h.name}`" in methods
             assert h.help in methods
             assert _default(h.default) in methods
+
+
+def test_readme_counts_the_methods_and_schedules():
+    assert f"| {len(METHODS) - 1} and {len(RETRAINING)} |" in (ROOT / "README.md").read_text(), "all but dense training"
 
 
 def test_every_key_of_a_sweep_file_is_explained():

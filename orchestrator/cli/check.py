@@ -35,7 +35,7 @@ def check(
     ] = False,
     as_json_: JsonOption = False,
 ) -> None:
-    """Look through a store: is every file whole, in its place, and do the tables say what the stages say?"""
+    """Verify a store: are all files complete and in their places, and do the tables agree with the stages?"""
     looked = Check(open_store(place or store), deep)
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:

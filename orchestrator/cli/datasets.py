@@ -30,7 +30,7 @@ DatasetName = Annotated[
 
 @data_app.command()
 def fetch(name: DatasetName, data_dir: DataOption = Path("data")) -> None:
-    """Download a dataset, or what is missing or damaged of it."""
+    """Download a dataset, or those of its files that are missing or damaged."""
     print(fetched(name, str(data_dir)))
 
 

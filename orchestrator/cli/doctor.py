@@ -58,7 +58,7 @@ class Check:
 
 
 def doctor(store: StoreOption = STORE, data_dir: DataOption = Path("data"), as_json_: JsonOption = False) -> None:
-    """Check this machine: packages, devices, store, datasets, and a small sweep. Exit code 1 when none would run."""
+    """Check this machine: packages, devices, store, datasets, and a small sweep. Exit code 1 if no sweep would run."""
     checks = examine(store, data_dir)
     if not any(check.state == "no" for check in checks):
         checks.append(_small_sweep())

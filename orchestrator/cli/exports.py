@@ -52,7 +52,7 @@ CheckOption = Annotated[
     bool, typer.Option("--check/--no-check", help="See that a file has the table's accuracy on the test set.")
 ]
 
-export_app = typer.Typer(help="Hand finished trials to other programs.", no_args_is_help=True)
+export_app = typer.Typer(help="Write finished trials for other programs.", no_args_is_help=True)
 
 
 @export_app.command()
@@ -63,7 +63,7 @@ def tensorboard(
     ],
     store: StoreOption = STORE,
 ) -> None:
-    """Write each finished trial as a run of TensorBoard: curves, settings, results. Once more changes nothing."""
+    """Write each finished trial as a run of TensorBoard: curves, settings, results. Exporting again changes nothing."""
     _require("tensorboard")
     from prunesweep.orchestrator.export import tensorboard
 
@@ -91,7 +91,7 @@ def mlflow(
     ] = None,
     store: StoreOption = STORE,
 ) -> None:
-    """Write each finished trial as a run of MLflow: curves, settings, results. Once more changes nothing."""
+    """Write each finished trial as a run of MLflow: curves, settings, results. Exporting again changes nothing."""
     _require("mlflow")
     trials = _finished(names, store)
     from prunesweep.orchestrator.export import mlflow

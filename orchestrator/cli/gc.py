@@ -23,7 +23,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show.")] = False,
     yes: Annotated[bool, typer.Option("--yes", metavar="", help="Remove without asking.")] = False,
 ) -> None:
-    """Show what nothing in the store needs any more, and remove it after asking."""
+    """List what nothing in the store needs any more, and remove it after asking."""
     opened = open_store(store)
     unneeded = garbage.find(opened)
     _show(unneeded)

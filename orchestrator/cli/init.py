@@ -66,7 +66,7 @@ def init(
     ] = None,
     output: Annotated[Path, typer.Option(metavar="FILE", help="Where the sweep file is written.")] = Path("sweep.yaml"),
 ) -> None:
-    """Write a commented sweep file to begin with."""
+    """Write a commented sweep file to start from."""
     if output.exists():
         raise UserError(f"{output} is there already; name another file with --output")
     output.write_text(TEMPLATE.format(**_answers(about).__dict__))

@@ -91,14 +91,14 @@ NotifyOption = Annotated[
         metavar="URL",
         parser=web_hook,
         envvar="PRUNESWEEP_NOTIFY",
-        help="A web hook, of a chat for instance, that is told when the run has ended.",
+        help="A web hook, for example of a chat, that gets a message when the run ends.",
         show_default=False,
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run though the disk may be too small.")]
+ForceOption = Annotated[bool, typer.Option("--force", metavar="", help="Run even if the disk may be too small.")]
 SameCodeOption = Annotated[
     bool,
-    typer.Option("--same-code", metavar="", help="Take changed code of your own for the code that was run before."),
+    typer.Option("--same-code", metavar="", help="Treat your changed code as the code that was run before."),
 ]
 AllowOption = Annotated[
     list[str] | None,
@@ -166,7 +166,7 @@ FollowOption = Annotated[
 ChangesOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Instead of the file's, such as train.lr=0.05,0.1; may be repeated."
+        "--set", metavar="KEY=VALUE", help="Replaces a value of the file, such as train.lr=0.05,0.1; may be repeated."
     ),
 ]
 OnlyOption = Annotated[
@@ -175,7 +175,7 @@ OnlyOption = Annotated[
 ]
 TrialKeyOption = Annotated[
     str | None,
-    typer.Option("--trial", metavar="KEY", help="Run the trial only whose key begins so.", show_default=False),
+    typer.Option("--trial", metavar="KEY", help="Run only the trial whose key begins like this.", show_default=False),
 ]
 SmokeOption = Annotated[
     bool,
@@ -201,7 +201,7 @@ MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compa
 ByOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="COLUMN,...", help="What makes the rows instead of method and schedule: columns, between commas."
+        metavar="COLUMN,...", help="Columns that make the rows instead of method and schedule, separated by commas."
     ),
 ]
 AtOption = Annotated[
@@ -213,14 +213,16 @@ AtOption = Annotated[
 ]
 BestByOption = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="Of each row and sparsity only the setting with the best mean of this column."),
+    typer.Option(
+        metavar="COLUMN", help="Show only the setting with the best mean of this column, for each row and sparsity."
+    ),
 ]
 ToleranceOption = Annotated[
     float | None,
     typer.Option(
         metavar="T",
         min=0,
-        help="How far off the sparsity at which it competes a setting may be: 0.002, or 0.02 with --best-by.",
+        help="How far a setting may be from its target sparsity: 0.002 by default, 0.02 with --best-by.",
         show_default=False,
     ),
 ]

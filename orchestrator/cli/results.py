@@ -96,20 +96,21 @@ def compare(
     against: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SETTING", help="Instead of the best, such as gmp or retrain_schedule=FT; may be repeated."
+            metavar="SETTING",
+            help="Compare with this setting instead of the best, such as gmp or retrain_schedule=FT; may be repeated.",
         ),
     ] = None,
     published: Annotated[
         str | None,
         typer.Option(
             metavar="PLACE",
-            help="Instead, published numbers: a name of `list published`, or a CSV file.",
+            help="Compare with published numbers: a name of `list published`, or a CSV file.",
             show_default=False,
         ),
     ] = None,
     across: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="With --published: need not be the same; may be repeated."),
+        typer.Option(metavar="COLUMN", help="With --published: a column that may differ; may be repeated."),
     ] = None,
     format: FormatOption = "table",
     as_json_: SameAsJsonOption = False,

@@ -128,7 +128,7 @@ def resume(
     force: ForceOption = False,
     allow: AllowOption = None,
 ) -> None:
-    """Run again what is missing or failed of a sweep: by its name the trials that were last run under it."""
+    """Run what is missing or failed of a sweep. With a sweep's name: of the trials that were last run under it."""
     options = Options(
         address,
         str(data_dir),

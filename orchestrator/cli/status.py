@@ -46,7 +46,7 @@ def status(
     data_dir: DataOption = Path("data"),
     as_json_: JsonOption = False,
 ) -> None:
-    """Show how far a sweep is, what is unfinished, and why what failed has failed. By name it needs the store only."""
+    """Show how far a sweep is, what is unfinished, and why stages failed. With a name, it needs only the store."""
     opened = Store(store) if name and is_file(name) else open_store(store)
     plans: Sequence[Plan] = (
         [make_plan(planned_sweep(name, opened, str(data_dir)), opened)]

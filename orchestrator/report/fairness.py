@@ -19,7 +19,7 @@ from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted
 
-MET, NOT_MET, UNKNOWN = "met", "not met", "cannot be told"
+MET, NOT_MET, UNKNOWN = "met", "not met", "not known"
 
 PAIRS, POINTS, SEEDS = 3, 5, 3
 """How many (dataset, architecture) pairs, operating points of each method, and seeds make a fair comparison."""
