@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from prunesweep.orchestrator.lookup import NamedSweep, load_sweep, planned_sweep, results_place
+from prunesweep.orchestrator.lookup import NamedSweep, load_sweep, open_store, planned_sweep, results_place
 from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.status.checking import Check, Fault
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
@@ -36,6 +37,16 @@ def plan(sweep: NamedSweep, store: Place | None = None, *, data_dir: Place | Non
     """
     opened = _store(store)
     return make_plan(planned_sweep(sweep, opened, str(data_dir) if data_dir else None), opened)
+
+
+def check(store: Place | None = None, *, deep: bool = False) -> list[Fault]:
+    """What is wrong in a store: of each fault its `place`, the `problem`, and as `remedy` what running again does.
+
+    Results, curves, notes and tables are held against their checksums, and stages and rows against each other; with
+    `deep` networks, momentum and checkpoints are read, too. Empty when all is whole. It only reads. Raises `UserError`
+    where there is no store.
+    """
+    return list(Check(open_store(_store(store).location), deep).faults())
 
 
 def run(

@@ -30,6 +30,7 @@ _MODULES = {
     "apply_masks": "workers.selection",
     "build_model": "orchestrator.api",
     "channel_statistics": "workers.data.memory",
+    "check": "orchestrator.api",
     "check_method": "orchestrator.api",
     "compare": "orchestrator.results.compare",
     "gradients": "workers.swap",
@@ -66,6 +67,7 @@ if not (Path(__file__).parent / "workers").is_dir():
 
 if TYPE_CHECKING:
     from prunesweep.orchestrator.api import build_model as build_model
+    from prunesweep.orchestrator.api import check as check
     from prunesweep.orchestrator.api import check_method as check_method
     from prunesweep.orchestrator.api import load_curves as load_curves
     from prunesweep.orchestrator.api import load_layers as load_layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -45,6 +46,20 @@ def test_type_checkers_see_the_names_that_are_there():
         for alias in node.names
     }
     assert seen == {name: getattr(prunesweep, name) for name in prunesweep.__all__}
+
+
+def test_a_store_is_checked_from_python(tmp_path: Path):
+    with pytest.raises(prunesweep.UserError, match="there is no store at"):
+        prunesweep.check(tmp_path / "store")
+    store = Store(tmp_path / "store")
+    store.require_writable()
+    plan = finish(json.dumps(SETTINGS), store, tmp_path / "study.yaml")
+    assert prunesweep.check(tmp_path / "store") == []
+    place = tmp_path / "store/stages" / next(iter(plan.stages)) / "curve.parquet"
+    place.write_bytes(place.read_bytes()[:-1])
+    (fault,) = prunesweep.check(str(tmp_path / "store"))
+    assert (fault.place, fault.problem) == (f"stages/{place.parent.name}/curve.parquet", "is missing, or damaged")
+    assert fault.remedy == "the next run of its sweep computes the stage again"
 
 
 def test_docs_list_all_of_it():
