@@ -177,6 +177,14 @@ TrialKeyOption = Annotated[
     str | None,
     typer.Option("--trial", metavar="KEY", help="Run only the trial whose key begins like this.", show_default=False),
 ]
+WattsOption = Annotated[
+    float | None,
+    typer.Option(metavar="WATTS", min=0, help="The power of a GPU while it works, for the energy.", show_default=False),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(metavar="PRICE", min=0, help="Of an hour of one GPU, for the cost.", show_default=False),
+]
 SmokeOption = Annotated[
     bool,
     typer.Option(

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.run.rehearsal import Forecast, Outcome, Rehearsed
+from prunesweep.orchestrator.status.forecast import Bill
 from prunesweep.orchestrator.text import counted, duration, size
 from prunesweep.workers.rehearsal import TIMED
 from prunesweep.workers.spec import Choice
@@ -85,7 +86,7 @@ def _problems(outcomes: Sequence[Outcome]) -> Iterator[str]:
 def _forecast(forecast: Forecast) -> str:
     at_once = min(forecast.slots, forecast.stages)
     side_by_side = f", {duration(forecast.wall_seconds)} with {at_once} at a time" if at_once > 1 else ""
-    gpus = f", {forecast.gpu_seconds / 3600:.3g} GPU hours" if forecast.gpu_seconds else ""
+    gpus = f", {Bill(forecast.gpu_seconds / 3600)}" if forecast.gpu_seconds else ""
     without = f"; without {counted(forecast.unknown, 'stage')} of what fails" if forecast.unknown else ""
     stages = counted(forecast.stages, "stage")
     work = f"{stages}: {duration(forecast.seconds)} of work{side_by_side}{gpus}"

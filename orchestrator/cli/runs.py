@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from prunesweep.orchestrator.cli.options import (
     MaxFailuresOption,
     NotifyOption,
     OnlyOption,
+    PriceOption,
     SameCodeOption,
     SmokeOption,
     StallLimitOption,
@@ -34,6 +36,7 @@ from prunesweep.orchestrator.cli.options import (
     SweepFile,
     SweepName,
     TrialKeyOption,
+    WattsOption,
 )
 from prunesweep.orchestrator.cli.plans import show_plan
 from prunesweep.orchestrator.cli.printing import console, say
@@ -49,7 +52,7 @@ from prunesweep.orchestrator.run.notify import told
 from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.run.rehearsal import rehearse
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
-from prunesweep.orchestrator.status.forecast import as_json, estimate
+from prunesweep.orchestrator.status.forecast import Bill, as_json, estimate
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
@@ -62,6 +65,8 @@ def plan(
     store: StoreOption = STORE,
     data_dir: DataOption = Path("data"),
     changes: ChangesOption = None,
+    watts: WattsOption = None,
+    price: PriceOption = None,
     as_json_: JsonOption = False,
 ) -> None:
     """Show what a sweep would run: trials, shared stages, what is done, time and disk. Starts nothing."""
@@ -69,10 +74,13 @@ def plan(
     asked = read_sweep(Path(name), changes) if changes else name
     plan_ = make_plan(planned_sweep(asked, opened, str(data_dir)), opened)
     forecast = estimate(plan_, opened)
+    bill = Bill(forecast.gpu_seconds / 3600, watts, price) if forecast else None
     if as_json_:
-        print(as_json(plan_, forecast, versions.changes(plan_.sweep, opened)))
+        print(as_json(plan_, forecast, versions.changes(plan_.sweep, opened), bill))
     else:
         show_plan(plan_, forecast)
+        if bill and (bill.gpu_hours or watts is not None or price is not None):
+            say(f"  gpus      {bill}")
         for problem in absent_data(plan_.sweep.trials, str(data_dir)):
             say(f"  [yellow]data[/]      {escape(problem)}")
         _show_changes(plan_.sweep, opened)
@@ -166,6 +174,7 @@ def _rehearse(sweep: Sweep, store: Store, options: Options, choosing: Choosing) 
     if all(plan.trial_state(trial) == "done" for trial in trials):
         say("nothing to rehearse: all trials are done")
         return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # its store is removed, also when nothing has begun
     try:
         rehearsed = rehearse(plan, trials, store, options, console)
     except KeyboardInterrupt:

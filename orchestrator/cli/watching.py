@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def watch(
 ) -> None:
     """Show the status of a running sweep, and again when it changes, until all is done or Ctrl-C ends it."""
     opened = open_store(store)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the terminal is to get its cursor back
     try:
         named = [planned_sweep(name, opened, str(data_dir))] if name else remembered(opened)
         sweeps = [plan.sweep for plan in make_plans(named, opened, say_error)]

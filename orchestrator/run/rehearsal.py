@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.run.driver import Options, SweepRun, prepare
+from prunesweep.orchestrator.status.forecast import gpu_seconds
 from prunesweep.orchestrator.status.status import failures
 from prunesweep.workers.rehearsal import PREFIX, Rates
 from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
@@ -205,7 +206,7 @@ def forecast(plan: Plan, after: Plan, results: Mapping[str, Mapping[str, Any] | 
         _longest_chain(known, seconds),
         sum(ended[kind(stage)]["bytes"] for stage in known.values()),
         slots,
-        sum(time * plan.shares[key].gpus * plan.shares[key].replicas for key, time in seconds.items()),
+        gpu_seconds(plan, seconds),
         len(known),
         len(plan.runnable) - len(known),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -24,7 +24,7 @@ HISTORY = 60
 
 @dataclass(frozen=True)
 class Estimate:
-    """Forecast of what is still to do: seconds of work on one slot, and bytes to store.
+    """Forecast of what is still to do: seconds of work on one slot, those of whole GPUs, and bytes to store.
 
     `free_bytes` is what the store's disk has room for, None where that is not known.
     """
@@ -32,11 +32,36 @@ class Estimate:
     seconds: float
     bytes: int
     free_bytes: int | None = None
+    gpu_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
         """Whether there is room for it, as far as is known."""
         return self.free_bytes is None or self.bytes <= self.free_bytes
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What GPU hours come to: `watts` is taken to be the power of one while it works, `price` is that of its hour."""
+
+    gpu_hours: float
+    watts: float | None = None
+    price: float | None = None
+
+    @property
+    def kilowatt_hours(self) -> float | None:
+        """The energy, None where no power is assumed."""
+        return None if self.watts is None else self.gpu_hours * self.watts / 1000
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the price, None without one."""
+        return None if self.price is None else self.gpu_hours * self.price
+
+    def __str__(self) -> str:
+        energy = "" if self.kilowatt_hours is None else f", {self.kilowatt_hours:.3g} kWh at {self.watts:g} W each"
+        cost = "" if self.cost is None else f", {self.cost:,.2f} at {self.price:g} an hour"
+        return f"{self.gpu_hours:.3g} GPU hours{energy}{cost}"
 
 
 def estimate(plan: Plan, store: Store) -> Estimate | None:
@@ -53,15 +78,22 @@ def estimate(plan: Plan, store: Store) -> Estimate | None:
     if any(_kind(stage) not in seen for stage in plan.to_run.values()):
         return None
     means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
-    seconds = sum(means[_kind(stage)][0] * max(stage.epochs, 1) for stage in plan.to_run.values())
+    taken = {key: means[_kind(stage)][0] * max(stage.epochs, 1) for key, stage in plan.to_run.items()}
     size = round(sum(means[_kind(stage)][1] for stage in plan.to_run.values()))
-    return Estimate(seconds, size, store.free_bytes())
+    return Estimate(sum(taken.values()), size, store.free_bytes(), gpu_seconds(plan, taken))
 
 
-def as_json(plan: Plan, forecast: Estimate | None, changes: Sequence[Change]) -> str:
+def gpu_seconds(plan: Plan, seconds: Mapping[str, float]) -> float:
+    """Of whole GPUs: a quarter of one for four seconds is one second."""
+    return sum(time * plan.shares[key].gpus * plan.shares[key].replicas for key, time in seconds.items())
+
+
+def as_json(plan: Plan, forecast: Estimate | None, changes: Sequence[Change], bill: Bill | None = None) -> str:
     """The plan's figures for programs, and what has changed of one's own code and images."""
     figures = {"sweep": plan.sweep.name, **asdict(plan.counts), "damaged_stages": plan.damaged}
     figures["estimate"] = forecast and asdict(forecast)
+    if bill is not None:
+        figures["bill"] = {**asdict(bill), "kilowatt_hours": bill.kilowatt_hours, "cost": bill.cost}
     figures["changes"] = [asdict(change) for change in changes]
     return json.dumps(figures, indent=2)
 
