@@ -393,7 +393,7 @@ class Round:
     def _targets(self, kind: str) -> list[int]:
         """No driver before its first line: no program can hide the traceback of a Ctrl-C while Python starts."""
         if kind == "driver" and self.ways[0].job:
-            return self.family.commands(f"run {self.sweep.name}")
+            return self.family.commands(f"run ./{self.sweep.name}")
         if kind == "driver":
             return [run.process.pid for run in self.runs if run.output.stat().st_size]
         return self.family.members(PROGRAMS[kind])
@@ -540,12 +540,13 @@ def main() -> int:
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     print(f"chaos in {folder}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
     ways = users(folder) if options.users else [Way("alone")]
     if options.version:
         changed = version(options.version, folder)
         ways = [*ways, *map(changed, ways)]
     without = [*options.without, *(("raylet", "gcs_server") if options.jobs else ())]
-    sweep = options.sweep.absolute()
+    sweep = Path(shutil.copy(options.sweep, folder))  # where a second user may read it
     with bucket() if options.s3 else nullcontext() as bucket_url:
         told = options.kills, options.seed, options.patience, without
         tally = chaos(folder, sweep, *told, bucket_url, ways, options.jobs)

@@ -36,10 +36,11 @@ class Way(NamedTuple):
 
 
 def users(folder: Path) -> list[Way]:
-    """Two users of one group; raises `PermissionError` unless this process is root's."""
+    """Two users of one group, who may look into the folder; raises `PermissionError` unless this process is root's."""
     if os.getuid() != 0:
         raise PermissionError("only root may run something as another user")
     ways = []
+    folder.chmod(0o755)
     for user in USERS:
         home = folder / f"home-{user}"
         home.mkdir(parents=True, exist_ok=True)
