@@ -34,6 +34,9 @@ OWN = "prunesweep.orchestrator.ui"
 LOCAL_SECONDS, REMOTE_SECONDS = 2.0, 10.0
 """A store is read again after so long at the earliest, however many look at it."""
 
+ODD = (ValueError, KeyError, TypeError, AttributeError)
+"""What reading a sweep may raise whose files are sealed and are not what prunesweep writes: another has made them."""
+
 MOST_TRIALS = 2000
 """More are counted, and found through the tables."""
 
@@ -112,8 +115,13 @@ class Pages:
             watch = self._watches[name]
             plan = watch.plan()
             return Line(name, plan.sweep.about.title, watch.progress(plan))
-        except UserError as error:
-            return Line(name, "", None, str(error))
+        except ODD as error:
+            return Line(name, "", None, _said(error))
+
+
+def _said(error: Exception) -> str:
+    odd = "something in its folder or stages is not what prunesweep writes"
+    return str(error) if isinstance(error, UserError) else f"{odd} ({type(error).__name__}: {error})"
 
 
 class _Sweep:
@@ -130,8 +138,8 @@ class _Sweep:
             moment = self.watch.moment()
         except NoSuchSweep:
             raise
-        except UserError as error:
-            html = template("problem.html").render(name=self.name, problem=str(error))
+        except ODD as error:
+            html = template("problem.html").render(name=self.name, problem=_said(error))
             return Page(self.name, {"progress": html, **dict.fromkeys(SWEEP_PARTS[1:], "")}, RESTING_SECONDS)
         states = tuple(moment.plan.states.values())
         parts = dict(self._parts(moment, (states, moment.outcome)))

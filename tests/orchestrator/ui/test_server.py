@@ -67,6 +67,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record = {name: value for name, value in record.items() if name != "sha256"}
     record["trials"][0]["method"]["name"] = "evil:Evil"
     (made / "results/foreign/sweep.json").write_bytes(sealed_json(record))
+    forged = finish(
+        re.sub("title: .*\n", "", SWEEP).replace("small", "forged").replace("seeds: 2", "seeds: [4]"),
+        store,
+        made / "forged.yaml",
+        lambda stage: "lost" if isinstance(stage, PruneStage) else None,
+    )
+    stage = next(key for key, stage in forged.stages.items() if isinstance(stage, PruneStage))
+    (note,) = (made / "results/stages" / stage / "attempts").glob("*.json")
+    note.write_bytes(sealed_json({"name": 7, "mood": "good", "log": [[]]}))
     (made / "results/<b>bold").mkdir()
     (made / "results/<b>bold/sweep.json").write_text("{}")
     (made / "secret.txt").write_text("nobody's business")
@@ -118,6 +127,13 @@ def test_damaged_tables_leave_the_progress(site: Site):
     page = site.ask("/sweeps/torn").text
     assert "Finished: all 12 trials are done" in page
     assert "cannot read" in page
+
+
+def test_a_sweep_with_forged_files_takes_no_other_down(site: Site):
+    assert "something in its folder or stages is not what prunesweep writes" in site.ask("/").text
+    page = site.ask("/sweeps/forged")
+    assert page.status == 200
+    assert "is not what prunesweep writes" in page.text
 
 
 def test_code_that_a_store_names_is_not_imported(site: Site, folder: Path):
