@@ -31,6 +31,16 @@ METHODS: Mapping[str, str] = {
     "others grow at random (Mocanu et al. 2018)",
     "rigl": "the rigged lottery: sparse from the start; now and then the smallest weights are dropped, and others grow "
     "where gradients are large (Evci et al. 2020)",
+    "snip": "single-shot pruning of the initial weights: those stay that the loss feels most (Lee et al. 2019)",
+    "grasp": "pruning of the initial weights: those stay without which the gradient would lose most (Wang et al. 2020)",
+    "synflow": "pruning of the initial weights without data, in rounds, by the paths through the network that each is "
+    "part of (Tanaka et al. 2020)",
+    "acdc": "alternating compressed and decompressed training: phases with the largest weights alone and dense ones "
+    "take turns (Peste et al. 2021)",
+    "granet": "gradual pruning from a network that is half sparse; each prune also drops the smallest weights, and "
+    "others grow where gradients are large (Liu et al. 2021)",
+    "sr_ste": "N:M sparsity: of every M weights in a row the N largest are used, and the others learn and shrink "
+    "(Zhou et al. 2021)",
     "cs": "continuous sparsification: each weight learns whether it stays (Savarese et al. 2020)",
 }
 """Of every method that comes with prunesweep, how it makes a network sparse."""

@@ -115,6 +115,18 @@ def _seeds(evidence: Evidence) -> Item:
     return _item(f"mean and sample deviation over at least {SEEDS} seeds", not few, reason)
 
 
+def _whole(evidence: Evidence) -> Item:
+    lost = evidence.trials["collapsed_layers"].astype(float)
+    of = evidence.trials[lost > 0]
+    reason = "every layer of every network kept some"
+    if len(of):
+        reason = f"{len(of):,} of {counted(len(lost), 'network')} have layers that kept none: {_listed(of['method'])}"
+        reason += f", at {_range(of[TARGET])}" if of[TARGET].notna().any() else ""
+    return _item(
+        "no network with a layer that lost all its weights", None if lost.isna().all() else not len(of), reason
+    )
+
+
 def _raw(evidence: Evidence) -> Item:
     return _item("raw values, not only differences", True, "the tables hold the values themselves, and deviations")
 
@@ -205,7 +217,7 @@ def _tuned(evidence: Evidence) -> Item:
 
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (
-    *(_named, _pairs, _both_ratios, _top5, _operating_points, _seeds, _raw),
+    *(_named, _pairs, _both_ratios, _top5, _operating_points, _seeds, _whole, _raw),
     *(_control, _magnitude, _random, _same_code, _same_device, _same_training, _budgets, _tuned),
     *(_layers, _real_size, _real_speed),
 )

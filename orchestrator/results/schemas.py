@@ -56,6 +56,7 @@ TRIALS = _schema(
     _field("relative_norm_drop", _number, "||W - W_pruned|| / ||W|| of the last prune, prunable weights", "fraction"),
     _field("reached_sparsity", _number, "zeros over prunable weights of the final network", "fraction"),
     _field("overall_sparsity", _number, "zeros over all parameters of the final network", "fraction"),
+    _field("collapsed_layers", _count, "layers that have prunable weights and kept none of them", "count", "lower"),
     _field("prunable_share", _number, "prunable weights over all parameters", "fraction"),
     _field("parameters", _count, "parameters of the dense network", "count"),
     _field("nonzero_parameters", _count, "parameters of the final network that are not zero", "count", "lower"),

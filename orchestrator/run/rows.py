@@ -126,6 +126,7 @@ def row_of(
         "model_options": _options(trial.model),
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
         **{name: metrics.get(name) for name in COPIED},
+        "collapsed_layers": sum(layer["nonzero"] == 0 for layer in last["layers"]),
         **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
         **_cost(whole),
         "dense_test_accuracy": whole[0].test_accuracy if stages[0].root.method.name == "dense" else None,

@@ -126,6 +126,7 @@ def evidence(rows: list[dict[str, Any]], **more: Any) -> Evidence:
         "nonzero_parameters": 100,
         "compression_ratio": 10.0,
         "theoretical_speedup": 8.0,
+        "collapsed_layers": 0,
         "commit": "abc",
         "torch_version": "2.15",
         "device": "GPU",
@@ -172,6 +173,11 @@ def test_a_fair_comparison_meets_all_that_is_recorded_but_the_number_of_pairs():
     [
         ("at least 5 operating points", FAIR[:3] + FAIR[3:15], "4 sparsities"),
         ("mean and sample deviation over at least 3 seeds", FAIR[:-1], "1 of 11 cells have fewer"),
+        (
+            "no network with a layer that lost all its weights",
+            [*FAIR[:-1], {**FAIR[-1], "collapsed_layers": 2}],
+            "1 of 33 networks have layers that kept none: random, at 0.98",
+        ),
         ("the dense network as a control", FAIR[3:], "none on digits, resnet8"),
         ("random pruning as a baseline", FAIR[:18], "0 trials"),
         ("the same device for all", [*FAIR[1:], {**FAIR[0], "device": "CPU"}], "GPU, CPU"),
