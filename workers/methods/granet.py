@@ -80,6 +80,15 @@ class GraNetPruner(Pruner, method=GraNet):
             self.hold(self._moved())
             self.dense = []
 
+    def finalize(self) -> bool:
+        """Prune what a rehearsal, which leaves out most iterations, has not; else nothing is left to do."""
+        assert self.masks is not None
+        left = int(torch.stack([mask.count_nonzero() for mask in self.masks]).sum())
+        lacks = left > kept(self.n, self.sparsity)
+        if lacks:
+            self.hold(self._pruned(self.sparsity))
+        return lacks
+
     def _update_after(self, iterations: int) -> int:
         """Which update it is, from 1, that comes after so many iterations; 0 for none."""
         number, rest = divmod(iterations, self.method.update_interval)
