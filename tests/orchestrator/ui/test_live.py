@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from tests.browser import chromium, errors, needs_browser, set_scheme, set_width
 from tests.live_page import Site, serving
 from tests.orchestrator.conftest import Cli
 
+ROOT = Path(__file__).parents[3]
+
 pytestmark = [needs_browser, pytest.mark.slow]
 
 SWEEP = """\
@@ -23,16 +27,16 @@ title: Which schedule?
 dataset: digits
 model: lenet300
 seeds: 1
-train: {epochs: 40, batch_size: 16, lr: 0.05}
+train: {epochs: 60, batch_size: 16, lr: 0.05}
 trials:
   - {method: gmp, sparsity: 0.9, train: {lr: 1.0e+9}}
   - method: dense
   - method: imp
-    sparsity: [0.8, 0.9, 0.95]
-    retrain_epochs: [20, 40]
+    sparsity: [0.8, 0.9]
+    retrain_epochs: [10, 20]
     retrain_schedule: [LLR, ALLR]
 """
-TRIALS = 1 + 1 + 3 * 2 * 2
+TRIALS = 1 + 1 + 2 * 2 * 2
 WIDTHS = [pytest.param(1280, False, id="desk"), pytest.param(390, True, id="phone")]
 
 
@@ -40,15 +44,16 @@ WIDTHS = [pytest.param(1280, False, id="desk"), pytest.param(390, True, id="phon
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The page of a sweep that has just begun, and that ends a while later."""
     cli = Cli(tmp_path_factory.mktemp("live"))
-    run = cli.start("run", cli.write(SWEEP, "live.yaml"))
-    cli.wait_for((cli.folder / "results/live/sweep.json").exists, run)
+    file = cli.folder / cli.write(SWEEP, "live.yaml")
+    command = [sys.executable, "-m", "tests.running", str(file), str(cli.folder / "results")]
+    run = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
+        cli.wait_for((cli.folder / "results/live/sweep.json").exists, run)
         with serving(cli) as running:
             yield running
-        run.communicate(timeout=600)
-        assert run.returncode == 1, "one of the trials diverges"
     finally:
         run.kill()
+        run.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +91,7 @@ def test_it_moves_without_being_loaded_again(browser: Chrome, site: Site):
     set_width(browser, 1280)
     browser.get(f"{site.link}sweeps/live")
     browser.execute_script("window.kept = true")
-    wait_for(lambda: " of 40" in text_of(browser, "running"))
+    wait_for(lambda: " of 60" in text_of(browser, "running"))
     wait_for(lambda: points(browser) >= 2)
     first = points(browser)
     wait_for(lambda: points(browser) > first)
@@ -164,7 +169,7 @@ def test_what_a_reader_has_done_outlives_a_change(browser: Chrome, site: Site):
         " window.first?.[part.dataset.part] ?? held.innerHTML, 'other'); }"
     )
     assert browser.find_element(By.ID, "filter-trials").get_attribute("value") == "ALLR"
-    assert browser.find_element(By.CSS_SELECTOR, "#trials [role=status]").text == f"6 of {TRIALS} rows"
+    assert browser.find_element(By.CSS_SELECTOR, "#trials [role=status]").text == f"4 of {TRIALS} rows"
     fresh = browser.find_element(By.CSS_SELECTOR, f"[data-kind=sparsity] [data-series='{name}']")
     assert fresh.get_attribute("aria-pressed") == "false"
     hidden = browser.execute_script(
