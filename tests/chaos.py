@@ -404,7 +404,7 @@ class Round:
             self._note_work_lost(pid)
             self.killed |= {pid} if event.what == "SIGKILL" else set()
         for run in self.runs:
-            if run.process.pid == pid:
+            if run.process.pid == pid or (event.target == "driver" and self.ways[0].job):
                 run.sent.add(event.what)
                 run.asked_at = run.asked_at or (None if event.what == "SIGKILL" else time.monotonic())
         group = event.what == "SIGINT" or (event.what == "SIGTERM" and event.seed % 2 == 0)
