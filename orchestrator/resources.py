@@ -14,6 +14,8 @@ from prunesweep.workers.spec import Choice, TrialSpec, freeze
 SELECTORS = ("dataset", "model", "method")
 """The parts of a trial by which a rule chooses."""
 
+LOWER = "Lower `resources` in the sweep file"
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -93,8 +95,11 @@ def request(share: Resources, loaders: int) -> dict[str, float]:
     return {"CPU": share.cpus + loaders, "GPU": share.gpus}
 
 
-def fitting(share: Resources, loaders: int, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials fit on these nodes at once, replicas on any of them; raises `UserError` when not one does."""
+def fitting(share: Resources, loaders: int, nodes: Sequence[Mapping[str, float]], lower: str = LOWER) -> int:
+    """How many trials fit on these nodes at once, replicas on any of them; raises `UserError` when not one does.
+
+    `lower` says how the resources are lowered.
+    """
     wanted = {name: amount for name, amount in request(share, loaders).items() if amount}
     fits = [min(floor(node.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items()) for node in nodes]
     if sum(fits) < share.replicas:
@@ -103,14 +108,20 @@ def fitting(share: Resources, loaders: int, nodes: Sequence[Mapping[str, float]]
         which = which if share.replicas > 1 else "no node can hold a trial"
         more, remedy = (f" and --loaders {loaders}", " or --loaders") if loaders else ("", "")
         raise UserError(
-            f"resources: {which} with {share}{more}; the cluster has {there}. Lower `resources` in "
-            f"the sweep file{remedy}; where nodes come on demand, run with --autoscaling"
+            f"resources: {which} with {share}{more}; the cluster has {there}. {lower}{remedy}; "
+            "where nodes come on demand, run with --autoscaling"
         )
     return sum(fits) // share.replicas
 
 
 def _described(node: Mapping[str, float]) -> str:
     return f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs on a node"
+
+
+def lowered_by_option(shares: Shares) -> str:
+    """How the resources of a sweep are lowered that is run as the store remembers it."""
+    change = "resources.cpus=1" if shares.given.keys() <= {"cpus"} else '"resources={cpus: 1}"'
+    return f"Lower them with `--set {change}`"
 
 
 def distinct(shares: Iterable[Resources]) -> list[Resources]:

@@ -169,6 +169,14 @@ ChangesOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Replaces a value of the file, such as train.lr=0.05,0.1; may be repeated."
     ),
 ]
+ResourceChangesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Changes what each trial occupies, such as resources.cpus=1, for another machine; may be repeated.",
+    ),
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help='Run these trials only, such as "method=imp"; may be repeated.'),

@@ -29,6 +29,7 @@ from prunesweep.orchestrator.cli.options import (
     NotifyOption,
     OnlyOption,
     PriceOption,
+    ResourceChangesOption,
     SameCodeOption,
     SmokeOption,
     StallLimitOption,
@@ -53,7 +54,7 @@ from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.run.rehearsal import rehearse
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status.forecast import Bill, as_json, estimate
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, with_resources
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
@@ -135,6 +136,7 @@ def resume(
     notify: NotifyOption = None,
     force: ForceOption = False,
     allow: AllowOption = None,
+    changes: ResourceChangesOption = None,
 ) -> None:
     """Run what is missing or failed of a sweep. With a sweep's name: of the trials that were last run under it."""
     options = Options(
@@ -154,7 +156,7 @@ def resume(
     if has_changed(sweep):
         file = escape(str(sweep.path))
         say(f"[yellow]{file} has changed since {sweep.name} was run[/]; for what it asks now: prunesweep run {file}")
-    _run(sweep, opened, options, force)
+    _run(with_resources(sweep, changes) if changes else sweep, opened, options, force)
 
 
 def _run(sweep: Sweep, store: Store, options: Options, force: bool, choosing: Choosing = ALL_TRIALS) -> None:

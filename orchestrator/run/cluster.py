@@ -56,6 +56,11 @@ def cluster(address: Location | None) -> Iterator[None]:
         ray_internals.end_sessions()
 
 
+def this_machine() -> dict[str, float]:
+    """The node that the embedded Ray will be."""
+    return {"CPU": usable_cores(), "GPU": ray_internals.visible_gpus()}
+
+
 def _import_tune() -> None:
     """While Ray's processes come up; who imports it then waits for the rest."""
     with suppress(ImportError):  # it is raised again where it is needed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from uuid import uuid4
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.records import remember, require_own_code
-from prunesweep.orchestrator.resources import Resources, distinct, fitting
+from prunesweep.orchestrator.resources import LOWER, Resources, distinct, fitting, lowered_by_option
 from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
 from prunesweep.orchestrator.run.pace import Pace
@@ -95,6 +95,8 @@ def prepare(plan: Plan, store: Store, options: Options) -> None:
         require_ready(plan, options.data_folder, options.device)
         if not options.rehearsal:
             require_trainable(plan, options.data_folder, options.device)
+        if plan.runnable:
+            _require_room_here(plan, options)
     store.require_writable()
     remember(plan.sweep, store)
 
@@ -246,11 +248,29 @@ def _room(plan: Plan, options: Options) -> tuple[int, Resources]:
     """How many stages are asked for at once, and the most that one can have; an autoscaler sees what waits."""
     from prunesweep.orchestrator.run import cluster
 
-    shares = distinct(plan.shares[key] for key in plan.runnable)
     if options.autoscaling:
-        return min(len(plan.runnable), options.max_concurrent or DEMAND), cluster.largest_node(foreseen=shares)
+        most = options.max_concurrent or DEMAND
+        return min(len(plan.runnable), most), cluster.largest_node(foreseen=_shares(plan))
     nodes = cluster.nodes_alive()
-    return max(fitting(share, options.loaders, nodes) for share in shares), cluster.largest_node()
+    return _fitting(plan, options, nodes), cluster.largest_node()
+
+
+def _require_room_here(plan: Plan, options: Options) -> None:
+    """Raise `UserError` when this machine is too small for a trial, before Ray is started on it."""
+    from prunesweep.orchestrator.run import cluster
+
+    _fitting(plan, options, [cluster.this_machine()])
+
+
+def _fitting(plan: Plan, options: Options, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many stages fit on the nodes at once; raises `UserError` when one of them fits on none."""
+    sweep = plan.sweep
+    lower = LOWER if sweep.recorded is None else lowered_by_option(sweep.resources)
+    return max(fitting(share, options.loaders, nodes, lower) for share in _shares(plan))
+
+
+def _shares(plan: Plan) -> list[Resources]:
+    return distinct(plan.shares[key] for key in plan.runnable)
 
 
 @contextmanager

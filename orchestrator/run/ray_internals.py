@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import ray
+import ray._private.accelerators
 import ray._private.ray_constants
 import ray._private.services
 import ray._private.utils
@@ -57,6 +58,7 @@ def require_known() -> None:
         (ray._private.utils, "set_sigterm_handler"),
         (ray._private.utils, "detect_fate_sharing_support"),
         (ray._private.services, "ConsolePopen"),
+        (ray._private.accelerators, "get_accelerator_manager_for_resource"),
         (ray._private.ray_constants, "ENABLE_RAY_CLUSTER"),
         (registry, "_global_registry"),
         (RayActorManager, "_actor_task_failed"),
@@ -70,6 +72,15 @@ def require_known() -> None:
             f"Ray {ray.__version__} has no {', '.join(missing)}, which prunesweep uses: "
             f'install the version with which it was tried, pip install "ray[default,tune]=={TESTED}.*"'
         )
+
+
+def visible_gpus() -> int:
+    """How many GPUs a Ray that is started here will have; asks the driver, and starts nothing."""
+    kind = ray._private.accelerators.get_accelerator_manager_for_resource("GPU")
+    assert kind is not None, "Ray has one for GPUs of every make"
+    visible = kind.get_current_process_visible_accelerator_ids()
+    count = kind.get_current_node_num_accelerators()
+    return count if visible is None else min(count, len(visible))
 
 
 def is_head(address: str, seconds: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,28 @@ def changed(settings: Mapping[str, Any], path: Path, changes: Sequence[str]) -> 
     A change is `key=value` with a place as errors spell it: `train.lr=0.05,0.1`, `seeds=3`, `trials[0].sparsity=0.9`.
     A value is YAML, and several values between commas are a list. Raises `UserError`.
     """
+    made = _changed(settings, changes)
+    if not any(change.startswith("name=") for change in changes):
+        told = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(changes)).strip("-")
+        made["name"] = f"{settings.get('name', path.stem)}-{told}"[:100]
+    return made
+
+
+def changed_resources(given: Mapping[str, Any], changes: Sequence[str], file: Path) -> Any:
+    """`resources` of a sweep that is run as it is remembered, with the changes made; not checked.
+
+    Raises `UserError` for a change of anything else, which would make other trials of it.
+    """
+    for change in changes:
+        if not re.match(r"resources[.=]", change):
+            raise UserError(
+                f'--set: "{change}": a sweep is resumed as it was run, and only resources can be set, such as '
+                f"resources.cpus=1; for the rest: prunesweep run {file} --set {shlex.quote(change)}"
+            )
+    return _changed({"resources": given}, changes)["resources"]
+
+
+def _changed(settings: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     made: dict[str, Any] = dict(settings)
     for change in changes:
         match = CHANGE.fullmatch(change)
@@ -27,9 +50,6 @@ def changed(settings: Mapping[str, Any], path: Path, changes: Sequence[str]) -> 
             raise UserError(f'--set: "{change}" is no change; write key=value, such as train.lr=0.05,0.1')
         steps = [name or int(index) for name, index in STEP.findall(match[1])]
         made = _with(made, steps, _value(match[2], change), change)
-    if not any(change.startswith("name=") for change in changes):
-        told = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(changes)).strip("-")
-        made["name"] = f"{settings.get('name', path.stem)}-{told}"[:100]
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,20 @@ from pydantic import BaseModel
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.sweepfile import python
 from prunesweep.orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
-from prunesweep.orchestrator.sweepfile.changes import changed
+from prunesweep.orchestrator.sweepfile.changes import changed, changed_resources
 from prunesweep.orchestrator.sweepfile.document import (
     Document,
     Loc,
     Problem,
     Rejected,
+    listed,
     noting,
     read_text,
     shown,
     until_many,
+    where,
 )
-from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count
+from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count, header
 from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
@@ -81,6 +83,17 @@ def sweep_of(settings: Mapping[str, Any]) -> Sweep:
     text = dump(settings)
     top, trials = _read_yaml(parse(None, text))
     return _sweep(top, trials, text, Path(f"{top['name']}.yaml"))
+
+
+def with_resources(sweep: Sweep, changes: Sequence[str]) -> Sweep:
+    """The sweep with changes of `resources` made, such as `resources.cpus=1`; raises `UserError`, also for others."""
+    given = {"name": sweep.name, "resources": changed_resources(sweep.resources.given, changes, sweep.path)}
+    try:
+        top = header(sweep.path, given)
+        check_rules(top, sweep.trials)
+    except Rejected as rejected:
+        raise listed(f"--set: {where(problem.loc)}: {problem.message}" for problem in rejected.problems) from rejected
+    return replace(sweep, resources=Shares(top["resources"]))
 
 
 def _sweep(top: Mapping[str, Any], trials: list[TrialSpec], text: str, path: Path) -> Sweep:

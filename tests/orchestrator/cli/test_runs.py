@@ -12,9 +12,9 @@ import pytest
 from prunesweep.orchestrator.cli.choosing import Choosing
 from prunesweep.orchestrator.lookup import load_sweep
 from prunesweep.orchestrator.plan import make_plan
-from prunesweep.orchestrator.records import has_changed, leaving
+from prunesweep.orchestrator.records import has_changed, leaving, recall, remember, require
 from prunesweep.orchestrator.run.preflight import SOCKET_PATH, absent_data, require_ready, unusable_places
-from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep, with_resources
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import COMMAND, Cli
@@ -193,6 +193,60 @@ def test_a_sweep_whose_file_has_changed_is_run_by_its_file(cli: Cli):
         f"has changed since exp was run; for what it asks now: prunesweep run {cli.folder}/exp.yaml"
     )
     assert has_changed(load_sweep(cli.folder / "exp.yaml")) is False
+
+
+LARGE = TEXT + "resources: {cpus: 1000, for: [{method: imp, gpus: 1}]}\n"
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Cli:
+    """The store of a larger machine, in which all stages are missing; its sweep file is not there."""
+    store = Store(tmp_path / "results")
+    store.require_writable()
+    cli = Cli(tmp_path)
+    remember(read_sweep(tmp_path / cli.write(LARGE, "exp.yaml")), store)
+    (tmp_path / "exp.yaml").unlink()
+    return cli
+
+
+def test_a_machine_too_small_for_what_the_store_remembers(large: Cli):
+    said = large("resume", "exp", code=2)
+    assert "no node can hold a trial with cpus: 1000, gpus: 1; the cluster has" in said
+    assert 'Lower them with `--set "resources={cpus: 1}"`' in said
+    said = large("resume", "exp", "--set", "resources={cpus: 999}", code=2)
+    assert "a trial with cpus: 999, gpus: 0; the" in said
+    assert "Lower them with `--set resources.cpus=1`" in said
+    assert "starting Ray" not in said
+    assert recall("exp", Store(large.folder / "results")).resources.default.cpus == 1000, "nothing ran"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("train.lr=0.1", "only resources can be set, such as resources.cpus=1; for the rest: prunesweep run "),
+        ("seeds=3", "a sweep is resumed as it was run"),
+        ("resourcesx=3", "a sweep is resumed as it was run"),
+        ("resources.cpus=0", "--set: resources.cpus: 0 is not allowed"),
+        ("resources.cpu=1", '--set: resources.cpu: unknown key of resources "cpu"'),
+        ("resources.for[0].method=dst", "--set: resources.for[0]: matches no trial of this sweep"),
+        ("resources.for[3].cpus=1", "the file has no item [3] there"),
+    ],
+)
+def test_only_resources_are_changed_when_a_sweep_is_resumed(change: str, said: str, large: Cli):
+    with pytest.raises(UserError) as refused:
+        with_resources(require("exp", Store(large.folder / "results")), [change])
+    assert said in str(refused.value)
+
+
+def test_resources_that_are_changed_when_a_sweep_is_resumed(large: Cli):
+    sweep = require("exp", Store(large.folder / "results"))
+    changed = with_resources(sweep, ["resources.cpus=2", "resources.for[0].gpus=0.5"])
+    assert changed.trials == sweep.trials
+    assert {str(changed.resources.of(trial)) for trial in changed.trials} == {"cpus: 2, gpus: 0", "cpus: 2, gpus: 0.5"}
+    assert (
+        make_plan(changed, Store(large.folder / "results")).counts
+        == make_plan(sweep, Store(large.folder / "results")).counts
+    )
 
 
 def test_trials_that_leave_the_tables_are_counted(cli: Cli):
