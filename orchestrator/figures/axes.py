@@ -27,6 +27,9 @@ FAR = 0.25
 MARGIN = 0.06
 """Room beyond the outermost values, as a share of their span."""
 
+ALIKE = 1e-6
+"""Values that differ by a smaller share are one value, which lies in the middle of an axis of its own."""
+
 
 def metric_axis(table: Table, drawn: Iterable[Series], is_shared: bool = False) -> Axis:
     """The metric of a table, in its unit, for these series.
@@ -45,7 +48,7 @@ def metric_axis(table: Table, drawn: Iterable[Series], is_shared: bool = False) 
     has_far_control = any(bottom < low - room or top > high + room for bottom, top in controls)
     if "accuracy" in table.metric and low > HIGH_ACCURACY and high < 100 and (has_far_control or not controls):
         return _logit_axis(axis, low, high)
-    margin = MARGIN * (high - low) or 1.0
+    margin = MARGIN * (high - low) if high - low > ALIKE * abs(high) else max(1.0, ALIKE * abs(high))
     if has_far_control:
         return replace(axis, limits=(low - margin, high + margin))
     if not is_shared:
@@ -61,7 +64,8 @@ def _span(series: Series) -> tuple[float, float]:
 
 
 def _logit_axis(axis: Axis, low: float, high: float) -> Axis:
-    margin = ((100 - low) / (100 - high)) ** MARGIN
+    spread = (100 - low) / (100 - high)
+    margin = spread**MARGIN if spread > 1 + ALIKE else 1.5
     low, high = 100 - (100 - low) * margin, 100 - (100 - high) / margin
     ticks = [100 - error for error in log_ticks([100 - high, 100 - low]) if low <= 100 - error <= high]
     for step in (0.5, 0.2, 0.1, 0.05, 0.02):

@@ -28,6 +28,9 @@ KEYS = ("trial", "stage", "sweep", "stage_keys")
 KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """A key, or the name of a sweep: one part of a path, and not a hidden one."""
 
+LARGEST = 1e100
+"""Larger ones are no measurement, nor are infinite ones; squares of much larger ones overflow."""
+
 
 def checked(table: pa.Table, name: str) -> pa.Table:
     """The table as those of that name (`trials`, `curves`, `layers`) are; raises `ValueError`."""
@@ -59,7 +62,7 @@ def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa
     elif pa.types.is_string(wanted):
         values = _plain(values)
     elif pa.types.is_floating(wanted):
-        values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, wanted))  # infinite is no measurement
+        values = pc.if_else(pc.less_equal(pc.abs(values), LARGEST), values, pa.scalar(None, wanted))
     return field.with_type(wanted), values
 
 

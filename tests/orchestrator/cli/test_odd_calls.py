@@ -301,6 +301,39 @@ def test_odd_tables_of_curves_and_layers(ask: Ask, folder: Path, kind: str):
             check(ask, *verb)
 
 
+ODD_NUMBERS = [
+    *(("target_sparsity", value) for value in (1e308, -1e308, 0.5)),
+    *(("reached_sparsity", value) for value in (1e308, 0.5)),
+    *(("test_accuracy", value) for value in (1e308, 1e200, 1e18, 0.97, 0.5, 0.0, 1.0)),
+    ("theoretical_speedup", 1e308),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("column", "value"), ODD_NUMBERS)
+def test_trials_that_are_alike_or_far_from_any_measurement(ask: Ask, folder: Path, column: str, value: float):
+    """They are drawn and reported without a warning of a library."""
+    place = folder / "results/odd/trials.parquet"
+    table = pq.read_table(place, partitioning=None).replace_schema_metadata(None)
+    pq.write_table(set_column(column, value)(table), place)
+    for verb in (*TABLES[2:4], ["plot", "odd", "--where", "method=imp"]):
+        check(ask, *verb)
+
+
+def test_notes_of_attempts_that_are_odd(ask: Ask, folder: Path):
+    """The stage has failed, so that its last note is what `status` and `logs` show."""
+    notes = sorted((folder / "results/stages").glob("*/attempts/*.json"))
+    note = unsealed_json(notes[0].read_bytes())
+    for change in [{"unknown": 1}, *({name: value} for name in note for value in (None, 3, [], {"a": 1}, 1e308))]:
+        replaced(notes[0], {**note, **change})
+        for verb in (["status", "odd"], ["logs", "odd"]):
+            check(ask, *verb)
+    for data in ([], "x", 3, None, {}):
+        notes[0].write_bytes(json.dumps(data).encode())
+        check(ask, "status", "odd")
+
+
 def flipped(data: bytes, rng: random.Random) -> bytes:
     place = rng.randrange(len(data))
     return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
