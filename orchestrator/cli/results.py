@@ -10,6 +10,7 @@ import typer
 from rich.console import RenderableType
 from rich.markup import escape
 
+from prunesweep.orchestrator.cli.failed import asked_where_failed
 from prunesweep.orchestrator.cli.options import (
     STORE,
     AtOption,
@@ -64,23 +65,24 @@ def results(
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
     query = Query(metric, columns(by), where or [], best_by, tolerance)
-    show_means(folders(names, store), query, "json" if as_json_ else format)
+    show_means(folders(names, store), query, store, "json" if as_json_ else format)
 
 
-def show_means(folders: Sequence[Location], query: Query, format: str = "table") -> None:
+def show_means(folders: Sequence[Location], query: Query, store: Location, format: str = "table") -> None:
     """The table of means over seeds, in one of the formats of `orchestrator.tables.rendering`."""
     from prunesweep.orchestrator.tables import grid, rendering
 
-    show_rendered(rendering.render(grid.laid_out(_compared(folders, query)), format))
+    show_rendered(rendering.render(grid.laid_out(_compared(folders, query, store)), format))
 
 
-def _compared(folders: Sequence[Location], query: Query) -> Table:
+def _compared(folders: Sequence[Location], query: Query, store: Location) -> Table:
     from prunesweep.orchestrator.results import filtering, parquet
     from prunesweep.orchestrator.tables import means as tables
 
     frame = filtering.where(parquet.load_results(*folders), query.where, keep_dense=True)
     if query.best_by is None:
-        return tables.means_table(frame, query.metric, query.by, query.tolerance)
+        asked = asked_where_failed(folders, frame, query, store)
+        return tables.means_table(frame, query.metric, query.by, query.tolerance, asked)
     return tables.best_table(frame, query.metric, query.by, query.best_by, query.tolerance)
 
 
@@ -122,9 +124,11 @@ def compare(
         raise UserError("--across goes with --published")
     alike, conditions = places(at)
     query = Query(metric, columns(by), [*(where or ()), *conditions], best_by, tolerance)
-    frame, shape = _trials(folders(names, store), query), "json" if as_json_ else format
+    locations, shape = folders(names, store), "json" if as_json_ else format
+    frame = _trials(locations, query)
     if published is None:
-        table = _differences(frame, query, against or [], alike)
+        asked = None if best_by else asked_where_failed(locations, frame, query, store)
+        table = _differences(frame, query, against or [], alike, asked)
     else:
         table = _differences_to_published(frame, query, published, across or [])
     show_rendered(_rendered(table, shape))
@@ -138,7 +142,9 @@ def _trials(places: Sequence[Location], query: Query) -> DataFrame:
     return best_settings.select_best(frame, query.best_by, query.tolerance) if query.best_by else frame
 
 
-def _differences(frame: DataFrame, query: Query, against: Sequence[str], alike: Sequence[str]) -> TextTable:
+def _differences(
+    frame: DataFrame, query: Query, against: Sequence[str], alike: Sequence[str], asked: DataFrame | None
+) -> TextTable:
     """Rivals have `alike` the same, by default sparsity and budget; where settings are chosen, the sparsity."""
     from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT
     from prunesweep.orchestrator.results.filtering import setting
@@ -146,7 +152,7 @@ def _differences(frame: DataFrame, query: Query, against: Sequence[str], alike: 
 
     settings = dict(setting(frame, _condition(text)) for text in against)
     at = (*SUBJECT, *(alike or (AXES[:1] if query.best_by else AXES)))
-    return differences(frame, query.metric, query.by, settings or None, query.tolerance, at)
+    return differences(frame, query.metric, query.by, settings or None, query.tolerance, at, asked)
 
 
 def _condition(text: str) -> str:

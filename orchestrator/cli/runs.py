@@ -221,7 +221,7 @@ def _show_outcome(plan: Plan, store: Store) -> None:
     """After a run: the comparison, where the tables are, and what is missing."""
     folder = store.url(plan.sweep.name)
     if plan.counts.done:
-        show_means([folder], Query())
+        show_means([folder], Query(), store.location)
         files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
         say(f"{done}; tables in {escape(str(folder))}: {files}")

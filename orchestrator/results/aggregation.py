@@ -45,7 +45,7 @@ class Cell:
     `low` and `high` are its 95 % t interval. `best` and `near` are among the cells that it competes with: of the same
     dataset, model, sparsity and total epochs. `near` is not shown to be worse than the best: `p`, adjusted for all
     pairs of rivals, is above 5 %. `unranked` says why a cell with rivals is not ranked. `reached` is the mean sparsity
-    that was reached, where known.
+    that was reached, where known. `failed` says why there is no mean: all its trials failed, `mean` is NaN and `n` 0.
     """
 
     settings: Mapping[str, Any]
@@ -60,16 +60,17 @@ class Cell:
     near: bool = False
     unranked: Unranked | None = None
     reached: float | None = None
+    failed: str | None = None
 
     def at(self, names: Iterable[str]) -> Key:
         """The cell's settings under these names."""
         return tuple(self.settings[name] for name in names)
 
     @property
-    def statistics(self) -> dict[str, float | int | bool | None]:
+    def statistics(self) -> dict[str, float | int | bool | str | None]:
         """All but the settings."""
         return {
-            "mean": self.mean,
+            "mean": None if self.failed else self.mean,
             "std": self.std,
             "n": self.n,
             "seeds": self.planned,
@@ -78,6 +79,7 @@ class Cell:
             "best": self.best,
             "near": self.near,
             "p_adjusted": self.p,
+            **({"failed": self.failed} if self.failed else {}),
         }
 
 

@@ -120,11 +120,7 @@ def row_of(
     """A trial's row of `trials.parquet`; `stages` are its path, `last` is the result of the last of them."""
     whole, metrics = [*before, inherited(last)], last["metrics"]
     return {
-        **trial.method.settings,
-        **_train_settings(stages[0].root.train),
-        "dataset_options": _options(trial.dataset),
-        "model_options": _options(trial.model),
-        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
+        **_settings(trial, stages),
         **{name: metrics.get(name) for name in COPIED},
         "collapsed_layers": sum(layer["nonzero"] == 0 for layer in last["layers"]),
         **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
@@ -141,9 +137,23 @@ def settings_of(plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for trial in plan.sweep.trials:
         stages = path(plan.stages[plan.last[trial.key]])
-        own = {**trial.method.settings, **_train_settings(stages[0].root.train)}
-        rows.append({**own, **_question(plan.sweep.name, trial, stages, _takes_sparsity(plan.sweep, trial, stages))})
+        rows.append(
+            {
+                **_settings(trial, stages),
+                **_question(plan.sweep.name, trial, stages, _takes_sparsity(plan.sweep, trial, stages)),
+            }
+        )
     return rows
+
+
+def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
+    return {
+        **trial.method.settings,
+        **_train_settings(stages[0].root.train),
+        "dataset_options": _options(trial.dataset),
+        "model_options": _options(trial.model),
+        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
+    }
 
 
 def _train_settings(train: TrainSpec) -> dict[str, Any]:

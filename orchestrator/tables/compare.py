@@ -17,6 +17,7 @@ from prunesweep.orchestrator.results.compare import AT, BY, Comparison, comparis
 from prunesweep.orchestrator.results.marking import off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.published import KEYS
 from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.failed_cells import failed_cells
 from prunesweep.orchestrator.tables.left_out import ACROSS_BUDGETS, BUDGET, left_out, without_target
 from prunesweep.orchestrator.tables.means import missing, resolution
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
@@ -34,20 +35,31 @@ def differences(
     against: Mapping[str, Any] | None = None,
     tolerance: float | None = None,
     at: Sequence[str] = AT,
+    asked: pd.DataFrame | None = None,
 ) -> TextTable:
     """A line for each setting, best first: how far it is from the best of its arena, or from `against`.
 
     As `prunesweep.compare`, with the reference itself. Arenas are by `at`: sparsity, then budget.
+    The last of a block are the settings whose trials all failed: of `asked`, as `orchestrator.run.outcomes` makes it.
     """
     compared = comparisons(frame, metric, by or BY, at, against, tolerance)
     if not compared:
         across = f"; {ACROSS_BUDGETS}" if BUDGET in at else ""
         raise UserError(nothing_to_compare(at, against) + across)
     arenas = {key: list(same) for key, same in groupby(compared, key=lambda comparison: comparison.cell.at(at))}
-    names = _shown([cell for comparison in compared for cell in (comparison.cell, comparison.reference)], at)
-    cells, labels = [comparison.cell for comparison in compared], budgets(frame)
+    shown = [cell for comparison in compared for cell in (comparison.cell, comparison.reference)]
+    failed = [cell for cell in failed_cells(asked, shown) if None not in cell.at(at)]
+    names = _shown([*shown, *failed], at)
+    cells = [comparison.cell for comparison in compared]
+    labels = {**({} if asked is None else budgets(asked)), **budgets(frame)}
     unit = _unit(metric, cells)
-    blocks = [_block(_ordered(arenas[key], metric), names, unit, labels) for key in in_order(arenas)]
+    blocks = [
+        [
+            *_block(_ordered(arenas.get(key, []), metric), names, unit, labels),
+            *(_failed_line(cell, names, labels) for cell in failed if cell.at(at) == key),
+        ]
+        for key in in_order([*arenas, *(cell.at(at) for cell in failed)])
+    ]
     return TextTable(
         title=_title(cells, metric, unit, f"differences to {_spoken(against)}"),
         heads=tuple(map(words, names)),
@@ -57,8 +69,15 @@ def differences(
         holds=Columns.NUMBERS,
         legend=(NOTE, *_legend(compared, against is not None)),
         notes=(*left_out(frame, metric, by or BY, at, compared), *_notes(frame, metric, compared)),
-        records=tuple(_record(comparison, metric, at) for comparison in compared),
+        records=(
+            *(_record(comparison, metric, at) for comparison in compared),
+            *({"metric": metric, **cell.settings, "n": 0, "failed": cell.failed} for cell in failed),
+        ),
     )
+
+
+def _failed_line(cell: Cell, names: Sequence[str], labels: Mapping[int, str]) -> Line:
+    return Line(_labels(cell, names, labels), (Entry(str(cell.failed)), *[Entry("")] * 5))
 
 
 def _columns(*heads: str) -> tuple[tuple[str, ...], ...]:
@@ -91,6 +110,8 @@ def _ordered(compared: Sequence[Comparison], metric: str) -> list[Comparison]:
 
 def _block(compared: Sequence[Comparison], names: Sequence[str], unit: Scale, labels: Mapping[int, str]) -> list[Line]:
     """The reference, then what is compared with it."""
+    if not compared:
+        return []
     reference = compared[0].reference
     mean = Entry(_mean(reference, unit), Emphasis.BOLD)
     lines = [Line(_labels(reference, names, labels), (mean, *[Entry("")] * 5))]

@@ -10,6 +10,7 @@ from typing import Any
 from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
 from prunesweep.orchestrator.results.best_settings import REACHED
 from prunesweep.orchestrator.results.marking import unranked_notes
+from prunesweep.orchestrator.tables.failed_cells import failed_notes, word_of
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
 from prunesweep.orchestrator.tables.wording import FORMS, words, written
@@ -25,7 +26,7 @@ def laid_out(table: Table) -> TextTable:
         holds=Columns.MEANS,
         above=tuple(_control(table, cell) for cell in table.controls),
         legend=tuple(_legend(table)),
-        notes=(*unranked_notes(table.cells.values()), *table.notes),
+        notes=(*unranked_notes(table.cells.values()), *failed_notes(_cells(table)), *table.notes),
         details=tuple(filter(None, [_off_target(table), _chosen_settings(table)])),
         records=tuple({"metric": table.metric, **cell.settings, **cell.statistics} for cell in _cells(table)),
     )
@@ -74,6 +75,8 @@ def _entry(table: Table, cell: Cell | None) -> Entry:
 
 
 def _text(table: Table, cell: Cell) -> str:
+    if cell.failed:
+        return word_of(cell)
     return table.scale.text(cell.mean, cell.std, cell.n, cell.planned)
 
 

@@ -18,11 +18,13 @@ from prunesweep.orchestrator.results.best_settings import (
     Selection,
     choose,
 )
+from prunesweep.orchestrator.results.compare import other_settings
 from prunesweep.orchestrator.results.image_counts import image_counts
 from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells
 from prunesweep.orchestrator.results.parquet import SWEEPS
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
 from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.failed_cells import failed_cells
 from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
@@ -68,6 +70,7 @@ def means_table(
     metric: str = "test_accuracy",
     by: Sequence[str] | None = None,
     tolerance: float | None = None,
+    asked: pd.DataFrame | None = None,
 ) -> Table:
     """Means over seeds, with the best of every sparsity and budget marked.
 
@@ -75,12 +78,16 @@ def means_table(
     other setting that still varies within a cell: different settings are never averaged. Columns are target sparsity
     and, below it, total epochs; where that would leave over a third of the table empty (methods with unlike budgets),
     each budget has rows of its own. Budgets are totals, pretraining included: what a result costs. A cell that missed
-    its target by more than the tolerance (0.2 points) is out of competition and stands apart. Raises `UserError`
-    for an unknown metric or column, and when no trial has the metric.
+    its target by more than the tolerance (0.2 points) is out of competition and stands apart. A cell whose trials
+    all failed says so: of `asked`, which is as `orchestrator.run.outcomes` makes it. Raises `UserError` for an
+    unknown metric or column, and when no trial has the metric.
     """
     trials = aggregation.with_metric(frame, metric)
     names, axes = _names(trials, metric, by)
-    return _table(trials, metric, names, axes, OFF_TARGET if tolerance is None else tolerance)
+    if asked is not None and {*names, *axes} <= {*asked}:
+        settings = [name for name in other_settings(trials, metric) if name in asked]
+        names = [name for name in aggregation.separating(asked, [*names, *axes], settings) if name not in axes]
+    return _table(trials, metric, names, axes, OFF_TARGET if tolerance is None else tolerance, asked=asked)
 
 
 def best_table(
@@ -148,17 +155,19 @@ def _table(
     axes: Sequence[str],
     tolerance: float,
     extra: Sequence[str] = (),
+    asked: pd.DataFrame | None = None,
 ) -> Table:
     """A cell for each combination of the columns `names` and `axes`; those of `extra` have one value in each."""
     competing = [name for name in (*SUBJECT, *OPTIONS, *AXES) if name in (*names, *axes)]
     means = marked_cells(trials, metric, [*names, *axes, *extra], competing, tolerance)
+    means += failed_cells(asked, means)
     controls = [cell for cell in means if TARGET in axes and cell.settings[TARGET] is None]
     missed = [cell for cell in means if cell.unranked is Unranked.OFF_TARGET and metric != REACHED]
     apart = {id(cell) for cell in (*controls, *missed)}
     sparse = [cell for cell in means if id(cell) not in apart]
     row_names, column_names = _layout(sparse, names, axes)
     placed = {(cell.at(row_names), cell.at(column_names)): cell for cell in sparse}
-    labels = aggregation.budgets(trials)
+    labels = {**({} if asked is None else aggregation.budgets(asked)), **aggregation.budgets(trials)}
     return Table(
         title=_title(trials, metric),
         metric=metric,
