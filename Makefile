@@ -9,10 +9,12 @@ SEED ?= 0
 OTHER ?= HEAD~1
 TWO_USERS := $(shell [ "$$(id -u)" -ne 0 ] || echo --users)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+LOCK := $(BIN)/uv pip compile --quiet --constraint constraints.txt --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header
 RUNNING := .venv/.installed
 TESTING := .venv/.installed-dev
 
-.PHONY: demo test test-all chaos lint docs
+.PHONY: demo test test-all chaos lint docs lock
 
 demo: $(RUNNING)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
@@ -36,8 +38,15 @@ lint: $(TESTING)
 	$(BIN)/mypy
 
 docs: $(TESTING)
+	@$(PIP) --editable '.[docs]'
 	$(BIN)/python docs/build_site.py
 	@echo "to read it: $(BIN)/python -m http.server --directory build/site"
+
+# The hashes of all files of the versions in constraints.txt, for every platform: images and CI take no other file.
+lock: $(RUNNING)
+	$(PIP) uv
+	echo dumb-init | $(LOCK) pyproject.toml - --output-file docker/requirements.lock
+	$(LOCK) pyproject.toml --extra dev --output-file .ci/requirements.lock
 
 $(RUNNING): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "prunesweep needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'

@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ import kubernetes_validate
 import pytest
 import typer
 from compose_spec import PyOptions
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from ray.scripts.scripts import cli as ray_cli
 from ruamel.yaml import YAML
 
@@ -89,7 +91,7 @@ def stages() -> dict[str, list[Instruction]]:
         if name == "FROM":
             origin, _, stage = rest.partition(" AS ")
             found[stage] = list(found.get(origin, []))
-        else:
+        elif found:
             found[stage].append((name, rest))
     return found
 
@@ -104,7 +106,8 @@ def test_hadolint_finds_nothing():
 
 def test_images_are_pinned_and_their_users_are_not_root():
     origins = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
-    images = {origin for origin in origins if origin not in stages()}
+    bases = dict(rest.split("=", 1) for rest in of("ARG", instructions()) if "=" in rest)
+    images = {bases[o[2:-1]] if o.startswith("${") else o for o in origins if o not in stages()}
     assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image) for image in images)
     assert all(SpecifierSet(PROJECT["requires-python"]).contains(i.split(":")[1].split("-")[0]) for i in images)
     assert of("ADD", instructions()) == []
@@ -124,13 +127,42 @@ def test_what_is_copied_is_there_and_nothing_else_reaches_the_builder():
     assert all((ROOT / source).exists() for source in let_in)
 
 
-def test_images_have_the_packages_of_the_project():
-    (snippet,) = re.findall(r"python -c '(.*)'", (DOCKER / "Dockerfile").read_text())
-    assert run(sys.executable, "-c", snippet, cwd=ROOT).splitlines() == PROJECT["dependencies"]
+def locked(lock: Path) -> dict[str, str]:
+    """By package: its version. Every one must be held by the hashes of its files."""
+    entries = re.split(r"\n(?=[a-z])", lock.read_text())
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    return dict(re.findall(r"^([^ =]+)==([^ ]+)", "\n".join(entries), re.MULTILINE))
+
+
+def required(dependencies: Iterable[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in dependencies} - {"prunesweep"}
+
+
+def test_images_and_ci_install_only_files_whose_hashes_are_known():
+    pinned = {canonicalize_name(name): version for name, version in PINNED.items()}
+    extras = PROJECT["optional-dependencies"]
+    image, ci = locked(DOCKER / "requirements.lock"), locked(ROOT / ".ci/requirements.lock")
+    assert {"dumb-init"} | required(PROJECT["dependencies"]) <= image.keys()
+    assert required(PROJECT["dependencies"]) | required(extras["dev"]) | required(extras["onnx"]) <= ci.keys()
+    elsewhere = {"colorama", "httpx2-jsfetch", "tzdata"}  # of other systems than the images'
+    assert {name: pinned.get(name) for name in image.keys() - elsewhere} == {
+        name: version for name, version in image.items() if name not in elsewhere
+    }
     steps = [part.strip() for rest in of("RUN", instructions()) for part in rest.split("&&")]
-    from_outside = [step for step in steps if "pip install" in step and "--no-index" not in step]
-    assert all("--constraint constraints.txt" in step or re.search(r"==[\w.]+$", step) for step in from_outside)
+    installed = [step for step in steps if "pip install" in step and "--no-index" not in step]
+    (torch,) = [step for step in installed if "--require-hashes" not in step]
+    assert torch.split()[-3:] == ["torch", "torchvision", "torchcodec"]
+    assert "--constraint constraints.txt" in torch
     assert all(SpecifierSet(f"=={PINNED[n]}").contains(f"{PINNED[n]}+cpu") for n in ("torch", "torchvision"))
+
+
+def test_the_image_without_cuda_has_all_but_cuda(tmp_path: Path):
+    (script,) = re.findall(r"awk '(.*)' requirements.lock", (DOCKER / "Dockerfile").read_text())
+    rest = tmp_path / "rest.lock"
+    rest.write_text(run("awk", script, DOCKER / "requirements.lock"))
+    left_out = locked(DOCKER / "requirements.lock").keys() - locked(rest).keys()
+    assert {"torch", "torchvision", "torchcodec", "triton", "nvidia-nccl-cu13", "cuda-toolkit"} <= left_out
+    assert all(re.match("torch|triton|nvidia-|cuda-", name) for name in left_out)
 
 
 @pytest.mark.parametrize(
