@@ -17,9 +17,11 @@ from prunesweep.orchestrator.cli.options import (
     BestByOption,
     ByOption,
     MetricOption,
+    PriceOption,
     ResultNames,
     StoreOption,
     ToleranceOption,
+    WattsOption,
     WhereOption,
     columns,
     folders,
@@ -235,14 +237,18 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="An .html file; else NAME.html here.", show_default=False),
     ] = None,
+    watts: WattsOption = None,
+    price: PriceOption = None,
 ) -> None:
     """Write one HTML file to mail: comparison, plots, cost, failures, provenance, and how to do it again."""
-    from prunesweep.orchestrator.report import page
+    from prunesweep.orchestrator.report.contents import gather
+    from prunesweep.orchestrator.report.page import check_ending, write
 
     opened = Store(store)
     names = [stored_name(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
     if not file.parent.is_dir():
         raise UserError(f"--output {file}: there is no folder {file.parent}")
-    query = Query(metric, columns(by), where or [])
-    say(f"wrote {escape(str(file))}, {size(page.write(names, opened, query, file))}")
+    check_ending(file)
+    contents = gather(names, opened, Query(metric, columns(by), where or []), watts, price)
+    say(f"wrote {escape(str(file))}, {size(write(contents, file))}")

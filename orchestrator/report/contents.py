@@ -18,6 +18,7 @@ from prunesweep.orchestrator.report.origin import Origin, Runs, origin, runs
 from prunesweep.orchestrator.results import parquet
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.run.failures import policy
+from prunesweep.orchestrator.status.forecast import Bill
 from prunesweep.orchestrator.status.status import FailedStage, failures
 from prunesweep.orchestrator.text import counted, joined
 from prunesweep.workers.spec import TrialSpec
@@ -49,6 +50,7 @@ class Contents:
     query: Query
     answer: Answer | None
     cost: Cost
+    bill: Bill
     troubles: Sequence[Trouble]
     origins: Sequence[Origin]
     runs: Sequence[Runs]
@@ -68,8 +70,14 @@ class Contents:
         return {name: count for name, count in counts.items() if count}
 
 
-def gather(names: Sequence[str], store: Store, query: Query = EVERYTHING) -> Contents:
-    """The contents for some sweeps, of the trials that the query asks about.
+def gather(
+    names: Sequence[str],
+    store: Store,
+    query: Query = EVERYTHING,
+    watts: float | None = None,
+    price: float | None = None,
+) -> Contents:
+    """The contents for some sweeps, of the trials that the query asks about; `watts` and `price` are a `Bill`'s.
 
     Raises `UserError` for an unknown sweep or metric, and where no trial is asked about.
     """
@@ -77,11 +85,13 @@ def gather(names: Sequence[str], store: Store, query: Query = EVERYTHING) -> Con
     written = [plan.sweep.name for plan in plans if "trials.parquet" in store.names(plan.sweep.name)]
     folders = [store.url(name) for name in written]
     frame = parquet.load_results(*folders) if folders else pd.DataFrame()
+    spent = cost(plans, store)
     return Contents(
         plans=plans,
         query=query,
         answer=make_answer(frame, query, folders) if len(frame) else None,
-        cost=cost(plans, store),
+        cost=spent,
+        bill=spent.bill(watts, price),
         troubles=list(_troubles(plans, store)),
         origins=[origin(plan.sweep.name, store) for plan in plans],
         runs=runs(frame) if len(frame) else [],

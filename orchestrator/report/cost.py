@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.status.forecast import Bill, gpu_seconds
 from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import State, Store
 
@@ -30,6 +31,7 @@ class Work:
 class Cost:
     """`work` by device; the unshared numbers are what the finished trials would have cost one by one.
 
+    `gpu_seconds` are those of whole GPUs, by the share of one that each stage was given, with everything.
     `again` is the number of stages that were started more than once, `bytes` the size of the results in the store.
     """
 
@@ -37,6 +39,7 @@ class Cost:
     epochs_asked: int
     epochs_unshared: int
     train_seconds_unshared: float
+    gpu_seconds: float
     trials: int
     again: int
     bytes: int
@@ -56,6 +59,10 @@ class Cost:
     def elapsed_seconds(self) -> float:
         """On all devices."""
         return sum(work.elapsed_seconds for work in self.work)
+
+    def bill(self, watts: float | None = None, price: float | None = None) -> Bill:
+        """The GPU hours, and what they come to at a power of each and a price of an hour."""
+        return Bill(self.gpu_seconds / 3600, watts, price)
 
 
 NUMBERS = ("attempts", "bytes", "epochs", "train_seconds", "elapsed_seconds")
@@ -77,11 +84,20 @@ def cost(plans: Sequence[Plan], store: Store) -> Cost:
         epochs_asked=sum(stage.epochs for stage in stages.values()),
         epochs_unshared=sum(stage.epochs for stages in finished for stage in stages),
         train_seconds_unshared=sum(_train_seconds(results.get(s.key)) for stages in finished for s in stages),
+        gpu_seconds=_gpu_seconds(plans, results),
         trials=len(finished),
         again=sum(result["attempts"] > 1 for result in results.values()),
         bytes=sum(result["bytes"] for result in results.values()),
         peak_memory_bytes=max(peaks, default=None),
     )
+
+
+def _gpu_seconds(plans: Sequence[Plan], results: Mapping[str, Mapping[str, Any]]) -> float:
+    """A stage that several sweeps have counts with the first."""
+    seconds, left = 0.0, {key: float(result["elapsed_seconds"]) for key, result in results.items()}
+    for plan in plans:
+        seconds += gpu_seconds(plan, {key: left.pop(key) for key in plan.stages if key in left})
+    return seconds
 
 
 def _results(keys: Sequence[str], store: Store) -> dict[str, Mapping[str, Any]]:

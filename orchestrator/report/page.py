@@ -5,30 +5,32 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from prunesweep.orchestrator import glossary
-from prunesweep.orchestrator.report.contents import Contents, gather, summary_of
+from prunesweep.orchestrator.report.contents import Contents, summary_of
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.report.rendering import asset, environment
-from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.store import Store
 
 SUFFIXES = (".html", ".htm")
 
 
-def write(names: Sequence[str], store: Store, query: Query, file: Path) -> int:
-    """Write the report of some sweeps; returns its size in bytes. Equal stores make equal files."""
+def check_ending(file: Path) -> None:
+    """Raise `UserError` for a file that is not to be HTML, before anything is gathered."""
     if file.suffix.lower() not in SUFFIXES:
         raise UserError(f"{file}: a report's file ends in .html; a browser prints it as a PDF")
-    data = page(gather(names, store, query)).encode()
+
+
+def write(contents: Contents, file: Path) -> int:
+    """Write the report of some sweeps; returns its size in bytes. Equal stores make equal files."""
+    data = page(contents).encode()
     file.write_bytes(data)
     return len(data)
 
@@ -75,11 +77,13 @@ def _commands(contents: Contents) -> Iterator[str]:
     options += [part for name in query.by for part in ("--by", name)]
     options += [part for condition in query.where for part in ("--where", condition)]
     same = f" {shlex.join(options)}" if options else ""
+    rates = [("--watts", contents.bill.watts), ("--price", contents.bill.price)]
+    costs = "".join(f" {name} {value:g}" for name, value in rates if value is not None)
     for plan in contents.plans:
         yield f"prunesweep run {shlex.quote(plan.sweep.path.name)}"
     yield f"prunesweep results {named}{same}"
     yield f"prunesweep plot {named}{same}"
-    yield f"prunesweep report {named}{same}"
+    yield f"prunesweep report {named}{same}{costs}"
 
 
 def _pandas(contents: Contents) -> str:

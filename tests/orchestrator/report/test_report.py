@@ -101,6 +101,31 @@ def test_replicas_are_so_many_devices(tmp_path: Path):
     assert work.train_seconds == pytest.approx(4 * SECONDS_PER_EPOCH * EPOCHS)
 
 
+GPUS = """\
+name: gpus
+dataset: digits
+model: resnet8
+seeds: 2
+train: {epochs: 10}
+resources: {gpus: 0.5}
+trials: [{method: dense}, {method: imp, sparsity: 0.9, retrain_epochs: 2}]
+"""
+
+
+def test_gpu_hours_are_of_whole_gpus_with_energy_and_price_where_asked(tmp_path: Path):
+    """A seed's stages take 378 s and 90 s, each on half a GPU: 468 s of a whole one, 0.13 hours, for both seeds."""
+    store, _ = made(tmp_path, GPUS)
+    said = text_of(page(gather(["gpus"], store, watts=400, price=2)))
+    assert "GPUs 0.13 GPU hours, 0.052 kWh at 400 W each, 0.26 at 2 an hour" in said
+    assert "prunesweep report gpus --watts 400 --price 2" in said
+    assert "GPUs 0.13 GPU hours in the store" in text_of(page(gather(["gpus"], store)))
+
+
+def test_without_gpus_there_are_no_gpu_hours(tmp_path: Path):
+    store, _ = made(tmp_path)
+    assert "GPU hours" not in text_of(page(gather(["small"], store)))
+
+
 # --- every cell
 
 
