@@ -76,6 +76,12 @@ def _check_falling(train: TrainSpec) -> None:
             "train.milestones",
             f"{milestones[-1]} is never reached in {train.epochs} epochs; take milestones below train.epochs",
         )
+    if train.step_epochs is not None and train.step_epochs >= train.epochs:
+        raise SpecError(
+            "train.step_epochs",
+            f"the first drop, after {train.step_epochs} epochs, never comes in {train.epochs}; take step_epochs below "
+            "train.epochs, or schedule constant",
+        )
     if train.gamma is not None and train.gamma > 1:
         raise SpecError("train.gamma", f"with {train.gamma:g} the learning rate would grow; take a factor of at most 1")
     if train.end_lr > train.lr:

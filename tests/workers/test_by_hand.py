@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from math import exp, log
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.cs import CS
 from prunesweep.workers.methods.dnw import DNW
@@ -202,6 +204,14 @@ def test_dpf_prunes_nothing_before_the_first_interval_is_over():
     assert seen(pruner) == [1.0, -2.0, 0.5, 4.0]
     step(pruner, [[0.0, 0.0, 0.0, 0.0]])
     assert seen(pruner) == [0.0, -2.0, 0.0, 4.0]
+
+
+@pytest.mark.parametrize(("interval", "works"), [(5, True), (6, False)])
+def test_dpf_needs_a_sparse_mask_before_the_last_iteration(interval: int, works: bool):
+    """Three epochs of two: the mask after the fifth is seen by the sixth, the one after the sixth by none."""
+    model = linear([[1.0, 2.0, 3.0, 4.0]])
+    with nullcontext() if works else pytest.raises(UserError, match=r"mask_interval: 6 iterations .* last of 6"):
+        attach(DPF(pruning_interval=1, mask_interval=interval), model, epochs=3, iterations=2)
 
 
 def test_dpf_final_mask_is_that_of_the_final_weights():

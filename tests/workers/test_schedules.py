@@ -112,6 +112,7 @@ def test_cubic_sparsity():
         (TrainSpec(epochs=10, schedule="multistep", milestones=(200, 300), gamma=0.1), "train.milestones"),
         (TrainSpec(epochs=10, schedule="multistep", milestones=(8, 4), gamma=0.1), "train.milestones"),
         (TrainSpec(epochs=10, schedule="multistep", milestones=(4, 4), gamma=0.1), "train.milestones"),
+        (TrainSpec(epochs=10, schedule="step", step_epochs=10, gamma=0.1), "train.step_epochs"),
         (TrainSpec(schedule="exponential", gamma=3.0), "train.gamma"),
         (TrainSpec(lr=0.1, end_lr=0.2), "train.end_lr"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -44,6 +45,12 @@ class DPFPruner(Pruner, method=DPF):
 
     def __init__(self, method: DPF, setup: Setup) -> None:
         super().__init__(method, setup)
+        total = self.epochs * self.iterations
+        if method.mask_interval >= total:
+            raise UserError(
+                f"mask_interval: {method.mask_interval} iterations are not over before the last of {total}, so that "
+                "none sees a sparse network; take fewer"
+            )
         self.buffer, self.sparse = Flat.like(self.weights), Flat.like(self.weights)
 
     def view(self) -> AbstractContextManager[None]:

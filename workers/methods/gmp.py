@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner
@@ -29,8 +30,16 @@ class GMP(Method):
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
 
     def check(self, trial: TrialSpec) -> None:
-        """At least one prune fits before the last interval."""
+        """At least one prune fits before the last interval, two where the second is to bring weights back."""
         gradual.check_interval(self.pruning_interval, trial)
+        epochs = trial.train.epochs
+        if self.recover and gradual.prunes(epochs, self.pruning_interval) < 2:
+            shorter = f"take a pruning_interval of at most {epochs // 3}, or " if epochs > 2 else ""
+            raise SpecError(
+                "recover",
+                f"an interval of {self.pruning_interval} epochs allows one prune in {epochs}, and none before it whose "
+                f"weights could come back; {shorter}leave it out",
+            )
 
 
 class GMPPruner(Pruner, method=GMP):

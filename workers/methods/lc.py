@@ -29,9 +29,13 @@ class LC(Method):
     penalty_growth: float = hyperparameter("factor of the penalty from one epoch to the next", 1.0, gt=0)
 
     def check(self, trial: TrialSpec) -> None:
-        """Something draws the smallest weights down."""
+        """Something draws the smallest weights down, and what is to grow has the time and is not zero."""
         if not self.penalty and not trial.train.weight_decay:
             raise SpecError("penalty", "without it and without train.weight_decay nothing is decayed; give one of them")
+        if self.penalty_growth != 1 and trial.train.epochs == 1:
+            raise SpecError("penalty_growth", "the penalty grows after an epoch, and there is one; leave it out")
+        if self.penalty_growth != 1 and self.penalty == 0:
+            raise SpecError("penalty_growth", "a penalty of 0 does not grow; leave one of them out")
 
 
 class LCPruner(Pruner, method=LC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from math import isnan
 
+from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
@@ -12,6 +13,9 @@ from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
 from prunesweep.workers.swap import gradients, swapped
+
+VANISHING = (-104, -746)
+"""Below these the sigmoid is 0 in single and in double precision."""
 
 
 class STR(Method):
@@ -31,6 +35,16 @@ class STR(Method):
     needs_gradients = True
 
     s_initial: float = hyperparameter("initial value of t, of which the sigmoid is the threshold")
+
+    def check(self, trial: TrialSpec) -> None:
+        """A threshold that is zero has no gradient: only weight decay raises it."""
+        least = VANISHING[trial.train.precision == "float64"]
+        if self.s_initial < least and not trial.train.weight_decay:
+            raise SpecError(
+                "s_initial",
+                f"the threshold sigmoid({self.s_initial:g}) is 0, and without train.weight_decay it stays there, so "
+                f"that nothing is learned; give a weight decay, or an s_initial of at least {least}",
+            )
 
     def stage(self, trial: TrialSpec) -> Stage:
         """One training for all targets, then a prune of what is missing."""

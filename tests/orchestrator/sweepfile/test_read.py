@@ -346,6 +346,31 @@ WRONG_BLOCKS = [
         "multistep, exponential, linear, cosine",
     ),
     ("method: dense, train: {schedule: step, step_epochs: 5}", "trials[0].train.gamma: schedule step needs gamma"),
+    (
+        "method: dense, train: {epochs: 5, schedule: step, step_epochs: 5, gamma: 0.1}",
+        "trials[0].train.step_epochs: the first drop, after 5 epochs, never comes in 5;",
+    ),
+    (
+        "method: gmp, sparsity: 0.5, train: {epochs: 5}, recover: [false, true]",
+        "trials[0].recover[1]: an interval of 2 epochs allows one prune in 5, and none before it whose weights could "
+        "come back; take a pruning_interval of at most 1, or leave it out",
+    ),
+    (
+        "method: gmp, sparsity: 0.5, train: {epochs: 2}, pruning_interval: 1, recover: true",
+        "allows one prune in 2, and none before it whose weights could come back; leave it out",
+    ),
+    (
+        "method: lc, sparsity: 0.5, train: {epochs: 1}, penalty_growth: 1.1",
+        "trials[0].penalty_growth: the penalty grows after an epoch, and there is one",
+    ),
+    (
+        "method: lc, sparsity: 0.5, penalty: 0.0, penalty_growth: 1.1",
+        "trials[0].penalty_growth: a penalty of 0 does not grow",
+    ),
+    (
+        "method: str, sparsity: 0.5, train: {weight_decay: 0.0}, s_initial: [-104, -200]",
+        "trials[0].s_initial[1]: the threshold sigmoid(-200) is 0, and without train.weight_decay it stays there",
+    ),
     ("method: dense, train: {gamma: 0.5}", "trials[0].train.gamma: schedule linear has no gamma"),
     ("method: dense, train: {epochs: 0}", "trials[0].train.epochs: 0 is not allowed: a whole number of at least 1"),
     ("method: dense, train: {batch_size: 0}", "trials[0].train.batch_size: 0 is not allowed"),
