@@ -20,11 +20,14 @@ class Choosing:
     def trials(self, plan: Plan) -> list[TrialSpec]:
         """The chosen trials of a plan, in its order; raises `UserError` when there is none."""
         chosen = [trial for trial in plan.sweep.trials if trial.key.startswith(self.key or "")]
+        if not chosen:
+            count, one = len(plan.sweep.trials), plan.sweep.trials[0].key
+            raise UserError(f'--trial: "{self.key}" begins no key of the {count:,} trials; one of them is {one}')
         if self.conditions:
             keys = self._meeting(plan)
             chosen = [trial for trial in chosen if trial.key in keys]
         if not chosen:
-            raise UserError("no trial of the sweep is chosen by --only and --trial")
+            raise UserError(f"no trial of the sweep is chosen: none meets {' and '.join(self.conditions)}")
         return chosen
 
     def _meeting(self, plan: Plan) -> set[str]:

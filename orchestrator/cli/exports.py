@@ -65,6 +65,7 @@ def tensorboard(
 ) -> None:
     """Write each finished trial as a run of TensorBoard: curves, settings, results. Exporting again changes nothing."""
     _require("tensorboard")
+    _check_folder(to)
     from prunesweep.orchestrator.export import tensorboard
 
     trials = _finished(names, store)
@@ -117,6 +118,7 @@ def network(
     allow: AllowOption = None,
 ) -> None:
     """Write each finished trial's network as safetensors, which the plain torchvision or project model loads."""
+    _check_folder(to)
     options = Options(device=device, data_folder=str(data_dir))
     from prunesweep.orchestrator.export import networks
 
@@ -137,6 +139,7 @@ def onnx(
 ) -> None:
     """Write each finished trial's network as ONNX, for any number of images. ONNX Runtime checks it, on the CPU."""
     _require("onnx")
+    _check_folder(to)
     from prunesweep.orchestrator.export import networks
     from prunesweep.orchestrator.export.onnx import onnx as form
 
@@ -167,6 +170,11 @@ def _checked(differences: Sequence[int]) -> str:
     if worst is None:
         return ""
     return f", each within {counted(worst, 'test image')} of the table" if worst else ", each with the table's accuracy"
+
+
+def _check_folder(to: Path) -> None:
+    if to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: this is a file; name a folder, which is made where there is none")
 
 
 def _require(extra: str) -> None:

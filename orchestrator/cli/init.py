@@ -69,6 +69,8 @@ def init(
     """Write a commented sweep file to start from."""
     if output.exists():
         raise UserError(f"{output} is there already; name another file with --output")
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
     output.write_text(TEMPLATE.format(**_answers(about).__dict__))
     trials = counted(len(read_sweep(output).trials), "trial")
     print(f"wrote {output}, {trials}; look at it, and then: prunesweep plan {output}")

@@ -9,10 +9,9 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from prunesweep.orchestrator.cli import (
     check,
@@ -27,33 +26,18 @@ from prunesweep.orchestrator.cli import (
     status,
     sweepfiles,
     ui,
+    usage,
     watching,
 )
 from prunesweep.orchestrator.cli.datasets import data_app
-from prunesweep.orchestrator.cli.exit_codes import WRONG
+from prunesweep.orchestrator.cli.exit_codes import FAILED, WRONG
 from prunesweep.orchestrator.cli.exports import export_app
 from prunesweep.orchestrator.cli.printing import show
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import public
 from prunesweep.workers.store import Damaged
 
-_WRONG_ARGUMENTS: type[Exception] = typer.BadParameter.__mro__[1]
-"""Click's `UsageError`; typer has a click of its own, and hands on no name for this."""
-
-
-class _Verbs(TyperGroup):
-    """The verbs; what click says of wrong arguments repeats no secrets that are in them."""
-
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        try:
-            return super().invoke(ctx)
-        except _WRONG_ARGUMENTS as error:
-            vars(error)["message"] = public(vars(error)["message"])
-            raise
-
-
 app = typer.Typer(
-    cls=_Verbs,
     help="Large sweeps over neural-network pruning methods: which way of making a network sparse is best?",
     epilog="Begin with: prunesweep init. With --debug, any command shows the traceback of an error.",
     no_args_is_help=True,
@@ -141,7 +125,14 @@ def main() -> None:
                 *(os.environ.get(name, "") for name in ("PRUNESWEEP_STORE", "PRUNESWEEP_DATA")),
             ]
         )
-        app()
+        sys.exit(app(prog_name="prunesweep", standalone_mode=False))
+    except typer.TyperException as error:
+        if said := usage.explained(error):
+            show(f"error: {public(said)}", error=True)
+        sys.exit(WRONG)
+    except typer.Abort:
+        show("aborted", error=True)
+        sys.exit(FAILED)
     except (UserError, Damaged, OSError) as error:
         if debug:
             show(public(traceback.format_exc()), error=True, end="")

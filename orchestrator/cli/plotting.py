@@ -12,10 +12,12 @@ from rich.markup import escape
 
 from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.workers.errors import UserError
+from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.location import Location
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from prunesweep.orchestrator.figures.charts import Chart
     from prunesweep.orchestrator.figures.page import Page
 
@@ -46,6 +48,7 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
     if not figure.file.parent.is_dir():
         raise UserError(f"--output {figure.file}: there is no folder {figure.file.parent}")
     sweep = parquet.load_results(*folders)
+    _check_order(sweep, figure.order)
     trials = in_given_order(filtering.where(sweep, query.where, keep_dense=True), figure.order)
     frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)
     if figure.kind != ALL:
@@ -62,6 +65,13 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
         raise UserError(f"no plot can be drawn: {'; '.join(dict.fromkeys(lost.values()))}")
     for name, reason in lost.items():
         say(f"[yellow]not drawn[/]: {name}: {escape(reason)}")
+
+
+def _check_order(sweep: DataFrame, order: Sequence[str]) -> None:
+    names = sorted({*sweep["method"], *sweep["retrain_schedule"].dropna()})
+    for name in order:
+        if name not in names:
+            raise UserError(unknown("name in --order", name, names))
 
 
 def _draw(chart: Chart, file: Path, page: Page) -> None:

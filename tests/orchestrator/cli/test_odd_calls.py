@@ -10,20 +10,19 @@ import math
 import os
 import random
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunesweep.orchestrator.cli.main import main
 from prunesweep.orchestrator.records import RECORD
 from prunesweep.workers.seal import sealed_json, unsealed_json
 from prunesweep.workers.store import Store
+from tests.orchestrator.cli.conftest import Ask
 from tests.orchestrator.finished import finish
 
 TEXT = """\
@@ -51,15 +50,6 @@ OF_CURVES = [["plot", "odd", "--kind", "curves"], ["report", "odd"], ["export", 
 OF_LAYERS = [["plot", "odd", "--kind", "layers"], ["report", "odd"]]
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Ask = Callable[..., Answer]
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a sweep file and its store, some stages failed."""
@@ -76,22 +66,6 @@ def folder(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(whole, copied)
     monkeypatch.chdir(copied)
     return copied
-
-
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    def asked(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["prunesweep", *arguments])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        out, err = capsys.readouterr()
-        return Answer(code, out, err)
-
-    return asked
 
 
 def check(ask: Ask, *arguments: str) -> None:

@@ -171,7 +171,7 @@ def test_a_plot_is_a_file_here_or_where_it_is_asked_for(cli: Cli, tuned: str):
         (["plot", "tuned", "--best-by", "lr"], 'error: unknown column "lr": allowed are'),
         (["results", "tuned", "--best-by", "seed"], "error: cannot choose by seed: neither more nor less of it is"),
         (["results", "tuned", "--best-by", "validation_accuracy", "--tolerance", "-1"], "--tolerance"),
-        (["compare", "tuned", "--against", "method"], 'error: "method" names no setting; write column=value'),
+        (["compare", "tuned", "--against", "method"], 'error: unknown method "method": allowed are dense, imp'),
         (["compare", "tuned", "--against", "method=inp"], 'error: unknown method "inp"'),
         (["compare", "tuned", "--published", "theirs.csv"], "error: no published numbers at theirs.csv: give a CSV"),
         (["compare", "tuned", "--published", "paper"], "error: none of our 4 cells has a published counterpart: data"),
