@@ -64,7 +64,8 @@ class Failure:
         trace = public("".join(traceback.format_exception(error)))
         cause, place = cause_of(error), place_of(error)
         where = f" ({place})" if cause is Cause.USER_CODE and place else ""
-        return cls(cause, f"{type(error).__name__}: {public(str(error))}{where}", trace)
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "  # our sentences need no class
+        return cls(cause, f"{name}{public(str(error))}{where}", trace)
 
 
 def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALONE) -> Iterator[Progress]:

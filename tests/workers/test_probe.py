@@ -175,7 +175,7 @@ REFUSED = {
 def test_what_cannot_train_is_refused_in_a_sentence_before_its_first_epoch(own, wrong: str, store: Store):
     code, words = REFUSED[wrong]
     stage = stage_of(f"{own(code)}:net")
-    with pytest.raises(StageFailed, match=f"(?s)^UserError: model own_.*{words}") as failed:
+    with pytest.raises(StageFailed, match=f"(?s)^model own_.*{words}") as failed:
         run(stage, store)
     assert failed.value.cause == "bad request"
     with pytest.raises(UserError, match=f"(?s){words}"):
