@@ -54,7 +54,7 @@ def read_index(sweep: str, store: Store) -> Index:
 
 def write_index(index: Index, sweep: str, store: Store) -> None:
     """Over the one that was there."""
-    content = {"of": index.of, "files": index.files, "tables": index.tables}
+    content = {"of": index.of, "by": index.by, "files": index.files, "tables": index.tables}
     store.write(sealed_json(content, indent=None), sweep, INDEX)
 
 
