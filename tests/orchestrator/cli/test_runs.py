@@ -153,7 +153,7 @@ def test_only_and_trial_choose_some_trials_and_what_these_stand_on(cli: Cli):
     assert [stage.epochs for stage in plan.narrowed(chosen).runnable.values()] == [2, 1]
     assert Choosing(key=chosen[0].key[:8]).trials(plan) == chosen
     assert len(Choosing(["method=imp", "seed=0"]).trials(plan)) == 2
-    with pytest.raises(UserError, match="no trial of the sweep is chosen"):
+    with pytest.raises(UserError, match="begins no key of the 6 trials"):
         Choosing(key="zzz").trials(plan)
     with pytest.raises(UserError, match='unknown method "gmp"'):
         Choosing(["method=gmp"]).trials(plan)
