@@ -264,7 +264,8 @@ def test_results_in_every_format(ran: Cli):
 
 def test_results_of_several_sweeps_have_each_trial_once(ran: Cli):
     several = ran.json("results", "mixed", str(ran.folder / "results/good"))
-    assert [row["n"] for row in several] == [2, 2]
+    assert [row["n"] for row in several if "failed" not in row] == [2, 2]
+    assert {(row["n"], row["mean"]) for row in several if "failed" in row} == {(0, None)}
 
 
 def test_results_can_be_asked_for_another_metric_and_part_of_the_trials(ran: Cli):
