@@ -55,6 +55,8 @@ _ALONE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
 """Letters of some scripts, and emoji, are put together with these."""
 
+_PIECE = re.compile(r"[^\n\t]+")
+
 _FORMULA = re.compile(r"[=+\-@\t\r].", re.DOTALL)
 
 
@@ -67,7 +69,7 @@ def visible(text: str) -> str:
 
 def for_terminal(text: str) -> str:
     """As `visible`, with its lines and tabs."""
-    return "".join(part if part in "\n\t" else visible(part) for part in re.split(r"([\n\t])", text))
+    return _PIECE.sub(lambda piece: visible(piece[0]), text)
 
 
 def for_csv(text: str) -> str:
