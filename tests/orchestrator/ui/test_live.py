@@ -27,13 +27,13 @@ title: Which schedule?
 dataset: digits
 model: lenet300
 seeds: 1
-train: {epochs: 60, batch_size: 16, lr: 0.05}
+train: {epochs: 240, batch_size: 16, lr: 0.05}
 trials:
   - {method: gmp, sparsity: 0.9, train: {lr: 1.0e+9}}
   - method: dense
   - method: imp
     sparsity: [0.8, 0.9]
-    retrain_epochs: [10, 20]
+    retrain_epochs: [20, 40]
     retrain_schedule: [LLR, ALLR]
 """
 TRIALS = 1 + 1 + 2 * 2 * 2
@@ -91,7 +91,7 @@ def test_it_moves_without_being_loaded_again(browser: Chrome, site: Site):
     set_width(browser, 1280)
     browser.get(f"{site.link}sweeps/live")
     browser.execute_script("window.kept = true")
-    wait_for(lambda: " of 60" in text_of(browser, "running"))
+    wait_for(lambda: " of 240" in text_of(browser, "running"))
     wait_for(lambda: points(browser) >= 2)
     first = points(browser)
     wait_for(lambda: points(browser) > first)
