@@ -224,7 +224,7 @@ def _are_layers(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(layer, dict)
         and isinstance(layer.get("name"), str)
-        and is_number(layer.get("multiply_adds"))
+        and all(is_number(layer.get(name)) for name in ("multiply_adds", "nonzero_multiply_adds"))
         and all(_is_measured(layer.get(name)) for name in ("weights", "nonzero"))
         for layer in value
     )

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.report.settings import Setting, choices, methods, training
-from prunesweep.orchestrator.run.rows import COPIED
+from prunesweep.orchestrator.run.rows import COPIED, layers_of
 from prunesweep.orchestrator.ui.sweeps import Watch
 from prunesweep.workers.activity import CURVE as COLUMNS
 from prunesweep.workers.claims import Claim
@@ -31,18 +31,6 @@ MEASURED = tuple(name for name in COPIED if name.startswith(("test", "validation
 
 class NoSuchTrial(UserError):
     """The sweep has no trial of that key."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A row of the table of layers; `density` is the share of the weights that are not zero."""
-
-    name: str
-    weights: int
-    nonzero: int
-    density: float | None
-    multiply_adds: int
-    nonzero_multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class TrialMoment:
     state: str
     steps: Sequence[Step]
     metrics: Mapping[str, float]
-    layers: Sequence[Layer]
+    layers: Sequence[Mapping[str, Any]]
 
     @property
     def choices(self) -> Mapping[str, str]:
@@ -109,7 +97,7 @@ class TrialWatch:
         seen = self.watch.claims.seen(begun, self.watch.store, time.monotonic())
         steps = [self._step(stage, names[stage.key], plan.states[stage.key], seen.get(stage.key)) for stage in stages]
         result = self._results.get(stages[-1].key, {})
-        metrics = {name: value for name, value in _mapping(result.get("metrics")).items() if _is_number(value)}
+        metrics = {name: value for name, value in result.get("metrics", {}).items() if value is not None}
         ordered = [name for name in (*MEASURED, *COPIED) if name in metrics]
         return TrialMoment(
             plan=plan,
@@ -117,7 +105,7 @@ class TrialWatch:
             state=plan.trial_state(trial),
             steps=steps,
             metrics={name: metrics[name] for name in ordered},
-            layers=list(_layers(result)),
+            layers=list(layers_of(result)) if "layers" in result else [],
         )
 
     def _step(self, stage: Stage, label: str, state: State, claim: Claim | None) -> Step:
@@ -167,25 +155,3 @@ def _rows(data: bytes) -> Rows:
     table = pq.read_table(io.BytesIO(data)).select(COLUMNS)
     columns = [column.cast(pa.float64()).to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))
-
-
-def _layers(result: Mapping[str, Any]) -> Sequence[Layer]:
-    """Of a result that somebody else has written, as far as they are some."""
-    said = result.get("layers")
-    return [layer for row in (said if isinstance(said, list) else []) if (layer := _layer(_mapping(row)))]
-
-
-def _layer(row: Mapping[str, Any]) -> Layer | None:
-    counts = [row.get(name) for name in ("weights", "nonzero", "multiply_adds", "nonzero_multiply_adds")]
-    if not all(map(_is_number, counts)):
-        return None
-    weights, nonzero, whole, rest = (int(count) for count in counts if count is not None)
-    return Layer(str(row.get("name", "")), weights, nonzero, nonzero / weights if weights else None, whole, rest)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
