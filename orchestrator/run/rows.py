@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -42,7 +42,7 @@ def is_complete(result: Result) -> bool:
     return all(name in result for name in NEEDED) and result["metrics"].get("test_accuracy") is not None
 
 
-def layers_of(result: Result) -> Iterator[dict[str, Any]]:
+def layers_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Of an operation without a prunable weight there is no density; results of version 0.1 have no kinds."""
     layers = result["layers"]
     whole = sum(layer["multiply_adds"] for layer in layers)

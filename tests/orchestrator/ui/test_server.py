@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from prunesweep.orchestrator.ui.server import is_loopback
-from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.seal import sealed_json, unsealed_json
 from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store
 from tests.live_page import Site, serving
@@ -76,6 +76,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage = next(key for key, stage in forged.stages.items() if isinstance(stage, PruneStage))
     (note,) = (made / "results/stages" / stage / "attempts").glob("*.json")
     note.write_bytes(sealed_json({"name": 7, "mood": "good", "log": [[]]}))
+    for file in (made / "results/stages").glob("*/result.json"):
+        result = unsealed_json(file.read_bytes())
+        counts = {"weights": None, "nonzero": None, "multiply_adds": 7654321, "nonzero_multiply_adds": 7654321}
+        result["layers"].append({"name": "attention", **counts})
+        file.write_bytes(sealed_json(result))
     (made / "results/<b>bold").mkdir()
     (made / "results/<b>bold/sweep.json").write_text("{}")
     (made / "secret.txt").write_text("nobody's business")
@@ -151,6 +156,7 @@ def test_a_trial_has_its_settings_stages_curve_and_layers(site: Site, folder: Pa
     done = next(page for page in pages if "imp at 80%, seed 0" in page)
     assert "conv1.weight" in done
     assert "20.00%" in done, "of a layer's weights are left"
+    assert "7,654,321" in done, "of a layer that has no prunable weight"
     assert "retrain schedule" in done
     assert "validation accuracy, percent" in done
     failed = next(page for page in pages if "imp at 90%, seed 1" in page)
