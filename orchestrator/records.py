@@ -20,6 +20,7 @@ from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
@@ -28,7 +29,6 @@ from prunesweep.workers.spec import (
     Stage,
     decode_stage,
     decode_trial,
-    encode,
     without_fingerprints,
 )
 from prunesweep.workers.store import Store

@@ -8,17 +8,13 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from prunesweep.workers.encoding import added, digest, encode, said
 from prunesweep.workers.typed import is_number, typed
-
-KEY_VERSION = 1
-"""Raised when the meaning of a field changes, so that old results are not taken for new ones."""
 
 Value = str | int | float | bool | None | tuple[Any, ...]
 
@@ -28,13 +24,12 @@ class Choice:
     """A name out of a registry (dataset, model or method) with its options, every default spelled out.
 
     `fingerprint` stands for what the name leads to outside the registry: one's own source, one's own images
-    (`workers.fingerprints`). Where there is none, as for what is in the registry, the JSON has no such field: the keys
-    are those from before there were fingerprints.
+    (`workers.fingerprints`). What is in the registry has none.
     """
 
     name: str
-    options: tuple[tuple[str, Value], ...] = ()
-    fingerprint: str | None = None
+    options: tuple[tuple[str, Value], ...] = field(default=(), metadata={"pairs": True})
+    fingerprint: str | None = added(None)
 
     @classmethod
     def of(cls, name: str, options: Mapping[str, Value] | None = None, fingerprint: str | None = None) -> Choice:
@@ -108,7 +103,7 @@ class TrialSpec:
     @cached_property
     def key(self) -> str:
         """Names the trial; equal trials have equal keys."""
-        return _digest("trial", encode(self, canonical=True))
+        return digest("trial", encode(self, canonical=True))
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ class TrainStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        return _digest("train", encode(self, canonical=True))
+        return digest("train", encode(self, canonical=True))
 
     @property
     def root(self) -> TrainStage:
@@ -162,9 +157,8 @@ class PruneStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        names = (name for name in self.__dataclass_fields__ if name != "parent")
-        own = {name: encode(getattr(self, name), canonical=True) for name in names}
-        return _digest("prune", {**own, "parent": self.parent.key})
+        own = {name: encode(value, canonical=True) for name, value in said(self) if name != "parent"}
+        return digest("prune", {**own, "parent": self.parent.key})
 
     @cached_property
     def root(self) -> TrainStage:
@@ -213,26 +207,6 @@ def without_fingerprints(trial: TrialSpec) -> TrialSpec:
     return replace(trial, dataset=dataset, model=model, method=method)
 
 
-def encode(value: Any, *, canonical: bool = False) -> Any:
-    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run.
-
-    In the `canonical` form numbers that are equal become the same number: 1.0 and 1 must not name two stages.
-    """
-    if isinstance(value, float):  # most are numbers or texts: asked first, since there are millions
-        return int(value) if canonical and value.is_integer() else value
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Choice):
-        version = {} if value.fingerprint is None else {"fingerprint": value.fingerprint}
-        options = {name: encode(option, canonical=canonical) for name, option in value.options}
-        return {"name": value.name, "options": options, **version}
-    if is_dataclass(value):
-        return {name: encode(getattr(value, name), canonical=canonical) for name in value.__dataclass_fields__}
-    if isinstance(value, tuple | list):
-        return [encode(item, canonical=canonical) for item in value]
-    return value
-
-
 def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
     """The trial that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
     return TrialSpec(**_decoded(data))
@@ -268,11 +242,6 @@ def _decode_choice(data: Mapping[str, Any]) -> Choice:
     if not isinstance(name, str) or not isinstance(fingerprint, str | None):
         raise TypeError(f"it chooses {name!r:.40}")
     return Choice.of(name, options, fingerprint)
-
-
-def _digest(kind: str, canonical: Any) -> str:
-    text = json.dumps({"version": KEY_VERSION, kind: canonical}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def ancestors(stage: Stage) -> Iterator[Stage]:

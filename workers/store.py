@@ -43,6 +43,7 @@ from datetime import UTC, datetime
 from typing import IO
 from uuid import uuid4
 
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.listing import ATTEMPTS
 from prunesweep.workers.progress import Attempt as Attempt
 from prunesweep.workers.progress import Progress
@@ -55,7 +56,7 @@ from prunesweep.workers.publications import NETWORK as NETWORK
 from prunesweep.workers.publications import RESULT as RESULT
 from prunesweep.workers.publications import Damaged as Damaged
 from prunesweep.workers.seal import sealed_json
-from prunesweep.workers.spec import Stage, encode
+from prunesweep.workers.spec import Stage
 
 HEADER = 2**16
 """Bytes that are read of a checkpoint to learn its epoch."""

@@ -14,8 +14,9 @@ from prunesweep.orchestrator.run.events import Started
 from prunesweep.orchestrator.run.queue import Ended, StageQueue
 from prunesweep.orchestrator.run.states import Running
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.host import Where
-from prunesweep.workers.spec import Stage, encode
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 
 

@@ -16,10 +16,11 @@ from typing import Any
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.data.presence import absent
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import is_own_folder, module_of
 from prunesweep.workers.models.torchvision_names import TORCHVISION
-from prunesweep.workers.spec import TrainStage, TrialSpec, encode
+from prunesweep.workers.spec import TrainStage, TrialSpec
 
 SOCKET_PATH = 107
 """Bytes of a socket's path, at most; a property of the kernel."""

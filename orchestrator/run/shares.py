@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.seal import intact, sealed_json, unsealed_json
-from prunesweep.workers.spec import Stage, encode
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 from prunesweep.workers.typed import typed
 

@@ -20,10 +20,11 @@ from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_met
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import plain_scalar
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.source import look_here
-from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec, encode
+from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec
 
 PARTS: dict[str, tuple[type, str]] = {
     "dataset": (Choice, 'a Choice, such as Choice.of("digits")'),

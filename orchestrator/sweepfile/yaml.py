@@ -157,7 +157,8 @@ class _Values:
         for key, item in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, ScalarNode) or key.tag not in TEXT or _wrong_text(key.value):
-                comma = "; is it a decimal comma? write 0.1" if key.value.isdecimal() else ""
+                decimal = isinstance(key.value, str) and key.value.isdecimal()
+                comma = "; is it a decimal comma? write 0.1" if decimal else ""
                 self._reject(loc, f"a key that is not a name; keys are text{comma}", line)
             elif key.value in values:
                 first = self.lines[*loc, key.value]

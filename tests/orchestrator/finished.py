@@ -19,8 +19,9 @@ from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.seal import sealed_json
-from prunesweep.workers.spec import PruneStage, Stage, encode, label
+from prunesweep.workers.spec import PruneStage, Stage, label
 from prunesweep.workers.store import CURVE, RESULT, Store
 
 PARAMETERS, MULTIPLY_ADDS = 10_000, 1_000_000

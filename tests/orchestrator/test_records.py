@@ -17,10 +17,11 @@ from prunesweep.orchestrator.records import RECORD, remember, require, require_o
 from prunesweep.orchestrator.sweepfile.read import read_sweep, sweep_of
 from prunesweep.orchestrator.versions import versioned
 from prunesweep.workers import data
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import create
 from prunesweep.workers.seal import sealed_json, unsealed_json
-from prunesweep.workers.spec import Choice, TrainStage, encode
+from prunesweep.workers.spec import Choice, TrainStage
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 

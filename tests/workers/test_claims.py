@@ -16,10 +16,10 @@ import pytest
 
 from prunesweep.workers import claims
 from prunesweep.workers.claims import EXPIRED_AFTER, Claim, Claimed, Holding, Watch, newest, release
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.seal import sealed_json
-from prunesweep.workers.spec import encode
 from prunesweep.workers.store import Store
 from tests.cases import last_stage, trial
 from tests.damage import DAMAGE, damaged

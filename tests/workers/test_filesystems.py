@@ -19,8 +19,8 @@ import pytest
 
 from prunesweep.workers.appearing import locked
 from prunesweep.workers.claims import Claim, Claimed, Holding
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.files import MARK
-from prunesweep.workers.spec import encode
 from prunesweep.workers.store import RESULT, State, Store
 from tests.cases import last_stage, trial
 

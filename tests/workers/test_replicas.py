@@ -24,12 +24,13 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.folder import image_folder
 from prunesweep.workers.data.portions import Portion
 from prunesweep.workers.data.synthetic import synthetic
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.fingerprints import fingerprinted
 from prunesweep.workers.host import Where
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import Stage, encode, path
+from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import CURVE, Store
 from tests import team
 from tests.cases import SETTINGS, TRAIN, last_stage, trial

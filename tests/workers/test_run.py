@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage
-from prunesweep.workers.spec import encode, label, path
+from prunesweep.workers.spec import label, path
 from prunesweep.workers.store import State, Store
 from tests.cases import TRAIN, last_stage, trial
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform, get_type_hints
 
+from prunesweep.workers.encoding import said
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.pruner import HOOKS, Pruner, Setup
@@ -20,9 +21,13 @@ ALLOCATION = "how many weights each layer keeps: ranked over all layers, the sam
 """What the hyperparameter `allocation` means (`workers.allocation`)."""
 
 
-def hyperparameter(help: str, default: Any = MISSING, **limits: float) -> Any:
-    """A hyperparameter with its meaning and unit; required without a default. Limits are `gt`, `ge`, `lt`, `le`."""
-    return field(default=default, metadata={"help": help, "limits": limits})
+def hyperparameter(help: str, default: Any = MISSING, *, later: bool = False, **limits: float) -> Any:
+    """A hyperparameter with its meaning and unit; required without a default. Limits are `gt`, `ge`, `lt`, `le`.
+
+    One that came `later` than its method is in no key at its default (`workers.encoding.added`).
+    """
+    left_out = {"left out at": default} if later else {}
+    return field(default=default, metadata={"help": help, "limits": limits, **left_out})
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Method:
 
     def choice(self, name: str) -> Choice:
         """This method with all its hyperparameters, as a spec writes it."""
-        return Choice.of(name, {f.name: getattr(self, f.name) for f in fields(self)})
+        return Choice.of(name, dict(said(self)))
 
     def check(self, trial: TrialSpec) -> None:
         """Raise `SpecError` when the trial's settings do not fit together."""

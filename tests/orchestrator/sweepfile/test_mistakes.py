@@ -284,6 +284,7 @@ MISTAKES = [
         "",
     ),
     ("lr: 0.1", "lr: 0,1", "5: train: a key that is not a name; keys are text; is it a decimal comma? write 0.1", ""),
+    ("lr: 0.1", "[lr]: 0.1", "5: train: a key that is not a name; keys are text", ""),
     (
         "trials:",
         "trial:",
