@@ -20,7 +20,7 @@ from prunesweep.workers.appearing import TEMPORARY, set_aside
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE, Arrow, Entry, Filesystem, Local, Stamp
 from prunesweep.workers.location import Location, public
-from prunesweep.workers.objects import open_objects
+from prunesweep.workers.objects import UNCONDITIONAL, open_objects, without_option
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -195,7 +195,7 @@ class Files:
         return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
     def require_writable(self) -> None:
-        """Make this place a store; raises `UserError` unless files can be written here."""
+        """Make this place a store; raises `UserError` unless files can be written here, one by one of many at once."""
         problem = self.problem()
         if problem is not None:
             raise UserError(
@@ -205,6 +205,12 @@ class Files:
         if self.read(MARK) is None:
             self.write(b"", MARK)
         self._exists = True
+        if self.exclusive and not self.is_local and self.write(uuid4().bytes, MARK, replace=False):
+            raise UserError(
+                f"the server of the store {self.location} ignores If-None-Match, so two runs could both be given one "
+                f"stage; use a version of it that has conditional writes, or add ?{UNCONDITIONAL} to the URL and let "
+                "one run at a time work there"
+            )
 
     def problem(self) -> str | None:
         """Why the store cannot be written now, None when it can, or is only full."""
@@ -251,7 +257,7 @@ def _open(location: Location) -> tuple[Filesystem, str]:
 def remote(url: Location) -> tuple[fs.FileSystem, str]:
     """The filesystem of a URL, and the path in it; raises `UserError`."""
     try:
-        filesystem, root = fs.FileSystem.from_uri(url.reveal())
+        filesystem, root = fs.FileSystem.from_uri(without_option(url.reveal()))
     except ValueError:
         filesystem, root = _foreign(url)
     except OSError as error:

@@ -9,7 +9,7 @@ PLAIN_OPTIONS = frozenset(
     {
         *("region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion", "anonymous"),
         *("check_directory_existence_before_creation", "smart_defaults", "tls_verify_certificates", "project_id"),
-        *("force_virtual_addressing", "retry_limit_seconds", "replication", "buffer_size"),
+        *("force_virtual_addressing", "retry_limit_seconds", "replication", "buffer_size", "conditional_writes"),
     }
 )
 """Of a URL's query these are printed; any other may be a key, a token or a signature."""

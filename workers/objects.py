@@ -28,6 +28,9 @@ from prunesweep.workers.location import Location
 OPTIONS = {"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"}
 """Those of pyarrow's options in a URL that are known here; any other leaves the URL to pyarrow."""
 
+UNCONDITIONAL = "conditional_writes=no"
+"""An option of ours: pyarrow is to serve, which looks, then writes, since the server ignores a write's condition."""
+
 SOURCES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables by which obstore finds credentials."""
 
@@ -53,6 +56,13 @@ def open_objects(url: Location) -> Objects | None:
     except ImportError:
         return None
     return None if store is None else Objects(bucket, unquote(parts.path).strip("/"), store)
+
+
+def without_option(url: str) -> str:
+    """The URL as other libraries know it, without `UNCONDITIONAL`."""
+    place, mark, query = url.partition("?")
+    options = [option for option in query.split("&") if option and option != UNCONDITIONAL]
+    return place + (mark if options else "") + "&".join(options)
 
 
 def _google(bucket: str, parts: SplitResult) -> Any:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from prunesweep.workers.claims import BEAT_SECONDS, Claim, Claimed, Holding
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import Store
 from tests.cases import last_stage, trial
-from tests.s3 import Requests, bucket
+from tests.s3 import Environ, Requests, bucket, endpoint
 
 pytest.importorskip("obstore")
 
@@ -74,3 +75,27 @@ def test_who_was_taken_over_on_s3_finds_that_within_five_heartbeats(place: str):
             mine._renew()
         with pytest.raises(Claimed, match="taken over"):
             mine.require()
+
+
+def test_a_server_that_ignores_the_condition_of_a_write_is_refused_and_may_be_used_without(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It is a real one that never sees the header; without conditions pyarrow looks, then writes."""
+
+    def unconditional(environ: Environ) -> Environ:
+        return {name: value for name, value in environ.items() if name != "HTTP_IF_NONE_MATCH"}
+
+    with endpoint(translated=unconditional) as (address, name):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"ignores If-None-Match.* add .conditional_writes=no to the URL"):
+                Store(f"s3://{name}/store").require_writable()
+        url = f"s3://{name}/store?endpoint_override={address}&region=us-east-1&conditional_writes=no"
+        store = Store(url)
+        store.require_writable()
+        assert not store.exclusive
+        assert store.write(b"first", "file", replace=False)
+        assert not store.write(b"second", "file", replace=False)
+        assert store.read("file") == b"first"
