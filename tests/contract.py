@@ -14,7 +14,7 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import PruneStage, Stage, TrainSpec, path
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
 from prunesweep.workers.training import Network, Score, make_optimizer, train_epoch
 from tests.cases import SETTINGS, last_stage, trial
@@ -39,6 +39,17 @@ def resumed_after(stop: int, stage: Stage, store: Store) -> None:
     del stepped
     assert store.result(stage.key) is None
     run(stage, store, checkpoint_share=math.inf)
+
+
+def in_parts(stage: Stage, store: Store) -> None:
+    """Train a stage as a search does: its first epoch, two more, and the rest, each continued from the one before."""
+    for ancestor in path(stage)[:-1]:
+        run(ancestor, store)
+    ends = [until for until in (1, 3) if until < stage.epochs]
+    for step in (*(PartStage(stage, until) for until in ends), stage):
+        epochs = len(list(run_stage(step, store, Where(parts=tuple(ends), checkpoint_share=0.0))))
+        before = max((until for until in ends if until < step.epochs), default=0)
+        assert epochs == step.epochs - before, "what a part has trained is not trained again"
 
 
 def numbers(stage: Stage, store: Store) -> dict[str, object]:

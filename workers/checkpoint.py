@@ -77,6 +77,11 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     return Progress(**json.loads(metadata["progress"]))
 
 
+def network_in(data: bytes) -> dict[str, Tensor]:
+    """The model's tensors of a checkpoint, or of the state after a part of a stage; as `load_network` takes them."""
+    return _under("model", load(data))
+
+
 def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Load what `storable` made of a model's state; buffers take the sizes that they had.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +11,6 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, get_args
 
-import pyarrow as pa
-import pyarrow.parquet
 import torch
 from torch import nn
 
@@ -31,37 +27,30 @@ from prunesweep.workers import (
     training,
 )
 from prunesweep.workers.checkpoint import Progress
+from prunesweep.workers.curve import curve_file, require_finite
 from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
-from prunesweep.workers.errors import Diverged, UserError
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import require_same
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.parts import longest_state, part_metrics, whole_of
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recorded import Recording
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
-from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
-from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, Damaged, Store, attempts_in, now
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage, label
+from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, STATE, Damaged, Store, attempts_in, now
 from prunesweep.workers.training import Batches, Network, Score, contiguous
 
 log = logging.getLogger("prunesweep")
 
-CURVE_SCHEMA = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        ("train_loss", pa.float64()),
-        ("train_accuracy", pa.float64()),
-        ("validation_loss", pa.float64()),
-        ("validation_accuracy", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("sparsity", pa.float64()),
-    ]
-)
+Measured = tuple[dict[str, bytes], dict[str, Any]]
+"""The files of a result, and what it says of them."""
 
 
 class Execution:
@@ -84,7 +73,8 @@ class Execution:
         this attempt.
         """
         self.contents = contents
-        self.stage, self.store, self.where, self.replicas = stage, store, where, replicas
+        self.asked, self.stage = stage, whole_of(stage)
+        self.store, self.where, self.replicas = store, where, replicas
         self.require_claim, self.reached, self.drawn = require_claim, reached, drawn
         self.train = stage.root.train
         self.device = where.torch_device
@@ -136,13 +126,13 @@ class Execution:
         """Train epoch by epoch, then publish; yields after every epoch but the last, and after publishing."""
         lr = self._schedule()
         with ThreadPoolExecutor(1, "checkpoint") as self.writer:
-            while self.progress.epoch < self.stage.epochs:
+            while self.progress.epoch < self.asked.epochs:
                 with preserved():
                     self._epoch(lr)
                 self.reached(self.progress)
                 self.replicas.require_equal(checkpoint.storable(self.model.state_dict()).values())
                 self.require_claim()
-                if self.progress.epoch < self.stage.epochs:
+                if self.progress.epoch < self.asked.epochs:
                     self._checkpoint()
                     yield self.progress
                     if self.rehearsal:
@@ -178,8 +168,8 @@ class Execution:
         return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, *length, seed))
 
     def _continue(self) -> bool:
-        """From the newest checkpoint that is whole; false when there is none."""
-        key = self.stage.key
+        """From the newest checkpoint that is whole, else from the longest part; false when there is none."""
+        key = self.asked.key
         checkpoints = self.replicas.agreed(
             lambda: [(name, self.store.read("stages", key, name)) for name in CHECKPOINTS if name in self.contents]
         )
@@ -189,14 +179,22 @@ class Execution:
                 return True
         if any(saved is not None for _, saved in checkpoints):
             log.warning("no checkpoint is left: starting again from the beginning")
-        return False
+        return bool(self.where.parts) and self._continue_from_part()
+
+    def _continue_from_part(self) -> bool:
+        state = self.replicas.agreed(lambda: longest_state(self.asked, self.store, self.where.parts))
+        if state is None:
+            return False
+        self.progress = checkpoint.unpack(state, self.stage.key, self.model, self.pruner, self.optimizer)
+        log.info("continued from the part until epoch %d", self.progress.epoch)
+        return True
 
     def _unpacked(self, name: str, saved: bytes) -> bool:
         try:
             self.progress = checkpoint.unpack(saved, self.stage.key, self.model, self.pruner, self.optimizer)
         except checkpoint.Refused as error:
             if self.replicas.leads:
-                aside = self.store.set_file_aside("stages", self.stage.key, name)
+                aside = self.store.set_file_aside("stages", self.asked.key, name)
                 log.warning("%s is not used: %s; it is set aside as %s", name, error, aside)
             return False
         return True
@@ -275,11 +273,11 @@ class Execution:
         progress, first = self.progress, self.progress.epoch * self.iterations
         score = self._train_epoch(lr, first)
         progress.epoch += 1
-        _require_finite("training", score, progress.epoch)
+        require_finite("training", score, progress.epoch)
         progress.images += self.dataset.count("train")
         self._sparsify()
         validation = self._evaluate("validation")
-        _require_finite("validation", validation, progress.epoch)
+        require_finite("validation", validation, progress.epoch)
         progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
         progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
         log.info(
@@ -335,7 +333,7 @@ class Execution:
 
     def _write_checkpoint(self, packed: bytes, epoch: int) -> None:
         try:
-            self.store.write_checkpoint(self.stage.key, packed)
+            self.store.write_checkpoint(self.asked.key, packed)
         except OSError as error:  # a checkpoint only saves work
             log.warning("no checkpoint of epoch %d: %s; going on without", epoch, error)
 
@@ -394,29 +392,41 @@ class Execution:
     # --- the end
 
     def _publish(self) -> None:
+        files, measured = self._measured_part() if isinstance(self.asked, PartStage) else self._measured()
+        if not self.replicas.leads:
+            return
+        result = {**self._result(files), **measured}
+        self.require_claim()
+        checkpointed = self.checkpointed or not self.contents.isdisjoint(CHECKPOINTS)
+        self.store.publish(self.asked, files, result, checkpointed=checkpointed)
+
+    def _measured_part(self) -> Measured:
+        """The state to continue from, and what the last epoch was validated to."""
+        state = checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
+        return {STATE: state, CURVE: curve_file(self.progress.curve)}, {
+            "metrics": part_metrics(self.progress.curve[-1])
+        }
+
+    def _measured(self) -> Measured:
+        """The files of a finished stage, and its metrics on all splits; nothing where another replica leads."""
         seed_all(self.stage.root.seed, "evaluation")
         scores = self._scores()
         if not self.replicas.leads:
-            return
-        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: _parquet(self.progress.curve)}
+            return {}, {}
+        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.progress.curve)}
         if isinstance(self.stage, PruneStage):
             momentum = checkpoint.momentum(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
-        result = self._result(files, scores)
-        self.require_claim()
-        checkpointed = self.checkpointed or not self.contents.isdisjoint(CHECKPOINTS)
-        self.store.publish(self.stage, files, result, checkpointed=checkpointed)
-
-    def _result(self, files: Mapping[str, bytes], scores: Mapping[str, float | None]) -> dict[str, Any]:
         recorded = self._record()
         require_effective(self.model, self.weights, self.recorded, recorded)
         layers = measure.layer_costs(self.weights, recorded)
         metrics = {**scores, **measure.summary(self.model, layers), **self.progress.pruned}
+        return files, {"metrics": metrics, "layers": [asdict(layer) for layer in layers]}
+
+    def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         return {
-            "label": label(self.stage),
-            "metrics": metrics,
-            "layers": [asdict(layer) for layer in layers],
-            "epochs": self.stage.epochs,
+            "label": label(self.asked),
+            "epochs": self.asked.epochs,
             "images": self.progress.images,
             "bytes": sum(len(content) for content in files.values()),
             "train_seconds": self.progress.train_seconds,
@@ -439,15 +449,3 @@ class Execution:
         scores = {name: self._evaluate(name) for name in get_args(SplitName)}
         metrics = {f"{name}_{kind}": getattr(s, kind) for name, s in scores.items() for kind in ("accuracy", "loss")}
         return {**metrics, "test_accuracy_top5": scores["test"].top5}
-
-
-def _require_finite(what: str, score: Score, epoch: int) -> None:
-    """The weights may become NaN in the last step of an epoch, after its last training loss."""
-    if not math.isfinite(score.loss):
-        raise Diverged(f"the {what} loss became {score.loss} in epoch {epoch}; try a lower learning rate")
-
-
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    sink = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(rows, CURVE_SCHEMA), sink)
-    return sink.getvalue()

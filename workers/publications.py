@@ -29,12 +29,15 @@ RESULT = "result.json"
 NETWORK = "network.safetensors"
 MOMENTUM = "momentum.safetensors"
 CURVE = "curve.parquet"
+STATE = "state.safetensors"
+"""Of a part of a stage: all that is needed to continue it."""
+
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.safetensors"
 CHECKPOINTS = (CHECKPOINT, PREVIOUS_CHECKPOINT)
 """The newest first."""
 
-_OWN_NAME = re.compile(r"(?:network|momentum|curve)\.([0-9a-f]{8})\.(?:safetensors|parquet)")
+_OWN_NAME = re.compile(r"(?:network|momentum|curve|state)\.([0-9a-f]{8})\.(?:safetensors|parquet)")
 
 INTERNAL = {"key", "publication"}
 """What `result.json` holds for the store itself."""

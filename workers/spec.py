@@ -176,7 +176,46 @@ class PruneStage:
         return self.parent.start_epoch + self.parent.epochs
 
 
-Stage = TrainStage | PruneStage
+@dataclass(frozen=True)
+class PartStage:
+    """The first `until` epochs of a stage: what a search sees before it pays for the rest, or a rewind returns to.
+
+    It is no finished stage of a shorter training: its learning rates belong to the whole length. Its result is the
+    state after its last epoch, from which the stage, and every longer part of it, continues where it is told of the
+    part (`Where.parts`); where it is not, it comes to the same bits.
+    """
+
+    whole: TrainStage | PruneStage
+    until: int
+
+    @cached_property
+    def key(self) -> str:
+        """The part's name in the store."""
+        return digest("part", {"whole": self.whole.key, "until": self.until})
+
+    @property
+    def epochs(self) -> int:
+        """The length of this part; all that follows is the whole stage's."""
+        return self.until
+
+    @property
+    def parent(self) -> TrainStage | PruneStage | None:
+        return self.whole.parent
+
+    @property
+    def root(self) -> TrainStage:
+        return self.whole.root
+
+    @property
+    def sparsity(self) -> float:
+        return self.whole.sparsity
+
+    @property
+    def start_epoch(self) -> int:
+        return self.whole.start_epoch
+
+
+Stage = TrainStage | PruneStage | PartStage
 
 
 def path(stage: Stage) -> list[Stage]:
@@ -186,6 +225,8 @@ def path(stage: Stage) -> list[Stage]:
 
 def label(stage: Stage) -> str:
     """A short name for people: `train dense resnet8 seed 0`, `prune 0.9 retrain 2 ALLR seed 0`."""
+    if isinstance(stage, PartStage):
+        return f"first {stage.until} epoch{'s' * (stage.until > 1)} of {label(stage.whole)}"
     root = stage.root
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     if isinstance(stage, TrainStage):
@@ -214,13 +255,21 @@ def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
 
 def decode_stage(data: Mapping[str, Any]) -> Stage:
     """The stage that `encode` made this from; raises as `decode_trial`."""
+    if "whole" in data:
+        whole, until = decode_stage(data["whole"]), data["until"]
+        if isinstance(whole, PartStage) or type(until) is not int or not 0 < until < whole.epochs:
+            raise TypeError(f"it is part of a stage until epoch {until!r:.40}")
+        return PartStage(whole, until)
     if "parent" not in data:
         return TrainStage(**_decoded(data))
     retrain = typed(RetrainSpec, data["retrain"]) if data["retrain"] else None
     texts = [data[name] for name in ("criterion", "allocation")]
     if not is_number(data["sparsity"]) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
-    return PruneStage(decode_stage(data["parent"]), data["sparsity"], retrain, *texts)
+    parent = decode_stage(data["parent"])
+    if isinstance(parent, PartStage):
+        raise TypeError("it starts from a part of a stage")
+    return PruneStage(parent, data["sparsity"], retrain, *texts)
 
 
 def freeze(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
     <store>/stages/<key>/spec.json             what was asked for
                          network.safetensors   the finished network; momentum.safetensors beside it for a pruning phase
+                         state.safetensors     instead of a network: all of a stage of which this is a first part
                          curve.parquet         a row per epoch
                          result.json           the metrics; written last, so that it says: done
                          checkpoint.safetensors, checkpoint.previous.safetensors   only while the stage runs
@@ -54,6 +55,7 @@ from prunesweep.workers.publications import CURVE as CURVE
 from prunesweep.workers.publications import MOMENTUM as MOMENTUM
 from prunesweep.workers.publications import NETWORK as NETWORK
 from prunesweep.workers.publications import RESULT as RESULT
+from prunesweep.workers.publications import STATE as STATE
 from prunesweep.workers.publications import Damaged as Damaged
 from prunesweep.workers.seal import sealed_json
 from prunesweep.workers.spec import Stage

@@ -17,7 +17,7 @@ from prunesweep.workers.selection import kept
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
 from prunesweep.workers.store import CURVE, Store
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
-from tests.contract import Awkward, batches, network, numbers, resumed_after, run, trained_with
+from tests.contract import Awkward, batches, in_parts, network, numbers, resumed_after, run, trained_with
 from tests.networks import prunable_weights
 
 NAMES = [*METHODS, TAYLOR]
@@ -43,6 +43,9 @@ def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: 
             broken = Store(tmp_path / f"broken{stage.key}{stop}")
             resumed_after(stop, stage, broken)
             assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
+    parted, longest = Store(tmp_path / "parted"), max(own, key=lambda stage: stage.epochs)
+    in_parts(longest, parted)
+    assert numbers(longest, parted) == numbers(longest, unbroken), "trained in parts"
 
 
 @pytest.mark.parametrize("name", SPARSE)

@@ -38,7 +38,7 @@ def chain(
     allocation: str = "global",
 ) -> Stage:
     """The last stage of a path of prune-and-retrain phases that starts from `root`."""
-    stage: Stage = root
+    stage: TrainStage | PruneStage = root
     for sparsity, retrain in zip(sparsities, retrains, strict=True):
         stage = PruneStage(stage, sparsity, retrain, criterion, allocation)
     return stage

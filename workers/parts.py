@@ -1,0 +1,37 @@
+"""Parts of a stage, its first epochs: the state that a part leaves, and where a longer one finds it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
+from prunesweep.workers.store import STATE, Damaged, Store
+
+log = logging.getLogger("prunesweep")
+
+
+def whole_of(stage: Stage) -> TrainStage | PruneStage:
+    """The stage that this is a part of; of a whole stage itself."""
+    return stage.whole if isinstance(stage, PartStage) else stage
+
+
+def longest_state(stage: Stage, store: Store, epochs: Iterable[int]) -> bytes | None:
+    """The state after the longest shorter part that is whole in the store, of those that end at these epochs."""
+    for until in sorted({until for until in epochs if 0 < until < stage.epochs}, reverse=True):
+        part = PartStage(whole_of(stage), until)
+        result = store.result(part.key)
+        if result is None:
+            continue
+        try:
+            return store.read_published(part.key, STATE, result)
+        except Damaged as damaged:  # its epochs are computed again, to the same bits
+            log.warning("%s; the stage does not continue from it", damaged)
+    return None
+
+
+def part_metrics(last: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a part's result says, out of the last row of its curve: the test set is not looked at."""
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    return {name: last[name] for name in names} | {"reached_sparsity": last["sparsity"]}
