@@ -26,7 +26,7 @@ CURVE_SCHEMA = pa.schema(
 
 
 def require_finite(what: str, score: Score, epoch: int) -> None:
-    """Raise `Diverged` unless it is: the weights may become NaN in an epoch's last step, after its last training loss."""
+    """Raise `Diverged` unless it is: weights may become NaN in an epoch's last step, after its last training loss."""
     if not math.isfinite(score.loss):
         raise Diverged(f"the {what} loss became {score.loss} in epoch {epoch}; try a lower learning rate")
 
