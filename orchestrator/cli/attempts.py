@@ -12,10 +12,11 @@ from prunesweep.orchestrator.lookup import open_store, stored_name
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import require
 from prunesweep.orchestrator.run.failures import policy
+from prunesweep.workers.claims import newest
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.spec import path
-from prunesweep.workers.store import Attempt, State
+from prunesweep.workers.store import Attempt, State, Store
 
 
 def show_attempts(sweep: str, store: Location, key: str | None) -> None:
@@ -30,7 +31,7 @@ def show_attempts(sweep: str, store: Location, key: str | None) -> None:
         say(f"[bold]{stage}[/]  {escape(names[stage])}: {plan.states[stage]}")
         attempts = opened.attempts(stage)
         for attempt in attempts[-1:] if key is None else attempts:
-            _show(attempt)
+            _show(attempt, _ending(attempt, plan.states[stage], opened, stage, last=attempt is attempts[-1]))
         if not attempts:
             say("  not tried yet")
 
@@ -48,10 +49,20 @@ def _stages(plan: Plan, beginning: str) -> Sequence[str]:
     return list(dict.fromkeys(stages))
 
 
-def _show(attempt: Attempt) -> None:
+def _ending(attempt: Attempt, state: State, store: Store, stage: str, *, last: bool) -> str:
+    if attempt.cause:
+        return f"[red]{escape(attempt.cause)}[/]: {policy(attempt.cause).hint}"
+    if last and state is State.DONE:
+        return "finished"
+    claim = newest(store, stage)[1] if last else None
+    if claim is not None and not claim.orphaned:
+        return "still running, as far as is known"
+    return "cut off: its run was stopped or killed, or its machine was lost; the next run goes on"
+
+
+def _show(attempt: Attempt, ending: str) -> None:
     began = f"{attempt.started_at[:19].replace('T', ' ')} UTC" if attempt.started_at else "at an unknown time"
-    ended = f"[red]{escape(attempt.cause)}[/]: {policy(attempt.cause).hint}" if attempt.cause else "no failure"
-    say(f"  attempt {escape(attempt.name)}, {began} on {escape(attempt.host or 'an unknown host')}: {ended}")
+    say(f"  attempt {escape(attempt.name)}, {began} on {escape(attempt.host or 'an unknown host')}: {ending}")
     said = [*attempt.log, *(attempt.traceback or attempt.message or "").splitlines()]
     for line in said:
         console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)

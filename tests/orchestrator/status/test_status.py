@@ -62,6 +62,8 @@ def test_what_runs_here_is_shown_by_node_and_device_and_after_a_kill_it_is_inter
         cli.wait_for(lambda: has_rates(cli, at_once), process)
         printed = cli("status", "long").splitlines()
         (status,) = cli.json("status", "long")
+        stage = status["now"]["devices"][0]["stages"][0]
+        assert cli("logs", "long", stage).splitlines()[1].endswith(": still running, as far as is known")
         os.killpg(process.pid, signal.SIGKILL)
     assert printed[1].startswith(f"running: {at_once} stage")
     assert " on 1 node, " in printed[1]
@@ -93,6 +95,7 @@ def test_what_runs_here_is_shown_by_node_and_device_and_after_a_kill_it_is_inter
         assert time.monotonic() < deadline, after
         time.sleep(0.5)
     assert f"unfinished: {at_once} interrupted" in after
+    assert "cut off: its run was stopped or killed" in cli("logs", "long", stage)
     assert after.endswith("run what is missing with: prunesweep resume long\n")
     (status,) = cli.json("status", "long")
     assert (status["now"]["devices"], status["now"]["epochs_per_second"], status["now"]["seconds_left"]) == (
