@@ -55,8 +55,9 @@ from prunesweep.orchestrator.run.stopping import Stopping
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import data, methods, models
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.host import Where
-from prunesweep.workers.spec import PruneStage, Stage, TrialSpec, decode_stage
+from prunesweep.workers.spec import PruneStage, Stage, TrialSpec
 from prunesweep.workers.store import CURVE, Store
 from tests.orchestrator.finished import curve_of, result_of
 

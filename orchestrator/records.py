@@ -20,17 +20,13 @@ from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
+from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import (
-    Stage,
-    decode_stage,
-    decode_trial,
-    without_fingerprints,
-)
+from prunesweep.workers.spec import Stage, without_fingerprints
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
 from prunesweep.workers.typed import typed

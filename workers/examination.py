@@ -16,13 +16,14 @@ import torch
 from torch import nn
 
 from prunesweep.workers import data, methods, models, precision
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
 from prunesweep.workers.probe import examine, place
 from prunesweep.workers.prunable import prunable
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.seeding import preserved, seed_all
-from prunesweep.workers.spec import Stage, decode_stage
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.training import Network, contiguous
 
 REFUSED = 3

@@ -25,12 +25,13 @@ from prunesweep.workers.activity import Activities
 from prunesweep.workers.causes import Cause, cause_of, place_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import ReplicaLost, UserError
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
 from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
-from prunesweep.workers.spec import Stage, decode_stage, label, path
+from prunesweep.workers.spec import Stage, label, path
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
 from prunesweep.workers.watchdog import Said, watchdog

@@ -21,9 +21,10 @@ from ray.exceptions import RayError
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import ReplicaLost
 from prunesweep.workers.host import Where
-from prunesweep.workers.spec import Stage, decode_stage
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:

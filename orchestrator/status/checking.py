@@ -14,10 +14,11 @@ import safetensors
 
 from prunesweep.orchestrator.records import RECORD, recall
 from prunesweep.orchestrator.results.sealing import described, unsealed_table
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.seal import intact
-from prunesweep.workers.spec import Stage, decode_stage
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 
 KEY = re.compile("[0-9a-f]{20}")

@@ -11,8 +11,9 @@ from statistics import mean
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.versions import Change
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.listing import some
-from prunesweep.workers.spec import Choice, PruneStage, Stage, decode_stage
+from prunesweep.workers.spec import Choice, PruneStage, Stage
 from prunesweep.workers.store import State, Store
 
 Kind = tuple[Choice, Choice, bool, bool]

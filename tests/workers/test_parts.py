@@ -7,10 +7,11 @@ import json
 import pytest
 
 from prunesweep.workers import checkpoint
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import PartStage, decode_stage, label
+from prunesweep.workers.spec import PartStage, label
 from prunesweep.workers.store import NETWORK, STATE, Store
 from tests.cases import last_stage, trial
 from tests.contract import numbers, run

@@ -7,19 +7,9 @@ from dataclasses import fields, replace
 import pytest
 
 from prunesweep.workers import data, methods, models
+from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.methods import METHODS
-from prunesweep.workers.spec import (
-    Choice,
-    PruneStage,
-    RetrainSpec,
-    TrainSpec,
-    TrainStage,
-    TrialSpec,
-    decode_stage,
-    decode_trial,
-    encode,
-    path,
-)
+from prunesweep.workers.spec import Choice, PruneStage, RetrainSpec, TrainSpec, TrainStage, TrialSpec, encode, path
 from tests.cases import SETTINGS
 
 DENSE = TrainStage(data.choose("digits", {}), models.choose("resnet8", {}), Choice("dense"), 0, 0.0, TrainSpec())

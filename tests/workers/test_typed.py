@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from prunesweep.workers.claims import Claim, newest
+from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.seal import sealed_json
-from prunesweep.workers.spec import RetrainSpec, TrainSpec, decode_stage, decode_trial, label
+from prunesweep.workers.spec import RetrainSpec, TrainSpec, label
 from prunesweep.workers.store import RESULT, Attempt, Store
 from prunesweep.workers.typed import typed
 from tests.cases import last_stage, trial

@@ -20,9 +20,9 @@ import pytest
 
 from prunesweep.orchestrator.plan import forest
 from prunesweep.orchestrator.records import RECORD, require
+from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.seal import sealed_json, unsealed_json
-from prunesweep.workers.spec import decode_trial
 from prunesweep.workers.store import Store
 from tests.orchestrator.finished import finish
 from tests.watching import STRACE, Act, Seen, watched

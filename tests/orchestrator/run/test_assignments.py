@@ -17,8 +17,9 @@ from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.host import Where
-from prunesweep.workers.spec import TrialSpec, decode_stage
+from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 from tests.cases import trial
 

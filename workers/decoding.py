@@ -1,0 +1,59 @@
+"""Specs out of records, which may be anybody's: the inverse of `workers.encoding`, held to types. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prunesweep.workers.spec import (
+    Choice,
+    PartStage,
+    PruneStage,
+    RetrainSpec,
+    Stage,
+    TrainSpec,
+    TrainStage,
+    TrialSpec,
+    freeze,
+)
+from prunesweep.workers.typed import is_number, typed
+
+
+def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
+    """The trial that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
+    return TrialSpec(**_decoded(data))
+
+
+def decode_stage(data: Mapping[str, Any]) -> Stage:
+    """The stage that `encode` made this from; raises as `decode_trial`."""
+    if "whole" in data:
+        whole, until = decode_stage(data["whole"]), data["until"]
+        if isinstance(whole, PartStage) or type(until) is not int or not 0 < until < whole.epochs:
+            raise TypeError(f"it is part of a stage until epoch {until!r:.40}")
+        return PartStage(whole, until)
+    if "parent" not in data:
+        return TrainStage(**_decoded(data))
+    retrain = typed(RetrainSpec, data["retrain"]) if data["retrain"] else None
+    texts = [data[name] for name in ("criterion", "allocation")]
+    if not is_number(data["sparsity"]) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
+    parent = decode_stage(data["parent"])
+    if isinstance(parent, PartStage):
+        raise TypeError("it starts from a part of a stage")
+    return PruneStage(parent, data["sparsity"], retrain, *texts)
+
+
+def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
+    choices = {name: _decode_choice(data[name]) for name in ("dataset", "model", "method")}
+    if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
+        raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
+    return {**data, **choices, "train": typed(TrainSpec, data["train"])}
+
+
+def _decode_choice(data: Mapping[str, Any]) -> Choice:
+    options = {name: freeze(value) for name, value in data["options"].items()}
+    hash(tuple(options.values()))  # a mapping is no option's value
+    name, fingerprint = data["name"], data.get("fingerprint")
+    if not isinstance(name, str) or not isinstance(fingerprint, str | None):
+        raise TypeError(f"it chooses {name!r:.40}")
+    return Choice.of(name, options, fingerprint)
