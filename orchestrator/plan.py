@@ -14,8 +14,9 @@ from prunesweep.orchestrator.index import trust
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.lineage import needed, work
 from prunesweep.workers.methods import METHODS, create
-from prunesweep.workers.spec import Stage, TrialSpec, ancestors, path
+from prunesweep.workers.spec import PartStage, Stage, TrialSpec
 from prunesweep.workers.store import State, Store
 
 MAX_STAGES = 200_000
@@ -74,12 +75,25 @@ class Plan:
         return {key: stage for key, stage in self.stages.items() if self.states[key] is not State.DONE}
 
     @cached_property
+    def parts(self) -> dict[str, list[PartStage]]:
+        """Stage key -> the shorter parts of it in this plan, the shortest first: it continues from the longest."""
+        return _shorter_parts(self.stages)
+
+    def needs(self, key: str) -> list[str]:
+        """The stages that a stage starts from, and the part from which it continues, where this run does that one."""
+        continued = [part.key for part in self.parts.get(key, [])[-1:] if part.key in self.runnable]
+        return [*(stage.key for stage in needed(self.stages[key])), *continued]
+
+    def epochs(self, key: str) -> int:
+        """The epochs that a stage trains itself, which are not those of the part from which it continues."""
+        return self.stages[key].epochs - sum(part.epochs for part in self.parts.get(key, [])[-1:])
+
+    @cached_property
     def runnable(self) -> dict[str, Stage]:
         """Of the stages to run those that are not given up, nor start from one that is."""
         runnable: dict[str, Stage] = {}
         for key, stage in self.to_run.items():
-            parent = stage.parent.key if stage.parent else None
-            if key not in self.given_up and (parent is None or parent in runnable or parent not in self.to_run):
+            if key not in self.given_up and all(n.key in runnable or n.key not in self.to_run for n in needed(stage)):
                 runnable[key] = stage
         return runnable
 
@@ -90,7 +104,7 @@ class Plan:
 
     def narrowed(self, trials: Iterable[TrialSpec]) -> Plan:
         """The same plan for a run of some of its trials only."""
-        wanted = {stage.key for trial in trials for stage in path(self.stages[self.last[trial.key]])}
+        wanted = {stage.key for trial in trials for stage in self.work(trial)}
         return replace(self, given_up=self.given_up | (self.stages.keys() - wanted))
 
     @property
@@ -104,7 +118,7 @@ class Plan:
         failed = {key for key, state in self.states.items() if state is State.FAILED}
         culprits = {}
         for key, stage in self.to_run.items():
-            culprit = next((a.key for a in ancestors(stage) if a.key in failed), None)
+            culprit = next((a.key for a in reversed(work(stage)[:-1]) if a.key in failed), None)
             if culprit is not None:
                 culprits[key] = culprit
         return culprits
@@ -117,7 +131,7 @@ class Plan:
             shares = {}
             for trial in self.sweep.trials:
                 share = given.of(trial)
-                for stage in path(self.stages[self.last[trial.key]]):
+                for stage in self.work(trial):
                     shares[stage.key] = shares.get(stage.key, share) | share
         return shares
 
@@ -128,6 +142,10 @@ class Plan:
         for trial in self.sweep.trials:
             trials_of.setdefault(self.last[trial.key], []).append(trial)
         return trials_of
+
+    def work(self, trial: TrialSpec) -> list[Stage]:
+        """All stages that are done for a trial."""
+        return work(self.stages[self.last[trial.key]])
 
     def trial_state(self, trial: TrialSpec) -> str:
         """`done`, `failed`, `blocked`, `started` or `new`."""
@@ -153,8 +171,8 @@ class Plan:
             stages=len(self.stages),
             stages_to_run=len(self.to_run),
             epochs_unshared=sum(_total_epochs(self.stages[key]) for key in self.last.values()),
-            epochs=sum(stage.epochs for stage in self.stages.values()),
-            epochs_to_run=sum(stage.epochs for stage in self.to_run.values()),
+            epochs=sum(map(self.epochs, self.stages)),
+            epochs_to_run=sum(map(self.epochs, self.to_run)),
             per_seed=next(iter(self.sizes.values())) if len(set(self.sizes.values())) == 1 else None,
         )
 
@@ -167,9 +185,8 @@ class Plan:
         return {seed: self._size(of_seed) for seed, of_seed in trials.items()}
 
     def _size(self, trials: list[TrialSpec]) -> Size:
-        paths = [path(self.stages[self.last[trial.key]]) for trial in trials]
-        epochs = {stage.key: stage.epochs for stages in paths for stage in stages}
-        unshared = sum(_total_epochs(stages[-1]) for stages in paths)
+        epochs = {stage.key: self.epochs(stage.key) for trial in trials for stage in self.work(trial)}
+        unshared = sum(_total_epochs(self.stages[self.last[trial.key]]) for trial in trials)
         return Size(len(trials), len(epochs), unshared, sum(epochs.values()))
 
 
@@ -206,14 +223,37 @@ def forest(sweep: Sweep) -> tuple[dict[str, Stage], dict[str, str]]:
     for trial in sweep.trials:
         stage = _last_stage(trial, sweep)
         last[trial.key] = stage.key
-        for step in path(stage):
+        for step in work(stage):
             stages.setdefault(step.key, step)
         if len(stages) > MAX_STAGES:
             raise UserError(
                 f"{sweep.path}: {len(sweep.trials):,} trials need more than {MAX_STAGES:,} stages: "
                 "take fewer phases, or make several sweeps of it"
             )
-    return stages, last
+    return _in_order(stages), last
+
+
+def _in_order(stages: dict[str, Stage]) -> dict[str, Stage]:
+    """With every part before what continues from it."""
+    parts = _shorter_parts(stages)
+    ordered: dict[str, Stage] = {}
+    for key, stage in stages.items():
+        for step in (*parts.get(key, ()), stage):
+            ordered.setdefault(step.key, step)
+    return ordered
+
+
+def _shorter_parts(stages: Mapping[str, Stage]) -> dict[str, list[PartStage]]:
+    own: dict[str, list[PartStage]] = {}
+    for stage in stages.values():
+        if isinstance(stage, PartStage):
+            own.setdefault(stage.whole.key, []).append(stage)
+    shorter: dict[str, list[PartStage]] = {}
+    for whole, parts in own.items():
+        ordered = sorted(parts, key=lambda part: part.until)
+        shorter[whole] = ordered
+        shorter |= {part.key: ordered[:place] for place, part in enumerate(ordered) if place}
+    return shorter
 
 
 def _last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:

@@ -34,13 +34,16 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
     if "parent" not in data:
         return TrainStage(**_decoded(data))
     retrain = typed(RetrainSpec, data["retrain"]) if data["retrain"] else None
-    texts = [data[name] for name in ("criterion", "allocation")]
-    if not is_number(data["sparsity"]) or not all(isinstance(text, str) for text in texts):
+    criterion, allocation = data["criterion"], data["allocation"]
+    if not is_number(data["sparsity"]) or not (isinstance(criterion, str) and isinstance(allocation, str)):
         raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
     parent = decode_stage(data["parent"])
     if isinstance(parent, PartStage):
         raise TypeError("it starts from a part of a stage")
-    return PruneStage(parent, data["sparsity"], retrain, *texts)
+    rewind_epoch = data.get("rewind_epoch")
+    if rewind_epoch is not None and not (type(rewind_epoch) is int and 0 <= rewind_epoch < parent.root.epochs):
+        raise TypeError(f"it rewinds to epoch {rewind_epoch!r:.40}")
+    return PruneStage(parent, data["sparsity"], retrain, criterion, allocation, rewind_epoch)
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:

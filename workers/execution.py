@@ -12,7 +12,6 @@ from itertools import chain, islice
 from typing import Any, get_args
 
 import torch
-from torch import nn
 
 from prunesweep.workers import (
     checkpoint,
@@ -32,19 +31,20 @@ from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import require_same
-from prunesweep.workers.flat import Flat
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
+from prunesweep.workers.lineage import data_epoch
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.parts import longest_state, part_metrics, whole_of
 from prunesweep.workers.prunable import prunable, require_effective
+from prunesweep.workers.pruning import Pruning
 from prunesweep.workers.recorded import Recording
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage, label
-from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, STATE, Damaged, Store, attempts_in, now
+from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, STATE, Store, attempts_in, now
 from prunesweep.workers.training import Batches, Network, Score, contiguous
 
 log = logging.getLogger("prunesweep")
@@ -203,8 +203,7 @@ class Execution:
         if type(self.pruner).prepare is not Pruner.prepare:
             self._prepare()
         if isinstance(self.stage, PruneStage):
-            self.progress.pruned = self._prune(self.stage)
-            self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
+            self._prune(self.stage)
 
     def _prepare(self) -> None:
         """On the leading replica, whose checkpoint the others then continue from: devices need not round alike."""
@@ -219,45 +218,21 @@ class Execution:
         if not self.replicas.leads:
             checkpoint.unpack(prepared, self.stage.key, self.model, self.pruner, self.optimizer)
 
-    def _prune(self, stage: PruneStage) -> dict[str, float | None]:
-        """Load the parent's network, prune it, and measure what is left before retraining."""
-        parent = self.replicas.agreed(lambda: self.store.result(stage.parent.key))
-        if parent is None:
-            raise Damaged(stage.parent.key, f"{stage.parent.key} ({label(stage.parent)}) has no result that is whole")
-        self._load_parent(stage.parent, parent)
-        weights = self.pruner.weights
-        masks = self._masks(stage, weights)
-        norm_drop = selection.norm_drop(weights, masks.views)
+    def _prune(self, stage: PruneStage) -> None:
+        """Prune the parent's network, and measure what is left before it is trained, or rewound first."""
+        pruning = Pruning(stage, self.store, self.replicas, self.model, self.pruner, self.optimizer)
+        before = pruning.load_parent()
+        masks = pruning.masks()
+        norm_drop = selection.norm_drop(self.pruner.weights, masks.views)
         self.pruner.hold(masks)
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is
             self._recalibrate()
-        before, after = parent["metrics"]["test_accuracy"], self._evaluate("test").accuracy
+        after = self._evaluate("test").accuracy
         instability = (before - after) / before if before else None
-        return {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
-
-    def _load_parent(self, parent: Stage, result: Mapping[str, Any]) -> None:
-        """The network, and between two phases the momentum: one optimizer serves all phases."""
-        network = self._read(parent, NETWORK, result)
-        try:
-            checkpoint.load_network(self.model, checkpoint.unpack_tensors(network))
-        except ValueError as error:
-            raise UserError(
-                f"the network of {parent.key} ({label(parent)}) is of other code than {parent.root.model} is now: "
-                f"{error}; give the changed model another name, or take another store"
-            ) from error
-        if isinstance(parent, PruneStage):
-            buffers = self._read(parent, MOMENTUM, result)
-            parameters = dict(self.model.named_parameters())
-            checkpoint.load_momentum(parameters, self.optimizer, checkpoint.unpack_tensors(buffers))
-
-    def _read(self, parent: Stage, name: str, result: Mapping[str, Any]) -> bytes:
-        return self.replicas.agreed(lambda: self.store.read_published(parent.key, name, result))
-
-    def _masks(self, stage: PruneStage, weights: list[nn.Parameter]) -> Flat:
-        if stage.criterion == "magnitude":
-            return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
-        seed = derive(stage.root.seed, "prune", stage.start_epoch)
-        return selection.random_masks(weights, stage.sparsity, seed, stage.allocation)
+        pruned = {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
+        self.progress.pruned = pruned
+        self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
+        pruning.rewind(masks)
 
     def _schedule(self) -> schedules.Schedule:
         if not isinstance(self.stage, PruneStage) or self.stage.retrain is None:
@@ -296,7 +271,7 @@ class Execution:
 
     def _train_epoch(self, lr: schedules.Schedule, first: int) -> Score:
         """Seeded by the epoch for whatever draws, such as dropout; the clock stops when the device has finished."""
-        seed, epoch = self.stage.root.seed, self.stage.start_epoch + self.progress.epoch
+        seed, epoch = self.stage.root.seed, data_epoch(self.stage) + self.progress.epoch
         seed_all(seed, "epoch", epoch, *((self.replicas.rank,) if self.replicas.rank else ()))
         start = self._clock()
         batches = self._few("training", self._train_batches(seed, epoch))

@@ -29,9 +29,10 @@ from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import ReplicaLost, UserError
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
+from prunesweep.workers.lineage import work
 from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
-from prunesweep.workers.spec import Stage, label, path
+from prunesweep.workers.spec import Stage, label
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
 from prunesweep.workers.watchdog import Said, watchdog
@@ -221,7 +222,7 @@ def main() -> int:
                 store.require_writable()
             else:
                 log.setLevel(logging.ERROR)
-            for step in path(stage):
+            for step in work(stage):
                 if replicas.leads:
                     print(f"{step.key}  {label(step)}")
                 list(run_stage(step, store, where, replicas))

@@ -8,7 +8,7 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -144,7 +144,8 @@ class PruneStage:
     """One phase of iterative pruning: prune the parent's network to `sparsity` of all prunable weights, then retrain.
 
     `sparsity` is cumulative; without `retrain` the stage ends with the prune. Data, model, seed, batch size and
-    optimizer are those of the root.
+    optimizer are those of the root. With `rewind_epoch` what is kept goes back to the root's training as it was after
+    so many epochs, 0 for its random start, and is trained from there to the root's last epoch.
     """
 
     parent: TrainStage | PruneStage
@@ -152,6 +153,7 @@ class PruneStage:
     retrain: RetrainSpec | None = None
     criterion: str = "magnitude"
     allocation: str = "global"
+    rewind_epoch: int | None = added(None)
 
     @cached_property
     def key(self) -> str:
@@ -234,7 +236,8 @@ def label(stage: Stage) -> str:
     usual = {"criterion": "magnitude", "allocation": "global"}
     unusual = ", ".join(value for name in usual if (value := getattr(stage, name)) != usual[name])
     kind = f"prune ({unusual})" if unusual else "prune"
-    how = f"retrain {epochs} {stage.retrain.schedule}" if stage.retrain else f"{root.method} {root.model}"
+    retrain = "retrain" if stage.rewind_epoch is None else f"rewind to {stage.rewind_epoch}, retrain"
+    how = f"{retrain} {epochs} {stage.retrain.schedule}" if stage.retrain else f"{root.method} {root.model}"
     return f"{kind} {stage.sparsity:g} {how} seed {root.seed}"
 
 
@@ -250,10 +253,3 @@ def without_fingerprints(trial: TrialSpec) -> TrialSpec:
 def freeze(value: Any) -> Any:
     """Lists become tuples, so that the value can be a field of a frozen spec."""
     return tuple(freeze(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def ancestors(stage: Stage) -> Iterator[Stage]:
-    """The stages before this one, nearest first."""
-    while stage.parent is not None:
-        stage = stage.parent
-        yield stage

@@ -139,7 +139,9 @@ class Assignments:
         running = queue.states[key]
         assert isinstance(running, Running)
         where = _as_the_sweep_says(self.where, queue.plan.shares[key])
-        return task(queue.stages[key], queue.store, replace(where, gone=expired, gpu_share=running.share.gpus))
+        parts = tuple(part.until for part in queue.plan.parts.get(key, ()))
+        where = replace(where, gone=expired, gpu_share=running.share.gpus, parts=parts)
+        return task(queue.stages[key], queue.store, where)
 
 
 def task(stage: Stage, store: Store, where: Where) -> str:

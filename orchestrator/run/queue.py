@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -26,6 +26,7 @@ from prunesweep.orchestrator.run.states import (
 )
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Watch
+from prunesweep.workers.lineage import needed
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 
@@ -82,7 +83,8 @@ class StageQueue:
         """
         self.plan, self.store, self.states, self.tell, self.max_running = plan, store, states, tell, max_running
         self.stages = dict(plan.runnable)
-        self.children = _children(self.stages)
+        self.needs = {key: [need for need in plan.needs(key) if need in self.stages] for key in self.stages}
+        self.children = _children(self.needs)
         self.chain_lengths = _chain_lengths(self.stages, self.children)
         self.shares = StageShares(plan, store, node)
         self.run = run
@@ -92,8 +94,8 @@ class StageQueue:
         self.lost_store = LostStore(store, tell)
         self._positions = {key: position for position, key in enumerate(plan.stages)}
         self._ready: dict[Resources, list[tuple[int, int, str]]] = {}
-        for key, stage in self.stages.items():
-            if stage.parent is None or stage.parent.key not in self.stages:
+        for key, needs in self.needs.items():
+            if not needs:
                 self._make_ready(key)
 
     @property
@@ -187,7 +189,8 @@ class StageQueue:
         self.states.set(key, Done())
         self.tell(Finished(key))
         for child in self.children.get(key, ()):
-            if isinstance(self.states[child], AwaitsParent):
+            waits = isinstance(self.states[child], AwaitsParent)
+            if waits and all(isinstance(self.states[need], Done) for need in self.needs[child]):
                 self._make_ready(child)
 
     # --- what is looked after between reports
@@ -238,10 +241,11 @@ class StageQueue:
             if share is None:
                 return False
             self._raise_share(share, key)
-        parent = self.stages[key].parent
-        if parent is not None and cause == Cause.PARENT_DAMAGED and not self._has_result(parent.key):
+        lost = [need for need in needed(self.stages[key]) if not self._has_result(need.key)]
+        if lost and cause == Cause.PARENT_DAMAGED:
             self.states.set(key, AwaitsParent())
-            self._run_first(parent, key)
+            for stage in lost:
+                self._run_first(stage, key)
         else:
             self._make_ready(key)
         return True
@@ -261,14 +265,15 @@ class StageQueue:
     def _run_first(self, parent: Stage, child: str) -> None:
         """Run a stage again whose result was lost, and the child after it."""
         self.stages[parent.key] = parent
+        self.needs.setdefault(parent.key, [])
+        if parent.key not in self.needs[child]:
+            self.needs[child].append(parent.key)
         siblings = self.children.setdefault(parent.key, [])
         if child not in siblings:
             siblings.append(child)
         self.chain_lengths[parent.key] = parent.epochs + self.chain_lengths[child]
-        under_way = parent.key in self.states and isinstance(
-            self.states[parent.key], Ready | Running | RunningElsewhere
-        )
-        if not under_way:
+        under_way = Ready | Running | RunningElsewhere
+        if not (parent.key in self.states and isinstance(self.states[parent.key], under_way)):
             self._make_ready(parent.key)
 
     def _waiting_behind(self, key: str) -> Iterator[str]:
@@ -279,11 +284,11 @@ class StageQueue:
                 yield from self._waiting_behind(child)
 
 
-def _children(stages: Mapping[str, Stage]) -> dict[str, list[str]]:
-    children: dict[str, list[str]] = {key: [] for key in stages}
-    for key, stage in stages.items():
-        if stage.parent is not None and stage.parent.key in stages:
-            children[stage.parent.key].append(key)
+def _children(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    children: dict[str, list[str]] = {key: [] for key in needs}
+    for key, before in needs.items():
+        for need in before:
+            children[need].append(key)
     return children
 
 

@@ -22,6 +22,10 @@ class IMP(Method):
     Each phase prunes the fraction q = 1 - (1 - s)^(1/P) of the weights still alive, globally by magnitude, then
     retrains with the mask held: pruned weights, their gradients and their momentum stay zero. One optimizer serves all
     phases and starts with no momentum. With `phase_fraction` q is given, and every phase's level is a trial.
+    With `rewind_epoch` k a phase is a lottery ticket (Frankle et al. 2020, section 3; Renda et al. 2020): what is kept,
+    biases, normalisation parameters and running statistics go back to the values of epoch k of the dense training (0:
+    the random start, Frankle & Carbin 2019), and its epochs k to T follow, with their learning rates and data.
+    Momentum begins at zero.
     The authors' code prunes by comparing with a threshold, which keeps one weight too many; here exactly
     n - round(s n) are kept.
 
@@ -44,9 +48,18 @@ class IMP(Method):
         "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
     )
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    rewind_epoch: int | None = hyperparameter(
+        "epoch of the dense training that each phase goes back to and repeats from, instead of retraining",
+        None,
+        later=True,
+        ge=0,
+    )
 
     def check(self, trial: TrialSpec) -> None:
         """Budgets, schedule and phases fit together and to the dense schedule."""
+        if self.rewind_epoch is not None:
+            self._check_rewind(self.rewind_epoch, trial)
+            return
         if (self.retrain_epochs is None) == (self.phase_epochs is None):
             raise SpecError(
                 "retrain_epochs", "give either retrain_epochs (over all phases) or phase_epochs (in each phase)"
@@ -56,7 +69,26 @@ class IMP(Method):
         if self.retrain_epochs is not None and self.retrain_epochs < self.phases:
             raise SpecError("retrain_epochs", f"{self.retrain_epochs} epochs cannot serve {self.phases} phases")
         phases.check_schedule(self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
-        phases.check_rewind(self.retrain_schedule, max(self._epochs()), trial.train.epochs)
+        phases.check_rewind(self.retrain_schedule, max(self._epochs(trial)), trial.train.epochs)
+
+    def _check_rewind(self, epoch: int, trial: TrialSpec) -> None:
+        total = trial.train.epochs
+        if epoch >= total:
+            raise SpecError("rewind_epoch", f"{epoch} is not before the end of {total} epochs (train.epochs)")
+        for name in ("retrain_epochs", "phase_epochs"):
+            if getattr(self, name) is not None:
+                raise SpecError(
+                    name,
+                    f"with rewind_epoch {epoch} each phase trains the {total - epoch} epochs left of {total}; "
+                    f"leave {name} out",
+                )
+        if self.retrain_schedule != "LRW":
+            raise SpecError(
+                "retrain_schedule",
+                f"with rewind_epoch the dense schedule goes on from that epoch, which is LRW, not "
+                f"{self.retrain_schedule}; give retrain_schedule: LRW",
+            )
+        phases.check_schedule(self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """With `phase_fraction` a trial for every phase, each the continuation of the one before."""
@@ -75,11 +107,20 @@ class IMP(Method):
         root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, trial.train)
         retrains = [
             RetrainSpec(epochs, self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
-            for epochs in self._epochs()
+            for epochs in self._epochs(trial)
         ]
-        return phases.chain(root, sparsities, retrains, criterion=self.criterion, allocation=self.allocation)
+        return phases.chain(
+            root,
+            sparsities,
+            retrains,
+            criterion=self.criterion,
+            allocation=self.allocation,
+            rewind_epoch=self.rewind_epoch,
+        )
 
-    def _epochs(self) -> list[int]:
+    def _epochs(self, trial: TrialSpec) -> list[int]:
+        if self.rewind_epoch is not None:
+            return [trial.train.epochs - self.rewind_epoch] * self.phases
         if self.phase_epochs is not None:
             return [self.phase_epochs] * self.phases
         assert self.retrain_epochs is not None

@@ -36,11 +36,12 @@ def chain(
     *,
     criterion: str = "magnitude",
     allocation: str = "global",
+    rewind_epoch: int | None = None,
 ) -> Stage:
     """The last stage of a path of prune-and-retrain phases that starts from `root`."""
     stage: TrainStage | PruneStage = root
     for sparsity, retrain in zip(sparsities, retrains, strict=True):
-        stage = PruneStage(stage, sparsity, retrain, criterion, allocation)
+        stage = PruneStage(stage, sparsity, retrain, criterion, allocation, rewind_epoch)
     return stage
 
 

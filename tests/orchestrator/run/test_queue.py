@@ -28,7 +28,8 @@ from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Claim, Holding
 from prunesweep.workers.files import Unavailable
-from prunesweep.workers.spec import PruneStage, Stage, TrialSpec
+from prunesweep.workers.methods.imp import IMP
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrialSpec
 from prunesweep.workers.store import State, Store
 from tests.cases import trial
 
@@ -94,6 +95,49 @@ def test_children_wait_for_their_parent_and_the_queue_ends(store: Store):
     assert take(queue) is None
     assert queue.over
     assert heard == [Finished(stage.key) for stage in (root, first, second)]
+
+
+def ticket(k: int) -> TrialSpec:
+    method = IMP(rewind_epoch=k, retrain_schedule="LRW")
+    return replace(trial("imp"), method=method.choice("imp"))
+
+
+def test_the_dense_training_continues_from_the_parts_that_rewinding_needs(store: Store):
+    """6 dense epochs, once; 4 and 2 of tickets from epochs 2 and 4. A dense trial that stands first changes nothing."""
+    plan = plan_of(store, trial("dense"), ticket(4), ticket(2))
+    dense, late, early = (plan.stages[plan.last[t.key]] for t in plan.sweep.trials)
+    assert (plan.counts.epochs, plan.counts.epochs_unshared) == (6 + 2 + 4, 6 + 8 + 10)
+    queue = new_queue(store, plan, Heard(), Resources(cpus=4))
+    first, second = PartStage(dense, 2), PartStage(dense, 4)
+    for stage in (first, second, dense):
+        assert take(queue) == stage
+        assert take(queue) is None, "all others wait"
+        finish(queue, stage)
+    assert {take(queue), take(queue)} == {early, late}
+    assert plan.parts[dense.key] == [first, second]
+
+
+def test_a_dense_training_that_is_done_waits_for_nothing_and_a_ticket_for_its_part(store: Store):
+    store.require_writable()
+    (dense,) = plan_of(store, trial("dense")).stages.values()
+    store.publish(dense, {}, {"metrics": {}})
+    queue = queue_of(store, trial("dense"), ticket(2))
+    assert take(queue) == PartStage(dense, 2)
+    assert take(queue) is None
+
+
+def test_a_part_that_is_lost_is_trained_again_before_its_ticket(store: Store):
+    queue = queue_of(store, ticket(2))
+    for _ in range(2):
+        finish(queue, take(queue))
+    last = take(queue)
+    part = PartStage(last.root, 2)
+    store.remove_tree("stages", part.key)
+    queue.ended(last.key, Ended(Cause.PARENT_DAMAGED, "it is gone"))
+    assert take(queue) == part
+    assert take(queue) is None
+    finish(queue, part)
+    assert take(queue) == last
 
 
 def test_the_longest_chain_goes_first(store: Store):

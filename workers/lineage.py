@@ -1,0 +1,31 @@
+"""What a stage starts from, and what must be done before it. Light to import: no torch."""
+
+from __future__ import annotations
+
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, path
+
+
+def rewound(stage: Stage) -> PartStage | None:
+    """The part of the root's training whose network the stage takes up again; None where it is the random one."""
+    if not isinstance(stage, PruneStage) or not stage.rewind_epoch:
+        return None
+    return PartStage(stage.root, stage.rewind_epoch)
+
+
+def data_epoch(stage: Stage) -> int:
+    """The epoch of the data order with which a stage begins; after a rewind it is that of the root's training."""
+    if isinstance(stage, PruneStage) and stage.rewind_epoch is not None:
+        return stage.rewind_epoch
+    return stage.start_epoch
+
+
+def needed(stage: Stage) -> list[Stage]:
+    """The stages that must have their results before this one begins."""
+    return [before for before in (rewound(stage), stage.parent) if before is not None]
+
+
+def work(stage: Stage) -> list[Stage]:
+    """This stage and all that must be done before it, in an order in which it can be."""
+    stages = path(stage)
+    parts = [part for step in stages if (part := rewound(step)) is not None]
+    return [*{part.key: part for part in parts}.values(), *stages]

@@ -1,0 +1,89 @@
+"""The prune with which a stage begins: its parent's network, masks by a criterion, and what is rewound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from prunesweep.workers import checkpoint, selection
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.flat import Flat
+from prunesweep.workers.lineage import rewound
+from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.replicas import Replicas
+from prunesweep.workers.seeding import derive
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, label
+from prunesweep.workers.store import MOMENTUM, NETWORK, STATE, Damaged, Store
+
+
+class Pruning:
+    """The beginning of a `PruneStage`, on a model that still is as random as its seed made it."""
+
+    def __init__(
+        self,
+        stage: PruneStage,
+        store: Store,
+        replicas: Replicas,
+        model: nn.Module,
+        pruner: Pruner,
+        optimizer: Optimizer,
+    ) -> None:
+        self.stage, self.store, self.replicas = stage, store, replicas
+        self.model, self.pruner, self.optimizer = model, pruner, optimizer
+        random = checkpoint.storable(model.state_dict()) if stage.rewind_epoch == 0 else {}
+        self.random = checkpoint.on_host(random)
+
+    def load_parent(self) -> float:
+        """The network that is to be pruned, and between two phases the momentum; the network's test accuracy.
+
+        One optimizer serves all phases, unless they rewind: then each begins without momentum.
+        """
+        parent = self.stage.parent
+        result = self._result(parent)
+        self._load(checkpoint.unpack_tensors(self._read(parent, NETWORK, result)), parent)
+        if isinstance(parent, PruneStage) and self.stage.rewind_epoch is None:
+            buffers = checkpoint.unpack_tensors(self._read(parent, MOMENTUM, result))
+            checkpoint.load_momentum(dict(self.model.named_parameters()), self.optimizer, buffers)
+        accuracy: float = result["metrics"]["test_accuracy"]
+        return accuracy
+
+    def masks(self) -> Flat:
+        """Which weights stay."""
+        stage, weights = self.stage, self.pruner.weights
+        if stage.criterion == "magnitude":
+            return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
+        seed = derive(stage.root.seed, "prune", stage.start_epoch)
+        return selection.random_masks(weights, stage.sparsity, seed, stage.allocation)
+
+    def rewind(self, masks: Flat) -> None:
+        """Where the stage rewinds: parameters and buffers as the dense training had them, and the masks held again."""
+        if self.stage.rewind_epoch is None:
+            return
+        part = rewound(self.stage)
+        state = self.random if part is None else self._state(part)
+        self._load(state, part or self.stage.root)
+        self.pruner.hold(masks)
+
+    def _state(self, part: PartStage) -> Mapping[str, Any]:
+        return checkpoint.network_in(self._read(part, STATE, self._result(part)))
+
+    def _load(self, network: Mapping[str, Any], of: Stage) -> None:
+        try:
+            checkpoint.load_network(self.model, network)
+        except ValueError as error:
+            raise UserError(
+                f"the network of {of.key} ({label(of)}) is of other code than {of.root.model} is now: "
+                f"{error}; give the changed model another name, or take another store"
+            ) from error
+
+    def _result(self, stage: Stage) -> Mapping[str, Any]:
+        result = self.replicas.agreed(lambda: self.store.result(stage.key))
+        if result is None:
+            raise Damaged(stage.key, f"{stage.key} ({label(stage)}) has no result that is whole")
+        return result
+
+    def _read(self, stage: Stage, name: str, result: Mapping[str, Any]) -> bytes:
+        return self.replicas.agreed(lambda: self.store.read_published(stage.key, name, result))
