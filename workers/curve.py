@@ -21,6 +21,7 @@ CURVE_SCHEMA = pa.schema(
         ("validation_accuracy", pa.float64()),
         ("learning_rate", pa.float64()),
         ("sparsity", pa.float64()),
+        ("nonzero_multiply_adds", pa.float64()),
     ]
 )
 

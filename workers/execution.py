@@ -105,6 +105,7 @@ class Execution:
         self.images = next(self.samples())
         self.recorded = self._record()
         self.weights = prunable(self.model, self.recorded)
+        self.sparse = measure.Sparse(self.weights, self.recorded)
         if self.recorded.depends_on_data:
             said = "the images decide what is computed: multiply-adds are the mean over %d of them"
             log.info(said, self.recorded.images)
@@ -352,12 +353,12 @@ class Execution:
             "validation_loss": validation.loss,
             "validation_accuracy": validation.accuracy,
             "learning_rate": lr,
-            "sparsity": self._sparsity(),
+            **self._sparsity(),
         }
 
-    def _sparsity(self) -> float:
+    def _sparsity(self) -> dict[str, float]:
         with self.pruner.view():
-            return selection.sparsity(self.pruner.weights)
+            return self.sparse.now(self.pruner.weights, self.pruner.masks)
 
     def _clock(self) -> float:
         if self.device.type == "cuda":
@@ -403,6 +404,7 @@ class Execution:
             "label": label(self.asked),
             "epochs": self.asked.epochs,
             "images": self.progress.images,
+            "classes": self.whole.classes,
             "bytes": sum(len(content) for content in files.values()),
             "train_seconds": self.progress.train_seconds,
             "elapsed_seconds": self.seconds_before + time.perf_counter() - self.started,

@@ -67,6 +67,29 @@ def layer_costs(weights: Mapping[str, Tensor], recording: Recording) -> list[Lay
     ]
 
 
+class Sparse:
+    """What a network's sparsity is at any time, and what it saves, given what was recorded of it once."""
+
+    def __init__(self, weights: Mapping[str, Tensor], recording: Recording) -> None:
+        costs = dict.fromkeys(weights, 0)
+        for use in recording.uses:
+            if use.name in costs:
+                costs[use.name] += use.multiply_adds
+        others = sum(use.multiply_adds for use in recording.uses if use.name not in costs)
+        self.other = (others + sum(done.multiply_adds for done in recording.operations)) / recording.images
+        self.costs = [cost / recording.images for cost in costs.values()]
+
+    def now(self, weights: Sequence[Tensor], masks: Sequence[Tensor] | None) -> dict[str, float]:
+        """Zeros over all of these weights, and the multiply-adds of one image without what is pruned.
+
+        With masks that is what they prune: a weight that has just grown is zero, and takes part.
+        """
+        counts, sizes = _nonzero([*weights, *(masks or ())]), [weight.numel() for weight in weights]
+        nonzero, taking_part = counts[: len(weights)], counts[-len(weights) :]
+        costs = (cost * part / size for cost, part, size in zip(self.costs, taking_part, sizes, strict=True))
+        return {"sparsity": 1.0 - sum(nonzero) / sum(sizes), "nonzero_multiply_adds": self.other + sum(costs)}
+
+
 def summary(model: nn.Module, layers: Sequence[Layer]) -> dict[str, float | int | None]:
     """The network's size and cost as columns of the results, given what `layer_costs` says of it.
 

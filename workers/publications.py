@@ -242,7 +242,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("label", "device", "torch_version"), lambda value: isinstance(value, str)),
     "commit": lambda value: value is None or isinstance(value, str),
     "publication": lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{8}", value) is not None,
-    "peak_memory_bytes": _is_measured,
+    **dict.fromkeys(("peak_memory_bytes", "classes"), _is_measured),
     "finished_at": _is_time,
     "metrics": lambda value: isinstance(value, dict) and all(map(_is_measured, value.values())),
     "files": lambda value: isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values()),

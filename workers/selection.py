@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from typing import TYPE_CHECKING
@@ -251,13 +251,6 @@ def apply_masks(tensors: Sequence[Tensor | None], masks: Sequence[Tensor]) -> No
     if pairs:
         with torch.no_grad():
             torch._foreach_mul_([tensor for tensor, _ in pairs], [mask for _, mask in pairs])
-
-
-def sparsity(weights: Iterable[Tensor]) -> float:
-    """Zeros over n; all layers' counts are read at once."""
-    weights = [weight.detach() for weight in weights]
-    nonzero: list[int] = torch.stack([weight.count_nonzero() for weight in weights]).tolist()
-    return 1.0 - sum(nonzero) / sum(weight.numel() for weight in weights)
 
 
 def norm_drop(weights: Sequence[Tensor], masks: Sequence[Tensor]) -> float:

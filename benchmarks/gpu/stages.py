@@ -20,7 +20,6 @@ from prunesweep.workers import checkpoint, data, models, precision, probe, train
 from prunesweep.workers.host import Where, cap_memory
 from prunesweep.workers.measure import PeakMemory
 from prunesweep.workers.run import StageFailed, run_stage
-from prunesweep.workers.selection import sparsity
 from prunesweep.workers.spec import Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
 from tests.cases import TRAIN, last_stage, trial
@@ -128,7 +127,8 @@ def exported(report: Report, name: str, stage: Stage, store: Store, place: Place
     result = store.result(stage.key)
     assert result is not None
     parameters = dict(model.named_parameters())
-    zeros = sparsity([parameters[layer["name"]] for layer in result["layers"] if layer["weights"] is not None])
+    weights = [parameters[layer["name"]] for layer in result["layers"] if layer["weights"] is not None]
+    zeros = 1 - sum(int(w.count_nonzero()) for w in weights) / sum(weight.numel() for weight in weights)
     metrics = result["metrics"]
     expected = metrics["test_accuracy"], metrics["reached_sparsity"]
     said = f"test accuracy {accuracy:.4f} and sparsity {zeros:.4f}, the table {expected[0]:.4f} and {expected[1]:.4f}"

@@ -75,6 +75,12 @@ KINDS: Mapping[str, Kind] = {
         "over theoretical speedup",
         "the metric at the mean theoretical speedup; a dashed line joins the means that no other beats in both",
     ),
+    "training": Kind(
+        "tradeoffs:training",
+        "over the cost of training",
+        "the metric at the mean training FLOPs, as a multiple of dense training; a dashed line joins the means that no "
+        "other beats in both",
+    ),
     "throughput": Kind(
         "throughput:throughput",
         "training throughput",

@@ -1,4 +1,4 @@
-"""What sparsity costs: the metric over sparsity, over compression, and over theoretical speedup."""
+"""What sparsity costs: the metric over sparsity, compression, theoretical speedup, and the FLOPs of training."""
 
 from __future__ import annotations
 
@@ -73,11 +73,21 @@ def speedup(frames: Frames, query: Query) -> Chart:
     The front is of the panel's methods; dense networks, lines across the panel, and pruning at random have no part in
     it.
     """
+    return _with_fronts(frames, query, "theoretical_speedup", "theoretical speedup")
+
+
+def training(frames: Frames, query: Query) -> Chart:
+    """As `speedup`, over the FLOPs of the training as a multiple of dense training: there less is better."""
+    return _with_fronts(frames, query, "train_flops_ratio", "training FLOPs, of dense training")
+
+
+def _with_fronts(frames: Frames, query: Query, cost: str, label: str) -> Chart:
     trials, table = compare_cells(frames, query, query.metric, query.by)
-    place = _place(mean_by_cell(trials, "theoretical_speedup", table), table)
-    lines, axis = lines_over_sparsity(table), partial(factor_axis, "theoretical speedup")
+    place = _place(mean_by_cell(trials, cost, table), table)
+    lines, axis = lines_over_sparsity(table), partial(factor_axis, label)
     chart = _chart_of_lines(table, lines, "points", place, axis, frames.hues)
-    fronts = [_front(panel.series, sign_of(query.metric)) for panel in chart.panels if isinstance(panel, Panel)]
+    signs = sign_of(cost), sign_of(query.metric)
+    fronts = [_front(panel.series, *signs) for panel in chart.panels if isinstance(panel, Panel)]
     panels = [
         replace(panel, series=[*panel.series, *front])
         for panel, front in zip(chart.panels, fronts, strict=True)
@@ -153,7 +163,7 @@ def _dots(table: Table, lines: Sequence[CellLine], title: str, hues: Sequence[st
     return Chart(chart_title(table), panels, table.notes, hues)
 
 
-def _front(drawn: Sequence[Series], sign: int) -> list[Series]:
+def _front(drawn: Sequence[Series], cost_sign: int, sign: int) -> list[Series]:
     """The points that no other one beats, as `prunesweep.pareto`; none where neither direction is better."""
     if not sign:
         return []
@@ -161,7 +171,7 @@ def _front(drawn: Sequence[Series], sign: int) -> list[Series]:
     points = {(x, y): n for series in rivals for x, y, n in zip(series.x, series.y, series.n, strict=True)}
     if not points:
         return []
-    goods = np.array([(x, sign * y) for x, y in points])
+    goods = np.array([(cost_sign * x, sign * y) for x, y in points])
     front = sorted(point for point, good in zip(points, goods, strict=True) if unbeaten(goods, good))
     xs, ys = zip(*front, strict=True)
     return [Series(FRONT, "front", xs, ys, [None] * len(front), [points[point] for point in front])]

@@ -18,6 +18,7 @@ from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.image_counts import ImageCount, image_counts
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.units import scale
 from prunesweep.orchestrator.tables.compare import differences
 from prunesweep.orchestrator.tables.grid import laid_out
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
@@ -33,6 +34,8 @@ CHOSEN_BY = "validation_accuracy"
 MOST_ROWS, MOST_LINES = 40, 24
 """A comparison with more rows is left to the table of every cell, and of a plot with more lines only the best setting
 of each method is drawn."""
+
+FLOPS = "train_flops_ratio"
 
 MOST_DIFFERENCES = 80
 """A table of differences with more lines is left out."""
@@ -60,6 +63,15 @@ class Answer:
     checks: Sequence[Item]
     image_counts: Sequence[ImageCount]
     names: Sequence[str]
+
+    def training_flops(self) -> Sequence[str]:
+        """`gmp 0.31x to 0.54x`: of each method the least and the most, as multiples of dense training."""
+        if FLOPS not in self.trials or self.trials[FLOPS].isna().all():
+            return []
+        unit = scale(FLOPS)
+        ratios = self.trials.dropna(subset=[FLOPS]).groupby("method", sort=False)[FLOPS].agg(["min", "max"])
+        ends = ((name, unit.number(low), unit.number(high)) for name, low, high in ratios.itertuples())
+        return [f"{name} {' to '.join(dict.fromkeys(both))}" for name, *both in ends]
 
     def per_seed(self) -> str:
         """The values of every seed, as CSV: settings, the metric and what else was measured."""

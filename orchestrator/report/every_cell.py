@@ -16,7 +16,7 @@ from prunesweep.orchestrator.tables.wording import words
 
 MEASURED = (
     *("test_accuracy", "test_accuracy_top5", "validation_accuracy", "reached_sparsity", "compression_ratio"),
-    *("theoretical_speedup", "train_seconds", "train_images_per_second"),
+    *("theoretical_speedup", "train_flops_ratio", "inference_flops", "train_seconds", "train_images_per_second"),
 )
 """Columns that every cell is shown with, after the metric that was asked for, where there is anything in them."""
 
@@ -76,8 +76,8 @@ def _metric(groups: pd.DataFrame, name: str) -> Iterable[Value]:
         if pd.isna(mean):
             yield Value("")
         else:
-            deviation = "" if pd.isna(std) else f" ± {std * unit.factor:,.{unit.decimals}f}"
-            yield Value(f"{mean * unit.factor:,.{unit.decimals}f}{deviation}", float(mean))
+            deviation = "" if pd.isna(std) else f" ± {unit.number(std)}"
+            yield Value(f"{unit.number(mean)}{deviation}", float(mean))
 
 
 def _head(name: str) -> str:

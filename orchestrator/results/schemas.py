@@ -65,6 +65,9 @@ TRIALS = _schema(
     _field("nonzero_multiply_adds", _count, "multiply-adds but those with pruned weights", "count", "lower"),
     _field("theoretical_speedup", _number, "multiply-adds over those without pruned weights", "factor", "higher"),
     _field("compression_ratio", _number, "parameters over parameters that are not zero", "factor", "higher"),
+    _field("inference_flops", _number, "2 nonzero_multiply_adds: an image in the final network", "FLOPs", "lower"),
+    _field("train_flops", _number, "training of the whole path, as papers count it for each method", "FLOPs", "lower"),
+    _field("train_flops_ratio", _number, "train_flops over those of dense training for train.epochs", "times", "lower"),
     _field("train_images_per_second", _number, "images of the whole path over train_seconds", "images/s", "higher"),
     _field("train_seconds", _number, "training time of the whole path, evaluation excluded", "seconds", "lower"),
     _field("peak_memory_bytes", _count, "largest device memory in use on the path", "bytes", "lower"),
@@ -93,6 +96,7 @@ CURVES = _schema(
     _field("validation_accuracy", _number, "top-1 accuracy after the epoch, validation set", "fraction", "higher"),
     _field("learning_rate", _number, "learning rate of the epoch's last iteration; null before retraining"),
     _field("sparsity", _number, "zeros over prunable weights after the epoch", "fraction"),
+    _field("nonzero_multiply_adds", _number, "multiply-adds of an image after the epoch but those with pruned weights"),
 )
 
 LAYERS = _schema(

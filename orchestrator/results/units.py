@@ -8,23 +8,38 @@ from statistics import median
 
 from prunesweep.orchestrator.results.schemas import unit
 
+SAME = 1e-9
+"""A deviation of at most this share of its mean is rounding."""
+
 
 @dataclass(frozen=True)
 class Scale:
-    """How a unit is written for people: multiplied by `factor`, rounded to `decimals`, called `name`."""
+    """How a unit is written for people: multiplied by `factor`, rounded to `decimals`, called `name`.
+
+    `after` stands right after each number. Numbers that are `powers` are written with a power of ten: `3.2e18`.
+    """
 
     factor: float
     decimals: int
     name: str
+    after: str = ""
+    powers: bool = False
 
     def text(self, mean: float, std: float | None, n: int, planned: int | None = None) -> str:
-        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where more than `n` seeds are planned."""
-        deviation = "" if std is None else f" ± {self.number(std)}"
+        """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where more than `n` seeds are planned.
+
+        What is counted, such as FLOPs, is mostly the same with every seed, and then has no deviation to show.
+        """
+        is_counted = self.powers or self.after
+        deviation = "" if std is None or (is_counted and std <= SAME * abs(mean)) else f" ± {self.number(std)}"
         return f"{self.number(mean)}{deviation} ({n}{f'/{planned}' if planned and planned > n else ''})"
 
     def number(self, value: float, sign: str = "") -> str:
         """`88.5`; with `+` as the sign `+88.5`."""
-        return f"{value * self.factor:{sign},.{self.decimals}f}"
+        if self.powers and value:
+            digits, power = f"{value * self.factor:{sign}.{self.decimals}e}".split("e")
+            return f"{digits}e{int(power)}{self.after}"
+        return f"{value * self.factor:{sign},.{0 if self.powers else self.decimals}f}{self.after}"
 
     def suited(self, deviations: Sequence[float]) -> Scale:
         """With one decimal for percent when the second is noise: from a deviation of 0.355 on, as physicists round."""
@@ -36,6 +51,8 @@ _SCALES: Mapping[str, Scale] = {
     "fraction": Scale(100.0, 2, "percent"),
     "nats": Scale(1.0, 3, ""),
     "factor": Scale(1.0, 2, ""),
+    "times": Scale(1.0, 2, "", "x"),
+    "FLOPs": Scale(1.0, 1, "FLOPs", powers=True),
     "images/s": Scale(1.0, 0, ""),
     "seconds": Scale(1.0, 1, ""),
     "bytes": Scale(2.0**-20, 0, "MiB"),

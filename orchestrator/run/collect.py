@@ -54,11 +54,16 @@ CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("t
 LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
 """Which many trials may share."""
 
+LATER_IN_CURVES = "nonzero_multiply_adds"
+"""Which curves of version 0.1 do not have."""
+
 
 def curve_of(data: bytes) -> pa.Table | None:
     """The curve of a stage; None where the file is none: whoever writes one can take its sum."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read(CURVE_OF_A_STAGE.names, use_threads=False)
+        if LATER_IN_CURVES not in table.column_names:
+            table = table.append_column(LATER_IN_CURVES, pa.nulls(len(table), pa.float64()))
         return table.cast(CURVE_OF_A_STAGE)
     except (pa.ArrowException, ValueError, OSError):
         return None
@@ -157,13 +162,14 @@ class Collector:
         if len(before) < len(stages) - 1:  # one of them is damaged
             return
         self.curves.add(key, [table], len(table))
+        own = inherited(stages[-1], result, table)
         if key in self.parents:
-            self.inherited[key] = inherited(result)
+            self.inherited[key] = own
         if key in self.plan.trials_of:
             layers = list(layers_of(result))
             self.layers.add(key, layers, len(layers))
             for trial in self.plan.trials_of[key]:
-                self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, before, result)], 1)
+                self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, [*before, own], result)], 1)
             self.stale = True
 
     def write_if_due(self) -> None:

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
-from prunesweep.workers.methods import METHODS, method_class
+from prunesweep.workers.methods import METHODS, create, method_class
 from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 
 Result = dict[str, Any]
@@ -100,35 +101,58 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 
 class Inherited(NamedTuple):
-    """What the row of a trial says of a stage that it starts from."""
+    """What the row of a trial takes from each stage of its path; `multiply_adds` are those of its training."""
 
     train_seconds: float
     images: int
     peak_memory_bytes: int | None
     test_accuracy: float
+    multiply_adds: float | None
 
 
-def inherited(result: Result) -> Inherited:
-    """Of a stage with this result."""
+def inherited(stage: Stage, result: Result, curve: pa.Table) -> Inherited:
+    """Of a stage with this result and curve."""
     accuracy = result["metrics"]["test_accuracy"]
-    return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], accuracy)
+    rows = curve.select(["sparsity", "nonzero_multiply_adds"]).to_pylist()
+    trained = accounting.multiply_adds(stage, create(stage.root.method), result, rows)
+    return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], accuracy, trained)
 
 
 def row_of(
-    sweep: str, trial: TrialSpec, stages: list[Stage], before: Sequence[Inherited], last: Result
+    sweep: str, trial: TrialSpec, stages: list[Stage], steps: Sequence[Inherited], last: Result
 ) -> dict[str, Any]:
-    """A trial's row of `trials.parquet`; `stages` are its path, `last` is the result of the last of them."""
-    whole, metrics = [*before, inherited(last)], last["metrics"]
+    """A trial's row of `trials.parquet`; `steps` are what its `stages` say, `last` is the last one's result."""
+    metrics = last["metrics"]
     return {
         **_settings(trial, stages),
         **{name: metrics.get(name) for name in COPIED},
         "collapsed_layers": sum(layer["nonzero"] == 0 for layer in last["layers"]),
         **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
-        **_cost(whole),
-        "dense_test_accuracy": whole[0].test_accuracy if stages[0].root.method.name == "dense" else None,
+        **_cost(steps),
+        **_flops(trial, stages, steps, metrics),
+        "dense_test_accuracy": steps[0].test_accuracy if stages[0].root.method.name == "dense" else None,
         "finished_at": datetime.fromisoformat(last["finished_at"]),
         **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
         "stage_keys": [stage.key for stage in stages],
+    }
+
+
+def _flops(
+    trial: TrialSpec, stages: Sequence[Stage], steps: Sequence[Inherited], metrics: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """What the training cost, and one image costs the final network; null where the results do not say it.
+
+    The dense training has the same images in each epoch, whether or not the sweep has it as a trial of its own.
+    """
+    dense, sparse = metrics.get("multiply_adds"), metrics.get("nonzero_multiply_adds")
+    trained = [stage.multiply_adds for stage in steps if stage.multiply_adds is not None]
+    whole = sum(trained) if len(trained) == len(steps) else None
+    images = trial.train.epochs * steps[0].images / stages[0].epochs if stages[0].epochs else 0
+    control = accounting.TRAINING * dense * images if dense else 0
+    return {
+        "inference_flops": None if sparse is None else accounting.FLOPS * sparse,
+        "train_flops": None if whole is None else accounting.FLOPS * whole,
+        "train_flops_ratio": None if whole is None or not control else whole / control,
     }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prunesweep.workers.accounting import Forward
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -48,6 +51,14 @@ class ACDC(Method):
         last_dense = epochs - self.final_compressed - self.final_dense
         starts = [*range(self.warmup, last_dense, self.phase), last_dense, epochs - self.final_compressed]
         return {start: number % 2 == 0 for number, start in enumerate(starts)}
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Sparse in compressed phases and dense in the others, whose first weights are still zero."""
+        starts, compressed, passes = self.compressed(len(forward.after)), False, []
+        for epoch, before in enumerate(forward.before(forward.dense)):
+            compressed = starts.get(epoch, compressed)
+            passes.append(before if compressed else forward.dense)
+        return passes
 
 
 class ACDCPruner(Pruner, method=ACDC):

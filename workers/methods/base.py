@@ -7,10 +7,11 @@ imported to check sweep files, so they get torch from `workers.lazy`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, dataclass_transform, get_type_hints
 
+from prunesweep.workers.accounting import TRAINING, Forward
 from prunesweep.workers.encoding import said
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
@@ -98,6 +99,24 @@ class Method:
     def stage(self, trial: TrialSpec) -> Stage:
         """The last stage of the trial's path; here a single training with this method."""
         return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, trial.train)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Multiply-adds of a forward pass in each epoch of a training with this method (`workers.accounting`).
+
+        Here those of a network that is dense at first, with masks that change at the ends of epochs.
+        """
+        return forward.before(forward.dense)
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """Multiply-adds of an iteration for each image, where a forward pass costs `sparse`, and `dense` without masks.
+
+        Here forward and backward pass skip what is pruned: 3 f_S.
+        """
+        return TRAINING * sparse
+
+    def preparation(self, classes: int) -> float:
+        """What `Pruner.prepare` costs, in dense forward passes of one image, where images are of so many classes."""
+        return 0.0
 
     def pruner(self, setup: Setup) -> Pruner:
         """What this method does in one stage; `UserError` when nothing says what that is, or it has nothing to do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from math import exp
 
+from prunesweep.workers.accounting import straight_through
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
@@ -39,6 +40,10 @@ class CS(Method):
     def stage(self, trial: TrialSpec) -> Stage:
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class CSPruner(Pruner, method=CS):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -26,6 +28,14 @@ class DNW(Method):
     """
 
     allocation: Allocation = hyperparameter(ALLOCATION, "global")
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Sparse from the first iteration on; the shares of the layers move."""
+        return forward.between(forward.after[0])
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class DNWPruner(Pruner, method=DNW):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+from prunesweep.workers.accounting import straight_through
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
@@ -36,6 +37,10 @@ class DPF(Method):
     def check(self, trial: TrialSpec) -> None:
         """Sparsity grows at least once before the last interval."""
         gradual.check_interval(self.pruning_interval, trial)
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class DPFPruner(Pruner, method=DPF):

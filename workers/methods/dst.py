@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
@@ -38,6 +40,14 @@ class DST(Method):
     def stage(self, trial: TrialSpec) -> Stage:
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Thresholds move throughout, from a network that is dense."""
+        return forward.between(forward.dense)
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class DSTPruner(Pruner, method=DST):

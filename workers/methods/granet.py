@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, cos, pi
 
+from prunesweep.workers.accounting import Forward, updating
 from prunesweep.workers.allocation import random_counts
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
@@ -43,6 +45,14 @@ class GraNet(Method):
     update_interval: int = hyperparameter("iterations between two updates of the masks", 1000, ge=1)
     drop_fraction: float = hyperparameter("fraction of a layer's weights moved, at the start", 0.5, gt=0.005, lt=1)
     prune_until: float = hyperparameter("fraction of the training after which masks stay", 0.5, gt=0, le=1)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Sparsity grows throughout, from that of the initial density."""
+        return forward.between(forward.at(min(1 - self.initial_density, forward.reached)))
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """As RigL: an update's weight gradients are dense."""
+        return updating(dense, sparse, self.update_interval)
 
 
 class GraNetPruner(Pruner, method=GraNet):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from prunesweep.workers.accounting import Forward
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -35,6 +37,10 @@ class GSM(Method):
         momentum = trial.train.momentum if self.momentum is None else self.momentum
         train = replace(trial.train, momentum=momentum)
         return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, train)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """All weights train until the end, so that all of it is dense."""
+        return [forward.dense] * len(forward.after)
 
 
 class GSMPruner(Pruner, method=GSM):

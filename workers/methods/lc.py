@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prunesweep.workers.accounting import Forward
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
@@ -36,6 +39,10 @@ class LC(Method):
             raise SpecError("penalty_growth", "the penalty grows after an epoch, and there is one; leave it out")
         if self.penalty_growth != 1 and self.penalty == 0:
             raise SpecError("penalty_growth", "a penalty of 0 does not grow; leave one of them out")
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """All weights train until the end, so that all of it is dense."""
+        return [forward.dense] * len(forward.after)
 
 
 class LCPruner(Pruner, method=LC):

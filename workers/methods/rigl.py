@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prunesweep.workers.accounting import updating
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.dynamic import Dynamic, DynamicPruner
 from prunesweep.workers.swap import gradients
@@ -25,6 +26,10 @@ class RigL(Dynamic):
     """
 
     needs_gradients = True
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """(3 f_S dT + 2 f_S + f_D) / (dT + 1): an update's weight gradients are dense (appendix H)."""
+        return updating(dense, sparse, self.update_interval)
 
 
 class RigLPruner(DynamicPruner, method=RigL):

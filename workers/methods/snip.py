@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prunesweep.workers.accounting import TRAINING, Forward
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.initial import Batches, InitialPruner
@@ -26,6 +29,14 @@ class SNIP(Method):
     """
 
     images_per_class: int = hyperparameter(IMAGES, 10, ge=1)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """The masks have as many weights of each layer from the first iteration on."""
+        return forward.held()
+
+    def preparation(self, classes: int) -> float:
+        """One forward and backward pass of the batch."""
+        return TRAINING * self.images_per_class * classes
 
 
 class SNIPPruner(InitialPruner, method=SNIP):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import compress
 from typing import ClassVar
 
+from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
@@ -47,6 +49,14 @@ class SRSTE(Method):
             parsed(self.pattern)
         except ValueError as error:
             raise SpecError("pattern", str(error)) from error
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """The masks have as many weights of each layer from the first iteration on."""
+        return forward.held()
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class SRSTEPruner(Pruner, method=SRSTE):

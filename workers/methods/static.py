@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prunesweep.workers.accounting import Forward
 from prunesweep.workers.allocation import RandomAllocation, random_counts
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -25,6 +28,10 @@ class Static(Method):
     """
 
     allocation: RandomAllocation = hyperparameter(START, "erk")
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """The masks have as many weights of each layer from the first iteration on."""
+        return forward.held()
 
 
 class StaticPruner(Pruner, method=Static):

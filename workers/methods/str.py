@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from math import isnan
 
+from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
@@ -49,6 +51,14 @@ class STR(Method):
     def stage(self, trial: TrialSpec) -> Stage:
         """One training for all targets, then a prune of what is missing."""
         return phases.sparsified(trial)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """Thresholds move throughout, from a network that is dense."""
+        return forward.between(forward.dense)
+
+    def multiply_adds(self, dense: float, sparse: float) -> float:
+        """2 f_S + f_D: the gradients of the weights are dense."""
+        return straight_through(dense, sparse)
 
 
 class STRPruner(Pruner, method=STR):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from prunesweep.workers.accounting import TRAINING, Forward
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.initial import Batches, InitialPruner
@@ -22,6 +25,14 @@ class SynFlow(Method):
     """
 
     rounds: int = hyperparameter("rounds in which the mask is found", 100, ge=1, le=10_000)
+
+    def forward_passes(self, forward: Forward) -> Sequence[float]:
+        """The masks have as many weights of each layer from the first iteration on."""
+        return forward.held()
+
+    def preparation(self, classes: int) -> float:
+        """A forward and backward pass of one image in each round, taken for dense."""
+        return TRAINING * self.rounds
 
 
 class SynFlowPruner(InitialPruner, method=SynFlow):

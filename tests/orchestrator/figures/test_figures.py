@@ -291,6 +291,19 @@ def test_the_front_is_what_nothing_beats_in_both(metric: str, expected: list[tup
     assert only(panel.series, "level").y == pytest.approx((0.95 * factor,))
 
 
+def test_over_the_cost_of_training_the_front_is_what_nothing_cheaper_is_as_good_as() -> None:
+    """A dense network costs 1x and is a line across the panel."""
+    cells = [("rigl", 0.2, 0.90), ("set", 0.2, 0.88), ("gmp", 0.5, 0.93), ("imp", 1.1, 0.92), ("acdc", 0.6, 0.95)]
+    rows = [
+        {**row, "train_flops_ratio": cost} for method, cost, value in cells for row in trials([value], method=method)
+    ]
+    (panel,) = panels(made("training", [*rows, *({**row, "train_flops_ratio": 1.0} for row in dense([0.97]))]))
+    assert points(panel, "front") == {"Pareto front": [(0.2, 90.0), (0.5, 93.0), (0.6, 95.0)]}
+    assert panel.x.label == "training FLOPs, of dense training"
+    assert {"0.2x", "1x"} <= set(panel.x.labels)
+    assert only(panel.series, "level").y == pytest.approx((97.0,))
+
+
 def test_there_is_no_front_where_neither_direction_is_better() -> None:
     rows = [{**row, "theoretical_speedup": 2.0, "reached_sparsity": 0.9} for row in gmp([0.5])]
     assert points(panels(made("speedup", rows, metric="reached_sparsity"))[0], "front") == {}
@@ -607,7 +620,8 @@ def folder(cli: Cli) -> str:
     for row in rows:
         target = row["target_sparsity"] or 0.0
         row.update(validation_accuracy=row["test_accuracy"], reached_sparsity=target, device="cpu")
-        row.update(compression_ratio=1 / (1 - target), theoretical_speedup=1 + 5 * target, train_images_per_second=50.0)
+        row.update(compression_ratio=1 / (1 - target), theoretical_speedup=1 + 5 * target)
+        row.update(train_images_per_second=50.0, train_flops_ratio=1 - target / 2)
     retrained = [
         [[0.2] + [row["test_accuracy"]] * row["retrain_epochs"]] if row["retrain_epochs"] else [] for row in rows
     ]

@@ -123,7 +123,10 @@ def test_gpu_hours_are_of_whole_gpus_with_energy_and_price_where_asked(tmp_path:
 
 def test_without_gpus_there_are_no_gpu_hours(tmp_path: Path):
     store, _ = made(tmp_path)
-    assert "GPU hours" not in text_of(page(gather(["small"], store)))
+    said = text_of(page(gather(["small"], store)))
+    assert "GPU hours" not in said
+    # 20 dense epochs, then 2 at 80 % with 0.2 of the multiply-adds, or at 90 % with 0.1
+    assert re.search(r"training FLOPs dense 1.00x; .*random 1.01x to 1.02x; .* of dense training", said)
 
 
 # --- every cell

@@ -67,6 +67,10 @@ def test_running_its_sweep_again_trains_nothing_and_changes_no_stage(old: Cli):
         pd.testing.assert_frame_equal(table[columns], told[columns])
     assert trials[["prunable_share", "overall_sparsity", "prunable_multiply_adds_share"]].isna().all(axis=None)
     assert layers["kind"].isna().all()
+    # 3 passes of 12,752 multiply-adds for 2 epochs of 1,260 images, then 3 of 7,600 for one epoch
+    assert trials["train_flops"].item() == 2 * 3 * (12_752 * 2520 + 7_600 * 1260)
+    assert trials["train_flops_ratio"].item() == pytest.approx(1 + 7_600 / (2 * 12_752))
+    assert trials["inference_flops"].item() == 15_200
     assert layers["share"].sum() == pytest.approx(1.0)
 
 

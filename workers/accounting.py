@@ -1,0 +1,102 @@
+"""What training a stage costs, by the accounting of the papers, from its result and its curve.
+
+A forward pass costs its multiply-adds, without those of pruned weights; a backward pass computes the gradients of the
+activations and those of the weights, each for the price of a forward pass. Which of these are sparse, and in which
+epochs, each method says (`workers.methods.base.Method`). Batch normalisation, activation functions, the optimizer,
+augmentation, evaluation and the recalibration of batch-norm statistics are not counted, as in the papers
+(Evci et al. 2020, appendix H). No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prunesweep.workers.spec import PruneStage, Stage
+
+if TYPE_CHECKING:
+    from prunesweep.workers.methods.base import Method
+
+FLOPS = 2
+"""Floating-point operations in a multiply-add."""
+
+TRAINING = 3
+"""Forward passes that an iteration costs: one forward, and two for the gradients of activations and weights."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Multiply-adds of a forward pass of one image: `dense`, and without pruned weights `after` each epoch, [epochs].
+
+    At the last of these the network has the sparsity `reached`.
+    """
+
+    dense: float
+    after: Sequence[float]
+    reached: float
+
+    def at(self, sparsity: float) -> float:
+        """At another sparsity, on the line through the dense network and the last one.
+
+        Exact where the shares of the layers in the weights that are kept stay the same, as with uniform allocation.
+        """
+        saved = self.dense - self.after[-1]
+        return self.dense - (saved * sparsity / self.reached if self.reached else 0.0)
+
+    def before(self, start: float) -> list[float]:
+        """In each epoch as it was before it, where masks change at the ends of epochs; `start` before the first."""
+        return [start, *self.after[:-1]]
+
+    def between(self, start: float) -> list[float]:
+        """In each epoch the mean of before and after it, where masks change throughout."""
+        return [(one + other) / 2 for one, other in zip(self.before(start), self.after, strict=True)]
+
+    def held(self) -> list[float]:
+        """In each epoch as at the end, where masks have as many weights of each layer from the first iteration on."""
+        return [self.after[-1]] * len(self.after)
+
+
+def straight_through(dense: float, sparse: float) -> float:
+    """Multiply-adds of an iteration where all weights get a gradient: forward and activations f_S, weights f_D."""
+    return 2 * sparse + dense
+
+
+def updating(dense: float, sparse: float, interval: int) -> float:
+    """Of an iteration where masks move by dense gradients every so many (Evci et al. 2020, appendix H).
+
+    >>> updating(100.0, 10.0, 1)
+    75.0
+    """
+    return (TRAINING * sparse * interval + straight_through(dense, sparse)) / (interval + 1)
+
+
+def multiply_adds(
+    stage: Stage, method: Method, result: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]
+) -> float | None:
+    """Of the training in a stage, over all of its images; None where the result does not say what a pass costs.
+
+    `method` is that of the root, `curve` has the rows of the stage's curve. Those of results of version 0.1 lack
+    `nonzero_multiply_adds`, which then follow from the sparsity after each epoch as `Forward.at` says.
+    """
+    metrics: Mapping[str, Any] = result["metrics"]
+    dense: float | None = metrics.get("multiply_adds")
+    sparse: float | None = metrics.get("nonzero_multiply_adds")
+    if dense is None or sparse is None:
+        return None
+    if not stage.epochs:
+        return 0.0
+    end = Forward(dense, [sparse], metrics.get("reached_sparsity") or 0.0)
+    passes = [_pass(row, end) for row in curve]
+    images: float = result["images"] / stage.epochs
+    if isinstance(stage, PruneStage):  # the first row is the network just pruned, and masks are held from there on
+        return images * TRAINING * sum(passes[:-1])
+    forward = Forward(dense, [*passes[:-1], sparse], end.reached)
+    steps = sum(method.multiply_adds(dense, passed) for passed in method.forward_passes(forward))
+    classes: int | None = result.get("classes")
+    return images * steps + dense * method.preparation(classes or 0)
+
+
+def _pass(row: Mapping[str, Any], end: Forward) -> float:
+    known: float | None = row.get("nonzero_multiply_adds")
+    return end.at(row["sparsity"] or 0.0) if known is None else known
