@@ -63,6 +63,7 @@ UNFOLLOWED = (
     "docs/methods.md",
     "docs/models.md",
     "docs/data.md",
+    "docs/training.md",
     "docs/performance.md",
     "docs/cluster.md",
     "docs/page.md",

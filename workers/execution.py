@@ -27,6 +27,7 @@ from prunesweep.workers import (
 )
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.curve import curve_file, require_finite
+from prunesweep.workers.data.augmented import augmented
 from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
@@ -97,7 +98,7 @@ class Execution:
         dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(
             self.device, self.where.loaders
         )
-        self.whole, self.dataset = dataset, dataset.portioned(self.replicas.portion)
+        self.whole, self.dataset = dataset, augmented(dataset, self.train).portioned(self.replicas.portion)
         self.iterations = self.dataset.iterations(self.train.batch_size)
         self.network = self._new_network(dataset)
         self.model = self.network.model
@@ -229,6 +230,7 @@ class Execution:
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is
             self._recalibrate()
         after = self._evaluate("test").accuracy
+        assert after is not None, "images of an evaluation are not mixed"
         instability = (before - after) / before if before else None
         pruned = {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
         self.progress.pruned = pruned

@@ -51,7 +51,8 @@ class TrainSpec:
     Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs) and `gamma` (factor)
     belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`). `precision` is
     one of `workers.precision.PRECISIONS`. `clip_norm` bounds the norm of all gradients together. `compile` and
-    `evaluation_batch_size` are here because they move the last bits.
+    `evaluation_batch_size` are here because they move the last bits. `augment` is the dataset's own augmentation; those
+    from `mixup` on (`workers.augmentations`) come beside it.
     """
 
     epochs: int = 20
@@ -73,6 +74,14 @@ class TrainSpec:
     label_smoothing: float = 0.0
     clip_norm: float | None = None
     evaluation_batch_size: int = 256
+    mixup: float | None = added(None)
+    cutmix: float | None = added(None)
+    randaugment: int | None = added(None)
+    randaugment_operations: int = added(2)
+    trivialaugment: bool = added(False)
+    random_erasing: float = added(0.0)
+    gaussian_noise: float = added(0.0)
+    repeated_augmentation: int = added(1)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,13 @@ RECALIBRATION_BATCHES = 100
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy and the shares of images whose class is the first, or among the first five, predicted."""
+    """Mean cross-entropy and the shares of images whose class is the first, or among the first five, predicted.
+
+    Images that were mixed have no one class, and so there is no accuracy on them.
+    """
 
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     top5: float | None = None
 
 
@@ -210,7 +213,8 @@ def train_epoch(
         pruner.after_step()
         optimizer.zero_grad()
         losses.append(network.reported(loss, outputs, targets, whole) * (whole / replicas.count))
-        hits.append((outputs.logits.detach().argmax(1) == targets).sum())
+        if not targets.is_floating_point():  # those of mixed images are shares of classes
+            hits.append((outputs.logits.detach().argmax(1) == targets).sum())
         images += len(targets)
     return _score(replicas, images, losses, hits)
 

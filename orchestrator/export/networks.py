@@ -249,4 +249,6 @@ def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
     batches = dataset.evaluation_batches(
         "test", batch_size=train.evaluation_batch_size, dtype=precision.storage(train.precision)
     )
-    return training.evaluate(training.Network(model, train, device, channels_last=channels_last), batches).accuracy
+    accuracy = training.evaluate(training.Network(model, train, device, channels_last=channels_last), batches).accuracy
+    assert accuracy is not None, "images of an evaluation are not mixed"
+    return accuracy

@@ -41,6 +41,14 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "label_smoothing": ("share of each target that is spread over all classes", {"ge": 0, "lt": 1}),
     "clip_norm": ("largest norm of all gradients together", {"gt": 0}),
     "evaluation_batch_size": ("images per batch of an evaluation", {"ge": 1}),
+    "mixup": ("mixup: parameter of the beta distribution of the proportions", {"gt": 0}),
+    "cutmix": ("CutMix: parameter of the beta distribution of the areas", {"gt": 0}),
+    "randaugment": ("RandAugment: strength of its operations", {"ge": 0, "le": 30}),
+    "randaugment_operations": ("RandAugment: operations that each image goes through", {"ge": 1, "le": 14}),
+    "trivialaugment": ("TrivialAugment: one operation of random strength for each image", {}),
+    "random_erasing": ("probability that a random box of an image is erased", {"ge": 0, "le": 1}),
+    "gaussian_noise": ("deviation of noise on training images, in deviations of the images", {"ge": 0}),
+    "repeated_augmentation": ("how often each image comes in a batch, augmented anew", {"ge": 1}),
 }
 """Help and limits of the fields of `TrainSpec`."""
 

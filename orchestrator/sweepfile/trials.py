@@ -13,6 +13,7 @@ from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.grammar import check_count
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method
+from prunesweep.workers.augmentations import check_augmentations
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.schedules import check_dense
@@ -115,6 +116,7 @@ def _training(cell: Cell) -> TrainSpec:
     }
     train = TrainSpec(**given)
     check_dense(train)
+    check_augmentations(train)
     return train
 
 

@@ -50,12 +50,22 @@ def turns(degrees: Tensor, height: int, width: int) -> Tensor:
 
 def rotated(images: Tensor, turns: Tensor) -> Tensor:
     """Each image turned about its centre: the nearest pixel, and 0 beyond the border, as PIL does it."""
+    cos, sin, minus_sin, column, row = turns
+    return warped(images, torch.stack([cos, sin, column, minus_sin, cos, row]))
+
+
+def warped(images: Tensor, matrices: Tensor) -> Tensor:
+    """Each image with its pixels moved: the nearest one, and 0 beyond the border, as PIL's `Image.transform` does it.
+
+    `matrices` are int32 [6, B] with `FRACTION_BITS` bits of fraction: the pixel at (x, y) is the one in the column
+    a x + b y + c and the row d x + e y + f.
+    """
     count, height, width, channels = images.shape
-    cos, sin, minus_sin, column, row = turns[:, :, None, None]
+    x_x, y_x, column, x_y, y_y, row = matrices[:, :, None, None]
     y = torch.arange(height, dtype=torch.int32, device=images.device)[:, None]
     x = torch.arange(width, dtype=torch.int32, device=images.device)
-    columns = ((column + sin * y) + cos * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, width)
-    rows = ((row + cos * y) + minus_sin * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, height)
+    columns = ((column + y_x * y) + x_x * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, width)
+    rows = ((row + y_y * y) + x_y * x).bitwise_right_shift_(FRACTION_BITS).clamp_(-1, height)
     pixels = F.pad(images, (0, 0, 1, 1, 1, 1)).view(-1, channels)
     stride = width + 2
     first = torch.arange(count, dtype=torch.int32, device=images.device) * (stride * (height + 2)) + stride + 1

@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prunesweep.workers.data.portions import Portion
+from prunesweep.workers.errors import UserError
+
+if TYPE_CHECKING:
+    from prunesweep.workers.data.policies import Policy
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 SplitName = Literal["train", "validation", "test"]
@@ -69,6 +73,16 @@ class Dataset(ABC):
         """
         return self if portion.whole else Cut(self, portion)
 
+    def with_policy(self, policy: Policy) -> Dataset:
+        """The same with training images augmented by a policy; raises `UserError` where that cannot be.
+
+        Here batches are made in a way that is not known.
+        """
+        raise UserError(
+            f"dataset {self.name} makes its batches itself: randaugment, trivialaugment and repeated_augmentation are "
+            "for datasets in memory (prunesweep.InMemory) and folders of images; augment in its train_batches"
+        )
+
 
 class Cut(Dataset):
     """Portions of another dataset's batches."""
@@ -105,8 +119,8 @@ class Cut(Dataset):
 
     def _cut(self, batches: Batches) -> Batches:
         for images, targets in batches:
-            part = self.portion.of(len(targets))
-            yield images[part], targets[part]
+            places = self.portion.places(len(targets)).to(targets.device)
+            yield images[places], targets[places]
 
 
 def split_indices(count: int, *, fraction: float = 0.1, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:

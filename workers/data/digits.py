@@ -24,7 +24,7 @@ def digits(folder: str) -> InMemory:
     train, validation = split_validation(images[:-TEST_IMAGES], classes[:-TEST_IMAGES])
     test = Split(images[-TEST_IMAGES:], classes[-TEST_IMAGES:])
     mean, std = channel_statistics(train.images)
-    return InMemory("digits", train, validation, test, 10, mean, std, padding=1)
+    return InMemory("digits", train, validation, test, 10, mean, std, padding=1, brightest=16)
 
 
 def _file() -> Path:

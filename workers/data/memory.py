@@ -24,6 +24,7 @@ from prunesweep.workers.data.base import (
     normalised,
     split_indices,
 )
+from prunesweep.workers.data.policies import Drawn, Policy, repeated, require_pictures
 from prunesweep.workers.data.portions import Portion
 
 CHUNK_VALUES = 2**20
@@ -59,13 +60,20 @@ class Split:
 class Draws(NamedTuple):
     """The random draws for the images of an epoch, or for a portion of each of its batches; images are the last axis.
 
-    All are on the dataset's device but the flips, whose number must be known without waiting for the device.
+    All are on the dataset's device but the flips and the policy's, whose number must be known without waiting for the
+    device.
     """
 
     order: Tensor
     crops: Tensor
     flips: Tensor
     turns: Tensor
+    policy: Drawn | None
+
+    def at(self, part: slice) -> Draws:
+        """Those for a part of the images."""
+        order, crops, flips, turns = (values[..., part] for values in self[:4])
+        return Draws(order, crops, flips, turns, self.policy and self.policy.at(part))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +82,7 @@ class InMemory(Dataset):
 
     `mean` and `std` [C] are in units of the uint8 images. Augmentation is a random crop out of the image with `padding`
     zeros around it, then, with `flip`, a mirror image every other time, then a rotation by up to `rotation` degrees
-    either way.
+    either way, then what the `policy` draws. Pixels have values up to `brightest`.
     """
 
     name: str
@@ -87,7 +95,9 @@ class InMemory(Dataset):
     padding: int = 0
     flip: bool = False
     rotation: float = 0.0
+    brightest: int = 255
     portion: Portion = Portion()
+    policy: Policy = Policy()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -108,6 +118,11 @@ class InMemory(Dataset):
         """The same with only a portion of every batch; the rest is never made."""
         return replace(self, portion=portion)
 
+    def with_policy(self, policy: Policy) -> InMemory:
+        """The same with training images augmented by a policy, too."""
+        require_pictures(self.name, self.shape[0], policy)
+        return replace(self, policy=policy)
+
     def train_batches(
         self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
     ) -> Batches:
@@ -116,10 +131,12 @@ class InMemory(Dataset):
         draws = self._draws(seed, epoch, batch_size)
         sizes = self.portion.sizes(len(targets), batch_size)
         for part, lengths in _chunks(sizes, self.shape, pixels.device):
-            drawn = Draws(*(values[..., part] for values in draws))
+            drawn = draws.at(part)
             chunk = pixels.index_select(0, drawn.order)
             if augment and len(chunk):
                 chunk = self._augmented(chunk, drawn)
+            if drawn.policy and len(chunk):
+                chunk = self.policy.apply(chunk, drawn.policy, self.brightest)
             chunk = normalised(chunk.permute(0, 3, 1, 2), self.mean, self.std, dtype)
             yield from _batches(chunk, targets.index_select(0, drawn.order), lengths)
 
@@ -142,8 +159,11 @@ class InMemory(Dataset):
         if self.rotation:
             degrees = torch.empty(count).uniform_(-self.rotation, self.rotation, generator=generator)
             turned = turns(degrees[mine], height, width)
-        device = self.train.images.device
-        return Draws(order[mine].to(device), crops[:, mine].to(device), flips[mine], turned.to(device))
+        device, policy = self.train.images.device, None
+        if self.policy.changes:
+            policy = self.policy.draw(seed, epoch, count).at(mine)
+        order, _ = repeated(order, self.policy.copies, batch_size)
+        return Draws(order[mine].to(device), crops[:, mine].to(device), flips[mine], turned.to(device), policy)
 
     def _augmented(self, images: Tensor, drawn: Draws) -> Tensor:
         """New images, or these ones changed."""

@@ -25,6 +25,7 @@ from prunesweep.workers.data.augmentation import flip
 from prunesweep.workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
 from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, random_box, read, resized
+from prunesweep.workers.data.policies import Policy, repeated
 from prunesweep.workers.data.portions import Portion
 from prunesweep.workers.errors import UserError
 
@@ -150,6 +151,7 @@ class Streamed(Dataset):
     device: torch.device = torch.device("cpu")
     processes: int = 0
     portion: Portion = Portion()
+    policy: Policy = Policy()
     running: dict[tuple[int, bool], Loaders] = field(default_factory=dict)
 
     @property
@@ -170,6 +172,10 @@ class Streamed(Dataset):
         """The same with only a portion of every batch: no other file is read."""
         return replace(self, portion=portion)
 
+    def with_policy(self, policy: Policy) -> Streamed:
+        """The same with training images augmented by a policy, too: on the device, in the training process."""
+        return replace(self, policy=policy)
+
     def train_batches(
         self, *, seed: int, epoch: int, batch_size: int, augment: bool, dtype: torch.dtype = torch.float32
     ) -> Batches:
@@ -177,40 +183,52 @@ class Streamed(Dataset):
         generator = epoch_generator(seed, epoch)
         order = torch.randperm(len(self.train), generator=generator)
         flips = torch.rand(len(self.train), generator=generator) < 0.5
-        flips = flips[self.portion.positions(len(self.train), batch_size)]
+        mine = self.portion.positions(len(self.train), batch_size)
+        flips = flips[mine]
+        drawn = self.policy.draw(seed, epoch, len(self.train)).at(mine) if self.policy.changes else None
         prefix = f"{seed} {epoch}" if augment else None
-        for start, pixels, targets in self._batches(self.train, order, batch_size, prefix):
+        order, copies = repeated(order, self.policy.copies, batch_size)
+        for start, pixels, targets in self._batches(self.train, order, batch_size, prefix, copies):
+            part = slice(start, start + len(targets))
             if augment and len(targets):
-                chosen = flips[start : start + len(targets)].nonzero().squeeze(1)
+                chosen = flips[part].nonzero().squeeze(1)
                 flip(pixels, chosen.to(self.device, non_blocking=True))
+            if drawn and len(targets):
+                pixels = self.policy.apply(pixels, drawn.at(part))
             yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
 
     def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
         """One split in its own order; see `Dataset.evaluation_batches`."""
         files = self._files(split)
-        for _, pixels, targets in self._batches(files, torch.arange(len(files)), batch_size, None):
+        for _, pixels, targets in self._batches(files, torch.arange(len(files)), batch_size):
             yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
 
     def _batches(
-        self, files: ImageFiles, order: Tensor, batch_size: int, prefix: str | None
+        self, files: ImageFiles, order: Tensor, batch_size: int, prefix: str | None = None, copies: Tensor | None = None
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """For each batch its start within the portion, its pixels [B, H, W, C] and its targets, both on the device."""
+        """For each batch its start within the portion, its pixels [B, H, W, C] and its targets, both on the device.
+
+        `copies` says the how manieth of its image each is: each is cropped in its own way.
+        """
         sizes = self.portion.sizes(len(order), batch_size)
-        order = order[self.portion.positions(len(order), batch_size)]
+        mine = self.portion.positions(len(order), batch_size)
+        order, copies = order[mine], (torch.zeros_like(order) if copies is None else copies)[mine]
         targets = files.targets[order].to(self.device)
-        decoded, start = self._loaders().decoded(self._parts(files, order, sizes, prefix)), 0
+        decoded, start = self._loaders().decoded(self._parts(files, order, copies, sizes, prefix)), 0
         for size in sizes:
             count = max(1, -(-size // self._part_size()))
             parts = [next(decoded).to(self.device, non_blocking=True) for _ in range(count)]
             yield start, torch.cat(parts), targets[start : start + size]
             start += size
 
-    def _parts(self, files: ImageFiles, order: Tensor, sizes: list[int], prefix: str | None) -> Iterator[Part]:
+    def _parts(
+        self, files: ImageFiles, order: Tensor, copies: Tensor, sizes: list[int], prefix: str | None
+    ) -> Iterator[Part]:
         """An empty batch is one part without images."""
-        for batch in torch.split(order, sizes):
-            for images in torch.split(batch, self._part_size()):
-                numbers = images.tolist()
-                draws = [prefix and f"{prefix} {number}" for number in numbers]
+        for batch in torch.split(torch.stack([order, copies]), sizes, 1):
+            for images in torch.split(batch, self._part_size(), 1):
+                numbers = images[0].tolist()
+                draws = [prefix and _draw(prefix, *of) for of in images.T.tolist()]
                 yield Part([files.path(number) for number in numbers], draws)
 
     def _part_size(self) -> int:
@@ -225,3 +243,8 @@ class Streamed(Dataset):
 
     def _files(self, split: SplitName) -> ImageFiles:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+
+def _draw(prefix: str, number: int, copy: int) -> str:
+    """What seeds the crop of an image; that of its first copy is as without others."""
+    return f"{prefix} {number} {copy}" if copy else f"{prefix} {number}"

@@ -318,6 +318,39 @@ MISTAKES = [
     ("seeds: 2", "\tseeds: 2", "4: not valid YAML: a tab; indent with spaces", ""),
     ("trials:", "trials", "6: not valid YAML: a colon is missing in this line", ""),
     ("FT}", "FT", "7: not valid YAML: this { is not closed, or a comma is missing after it", ""),
+    ("lr: 0.1", "lr: 0.1, mixupp: 0.2", '5: train.mixupp: unknown key of train "mixupp"', 'did you mean "mixup"?'),
+    ("lr: 0.1", "lr: 0.1, mixup_alpha: 1", '5: train.mixup_alpha: unknown key of train "mixup_alpha"', 'write "mixup"'),
+    (
+        "lr: 0.1",
+        "lr: 0.1, mixup: 0",
+        "5: train.mixup: 0 is not allowed: a number above 0 (mixup: parameter of the beta distribution",
+        "",
+    ),
+    ("lr: 0.1", "lr: 0.1, cutmix: -1", "5: train.cutmix: -1 is not allowed: a number above 0", ""),
+    (
+        "lr: 0.1",
+        "lr: 0.1, randaugment: 31",
+        "5: train.randaugment: 31 is not allowed: a whole number in [0, 30] (RandAugment: strength of its",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "lr: 0.1, random_erasing: 25",
+        "5: train.random_erasing: 25 is not allowed: a number in [0, 1]",
+        "0.25?",
+    ),
+    (
+        "lr: 0.1",
+        "lr: 0.1, randaugment: 9, trivialaugment: true",
+        "5: train.trivialaugment: RandAugment and TrivialAugment both choose the operations; leave one of them",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "lr: 0.1, randaugment_operations: 3",
+        "5: train.randaugment_operations: without RandAugment there are none; give its strength, such as",
+        "randaugment: 9",
+    ),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""
