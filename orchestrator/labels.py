@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from prunesweep.workers.parts import whole_of
 from prunesweep.workers.spec import PruneStage, Stage, label, path
 
 
@@ -33,7 +34,7 @@ def _varying_settings(stages: list[Stage]) -> list[str]:
 
 def _settings(stage: Stage) -> dict[str, Any]:
     """The settings in which stages of one label may differ, as a sweep file spells them."""
-    root = stage.root
+    root, stage = stage.root, whole_of(stage)
     choices = {"dataset": root.dataset, "model": root.model, "method": root.method}
     retrain = stage.retrain if isinstance(stage, PruneStage) else None
     return {

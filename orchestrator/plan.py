@@ -6,60 +6,32 @@ Imports neither torch nor Ray, so that `prunesweep plan` answers at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from prunesweep.orchestrator.counts import Counts as Counts
+from prunesweep.orchestrator.counts import Size as Size
+from prunesweep.orchestrator.forest import forest, in_order, last_stage, shorter_parts, whole_states
 from prunesweep.orchestrator.index import trust
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.search.decision import Decision
+from prunesweep.orchestrator.search.replay import Memory, replay
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lineage import needed, work
-from prunesweep.workers.methods import METHODS, create
+from prunesweep.workers.methods import METHODS
 from prunesweep.workers.spec import PartStage, Stage, TrialSpec
 from prunesweep.workers.store import State, Store
-
-MAX_STAGES = 200_000
-"""Planning so many takes a minute or two, and with `MAX_TRIALS` trials less than 500 MB."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is asked for; `epochs_unshared` is what it would cost to train trial by trial."""
-
-    trials: int
-    stages: int
-    epochs_unshared: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The figures of a plan.
-
-    Trials are `done`, `failed`, `unfinished` (begun: running now, or interrupted), `blocked` behind a failed one, or
-    `new`. `per_seed` is None where seeds differ in what they ask for.
-    """
-
-    trials: int
-    duplicates: int
-    seeds: int
-    done: int
-    new: int
-    failed: int
-    unfinished: int
-    blocked: int
-    stages: int
-    stages_to_run: int
-    epochs_unshared: int
-    epochs: int
-    epochs_to_run: int
-    per_seed: Size | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's stages by key, parents before children, and their states in the store."""
+    """A sweep's stages by key, parents before children, and their states in the store.
+
+    Where the sweep has searches, its trials are those of the file and the winners that are decided; the stages are
+    theirs, and those that searches have asked for so far. `asked` is then the sweep as its file has it.
+    """
 
     sweep: Sweep
     stages: dict[str, Stage]
@@ -68,16 +40,38 @@ class Plan:
     states: dict[str, State]
     given_up: frozenset[str] = frozenset()
     """Stages that this run does not try: they failed in it already, or it is about others."""
+    asked: Sweep | None = None
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def without_winner(self) -> list[Decision]:
+        """The searches that lack results, or of which all candidates have diverged."""
+        return [decision for decision in self.decisions if decision.winner is None]
+
+    @property
+    def question(self) -> Sweep:
+        """The sweep as it was asked for, without what searches made of it."""
+        return self.asked or self.sweep
 
     @cached_property
     def to_run(self) -> dict[str, Stage]:
-        """The stages that lack a result."""
-        return {key: stage for key, stage in self.stages.items() if self.states[key] is not State.DONE}
+        """The stages that lack a result; not those of a search's candidates that have diverged."""
+        settled = self.settled
+        states = self.states
+        return {k: stage for k, stage in self.stages.items() if states[k] is not State.DONE and k not in settled}
+
+    @cached_property
+    def settled(self) -> frozenset[str]:
+        """Stages that have diverged, or start from one that has, and are a search's alone: that is their result."""
+        diverged = frozenset(key for decision in self.decisions for key in decision.diverged)
+        if diverged:
+            diverged -= {stage.key for key in self.last.values() for stage in work(self.stages[key])}
+        return diverged
 
     @cached_property
     def parts(self) -> dict[str, list[PartStage]]:
         """Stage key -> the shorter parts of it in this plan, the shortest first: it continues from the longest."""
-        return _shorter_parts(self.stages)
+        return shorter_parts(self.stages)
 
     def needs(self, key: str) -> list[str]:
         """The stages that a stage starts from, and the part from which it continues, where this run does that one."""
@@ -98,13 +92,19 @@ class Plan:
         return runnable
 
     def refreshed(self, store: Store, given_up: Iterable[str] = ()) -> Plan:
-        """The same plan with the states that the stages have now."""
-        states = _whole(self.stages, store.states(self.stages))
+        """The same plan with the states that the stages have now, and what searches decide by them."""
+        if self.decisions:
+            (again,) = make_plans([self.question], store)
+            return replace(again, given_up=self.given_up.union(given_up))
+        states = whole_states(self.stages, store.states(self.stages))
         return replace(self, states=states, given_up=self.given_up.union(given_up))
 
     def narrowed(self, trials: Iterable[TrialSpec]) -> Plan:
         """The same plan for a run of some of its trials only."""
-        wanted = {stage.key for trial in trials for stage in self.work(trial)}
+        chosen = {trial.key: trial for trial in trials}
+        if chosen.keys() == self.last.keys():
+            return self
+        wanted = {stage.key for trial in chosen.values() for stage in self.work(trial)}
         return replace(self, given_up=self.given_up | (self.stages.keys() - wanted))
 
     @property
@@ -133,6 +133,9 @@ class Plan:
                 share = given.of(trial)
                 for stage in self.work(trial):
                     shares[stage.key] = shares.get(stage.key, share) | share
+            for decision in self.decisions:
+                share = given.of(decision.search.base)
+                shares |= {key: shares.get(key, share) | share for key in decision.stages}
         return shares
 
     @cached_property
@@ -170,10 +173,15 @@ class Plan:
             blocked=states["blocked"],
             stages=len(self.stages),
             stages_to_run=len(self.to_run),
-            epochs_unshared=sum(_total_epochs(self.stages[key]) for key in self.last.values()),
+            epochs_unshared=sum(_total_epochs(self.stages[key]) for key in self.last.values())
+            + sum(decision.spent for decision in self.decisions),
             epochs=sum(map(self.epochs, self.stages)),
             epochs_to_run=sum(map(self.epochs, self.to_run)),
             per_seed=next(iter(self.sizes.values())) if len(set(self.sizes.values())) == 1 else None,
+            searches=len(self.decisions),
+            undecided=sum(decision.is_open for decision in self.decisions),
+            candidates=sum(len(decision.candidates) for decision in self.decisions),
+            epochs_undecided=sum(decision.left for decision in self.decisions),
         )
 
     @cached_property
@@ -183,6 +191,32 @@ class Plan:
         for trial in self.sweep.trials:
             trials.setdefault(trial.seed, []).append(trial)
         return {seed: self._size(of_seed) for seed, of_seed in trials.items()}
+
+    def with_decisions(self, decisions: Iterable[Decision], store: Store) -> Plan:
+        """The plan with what searches have decided since, in the place of what they had decided before."""
+        latest = {decision.search.key: decision for decision in (*self.decisions, *decisions)}
+        winners = {trial.key: trial for d in latest.values() for trial in d.trials if trial.key not in self.last}
+        stages, last = dict(self.stages), dict(self.last)
+        for trial in winners.values():
+            stage = last_stage(trial, self.sweep)
+            last[trial.key] = stage.key
+            stages |= {step.key: step for step in work(stage) if step.key not in stages}
+        for decision in latest.values():
+            stages |= {key: stage for key, stage in decision.stages.items() if key not in stages}
+        stages = in_order(stages)
+        fresh = [key for key in stages if key not in self.stages] + [last[key] for key in winners]
+        again = {step.key: step for key in fresh for step in work(stages[key])}
+        states = {**self.states, **whole_states(again, store.states(again))}
+        sweep = replace(self.sweep, trials=(*self.sweep.trials, *winners.values()))
+        return replace(
+            self,
+            sweep=sweep,
+            stages=stages,
+            last=last,
+            states=states,
+            asked=self.question,
+            decisions=(*latest.values(),),
+        )
 
     def _size(self, trials: list[TrialSpec]) -> Size:
         epochs = {stage.key: self.epochs(stage.key) for trial in trials for stage in self.work(trial)}
@@ -213,76 +247,21 @@ def make_plans(
             refuse(error)
     trust((sweep.name for sweep, _, _ in forests), store)
     states = store.states({key: None for _, stages, _ in forests for key in stages})
-    return [Plan(sweep, stages, last, _whole(stages, states)) for sweep, stages, last in forests]
+    plans = [Plan(sweep, stages, last, whole_states(stages, states)) for sweep, stages, last in forests]
+    return [_replayed(plan, store) if plan.sweep.searches else plan for plan in plans]
 
 
-def forest(sweep: Sweep) -> tuple[dict[str, Stage], dict[str, str]]:
-    """A sweep's stages by key, parents before children, and the last one's key by trial; raises `UserError`."""
-    stages: dict[str, Stage] = {}
-    last: dict[str, str] = {}
-    for trial in sweep.trials:
-        stage = _last_stage(trial, sweep)
-        last[trial.key] = stage.key
-        for step in work(stage):
-            stages.setdefault(step.key, step)
-        if len(stages) > MAX_STAGES:
+def _replayed(plan: Plan, store: Store) -> Plan:
+    """With what the sweep's searches have decided by the results of the store; raises `UserError`."""
+    memory, decisions = Memory(store), []
+    for search in plan.sweep.searches:
+        if plan.sweep.recorded is not None and search.base.method.name not in METHODS:
             raise UserError(
-                f"{sweep.path}: {len(sweep.trials):,} trials need more than {MAX_STAGES:,} stages: "
-                "take fewer phases, or make several sweeps of it"
+                f"the record of {plan.sweep.name} searches for settings of {search.base.method.name}; nothing is "
+                "imported because a store names it: run the sweep's file again"
             )
-    return _in_order(stages), last
-
-
-def _in_order(stages: dict[str, Stage]) -> dict[str, Stage]:
-    """With every part before what continues from it."""
-    parts = _shorter_parts(stages)
-    ordered: dict[str, Stage] = {}
-    for key, stage in stages.items():
-        for step in (*parts.get(key, ()), stage):
-            ordered.setdefault(step.key, step)
-    return ordered
-
-
-def _shorter_parts(stages: Mapping[str, Stage]) -> dict[str, list[PartStage]]:
-    own: dict[str, list[PartStage]] = {}
-    for stage in stages.values():
-        if isinstance(stage, PartStage):
-            own.setdefault(stage.whole.key, []).append(stage)
-    shorter: dict[str, list[PartStage]] = {}
-    for whole, parts in own.items():
-        ordered = sorted(parts, key=lambda part: part.until)
-        shorter[whole] = ordered
-        shorter |= {part.key: ordered[:place] for place, part in enumerate(ordered) if place}
-    return shorter
-
-
-def _last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:
-    """The stage whose result is the trial's. Of a remembered sweep no code is imported for it (docs/security.md)."""
-    if sweep.recorded is None:
-        return create(trial.method).stage(trial)
-    if trial.method.name not in METHODS:
-        if trial.key in sweep.recorded:
-            return sweep.recorded[trial.key]
-        raise UserError(
-            f"the record of {sweep.name} names the method {trial.method.name}, and does not hold what it asks for; "
-            "nothing is imported because a store names it: run the sweep's file again"
-        )
-    try:
-        return create(trial.method).stage(trial)
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
-        raise UserError(
-            f"the record of {sweep.name} asks {trial.method.name} for what it cannot do ({error}): "
-            "run the sweep's file again"
-        ) from error
-
-
-def _whole(stages: Mapping[str, Stage], states: Mapping[str, State]) -> dict[str, State]:
-    """A result counts only with those that it stands on: a row needs its whole path, and a lost parent is run again."""
-    whole: dict[str, State] = {}
-    for key, stage in stages.items():
-        orphaned = stage.parent is not None and whole[stage.parent.key] is not State.DONE
-        whole[key] = State.STARTED if orphaned and states[key] is State.DONE else states[key]
-    return whole
+        decisions.append(replay(search, memory))
+    return plan.with_decisions(decisions, store)
 
 
 def _total_epochs(stage: Stage) -> int:

@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Resources, Shares
+from prunesweep.orchestrator.search.spec import decode_search
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep
@@ -26,7 +27,7 @@ from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, create
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import Stage, without_fingerprints
+from prunesweep.workers.spec import Choice, Stage, TrainSpec, TrialSpec, without_fingerprints
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
 from prunesweep.workers.typed import typed
@@ -49,6 +50,9 @@ PROVENANCE: Mapping[str, Any] = {"commit": str | None, "difference": str, "packa
 STAGES = "stages"
 """In a record: the last stages of trials with methods that are not prunesweep's, so that it is read without them."""
 
+SEARCHES = "searches"
+"""In a record: what the sweep searches for; what was decided is not, since its results say it."""
+
 
 def remember(sweep: Sweep, store: Store) -> None:
     """Write the record of a sweep that is about to run, unless the one that was run before says the same.
@@ -66,6 +70,7 @@ def remember(sweep: Sweep, store: Store) -> None:
         "about": asdict(sweep.about),
         "trials": [encode(trial) for trial in sweep.trials],
         "provenance": asdict(provenance(Path.cwd())),
+        **({SEARCHES: [encode(search) for search in sweep.searches]} if sweep.searches else {}),
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
     data = sealed_json(record, indent=None)
@@ -79,12 +84,18 @@ def _require_same_question(sweep: Sweep, saved: bytes | None, store: Store) -> N
     except UserError:  # the record is damaged, and this sweep is what it should say
         before = None
         store.set_file_aside(sweep.name, RECORD)
-    asked = set(map(without_fingerprints, sweep.trials))
-    if before is not None and asked.isdisjoint(map(without_fingerprints, before.trials)):
+    if before is not None and _asked(sweep).isdisjoint(_asked(before)):
         raise UserError(
             f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
             f"with {sweep.path}: give this one another `name:`, or choose another --store"
         )
+
+
+def _asked(sweep: Sweep) -> set[TrialSpec]:
+    """What it asks for, whatever the version of one's own code; of a search where it begins."""
+    searched = (replace(search.base, train=TrainSpec(), seed=0) for search in sweep.searches)
+    bases = (replace(base, method=Choice.of(base.method.name)) for base in searched)
+    return set(map(without_fingerprints, chain(sweep.trials, bases)))
 
 
 def leaving(sweep: Sweep, store: Store) -> Iterator[str]:
@@ -147,6 +158,7 @@ def _sweep(name: str, record: Mapping[str, Any]) -> Sweep:
         path=Path(record["path"]),
         recorded={key: decode_stage(stage) for key, stage in record.get(STAGES, {}).items()},
         about=_about(record.get("about", {})),
+        searches=tuple(decode_search(search) for search in record.get(SEARCHES, ())),
     )
 
 
@@ -174,7 +186,7 @@ def require_own_code(sweep: Sweep, allowed: Sequence[str] = ()) -> None:
     """
     if sweep.recorded is not None:
         who = f"the store's record of {sweep.name}"
-        choices = chain(choices_of_trials(sweep.trials), *map(choices_of_stage, sweep.recorded.values()))
+        choices = chain(choices_of_trials(sweep.exemplars), *map(choices_of_stage, sweep.recorded.values()))
         require_trusted(choices, who, allowed, f"run the sweep's file ({sweep.path})")
 
 

@@ -30,9 +30,9 @@ def size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 trial`, `1,234 trials`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 trial`, `1,234 trials`; the plural is given where it has more than an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or f'{noun}s'}"
 
 
 def grouped(words: Iterable[str]) -> str:

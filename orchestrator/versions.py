@@ -38,13 +38,16 @@ class Change:
 def versioned(sweep: Sweep, store: Store, data_folder: str | None = None) -> Sweep:
     """The sweep with the versions of the code and the images that are here; raises `UserError` where they are not."""
     folder = data_folder or os.environ.get("PRUNESWEEP_DATA") or "data"
-    trials = fingerprinted(sweep.trials, folder, same_code(store))
-    return replace(sweep, trials=tuple(trials))
+    trials = fingerprinted(sweep.exemplars, folder, same_code(store))
+    count = len(sweep.trials)
+    searches = (replace(search, base=base) for search, base in zip(sweep.searches, trials[count:], strict=True))
+    return replace(sweep, trials=tuple(trials[:count]), searches=tuple(searches))
 
 
 def changes(sweep: Sweep, store: Store) -> list[Change]:
     """What has changed since trials of this sweep were last run in the store, under any name."""
-    if not any(choice.fingerprint for trial in sweep.trials for choice in (trial.dataset, trial.model, trial.method)):
+    choices = ((trial.dataset, trial.model, trial.method) for trial in sweep.exemplars)
+    if not any(choice.fingerprint for chosen in choices for choice in chosen):
         return []
     keys = {trial.key for trial in sweep.trials}
     run_before = [(without_fingerprints(trial), trial) for trial in _run_before(store)]
@@ -69,7 +72,8 @@ def accept(sweep: Sweep, store: Store, data_folder: str | None = None) -> Sweep:
     accepted = {change.now: change.before for change in differing}
     if accepted:
         store.write(json.dumps({**same_code(store), **accepted}, indent=1).encode(), SAME_CODE)
-    bare = replace(sweep, trials=tuple(map(without_fingerprints, sweep.trials)))
+    searches = tuple(replace(search, base=without_fingerprints(search.base)) for search in sweep.searches)
+    bare = replace(sweep, trials=tuple(map(without_fingerprints, sweep.trials)), searches=searches)
     return versioned(bare, store, data_folder)
 
 

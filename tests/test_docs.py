@@ -61,6 +61,7 @@ SLOW = ("concepts.md", "tutorial.md", "extending.md")
 
 UNFOLLOWED = (
     "docs/methods.md",
+    "docs/search.md",
     "docs/models.md",
     "docs/data.md",
     "docs/training.md",

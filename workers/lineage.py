@@ -7,9 +7,10 @@ from prunesweep.workers.spec import PartStage, PruneStage, Stage, path
 
 def rewound(stage: Stage) -> PartStage | None:
     """The part of the root's training whose network the stage takes up again; None where it is the random one."""
-    if not isinstance(stage, PruneStage) or not stage.rewind_epoch:
+    whole = stage.whole if isinstance(stage, PartStage) else stage
+    if not isinstance(whole, PruneStage) or not whole.rewind_epoch:
         return None
-    return PartStage(stage.root, stage.rewind_epoch)
+    return PartStage(whole.root, whole.rewind_epoch)
 
 
 def data_epoch(stage: Stage) -> int:

@@ -20,6 +20,10 @@ class Choosing:
     def trials(self, plan: Plan) -> list[TrialSpec]:
         """The chosen trials of a plan, in its order; raises `UserError` when there is none."""
         chosen = [trial for trial in plan.sweep.trials if trial.key.startswith(self.key or "")]
+        if not (self.key or self.conditions):
+            return chosen
+        if not plan.sweep.trials:
+            raise UserError("no trial of the sweep is known yet: all are winners of searches, which are run first")
         if not chosen:
             count, one = len(plan.sweep.trials), plan.sweep.trials[0].key
             raise UserError(f'--trial: "{self.key}" begins no key of the {count:,} trials; one of them is {one}')

@@ -60,7 +60,7 @@ def _named(name: str) -> list[Choice]:
     """The dataset of that name with its defaults, or the distinct datasets of a sweep file."""
     if not is_file(name):
         return [data.choose(name, {})]
-    return list(dict.fromkeys(trial.dataset for trial in read_sweep(Path(name)).trials))
+    return list(dict.fromkeys(trial.dataset for trial in read_sweep(Path(name)).exemplars))
 
 
 def fetched(name: str, folder: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prunesweep.orchestrator.cli.printing import say
+from prunesweep.orchestrator.cli.searches import plan_lines
 from prunesweep.orchestrator.plan import Counts, Plan
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.status.forecast import Estimate
@@ -23,8 +24,8 @@ def show_plan(plan: Plan, forecast: Estimate | None) -> None:
     say(f"[bold]{plan.sweep.name}[/]: {_size(counts)} in {counted(counts.stages, 'stage')}{merged}")
     say(f"  trials    {states(counts)}")
     say(f"  epochs    {_epochs(counts)}")
-    for line in damaged_lines(plan):
-        say(f"  {line}")
+    for line in (*(f"  {line}" for line in damaged_lines(plan)), *plan_lines(plan, forecast)):
+        say(line)
     if not plan.to_run:
         say("  to train  nothing")
         return

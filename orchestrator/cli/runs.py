@@ -82,7 +82,7 @@ def plan(
         show_plan(plan_, forecast)
         if bill and (bill.gpu_hours or watts is not None or price is not None):
             say(f"  gpus      {bill}")
-        for problem in absent_data(plan_.sweep.trials, str(data_dir)):
+        for problem in absent_data(plan_.question.exemplars, str(data_dir)):
             say(f"  [yellow]data[/]      {escape(problem)}")
         _show_changes(plan_.sweep, opened)
 
@@ -213,7 +213,9 @@ def _run_and_show(whole: Plan, store: Store, options: Options, force: bool, chos
         console.print(f"{stopped}; {CONTINUES}", soft_wrap=True)
         raise typer.Exit(FAILED) from None
     _show_outcome(after, store)
-    if any(after.trial_state(trial) != "done" for trial in chosen):
+    whole_sweep = len(chosen) == len(whole.sweep.trials)
+    trials = after.sweep.trials if whole_sweep else chosen
+    if any(after.trial_state(trial) != "done" for trial in trials) or (whole_sweep and after.without_winner):
         raise typer.Exit(FAILED)
 
 

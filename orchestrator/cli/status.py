@@ -16,6 +16,7 @@ from rich.markup import escape
 from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say, show
+from prunesweep.orchestrator.cli.searches import status_lines
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan, make_plans
 from prunesweep.orchestrator.records import read_records, recall
@@ -62,6 +63,8 @@ def status(
     for plan in plans:
         say(count_line(plan))
         if name:
+            for line in status_lines(plan):
+                say(line)
             troubles(plan, opened, seen)
     if not plans:
         say("no sweep has been run in this store yet; run one with: prunesweep run FILE")
@@ -153,7 +156,7 @@ def _more(count: int) -> Iterator[str]:
 
 def _command(plan: Plan, store: Store) -> str:
     """What to type to run the rest of a sweep; by its file where the store does not know these trials by its name."""
-    sweep, usual = plan.sweep, Location(os.environ.get("PRUNESWEEP_STORE") or STORE).absolute()
+    sweep, usual = plan.question, Location(os.environ.get("PRUNESWEEP_STORE") or STORE).absolute()
     verb = f"resume {sweep.name}" if _is_known(sweep, store) else f"run {sweep.path}"
     return f"prunesweep {verb}" + ("" if store.location == usual else f" --store {store.location}")
 
@@ -161,7 +164,7 @@ def _command(plan: Plan, store: Store) -> str:
 def _is_known(sweep: Sweep, store: Store) -> bool:
     try:
         remembered = recall(sweep.name, store)
-        return remembered is not None and set(remembered.trials) == set(sweep.trials)
+        return remembered is not None and set(remembered.exemplars) == set(sweep.exemplars)
     except UserError:  # its record is damaged; running its file writes it again
         return False
 

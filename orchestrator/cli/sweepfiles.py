@@ -16,8 +16,11 @@ def validate(sweep: SweepFile, data_dir: DataOption = Path("data"), changes: Cha
     """Check a sweep file; says what is wrong and where, or how many trials it makes."""
     read = read_sweep(sweep, changes or ())
     merged = f"; {counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
-    print(f"{sweep}: valid, {counted(len(read.trials), 'trial')}{merged}")
-    for problem in absent_data(read.trials, str(data_dir)):
+    asked = counted(len(read.trials), "trial")
+    if read.searches:
+        asked += f" and {counted(len(read.searches), 'search', 'searches')}"
+    print(f"{sweep}: valid, {asked}{merged}")
+    for problem in absent_data(read.exemplars, str(data_dir)):
         print(f"not on this machine: {problem}")
 
 

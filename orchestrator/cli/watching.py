@@ -21,7 +21,7 @@ from prunesweep.orchestrator.plan import Plan, make_plans
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.status.status import look
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.workers.store import Store
+from prunesweep.workers.store import State, Store
 
 WatchedSweep = Annotated[
     str | None,
@@ -64,7 +64,9 @@ def _looks(sweeps: Sequence[Sweep], store: Store, every: float) -> Iterator[list
 
 def _unsettled(plan: Plan) -> bool:
     """Whether a run may change it: what has failed stays so until somebody runs it again."""
-    return any(plan.trial_state(trial) in ("new", "started") for trial in plan.sweep.trials)
+    trials = any(plan.trial_state(trial) in ("new", "started") for trial in plan.sweep.trials)
+    waiting = {key for decision in plan.decisions if decision.is_open for key in decision.stages} & plan.to_run.keys()
+    return trials or any(plan.states[key] is not State.FAILED and key not in plan.blocked for key in waiting)
 
 
 def _redraw(sweeps: Sequence[Sweep], store: Store, every: float) -> None:

@@ -49,7 +49,7 @@ def submit(
     """Start a job for a sweep, or find the one that does so already; raises `UserError` if that does otherwise."""
     # A head that has just started lists no nodes yet; the job looks again.
     if not options.autoscaling and (nodes := dashboard.nodes(cluster)):
-        for share in distinct(map(sweep.resources.of, sweep.trials)):
+        for share in distinct(map(sweep.resources.of, sweep.exemplars)):
             fitting(share, options.loaders, nodes)
     folder, file = snapshot.place(sweep.path)
     place, hook = shared("--store", store).reveal(), options.notify.reveal() if options.notify else ""

@@ -71,6 +71,11 @@ TRIALS = _schema(
     _field("train_images_per_second", _number, "images of the whole path over train_seconds", "images/s", "higher"),
     _field("train_seconds", _number, "training time of the whole path, evaluation excluded", "seconds", "lower"),
     _field("peak_memory_bytes", _count, "largest device memory in use on the path", "bytes", "lower"),
+    _field(
+        "tuning_epochs", _count, "epochs of all candidates of the search that chose the setting, each alone", "epochs"
+    ),
+    _field("candidates", _count, "settings that the search tried; null where none was searched for"),
+    _field("candidate_spread", _number, "sample deviation of what candidates trained to the end were chosen by"),
     _field("device", _text, "the device's name"),
     _field("attempts", _count, "times the trial's own last stage was started, the successful one included"),
     _field("finished_at", pa.timestamp("us", tz="UTC"), "when the last stage was published, UTC"),

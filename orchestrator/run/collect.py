@@ -35,6 +35,7 @@ from prunesweep.orchestrator.run.rows import (
     row_of,
     setting_types,
 )
+from prunesweep.orchestrator.run.tuning import tuning, with_tuning
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
 
@@ -88,6 +89,13 @@ class Collector:
         self.first = self.stale = True
         self.next_write = 0.0
         self.waiting = deque(key for key in plan.trials_of if plan.states[key] is State.DONE)
+
+    def grow(self, plan: Plan) -> None:
+        """Searches have decided: the plan has more stages, and perhaps more trials; from any thread, as `expect`."""
+        fresh = [key for key in plan.trials_of if key not in self.plan.trials_of]
+        self.parents |= {stage.parent.key for stage in plan.stages.values() if stage.parent}
+        self.plan = plan
+        self.waiting.extend(key for key in fresh if plan.states[key] is State.DONE)
 
     def expect(self, key: str) -> None:
         """A stage has its result now; it is read by `take_up`."""
@@ -187,8 +195,10 @@ class Collector:
         paths = {key: [stage.key for stage in path(self.plan.stages[self.plan.last[key]])] for key in trials}
         stages = [(trial, stage) for trial in trials for stage in paths[trial]]
         last = [(trial, paths[trial][-1]) for trial in trials]
+        said = {**self._schema.metadata, SWEEP_KEY: json.dumps(asked(self.plan)).encode()}
+        described = self._schema.with_metadata(said)
         sums = {
-            "trials": self._save("trials", self._schema, self._trials(trials)),
+            "trials": self._save("trials", described, self._trials(trials)),
             "curves": self._save("curves", CURVES, self._curves(stages)),
             "layers": self._save("layers", LAYERS, self._layers(last)),
         }
@@ -196,8 +206,9 @@ class Collector:
         self.stale = False
 
     def _trials(self, trials: Sequence[str]) -> Iterator[pa.Table]:
+        by_trial = tuning(self.plan)
         for part in self.rows.slices(trials, ROW_GROUP):
-            yield self.rows.table(trials[part])
+            yield with_tuning(self.rows.table(trials[part]), trials[part], by_trial)
 
     def _curves(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.Table]:
         """Of each trial and stage; a row group at a time, since a dense network's rows come once for each trial."""
@@ -215,9 +226,7 @@ class Collector:
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        schema = trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.trials))
-        said = json.dumps(asked(self.plan.sweep)).encode()
-        return schema.with_metadata({**schema.metadata, SWEEP_KEY: said})
+        return trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.exemplars))
 
     def _save(self, name: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> str:
         """Write one of the tables; its checksum."""

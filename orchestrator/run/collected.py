@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from prunesweep.orchestrator.index import Index, line, parsed, read_index, write_index
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
+from prunesweep.orchestrator.run.tuning import tuning
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import RESULT, State, Store
 
@@ -49,7 +50,9 @@ def checksum(table: bytes) -> str:
 
 def _answered(plan: Plan, trials: Iterable[str]) -> str:
     """A digest of what the sweep asks, of the columns, and of the trials that have rows."""
-    asked = [plan.sweep.name, plan.last, list(trials)]
+    trials = list(trials)
+    by_trial = tuning(plan)
+    asked = [plan.sweep.name, plan.last, trials, [by_trial[key] for key in trials if key in by_trial]]
     digest = hashlib.sha256(json.dumps([made_by(), asked]).encode())
     for trial in plan.sweep.trials:  # one by one: as a list they would be 40 MB of 50,000
         digest.update(repr(trial).encode())

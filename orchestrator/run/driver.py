@@ -16,12 +16,13 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.records import remember, require_own_code
 from prunesweep.orchestrator.resources import LOWER, Resources, distinct, fitting, lowered_by_option
-from prunesweep.orchestrator.run.events import Event, Failed, Listener, Tick
+from prunesweep.orchestrator.run.events import Event, Failed, Grown, Listener, Tick
 from prunesweep.orchestrator.run.notify import require_web
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.preflight import require_ready, require_trainable
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
 from prunesweep.workers.claims import release
@@ -90,7 +91,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> None:
 
     A rehearsal shows of all networks which cannot be trained, where a run ends with the first.
     """
-    require_own_code(plan.sweep, options.allow)
+    require_own_code(plan.question, options.allow)
     if options.address is None:
         require_ready(plan, options.data_folder, options.device)
         if not options.rehearsal:
@@ -98,7 +99,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> None:
         if plan.runnable:
             _require_room_here(plan, options)
     store.require_writable()
-    remember(plan.sweep, store)
+    remember(plan.question, store)
 
 
 class SweepRun:
@@ -166,7 +167,9 @@ class SweepRun:
                 self.slots, node = _room(plan, self.options)
                 with self._told(plan, states, collector) as tell:
                     most = self.options.max_concurrent
-                    queue = StageQueue(plan, self.store, states, tell, node, most, self.where.run)
+                    searches = OpenSearches(plan, self.store, tell)
+                    queue = StageQueue(plan, self.store, states, searches.hear, node, most, self.where.run)
+                    searches.queue = queue
                     try:
                         tune.execute(queue, self.where, self.slots)
                     except cluster.ClusterLost as lost:
@@ -193,6 +196,8 @@ class SweepRun:
                         require_alive()
                     case Failed(key):
                         self.failed.add(key)
+                    case Grown(more):
+                        collector.grow(more)
                 for hear in (progress.hear, collect, self.stopping.hear):
                     hear(event)
 

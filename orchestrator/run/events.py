@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prunesweep.orchestrator.plan import Plan
+
 
 @dataclass(frozen=True)
 class Started:
@@ -74,9 +76,16 @@ class Blocked:
 
 
 @dataclass(frozen=True)
+class Grown:
+    """Searches have decided: the plan has more stages now, and perhaps more trials."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time has passed; comes several times a second."""
 
 
-Event = Started | Progressed | Finished | Failed | Retried | Elsewhere | StoreLost | Blocked | Tick
+Event = Started | Progressed | Finished | Failed | Retried | Elsewhere | StoreLost | Blocked | Grown | Tick
 Listener = Callable[[Event], None]

@@ -20,6 +20,7 @@ from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import is_own_folder, module_of
 from prunesweep.workers.models.torchvision_names import TORCHVISION
+from prunesweep.workers.parts import whole_of
 from prunesweep.workers.spec import TrainStage, TrialSpec
 
 SOCKET_PATH = 107
@@ -70,6 +71,7 @@ def unexamined(plan: Plan) -> list[TrainStage]:
     """Of the trainings that a plan runs one for each network, method and batch size, where one of them is not ours."""
     stages: dict[tuple[Any, ...], TrainStage] = {}
     for stage in plan.runnable.values():
+        stage = whole_of(stage)
         if isinstance(stage, TrainStage) and _is_foreign(stage):
             train = stage.train
             key = (stage.dataset, stage.model, stage.method.name, train.batch_size, train.precision)

@@ -14,7 +14,7 @@ from rich.text import Text
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.run.accuracies import Accuracies
-from prunesweep.orchestrator.run.events import Event, Failed, Retried, StoreLost, Tick
+from prunesweep.orchestrator.run.events import Event, Failed, Grown, Retried, StoreLost, Tick
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
 from prunesweep.orchestrator.status.eta import seconds_left
@@ -58,6 +58,9 @@ class ProgressDisplay:
         if not self.rehearsal:
             self.accuracies.hear(event)
         match event:
+            case Grown(plan):
+                self.plan = self.accuracies.plan = plan
+                vars(self).pop("_labels", None)
             case Failed(key, _, message):
                 self._say(f"failed: {self._labels[key]}: {message}", "red")
             case Retried(key, cause, message):
@@ -90,17 +93,18 @@ class ProgressDisplay:
 
     def epochs_done(self) -> int:
         """Of the stages of this run, with those epochs that a checkpoint or another run had done."""
-        running = sum(state.epoch for state in self.states.of(Running).values())
-        return running + sum(self.plan.stages[key].epochs for key in self.states.of(Done))
+        plan, running = self.plan, self.states.of(Running)
+        left = sum(min(plan.stages[key].epochs - state.epoch, plan.epochs(key)) for key, state in running.items())
+        return sum(map(plan.epochs, [*running, *self.states.of(Done)])) - left
 
     def epochs(self) -> int:
         """Of all stages of this run."""
-        return sum(self.plan.stages[key].epochs for key in self.states)
+        return sum(map(self.plan.epochs, self.states))
 
     def seconds_left(self) -> float | None:
         """For the epochs that failures do not hold up, at the pace of this run; None before there is one."""
         held_up = [*self.states.of(GivenUp), *self.states.of(BehindFailure)]
-        epochs = self.epochs() - self.epochs_done() - sum(self.plan.stages[key].epochs for key in held_up)
+        epochs = self.epochs() - self.epochs_done() - sum(map(self.plan.epochs, held_up))
         return seconds_left(epochs, self.pace.epochs_per_second)
 
     def line(self) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources
+from prunesweep.orchestrator.run.chains import chain_lengths, children_of
 from prunesweep.orchestrator.run.events import Blocked, Elsewhere, Failed, Finished, Listener, Progressed, Retried
 from prunesweep.orchestrator.run.failures import larger, policy
 from prunesweep.orchestrator.run.lost_store import LostStore
@@ -24,6 +25,7 @@ from prunesweep.orchestrator.run.states import (
     RunningElsewhere,
     StageStates,
 )
+from prunesweep.orchestrator.run.tries import FailedTries
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Watch
 from prunesweep.workers.lineage import needed
@@ -42,22 +44,6 @@ class Ended:
     message: str | None = None
     claimed: bool = False
     died: bool = False
-
-
-@dataclass(frozen=True)
-class FailedTries:
-    """The tries at a stage that failed since it last came further than `epoch`, counted by cause.
-
-    Tries that bring a stage further do not count: on machines that come and go, a long stage may lose many.
-    """
-
-    epoch: int = 0
-    counts: Mapping[str, int] = field(default_factory=dict)
-
-    def after(self, cause: str, epoch: int) -> FailedTries:
-        """With one more, which had reached that epoch."""
-        counts = self.counts if epoch <= self.epoch else {}
-        return FailedTries(max(epoch, self.epoch), {**counts, cause: counts.get(cause, 0) + 1})
 
 
 class StageQueue:
@@ -84,8 +70,8 @@ class StageQueue:
         self.plan, self.store, self.states, self.tell, self.max_running = plan, store, states, tell, max_running
         self.stages = dict(plan.runnable)
         self.needs = {key: [need for need in plan.needs(key) if need in self.stages] for key in self.stages}
-        self.children = _children(self.needs)
-        self.chain_lengths = _chain_lengths(self.stages, self.children)
+        self.children = children_of(self.needs)
+        self.chain_lengths = chain_lengths(self.stages, self.children)
         self.shares = StageShares(plan, store, node)
         self.run = run
         self.explained: set[str] = set()
@@ -97,6 +83,34 @@ class StageQueue:
         for key, needs in self.needs.items():
             if not needs:
                 self._make_ready(key)
+
+    def extend(self, plan: Plan) -> None:
+        """Take up the stages that a plan has now and had not: those of searches that have decided."""
+        self.plan = self.shares.plan = plan
+        fresh = {key: stage for key, stage in plan.runnable.items() if key not in self.states}
+        self._positions |= {key: place for place, key in enumerate(fresh, len(self._positions))}
+        self.stages |= fresh
+        self.needs |= {key: [need for need in plan.needs(key) if need in self.stages] for key in fresh}
+        self.children |= {key: [] for key in fresh}
+        for key in fresh:
+            for need in self.needs[key]:
+                self.children[need].append(key)
+        self.chain_lengths |= chain_lengths(fresh, self.children)
+        for key in fresh:
+            self.states.set(key, AwaitsParent())
+            self._begin_or_block(key)
+
+    def _begin_or_block(self, key: str) -> None:
+        """What becomes of a stage that came later: those that it needs may have ended already."""
+        states = {need: self.states[need] for need in self.needs[key]}
+        lost = {need: state for need, state in states.items() if isinstance(state, GivenUp | BehindFailure)}
+        if lost:
+            need, state = next(iter(lost.items()))
+            culprit = state.culprit if isinstance(state, BehindFailure) else need
+            self.states.set(key, BehindFailure(culprit))
+            self.tell(Blocked(key, culprit))
+        elif all(isinstance(state, Done) for state in states.values()):
+            self._make_ready(key)
 
     @property
     def over(self) -> bool:
@@ -282,19 +296,3 @@ class StageQueue:
             if isinstance(self.states[child], AwaitsParent):
                 yield child
                 yield from self._waiting_behind(child)
-
-
-def _children(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    children: dict[str, list[str]] = {key: [] for key in needs}
-    for key, before in needs.items():
-        for need in before:
-            children[need].append(key)
-    return children
-
-
-def _chain_lengths(stages: Mapping[str, Stage], children: Mapping[str, list[str]]) -> dict[str, int]:
-    """Epochs from the start of each stage to the end of its longest chain of descendants."""
-    lengths: dict[str, int] = {}
-    for key in reversed(list(stages)):
-        lengths[key] = stages[key].epochs + max((lengths[child] for child in children[key]), default=0)
-    return lengths

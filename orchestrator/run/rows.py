@@ -53,15 +53,18 @@ def layers_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**layer, "layer": layer["name"], "density": density, "share": share}
 
 
-def asked(sweep: Sweep) -> dict[str, Any]:
-    """What the sweep asked for: how many trials, and the seeds that every setting has.
+def asked(plan: Plan) -> dict[str, Any]:
+    """What the sweep asked for: how many trials, winners of searches among them, and the seeds that every setting has.
 
     `seeds` is None where settings have unlike seeds, and where there are too many to list.
     """
-    seeds = sorted({trial.seed for trial in sweep.trials})
-    settings = {replace(trial, seed=0) for trial in sweep.trials}
-    alike = len(settings) * len(seeds) == len(sweep.trials) and len(seeds) <= MAX_SEEDS
-    return {"sweep": sweep.name, "trials": len(sweep.trials), "seeds": seeds if alike else None}
+    trials = plan.sweep.trials
+    undecided = [decision.search for decision in plan.decisions if decision.is_open]
+    seeds = sorted({trial.seed for trial in trials}.union(*(search.final_seeds for search in undecided)))
+    settings = {replace(trial, seed=0) for trial in trials}
+    count = len(trials) + sum(len(search.final_seeds) for search in undecided)
+    alike = (len(settings) + len(undecided)) * len(seeds) == count and len(seeds) <= MAX_SEEDS
+    return {"sweep": plan.sweep.name, "trials": count, "seeds": seeds if alike else None}
 
 
 def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:

@@ -79,7 +79,7 @@ def estimate(plan: Plan, store: Store) -> Estimate | None:
     if any(_kind(stage) not in seen for stage in plan.to_run.values()):
         return None
     means = {kind: (mean(s for s, _ in rows), mean(b for _, b in rows)) for kind, rows in seen.items()}
-    taken = {key: means[_kind(stage)][0] * max(stage.epochs, 1) for key, stage in plan.to_run.items()}
+    taken = {key: means[_kind(stage)][0] * max(plan.epochs(key), 1) for key, stage in plan.to_run.items()}
     size = round(sum(means[_kind(stage)][1] for stage in plan.to_run.values()))
     return Estimate(sum(taken.values()), size, store.free_bytes(), gpu_seconds(plan, taken))
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from prunesweep.orchestrator.plan import forest
+from prunesweep.orchestrator.forest import forest
+from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import known, require
 from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.claims import CLAIM
@@ -83,9 +84,10 @@ def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
 
 
 def _stages(name: str, store: Store) -> Set[str] | None:
-    """Those of a sweep that the store remembers; None where its record is damaged."""
+    """Those of a sweep that the store remembers, and that its searches stand on; None where its record is damaged."""
     try:
-        return set(forest(require(name, store))[0])
+        sweep = require(name, store)
+        return set(make_plan(sweep, store).stages if sweep.searches else forest(sweep)[0])
     except UserError:
         return None
 

@@ -13,6 +13,7 @@ from typing import Any
 from prunesweep.orchestrator.resources import is_called
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, hyperparameters, loading
+from prunesweep.orchestrator.sweepfile.search_keys import Request
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError, nearest, unknown
@@ -49,6 +50,7 @@ class Block:
     method: Element
     settings: Mapping[str, Any]
     around: Mapping[str, Any]
+    request: Request | None = None
 
     @property
     def zips(self) -> list[tuple[Loc, list[str]]]:
@@ -119,7 +121,7 @@ def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: 
     for key, value in settings.items():
         if key == "train":
             axes |= _axes(value, (*loc, key), lists, "train.")
-        elif key not in ("method", "zip", "exclude"):
+        elif key not in ("method", "zip", "exclude", "search"):
             elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
             axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
     return axes

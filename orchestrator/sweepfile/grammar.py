@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, hyperparameters, known_method
+from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, axis, explained, setting, train_settings
 from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model, validate
 from prunesweep.workers.errors import UserError
@@ -62,6 +63,7 @@ def _common(cls: type[Method]) -> Settings:
         **SHARED,
         "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
         "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
+        "search": (SEARCH_MODEL, None, "settings that are chosen within a budget, the same for every method"),
     }
 
 

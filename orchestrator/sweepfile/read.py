@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from prunesweep.orchestrator.resources import Shares
+from prunesweep.orchestrator.search.cost import planned
+from prunesweep.orchestrator.search.spec import Search
 from prunesweep.orchestrator.sweepfile import python
 from prunesweep.orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
 from prunesweep.orchestrator.sweepfile.changes import changed, changed_resources
@@ -27,6 +29,8 @@ from prunesweep.orchestrator.sweepfile.document import (
     where,
 )
 from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count, header
+from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
+from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
 from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
@@ -50,6 +54,7 @@ class Sweep:
 
     `recorded` is None of a file, which is its author's program. Of a sweep that a store remembers it holds the last
     stages of trials with other people's methods, by the trials' keys: nothing is imported by a name out of a store.
+    What `searches` choose becomes trials when it is planned.
     """
 
     name: str
@@ -60,6 +65,12 @@ class Sweep:
     path: Path
     recorded: Mapping[str, Stage] | None = None
     about: About = About()
+    searches: tuple[Search, ...] = ()
+
+    @property
+    def exemplars(self) -> list[TrialSpec]:
+        """Its trials, and of each search one of those that it may try: all datasets, models and methods are there."""
+        return [*self.trials, *(search.base for search in self.searches)]
 
 
 def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
@@ -72,8 +83,10 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
         raise UserError("--set changes YAML files; a sweep in Python is changed in its file")
     if changes:
         return sweep_of(changed(parse(path, text).value, path, changes))
-    top, trials = python.read(path, text) if path.suffix == ".py" else _read_yaml(parse(path, text))
-    return _sweep(top, trials, text, path)
+    if path.suffix == ".py":
+        top, trials = python.read(path, text)
+        return _sweep(top, trials, [], text, path)
+    return _sweep(*_read_yaml(parse(path, text)), text, path)
 
 
 def sweep_of(settings: Mapping[str, Any]) -> Sweep:
@@ -81,8 +94,8 @@ def sweep_of(settings: Mapping[str, Any]) -> Sweep:
     if "name" not in settings:
         raise UserError("name: missing: a sweep that has no file needs one, for its folder in the store")
     text = dump(settings)
-    top, trials = _read_yaml(parse(None, text))
-    return _sweep(top, trials, text, Path(f"{top['name']}.yaml"))
+    top, trials, searches = _read_yaml(parse(None, text))
+    return _sweep(top, trials, searches, text, Path(f"{top['name']}.yaml"))
 
 
 def with_resources(sweep: Sweep, changes: Sequence[str]) -> Sweep:
@@ -96,17 +109,19 @@ def with_resources(sweep: Sweep, changes: Sequence[str]) -> Sweep:
     return replace(sweep, resources=Shares(top["resources"]))
 
 
-def _sweep(top: Mapping[str, Any], trials: list[TrialSpec], text: str, path: Path) -> Sweep:
+def _sweep(top: Mapping[str, Any], trials: list[TrialSpec], searches: list[Search], text: str, path: Path) -> Sweep:
     distinct = tuple(dict.fromkeys(trials))
     authors = top.get("authors", ())
     names = (authors,) if isinstance(authors, str) else tuple(authors)
     about = About(top.get("title", ""), names, top.get("notes", ""))
     shares = Shares(top.get("resources", {}))
-    return Sweep(top["name"], distinct, len(trials) - len(distinct), shares, text, path, about=about)
+    duplicates = len(trials) - len(distinct)
+    different = {search.key: search for search in searches}
+    return Sweep(top["name"], distinct, duplicates, shares, text, path, about=about, searches=(*different.values(),))
 
 
-def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
-    """The checked settings of the whole file, and all the trials of its blocks, equal ones too."""
+def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec], list[Search]]:
+    """The checked settings of the whole file, and all the trials and searches of its blocks, equal ones too."""
     problems: list[Problem] = []
     top: dict[str, Any] = {}
     blocks: list[list[Block]] = []
@@ -121,13 +136,15 @@ def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec]]:
         with noting(problems):
             grids.append([grid(block) for block in methods])
     trials: list[TrialSpec] = []
+    searches: list[tuple[Search, Request]] = []
     if not problems:
         with noting(problems):
-            trials = _expanded(grids, _seeds(top))
-            check_rules(top, trials)
+            trials, searches = _expanded(grids, _seeds(top))
+            check_rules(top, [*trials, *(search.base for search, _ in searches)])
+            check_equal_cost(searches)
     if problems:
         raise document.error(problems)
-    return top, trials
+    return top, trials, [search for search, _ in searches]
 
 
 def _raw_blocks(document: Document) -> Iterator[tuple[Loc, dict[str, Any]]]:
@@ -141,10 +158,14 @@ def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> li
     """A block for each of the methods that the mapping names, checked against that method's hyperparameters."""
     problems: list[Problem] = []
     blocks: list[Block] = []
-    for method in until_many(_methods(block, loc), problems):
+    methods = _methods(block, loc)
+    search = validate(SEARCH_MODEL, block["search"], (*loc, "search")) if "search" in block else None
+    for method in until_many(methods, problems):
         with noting(problems):
-            settings = validate(_model_of(method), block, loc)
-            blocks.append(Block(loc, method, settings, around))
+            model, names = _model_of(method), [other.value for other in methods]
+            request = requested(search, method.value, names, (*loc, "search")) if search else None
+            settings = validate(model, with_space(block, request) if request else block, loc)
+            blocks.append(Block(loc, method, settings, around, request))
     if problems:
         raise Rejected(*problems)
     return blocks
@@ -180,20 +201,30 @@ def _seeds(top: Mapping[str, Any]) -> list[int]:
     return list(range(given)) if isinstance(given, int) else given
 
 
-def _expanded(grids: list[list[Grid]], seeds: list[int]) -> list[TrialSpec]:
-    """The trials of all blocks; raises `Rejected`, before any cell is made where there would be too many."""
+Searched = tuple[Search, Request]
+
+
+def _expanded(grids: list[list[Grid]], seeds: list[int]) -> tuple[list[TrialSpec], list[Searched]]:
+    """The trials and searches of all blocks; raises `Rejected`, before cells are made where there would be too many."""
     check_count(sum(grid.count for methods in grids for grid in methods) * len(seeds))
     problems: list[Problem] = []
     trials: list[TrialSpec] = []
+    searches: list[Searched] = []
     for methods in until_many(grids, problems):
+        loc, requests = methods[0].block.loc, {grid.block.method.value: grid.block.request for grid in methods}
         with noting(problems):
             for cell in until_many(_kept(methods), problems):
+                request = requests[cell["method"].value]
                 with noting(problems):
-                    trials += trials_of(cell, methods[0].block.loc, seeds)
-                check_count(len(trials))
+                    if request is None:
+                        trials += trials_of(cell, loc, seeds)
+                    else:
+                        searches += [(search, request) for search in searches_of(cell, request, loc, seeds)]
+                check_count(len(trials) + len(searches))
+        check_count(len(trials) + sum(planned(search).candidates for search, _ in searches))
     if problems:
         raise Rejected(*problems)
-    return trials
+    return trials, searches
 
 
 def _kept(methods: list[Grid]) -> list[Cell]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prunesweep.orchestrator.plan import forest
+from prunesweep.orchestrator.forest import forest
 from prunesweep.orchestrator.records import RECORD, require
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.encoding import encode

@@ -95,12 +95,17 @@ def test_the_same_store_makes_the_same_bytes(half: Path) -> None:
 
 
 def test_seeds_are_told_only_where_every_setting_has_them(tmp_path: Path) -> None:
-    assert asked(read(tmp_path, "[3, 1]")) == {"sweep": "tiny", "trials": 6, "seeds": [1, 3]}
+    store = Store(tmp_path)
+    assert asked(make_plan(read(tmp_path, "[3, 1]"), store)) == {"sweep": "tiny", "trials": 6, "seeds": [1, 3]}
     (tmp_path / "unlike.py").write_text(PYTHON)
-    assert asked(read_sweep(tmp_path / "unlike.py")) == {"sweep": "unlike", "trials": 4, "seeds": None}
-    many = read(tmp_path, "1001")
+    assert asked(make_plan(read_sweep(tmp_path / "unlike.py"), store)) == {
+        "sweep": "unlike",
+        "trials": 4,
+        "seeds": None,
+    }
+    many = make_plan(read(tmp_path, "1001"), store)
     assert asked(many) == {"sweep": "tiny", "trials": 3003, "seeds": None}
-    assert len(json.dumps(asked(read(tmp_path, "1000")))) < 10_000
+    assert len(json.dumps(asked(make_plan(read(tmp_path, "1000"), store)))) < 10_000
 
 
 def test_a_file_that_does_not_say_it_is_taken_for_whole(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""What is printed of searches: what they cost, what is decided, and how far the others are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isnan
+
+from rich.markup import escape
+
+from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.search.cost import planned
+from prunesweep.orchestrator.search.decision import Decision, ranking
+from prunesweep.orchestrator.search.spec import Search
+from prunesweep.orchestrator.status.forecast import Estimate
+from prunesweep.orchestrator.text import counted, duration
+
+SHOWN = 20
+
+
+def plan_lines(plan: Plan, forecast: Estimate | None) -> Iterator[str]:
+    """How many searches there are, and what each method is tuned with; nothing for a sweep without searches."""
+    counts = plan.counts
+    if not counts.searches:
+        return
+    decided = f"{counts.searches - counts.undecided:,} decided"
+    yield f"  searches  {counts.searches:,}, {decided}; {counted(counts.candidates, 'candidate')} drawn so far"
+    if counts.undecided:
+        winners = sum(len(decision.search.final_seeds) for decision in plan.decisions if decision.is_open)
+        left = f"up to {counted(counts.epochs_undecided, 'epoch')} of candidates"
+        yield f"            not decided yet: {left}, and {counted(winners, 'trial')} of winners"
+    yield f"  tuning    {'; '.join(_by_method(plan, forecast))}"
+
+
+def _by_method(plan: Plan, forecast: Estimate | None) -> Iterator[str]:
+    """The epochs of each method's candidates, each trained alone, and the time that they take here."""
+    epochs: dict[str, int] = {}
+    for decision in plan.decisions:
+        method = decision.search.base.method.name
+        epochs[method] = epochs.get(method, 0) + planned(decision.search).epochs
+    known = forecast is not None and forecast.seconds and plan.counts.epochs_to_run
+    for method, count in epochs.items():
+        seconds = forecast.seconds / plan.counts.epochs_to_run * count if forecast and known else None
+        yield f"{method} {counted(count, 'epoch')}" + (f" ({duration(seconds)})" if seconds else "")
+
+
+def status_lines(plan: Plan) -> Iterator[str]:
+    """A line for each search: how far it is, or what it chose."""
+    for decision in plan.decisions[:SHOWN]:
+        yield f"  {escape(name_of(decision.search))}: {escape(_how_far(decision))}"
+    if len(plan.decisions) > SHOWN:
+        yield f"  and {len(plan.decisions) - SHOWN:,} searches more; `status --json` lists all"
+
+
+def name_of(search: Search) -> str:
+    """`gmp 0.9 resnet8 digits`."""
+    base = search.base
+    sparsity = [f"{base.sparsity:g}"] if base.sparsity else []
+    return " ".join([base.method.name, *sparsity, base.model.name, base.dataset.name])
+
+
+def _how_far(decision: Decision) -> str:
+    tried = counted(len(decision.candidates), "candidate")
+    if decision.failed:
+        return f"all of {tried} have diverged; give another space"
+    if decision.winner is not None:
+        settings = ", ".join(f"{name} {_short(value)}" for name, value in decision.winner.point)
+        return f"{settings} ({_best(decision)}), the best of {tried}"
+    step = decision.rounds[-1]
+    done = sum(score is not None for score in step.scores)
+    best = f"; best so far {_best(decision)}" if any(s.scored() for s in decision.rounds) else ""
+    return f"{done} of {counted(len(step.candidates), 'candidate')} at epoch {step.epoch}{best}"
+
+
+def _best(decision: Decision) -> str:
+    scored = next(step.scored() for step in reversed(decision.rounds) if step.scored())
+    score = ranking(decision.search, scored)[0][1]
+    if isnan(score):
+        return "diverged"
+    return f"{100 * score:.2f}%" if decision.search.by == "validation_accuracy" else f"{score:.4g}"
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

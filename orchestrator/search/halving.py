@@ -1,0 +1,68 @@
+"""Successive halving (Jamieson & Talwalkar 2016): all candidates are trained a little, the best of them longer.
+
+Rungs are synchronous: a candidate goes on when all have reached the rung, and it is among the best third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prunesweep.orchestrator.search.spec import Rungs, Search
+from prunesweep.workers.spec import PartStage, Stage
+
+
+def rung_epochs(rungs: Rungs, length: int, shared: int = 0) -> tuple[int, ...]:
+    """At which epochs of a path candidates are compared; the last is its end.
+
+    Shares are of the epochs in which candidates can differ: those that all have in common tell nothing. The last rung
+    before the end is a training's `factor`-th part of it or less.
+    """
+    own, epochs, share = length - shared, [], rungs.start
+    while share * rungs.factor <= 1 + 1e-9:
+        epochs.append(shared + max(1, round(share * own)))
+        share *= rungs.factor
+    return tuple(dict.fromkeys([*(epoch for epoch in epochs if epoch < length), length]))
+
+
+def survivors(count: int, rungs: Rungs, stops: int) -> tuple[int, ...]:
+    """How many candidates are trained to each of so many rungs: `factor` times fewer from one to the next."""
+    counts = [count]
+    while len(counts) < stops:
+        counts.append(max(1, counts[-1] // rungs.factor))
+    return tuple(counts)
+
+
+def cost(count: int, rungs: Rungs, epochs: Sequence[int]) -> int:
+    """The epochs that are trained, on the whole paths, when so many candidates begin."""
+    begun = [0, *epochs[:-1]]
+    counts = survivors(count, rungs, len(epochs))
+    return sum(number * (end - start) for number, start, end in zip(counts, begun, epochs, strict=True))
+
+
+def affordable(search: Search) -> int:
+    """How many candidates a halving may begin with, so that all its rungs together stay within the budget."""
+    assert search.rungs is not None
+    stops, count = rungs_of(search), 0
+    while cost(count + 1, search.rungs, stops) * len(search.seeds) <= search.epochs:
+        count += 1
+    return count
+
+
+def rungs_of(search: Search) -> tuple[int, ...]:
+    """The epochs of a search's rungs."""
+    assert search.rungs is not None
+    return rung_epochs(search.rungs, search.length, search.shared_epochs)
+
+
+def cut(stages: Sequence[Stage], epoch: int) -> list[Stage]:
+    """The path until this epoch; where that is in the middle of a stage, its first part."""
+    before: list[Stage] = []
+    for stage in stages:
+        end = stage.start_epoch + stage.epochs
+        if epoch < end:
+            assert not isinstance(stage, PartStage)
+            return [*before, PartStage(stage, epoch - stage.start_epoch)]
+        before.append(stage)
+        if epoch == end and stages[-1].start_epoch + stages[-1].epochs > epoch:
+            break
+    return before

@@ -1,0 +1,145 @@
+"""What a search is: a frozen value with a key of its own, and its candidates, which are ordinary trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from prunesweep.orchestrator.search.space import Point, Space, decode_dimension, point
+from prunesweep.workers.decoding import decode_trial
+from prunesweep.workers.encoding import digest, encode
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.methods import create
+from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
+
+BETTER = {"validation_accuracy": 1, "validation_loss": -1}
+"""What a search may choose by, and the sign by which more of it is better. Nothing of the test set is among them."""
+
+ALGORITHMS = ("random", "grid", "halving")
+"""How candidates are chosen: `orchestrator.search.decision`."""
+
+TRAIN = "train."
+"""Begins the name of a setting of the training."""
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """Of successive halving: the share of a training's own epochs at the first rung, and by what each is longer."""
+
+    start: float = 0.1
+    factor: int = 3
+
+
+@dataclass(frozen=True)
+class Search:
+    """The settings of one method, at one sparsity, in one cell of a sweep, that are chosen within a budget.
+
+    `base` is a candidate with the seed 0; what it has for the settings of the space says nothing. `epochs` is the
+    budget: those on the candidates' paths, as if each were trained alone. A candidate is judged by the mean of `by`
+    over `seeds`. The winner is run with `final_seeds`, which decide nothing and are not in the key.
+    """
+
+    base: TrialSpec
+    space: Space
+    epochs: int
+    algorithm: str = "random"
+    by: str = "validation_accuracy"
+    rungs: Rungs | None = None
+    seeds: tuple[int, ...] = (0,)
+    final_seeds: tuple[int, ...] = (0,)
+
+    @cached_property
+    def key(self) -> str:
+        """Names the search; equal searches decide the same from the same results."""
+        fields = encode(replace(self, base=_neutral(self.base, self.space), final_seeds=()), canonical=True)
+        return digest("search", fields)
+
+    @cached_property
+    def sampling_seed(self) -> int:
+        """The same for all searches of a space, so that methods meet the same points and share what they can."""
+        return int(digest("space", [encode(dimension, canonical=True) for dimension in self.space])[:8], 16)
+
+    @cached_property
+    def length(self) -> int:
+        """Epochs on the path of one candidate with one seed."""
+        last = self.stage(self.base)
+        return last.start_epoch + last.epochs
+
+    @cached_property
+    def shared_epochs(self) -> int:
+        """Epochs at the beginning of the path that all candidates have in common, so that they are trained once.
+
+        What two opposite corners of the space have in common; a prune of no epochs tells nothing either.
+        """
+        corners = [point(self.space, [share] * len(self.space)) for share in (0.0, 1.0 - 1e-9)]
+        low, high = ([stage.key for stage in self.path(corner, 0)] for corner in corners)
+        common = sum(a == b for a, b in zip(low, high, strict=False))
+        stages = self.path(corners[0], 0)
+        return stages[common].start_epoch if common < len(stages) else 0
+
+    @property
+    def trainings(self) -> int:
+        """How many whole candidates the budget pays for."""
+        return self.epochs // (self.length * len(self.seeds))
+
+    def candidate(self, point: Point, seed: int) -> TrialSpec:
+        """The trial at a point of the space."""
+        return with_settings(self.base, dict(point), seed)
+
+    def stage(self, trial: TrialSpec) -> Stage:
+        """A candidate's last stage; raises `UserError` where it asks for another length than the others."""
+        return create(trial.method).stage(trial)
+
+    @cached_property
+    def _paths(self) -> dict[tuple[Point, int], list[Stage]]:
+        """Those that were asked for: a search is replayed after each of its rounds."""
+        return {}
+
+    def path(self, point: Point, seed: int) -> list[Stage]:
+        """A candidate's stages; raises `UserError` unless they are as long as all candidates'."""
+        if (point, seed) not in self._paths:
+            self._paths[point, seed] = self._path(point, seed)
+        return self._paths[point, seed]
+
+    def _path(self, point: Point, seed: int) -> list[Stage]:
+        stages = path(self.stage(self.candidate(point, seed)))
+        length = stages[-1].start_epoch + stages[-1].epochs
+        if length != self.length:
+            raise UserError(
+                f"a search at equal cost needs candidates of equal length: {dict(point)} asks for {length} epochs, "
+                f"others for {self.length}; leave what decides the length out of the space"
+            )
+        return stages
+
+
+def with_settings(trial: TrialSpec, settings: Mapping[str, Any], seed: int) -> TrialSpec:
+    """The trial with these settings, those of the training spelled `train.lr`, and this seed."""
+    own = {name: value for name, value in settings.items() if not name.startswith(TRAIN)}
+    train = {name.removeprefix(TRAIN): value for name, value in settings.items() if name.startswith(TRAIN)}
+    method = Choice.of(trial.method.name, {**trial.method.settings, **own}, trial.method.fingerprint)
+    return replace(trial, seed=seed, method=method, train=replace(trial.train, **train))
+
+
+def decode_search(data: Mapping[str, Any]) -> Search:
+    """The search that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
+    rungs = Rungs(**data["rungs"]) if data["rungs"] else None
+    search = Search(
+        base=decode_trial(data["base"]),
+        space=tuple(decode_dimension(dimension) for dimension in data["space"]),
+        epochs=data["epochs"],
+        algorithm=data["algorithm"],
+        by=data["by"],
+        rungs=rungs,
+        seeds=tuple(data["seeds"]),
+        final_seeds=tuple(data["final_seeds"]),
+    )
+    if search.by not in BETTER or not isinstance(search.epochs, int) or not search.seeds:
+        raise TypeError(f"it searches by {search.by!r:.40}")
+    return search
+
+
+def _neutral(base: TrialSpec, space: Space) -> TrialSpec:
+    """Without what the base has for the settings of the space."""
+    return with_settings(base, {dimension.name: dimension.at(0.0) for dimension in space}, 0)

@@ -1,0 +1,155 @@
+"""The `search` of a trial block: its space against the method's settings, its budget, and the searches of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from prunesweep.orchestrator.search.cost import planned
+from prunesweep.orchestrator.search.space import Point, Space, Values, point
+from prunesweep.orchestrator.search.spec import TRAIN, Rungs, Search
+from prunesweep.orchestrator.sweepfile.cells import Cell, Element
+from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
+from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
+from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method
+from prunesweep.orchestrator.sweepfile.trials import trials_of
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrialSpec
+
+
+def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], loc: Loc) -> Request:
+    """What a checked `search` at `loc` asks of a method; raises `Rejected`."""
+    budgets = search["budget"]
+    budget = of_method(budgets, method, methods, (*loc, "budget")) if isinstance(budgets, dict) else budgets
+    algorithm = search.get("algorithm", "random")
+    if "rungs" in search and algorithm != "halving":
+        raise Rejected(Problem((*loc, "rungs"), f"rungs are halving's; the algorithm here is {algorithm}"))
+    given = search.get("rungs", {})
+    rungs = Rungs(float(given.get("from", "10%").rstrip("%")) / 100, given.get("factor", 3))
+    if rungs.start == 0:
+        raise Rejected(Problem((*loc, "rungs", "from"), "0% of a training tells nothing: give more, such as 10%"))
+    return Request(
+        loc,
+        checked_space(search["space"], method, methods, (*loc, "space"), algorithm),
+        budget,
+        isinstance(budgets, dict),
+        search.get("by", "validation_accuracy"),
+        algorithm,
+        rungs if algorithm == "halving" else None,
+        search.get("seeds", 1),
+    )
+
+
+def with_space(block: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """The block with a value for each setting of the space, so that cells are whole; raises `Rejected`."""
+    made = {key: value for key, value in block.items() if key != "search"}
+    for name, value in point(request.space, [0.0] * len(request.space)):
+        key = name.removeprefix(TRAIN)
+        inner = made.get("train", {}) if name.startswith(TRAIN) else made
+        if key in inner:
+            problem = f"{name} is searched for and given as well: leave one of the two out"
+            raise Rejected(Problem((*request.loc, "space", name), problem))
+        plain = list(value) if isinstance(value, tuple) else value
+        if name.startswith(TRAIN):
+            made["train"] = {**inner, key: plain}
+        else:
+            made[key] = plain
+    return made
+
+
+# --- searches
+
+
+def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) -> list[Search]:
+    """The searches of one cell of the block at `loc`: one for each of its levels; raises `Rejected`."""
+    if request.seeds > len(seeds):
+        text = f"{request.seeds} seeds are more than the {len(seeds)} of the sweep"
+        raise Rejected(Problem((*request.loc, "seeds"), text))
+    for corner in _corners(request.space):
+        trials_of(_at(cell, corner, request.loc), loc, seeds[:1])
+    made = []
+    for base in trials_of(cell, loc, seeds[:1]):
+        made.append(_search(base, request, seeds))
+    return made
+
+
+def _corners(space: Space) -> Iterator[Point]:
+    """The two ends of all ranges, and every value of the lists, in as few points as have them."""
+    most = max(len(d.values) if isinstance(d, Values) else 2 for d in space)
+    for step in range(most):
+        yield tuple(
+            (d.name, d.values[min(step, len(d.values) - 1)] if isinstance(d, Values) else d.at(min(step, 1 - 1e-9)))
+            for d in space
+        )
+
+
+def _at(cell: Cell, values: Point, loc: Loc) -> Cell:
+    return {**cell, **{name: Element(value, (*loc, "space", name)) for name, value in values}}
+
+
+def _search(base: TrialSpec, request: Request, seeds: Sequence[int]) -> Search:
+    number, unit = BUDGETS.fullmatch(request.budget).groups()  # type: ignore[union-attr]
+    search = Search(
+        base=replace(base, seed=0),
+        space=request.space,
+        epochs=0,
+        algorithm=request.algorithm,
+        by=request.by,
+        rungs=request.rungs,
+        seeds=tuple(seeds[: request.seeds]),
+        final_seeds=tuple(seeds),
+    )
+    try:
+        search = replace(search, epochs=int(number) * (search.length if unit == "x" else 1))
+        for corner in _corners(search.space):
+            search.path(corner, seeds[0])
+        _check_budget(search, request)
+    except UserError as error:
+        raise Rejected(Problem((*request.loc, "space"), str(error))) from error
+    return search
+
+
+def _check_budget(search: Search, request: Request) -> None:
+    """Raise `Rejected` where the budget pays for no candidate, or not for the whole grid, or a rung is no epoch."""
+    loc, training = (*request.loc, "budget"), search.length * len(search.seeds)
+    if search.epochs < training:
+        with_seeds = f" with each of {len(search.seeds)} seeds" if len(search.seeds) > 1 else ""
+        text = f"{request.budget} pays for no candidate: one takes {search.length} epochs{with_seeds}"
+        raise Rejected(Problem(loc, text))
+    if search.rungs is not None:
+        own = search.length - search.shared_epochs
+        if search.rungs.start * own < 1:
+            text = (
+                f"{100 * search.rungs.start:g}% of {own} epochs is less than one; the smallest rung that makes an "
+                f"epoch is {100 / own:.4g}%; or take random"
+            )
+            raise Rejected(Problem((*request.loc, "rungs"), text))
+    if planned(search).candidates < 1:
+        raise Rejected(Problem(loc, f"{request.budget} pays for no candidate"))
+    if planned(search).epochs > search.epochs:
+        count = planned(search).candidates
+        text = (
+            f"{request.budget} is {search.epochs // training} trainings, and the grid has {count} points: give a larger "
+            f"budget ({count * len(search.seeds)}x), fewer values, or another algorithm"
+        )
+        raise Rejected(Problem(loc, text))
+
+
+def check_equal_cost(searches: Sequence[tuple[Search, Request]]) -> None:
+    """Raise `Rejected` where methods of a block get unlike amounts of tuning, and it does not say so for each."""
+    by_block = groupby(sorted(searches, key=lambda pair: str(pair[1].loc)), key=lambda pair: pair[1].loc)
+    for loc, pairs in by_block:
+        amounts: dict[str, set[int]] = {}
+        for search, request in pairs:
+            if not request.own_budget:
+                spent = planned(search).epochs if search.algorithm == "grid" else search.epochs
+                amounts.setdefault(search.base.method.name, set()).add(spent)
+        if len({epochs for spent in amounts.values() for epochs in spent}) > 1:
+            told = ", ".join(f"{method} {' and '.join(map(str, sorted(spent)))}" for method, spent in amounts.items())
+            text = (
+                f"tuning at unequal cost: epochs of each search are {told}; give a number of epochs that is the same "
+                f"for all (budget: {min(map(min, amounts.values()))} epochs), or a budget for each method"
+            )
+            raise Rejected(Problem((*loc, "budget"), text))

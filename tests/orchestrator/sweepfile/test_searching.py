@@ -1,0 +1,132 @@
+"""The `search` of a block: what it makes, and what is said of wrong ones, at their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prunesweep.orchestrator.records import recall, remember
+from prunesweep.orchestrator.search.cost import planned
+from prunesweep.orchestrator.search.space import Range, Values
+from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import Store
+
+FILE = """\
+name: tuned
+dataset: digits
+model: resnet8
+seeds: 3
+train: {{epochs: 20}}
+trials:
+  - method: {method}
+    sparsity: [0.9, 0.95]
+    {more}
+    search: {search}
+"""
+LR = "{train.lr: {log: [0.01, 0.5]}}"
+Reader = Callable[..., Sweep]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Reader:
+    def reader(search: str, method: str = "gmp", more: str = "") -> Sweep:
+        file = tmp_path / "x.yaml"
+        file.write_text(FILE.format(search=search, method=method, more=more))
+        return read_sweep(file)
+
+    return reader
+
+
+def test_a_search_for_each_method_and_sparsity(read: Reader):
+    sweep = read(f"{{space: {LR}, budget: 16x}}", method="[gmp, rigl]")
+    assert sweep.trials == ()
+    cells = [(search.base.method.name, search.base.sparsity) for search in sweep.searches]
+    assert cells == [("gmp", 0.9), ("gmp", 0.95), ("rigl", 0.9), ("rigl", 0.95)]
+    assert {(search.epochs, search.trainings, search.seeds) for search in sweep.searches} == {(320, 16, (0,))}
+    assert sweep.searches[0].final_seeds == (0, 1, 2)
+    assert sweep.searches[0].space == (Range("train.lr", "log", 0.01, 0.5),)
+
+
+def test_a_method_may_have_a_space_of_its_own_and_settings_that_must_be_given(read: Reader):
+    spaces = "{gmp: {pruning_interval: [1, 2]}, str: {s_initial: {uniform: [-4, -2]}}}"
+    gmp, _, learned, _ = read(f"{{space: {spaces}, budget: 8x}}", method="[gmp, str]").searches
+    assert gmp.space == (Values("pruning_interval", (1, 2)),)
+    assert learned.space == (Range("s_initial", "uniform", -4.0, -2.0),)
+    assert planned(gmp).candidates == 2, "there are no more points"
+
+
+def test_an_axis_beside_it_makes_a_search_for_each_of_its_values(read: Reader):
+    sweep = read(f"{{space: {LR}, budget: 4x}}", more="pruning_interval: [1, 2]")
+    assert len(sweep.searches) == 4
+
+
+def test_the_budget_in_epochs_is_the_same_for_trainings_of_any_length(read: Reader):
+    """IMP's paths have 22 epochs: 320 pay for 14 of them, and for 16 of GMP's."""
+    sweep = read(f"{{space: {LR}, budget: 320 epochs}}", method="imp", more="retrain_epochs: 2")
+    assert [search.trainings for search in sweep.searches] == [14, 14]
+
+
+def test_a_sweep_is_remembered_with_its_searches(read: Reader, tmp_path: Path):
+    store = Store(tmp_path / "store")
+    store.require_writable()
+    sweep = read(f"{{space: {LR}, budget: 16x, algorithm: halving}}")
+    remember(sweep, store)
+    again = recall("tuned", store)
+    assert again is not None
+    assert again.searches == sweep.searches
+    remember(sweep, store)
+    other = sweep_of({"name": "tuned", "dataset": "digits", "model": "resnet8", "trials": [{"method": "dense"}]})
+    with pytest.raises(UserError, match="another sweep of that name"):
+        remember(other, store)
+
+
+WRONG = {
+    f"{{space: {LR}}}": "missing: what is spent on each method",
+    f"{{space: {LR}, budget: 16}}": "trainings or epochs, such as 16x",
+    f"{{space: {LR}, budget: 10 epochs}}": "10 epochs pays for no candidate: one takes 20 epochs",
+    f"{{space: {LR}, budget: 2x, seeds: 3}}": "2x pays for no candidate: one takes 20 epochs with each of 3 seeds",
+    f"{{space: {LR}, budget: 16x, seeds: 4}}": "4 seeds are more than the 3 of the sweep",
+    f"{{space: {LR}, budget: 16x, algorithm: bohb}}": "one of random, grid, halving",
+    f"{{space: {LR}, budget: 16x, by: test_accuracy}}": "what is chosen by test images can't be measured on them",
+    f"{{space: {LR}, budget: 16x, rungs: {{factor: 2}}}}": "rungs are halving's",
+    f"{{space: {LR}, budget: 16x, algorithm: halving, rungs: {{from: 1%}}}}": "1% of 20 epochs is less than one",
+    "{space: {train.lr: {log: [0, 0.5]}}, budget: 16x}": "0 is not allowed: a number above 0",
+    "{space: {train.weight_decay: {log: [0, 0.5]}}, budget: 16x}": "0 has no logarithm",
+    "{space: {train.lr: {uniform: [0.5, 0.1]}}, budget: 16x}": "the first number is the smaller one",
+    "{space: {train.lr: {logarithmic: [0.1, 0.5]}}, budget: 16x}": "{log: [low, high]}",
+    "{space: {train.nesterov: {uniform: [0, 1]}}, budget: 16x}": "no number: give a list of values",
+    "{space: {penalty: {log: [0.1, 0.5]}}, budget: 16x}": 'unknown setting of method gmp "penalty"',
+    "{space: {lr: {log: [0.1, 0.5]}}, budget: 16x}": 'did you mean "train.lr"?',
+    "{space: {train.epochs: [10, 20]}, budget: 16x}": "train.epochs can't be searched for",
+    "{space: {sparsity: [0.5, 0.9]}, budget: 16x}": "sparsity can't be searched for",
+    "{space: {gmp: {train.lr: [0.1]}, str: {train.lr: [0.1]}}, budget: 16x}": 'unknown method of this block "str"',
+    f"{{space: {LR}, budget: 16x, algorithm: grid}}": "a grid needs lists, or ranges with steps",
+    "{space: {train.lr: [0.1, 0.2, 0.3]}, budget: 2x, algorithm: grid}": "the grid has 3 points",
+    "{space: {pruning_interval: [1, 40]}, budget: 16x}": "an interval of 40 epochs does not fit",
+    f"{{space: {LR}, budget: 16x, colour: red}}": 'unknown key of search "colour"',
+    "{space: {}, budget: 16x}": "a mapping from settings to ranges",
+}
+
+
+@pytest.mark.parametrize("search", WRONG)
+def test_what_is_wrong_is_said_at_its_line(search: str, read: Reader):
+    with pytest.raises(UserError) as error:
+        read(search)
+    assert WRONG[search] in str(error.value)
+    assert "x.yaml:10: trials[0].search" in str(error.value)
+
+
+def test_methods_of_one_block_are_tuned_at_equal_cost_unless_it_says_otherwise(read: Reader):
+    grids = "{gmp: {pruning_interval: [1, 2]}, rigl: {train.lr: [0.1, 0.2, 0.3]}}"
+    with pytest.raises(UserError, match="tuning at unequal cost: epochs of each search are gmp 40, rigl 60"):
+        read(f"{{space: {grids}, budget: 16x, algorithm: grid}}", method="[gmp, rigl]")
+    budgets = "{gmp: 2x, rigl: 3x}"
+    assert read(f"{{space: {grids}, budget: {budgets}, algorithm: grid}}", method="[gmp, rigl]").searches
+
+
+def test_a_setting_is_either_given_or_searched_for(read: Reader):
+    with pytest.raises(UserError, match=r"train\.lr is searched for and given as well"):
+        read(f"{{space: {LR}, budget: 16x}}", more="train: {lr: 0.1}")
