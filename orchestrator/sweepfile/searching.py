@@ -131,8 +131,8 @@ def _check_budget(search: Search, request: Request) -> None:
     if planned(search).epochs > search.epochs:
         count = planned(search).candidates
         text = (
-            f"{request.budget} is {search.epochs // training} trainings, and the grid has {count} points: give a larger "
-            f"budget ({count * len(search.seeds)}x), fewer values, or another algorithm"
+            f"{request.budget} is {search.epochs // training} trainings, and the grid has {count} points: give more "
+            f"({count * len(search.seeds)}x), fewer values, or another algorithm"
         )
         raise Rejected(Problem(loc, text))
 
