@@ -164,7 +164,7 @@ def _condition(text: str) -> str:
 
 def _differences_to_published(frame: DataFrame, query: Query, place: str, across: Sequence[str]) -> TextTable:
     from prunesweep.orchestrator.results.published import load_published
-    from prunesweep.orchestrator.tables.compare import differences_to_published
+    from prunesweep.orchestrator.tables.compare_published import differences_to_published
 
     return differences_to_published(frame, load_published(place), query.metric, across)
 

@@ -35,6 +35,7 @@ class Series:
 
     `hue` is what the colour stands for, one of the chart's `hues`; without one the name stands for itself. `variant` is
     what tells series of one hue apart, such as a budget: they differ in dashes. A control may lie outside the axis.
+    `collapsed` says of each mean in how many seeds a layer kept no weight; it may be empty where that is none.
     """
 
     name: str
@@ -46,6 +47,12 @@ class Series:
     hue: str = ""
     variant: str = ""
     is_control: bool = False
+    collapsed: Sequence[int] = ()
+
+    @property
+    def collapses(self) -> list[tuple[float, float]]:
+        """The points that get a mark, since a network is part of them of which a layer kept no weight."""
+        return [(x, y) for x, y, count in zip(self.x, self.y, self.collapsed, strict=False) if count]
 
 
 @dataclass(frozen=True)

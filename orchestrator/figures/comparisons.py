@@ -18,6 +18,7 @@ from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, 
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.query import Query
+from prunesweep.orchestrator.tables.collapse import collapse_notes
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table
 from prunesweep.orchestrator.tables.wording import written
 from prunesweep.workers.errors import UserError
@@ -74,10 +75,16 @@ def compare_cells(frames: Frames, query: Query, metric: str, by: Sequence[str] =
 def _compared(frame: pd.DataFrame, query: Query, metric: str, by: Sequence[str]) -> tuple[pd.DataFrame, Table]:
     if query.best_by is None:
         table = means_table(frame, metric, by or None, query.tolerance)
-        return with_metric(frame, metric), replace(table, notes=(*table.notes, *_left_out(table)))
+        return with_metric(frame, metric), replace(table, notes=(*table.notes, *_beside(table)))
     table = best_table(frame, metric, by or None, query.best_by, query.tolerance)
     chosen = choose(frame, query.best_by, query.tolerance, table.row_names).trials
-    return with_metric(chosen, metric), replace(table, notes=(*table.notes, *_left_out(table)))
+    return with_metric(chosen, metric), replace(table, notes=(*table.notes, *_beside(table)))
+
+
+def _beside(table: Table) -> Iterator[str]:
+    """What a figure says beside what the table does."""
+    yield from _left_out(table)
+    yield from collapse_notes([*table.controls, *table_cells(table)])
 
 
 def _left_out(table: Table) -> Iterator[str]:
@@ -187,6 +194,7 @@ def cell_series(
         hue=hue_of({name: cell.settings[name] for name in line.names}, hues),
         variant=variant_of(table, cell, names, hues),
         is_control=cell.settings.get("method") == CONTROL,
+        collapsed=tuple(cell.collapsed for _, cell in pairs),
     )
 
 

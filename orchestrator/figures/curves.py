@@ -115,6 +115,7 @@ class CellCurves:
         marks = [mark for mark in self._marks(cells) if mark >= start]
         rates = [self.rates[key].series(look, start, 1.0) for look, key in keys]
         measured = [self.measured[key].series(look, start, unit.factor) for look, key in keys]
+        measured = [_ending(series, cell) for series, cell in zip(measured, cells, strict=True)]
         epochs, title = Axis("epochs", whole=True), heading((*at, *shared))
         below = Panel("", epochs, Axis("learning rate"), rates, marks, PRUNE)
         return Panel(title, epochs, Axis(in_unit(words(self.metric), unit)), measured, marks, PRUNE, below)
@@ -134,6 +135,11 @@ class CellCurves:
         """The epochs that have two rows."""
         paths = [self.measured[cell.at(setting_names(self.table))].epochs for cell in cells]
         return sorted({epoch for path in paths for before, epoch in pairwise(path) if before == epoch})
+
+
+def _ending(series: Series, cell: Cell) -> Series:
+    """With a mark at the end where a network is part of the mean of which a layer kept no weight."""
+    return replace(series, collapsed=[*[0] * (len(series.x) - 1), cell.collapsed]) if cell.collapsed else series
 
 
 def _means(rows: pd.DataFrame, column: str, names: Sequence[str]) -> dict[Key, Curve]:

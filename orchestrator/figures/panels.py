@@ -16,6 +16,8 @@ from matplotlib.transforms import ScaledTranslation
 from prunesweep.orchestrator.figures.charts import Axis, HeatMap, Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE
 from prunesweep.orchestrator.figures.style import MOST_BANDS, TINT, Look
+from prunesweep.orchestrator.figures.wording import COLLAPSE
+from prunesweep.orchestrator.results.collapse import MARK
 
 CHARACTER = 0.06
 """Width in inches, about; letters are about twice as high."""
@@ -83,6 +85,7 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Looks, width: float) -> None:
     for series in panel.series:
         if series.x and not panel.is_turned:
             _mark_outside(axes, series, looks[series.name], panel.y)
+    _mark_collapses(axes, panel, looks)
     if panel.is_turned:
         axes.set_ylim(len(panel.x.labels) - 0.5, -0.5)
         axes.grid(False, axis="y")
@@ -203,6 +206,16 @@ def _mark_outside(axes: Axes, series: Series, look: Look, y: Axis) -> None:
                 va="bottom" if is_below else "top",
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.3},
             )
+
+
+def _mark_collapses(axes: Axes, panel: Panel, looks: Looks) -> None:
+    """A mark behind each mean of which a network is part that lost a layer, and what it means in a corner."""
+    marked = [(place, looks[series.name].colour) for series in panel.series for place in series.collapses]
+    for (x, y), colour in marked:
+        place = (y, x) if panel.is_turned else (x, y)
+        axes.annotate(MARK, place, (3, 2), textcoords="offset points", color=colour, fontsize="medium", clip_on=True)
+    if marked:
+        axes.text(0.01, 0.01, COLLAPSE, transform=axes.transAxes, fontsize="x-small", ha="left", va="bottom")
 
 
 def _draw_bars(axes: Axes, series: Series, look: Look, beside: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells, of
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
 from prunesweep.orchestrator.results.units import Scale, scale
+from prunesweep.orchestrator.tables.collapse import collapse_notes, mark_of
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
 
@@ -48,7 +49,7 @@ def schedules(frames: Frames, query: Query) -> Chart:
     unit = scale(metric).suited([cell.std for cell in cells if cell.std is not None])
     title = f"best retraining schedule by {in_unit(words(metric), unit)}, mean ± standard deviation"
     notes = ["=: equal means; ~: not shown to be worse (moderated paired t, all pairs at 5%)", *unranked_notes(cells)]
-    notes += off_target_notes(cells)
+    notes += [*off_target_notes(cells), *collapse_notes(cells)]
     notes += _dense(frames.trials, metric)
     notes += [f"{heading(key)}: one schedule only, so no map" for key in groups if key not in maps]
     panels = [_map(key, map_cells, categories, unit, frames.hues, sign_of(metric)) for key, map_cells in maps.items()]
@@ -118,4 +119,4 @@ def _names(cells: Iterable[Cell]) -> list[str]:
 
 def _mean(cell: Cell, unit: Scale) -> str:
     """`95.8 ± 0.8`, without the number of seeds, for which a cell has no room."""
-    return unit.text(cell.mean, cell.std, cell.n).rpartition(" (")[0]
+    return unit.text(cell.mean, cell.std, cell.n).rpartition(" (")[0] + mark_of(cell)

@@ -8,10 +8,14 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key
+from prunesweep.orchestrator.results.collapse import MARK
 from prunesweep.orchestrator.results.units import Scale
 from prunesweep.orchestrator.tables.grid import chosen_by, label
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import FORMS, words
+
+COLLAPSE = f"{MARK} a layer kept no weight"
+"""In a corner of a panel."""
 
 
 def series_name(table: Table, cell: Cell, names: Iterable[str]) -> str:

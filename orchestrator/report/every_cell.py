@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import AXES, plain
+from prunesweep.orchestrator.results.collapse import COLLAPSED
 from prunesweep.orchestrator.results.units import scale
 from prunesweep.orchestrator.tables.grid import label
 from prunesweep.orchestrator.tables.means import Table
@@ -48,6 +49,8 @@ def every_cell(frame: pd.DataFrame, table: Table) -> SortableTable:
     names = [*(name for name in settings if name not in AXES), *(name for name in AXES if name in settings)]
     trials = frame.drop_duplicates("trial").dropna(subset=[table.metric])
     metrics = [n for n in dict.fromkeys([table.metric, *MEASURED]) if n in trials and trials[n].notna().any()]
+    if COLLAPSED in trials and (trials[COLLAPSED] > 0).any():
+        metrics.append(COLLAPSED)
     groups = trials.groupby(names, dropna=False, sort=False)
     counts = groups["trial"].count()
     columns = [_metric(groups[name].agg(["mean", "std"]), name) for name in metrics]

@@ -9,6 +9,7 @@ from prunesweep.orchestrator.figures.charts import Axis, Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE
 from prunesweep.orchestrator.figures.style import MOST_BANDS, Look
 from prunesweep.orchestrator.report.plotly_axes import Json, drawn, short
+from prunesweep.orchestrator.results.collapse import MARK
 
 SYMBOLS: Mapping[str, str] = {
     "": "",
@@ -41,6 +42,19 @@ def series_traces(series: Series, look: Look, panel: Panel, span: tuple[float, f
             if "error_y" in trace:
                 trace["error_x"] = trace.pop("error_y")
         yield trace
+    if series.collapses:
+        yield _collapse_marks(series, look, panel)
+
+
+def _collapse_marks(series: Series, look: Look, panel: Panel) -> Json:
+    """A mark behind each mean of which a network is part that lost a layer."""
+    xs, ys = zip(*series.collapses, strict=True)
+    sides = [short(xs), short(drawn(panel.y, y) for y in ys)]
+    x, y = reversed(sides) if panel.is_turned else sides
+    return {
+        **{"type": "scatter", "mode": "text", "legendgroup": series.name, "hoverinfo": "skip", "x": x, "y": y},
+        **{"text": [MARK] * len(xs), "textposition": "top right", "textfont": {"color": look.colour}},
+    }
 
 
 def _traces(series: Series, look: Look, panel: Panel, span: tuple[float, float]) -> Iterator[Json]:
@@ -116,7 +130,9 @@ def _hover_text(series: Series, axis: Axis, number: int) -> str:
     deviation = series.deviation[number]
     value = f"{series.y[number]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
     place = [f"{axis.label}: {_place(axis, series.x[number])}"] if series.x and axis.label else []
-    lines = [series.name, *place, f"{value} ({series.n[number]})"]
+    lost = series.collapsed[number] if series.collapsed else 0
+    collapse = [f"{MARK} in {lost} of {series.n[number]} a layer kept no weight"] if lost else []
+    lines = [series.name, *place, f"{value} ({series.n[number]})", *collapse]
     return "<br>".join(escape(line, quote=False) for line in lines)
 
 

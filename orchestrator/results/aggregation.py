@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from prunesweep.orchestrator.results.collapse import collapsed_seeds
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
@@ -45,7 +46,8 @@ class Cell:
     `low` and `high` are its 95 % t interval. `best` and `near` are among the cells that it competes with: of the same
     dataset, model, sparsity and total epochs. `near` is not shown to be worse than the best: `p`, adjusted for all
     pairs of rivals, is above 5 %. `unranked` says why a cell with rivals is not ranked. `reached` is the mean sparsity
-    that was reached, where known. `failed` says why there is no mean: all its trials failed, `mean` is NaN and `n` 0.
+    that was reached, where known. In `collapsed` of the seeds a layer kept no weight. `failed` says why there is no
+    mean: all its trials failed, `mean` is NaN and `n` 0.
     """
 
     settings: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Cell:
     unranked: Unranked | None = None
     reached: float | None = None
     failed: str | None = None
+    collapsed: int = 0
 
     def at(self, names: Iterable[str]) -> Key:
         """The cell's settings under these names."""
@@ -80,6 +83,7 @@ class Cell:
             "near": self.near,
             "p_adjusted": self.p,
             **({"failed": self.failed} if self.failed else {}),
+            **({"collapsed_seeds": self.collapsed} if self.collapsed else {}),
         }
 
 
@@ -170,12 +174,13 @@ def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group
         sweeps[number].add(sweep)
     planned = _planned_seeds(frame)
     made = []
-    for row, same, names_of_sweeps, reached in zip(means, pairs, sweeps, _reached(frame, names), strict=True):
+    reaches, collapses = _reached(frame, names), collapsed_seeds(frame, names)
+    for row, same, names_of_sweeps, reached, lost in zip(means, pairs, sweeps, reaches, collapses, strict=True):
         seeds = {seed for sweep in names_of_sweeps for seed in planned.get(sweep) or ()}
         count = len(seeds) if all(planned.get(sweep) for sweep in names_of_sweeps) else None
         settings = {name: plain(row[name]) for name in names}
         std, low, high = (plain(row[name]) for name in ("std", "low", "high"))
-        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), count, low, high, reached=reached)
+        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), count, low, high, reached=reached, collapsed=lost)
         made.append(Group(cell, {} if len(dict(same)) < len(same) else dict(same)))
     return made
 

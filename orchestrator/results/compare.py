@@ -31,7 +31,7 @@ from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.marking import OFF_TARGET, standings, values_of
 from prunesweep.orchestrator.results.ranking import compare_with, rank
 from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
-from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, paired
+from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, hedges_g, paired
 from prunesweep.orchestrator.text import joined
 from prunesweep.workers.errors import UserError, unknown
 
@@ -61,6 +61,14 @@ class Comparison:
         return not isnan(self.p)
 
     @property
+    def effect(self) -> float | None:
+        """Hedges' g of the setting minus the reference, over all seeds that each has; None where it is not defined."""
+        ours, theirs = self.cell, self.reference
+        if ours.std is None or theirs.std is None:
+            return None
+        return hedges_g((ours.mean, ours.std, ours.n), (theirs.mean, theirs.std, theirs.n))
+
+    @property
     def distinguishable(self) -> bool | None:
         """Whether the setting is shown to be worse than the best, or unlike what was named; None if not ranked."""
         return self.p <= SIGNIFICANCE if self.is_ranked else None
@@ -86,9 +94,12 @@ def compare(
 
     Returns a row for each setting but the reference: its settings, and the reference's where they may differ as
     `against_...`; `difference` (setting minus reference), its sample deviation `std` and the number `n` of shared
-    seeds. Settings with the same five seeds or more are ranked as `orchestrator.results.ranking` says: `p_adjusted`
-    is that of its being as good as the best, or as the named reference, and `distinguishable` whether that is ruled
-    out at 5 %. `low` and `high` are then 95 % intervals that hold for the whole arena at once, of the setting minus
+    seeds. `hedges_g` is the effect size: the difference of the two means over their pooled deviation, null where that
+    is 0 or a setting has one seed.
+
+    Settings with the same five seeds or more are ranked as `orchestrator.results.ranking` says: `p_adjusted` is that
+    of its being as good as the best, or as the named reference, and `distinguishable` whether that is ruled out at
+    5 %. `low` and `high` are then 95 % intervals that hold for the whole arena at once, of the setting minus
     the best of the others, or minus the named reference. For what is not ranked they are Student's for this
     difference alone, and the other two are null. Raises `UserError` for unknown names and values, where there
     is no best and no `against`, and where nothing has a rival.
@@ -206,7 +217,7 @@ def _row(comparison: Comparison, at: Sequence[str]) -> dict[str, Any]:
     return {
         **comparison.cell.settings,
         **other,
-        **{"difference": difference.mean, "std": difference.std, "n": difference.n},
+        **{"difference": difference.mean, "std": difference.std, "n": difference.n, "hedges_g": comparison.effect},
         **{"low": difference.low, "high": difference.high, "p_adjusted": comparison.p},
         "distinguishable": comparison.distinguishable,
     }

@@ -10,6 +10,7 @@ from typing import Any
 from prunesweep.orchestrator.results.aggregation import AXES, SUBJECT, Cell, Key
 from prunesweep.orchestrator.results.best_settings import REACHED
 from prunesweep.orchestrator.results.marking import unranked_notes
+from prunesweep.orchestrator.tables.collapse import collapse_notes, mark_of
 from prunesweep.orchestrator.tables.failed_cells import failed_notes, word_of
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
@@ -26,7 +27,12 @@ def laid_out(table: Table) -> TextTable:
         holds=Columns.MEANS,
         above=tuple(_control(table, cell) for cell in table.controls),
         legend=tuple(_legend(table)),
-        notes=(*unranked_notes(table.cells.values()), *failed_notes(_cells(table)), *table.notes),
+        notes=(
+            *unranked_notes(table.cells.values()),
+            *failed_notes(_cells(table)),
+            *collapse_notes(_cells(table)),
+            *table.notes,
+        ),
         details=tuple(filter(None, [_off_target(table), _chosen_settings(table)])),
         records=tuple({"metric": table.metric, **cell.settings, **cell.statistics} for cell in _cells(table)),
     )
@@ -71,7 +77,7 @@ def _entry(table: Table, cell: Cell | None) -> Entry:
     if cell is None:
         return Entry("-")
     emphasis = Emphasis.BEST if cell.best else Emphasis.NEAR if cell.near else Emphasis.PLAIN
-    return Entry(_text(table, cell), Emphasis.SINGLE if cell.n == 1 else emphasis)
+    return Entry(_text(table, cell), Emphasis.SINGLE if cell.n == 1 else emphasis, mark_of(cell))
 
 
 def _text(table: Table, cell: Cell) -> str:
@@ -84,7 +90,7 @@ def _control(table: Table, cell: Cell) -> str:
     """`dense, 20 epochs: 96.64 ± 0.12 (3)`."""
     given = [(name, value) for name, value in cell.settings.items() if value is not None and name != REACHED]
     texts = [v if isinstance(v, str) else FORMS.get(n, f"{words(n)} {{}}").format(v) for n, v in given]
-    return f"{', '.join(texts)}: {_text(table, cell)}"
+    return f"{', '.join(texts)}: {_text(table, cell)}{mark_of(cell)}"
 
 
 def _legend(table: Table) -> Iterator[str]:

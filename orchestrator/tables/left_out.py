@@ -18,6 +18,7 @@ from prunesweep.orchestrator.results.aggregation import (
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.compare import Comparison, arenas, other_settings
 from prunesweep.orchestrator.results.units import scale
+from prunesweep.orchestrator.tables.collapse import mark_of
 from prunesweep.orchestrator.tables.wording import FORMS, words, written
 from prunesweep.orchestrator.text import joined
 
@@ -67,7 +68,7 @@ def without_target(frame: pd.DataFrame, metric: str, at: Sequence[str]) -> Itera
     varying = [name for name in SUBJECT if trials[name].nunique() > 1]
     shown = [*varying, *(name for name in names if name not in SUBJECT)]
     for cell in cells:
-        yield f"{_label(cell, shown)}: {unit.text(cell.mean, cell.std, cell.n, cell.planned)}"
+        yield f"{_label(cell, shown)}: {unit.text(cell.mean, cell.std, cell.n, cell.planned)}{mark_of(cell)}"
 
 
 def _label(cell: Cell, names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as Grid
 from rich.text import Text
 
+from prunesweep.orchestrator.results.collapse import MARK
 from prunesweep.orchestrator.tables.text_table import SINGLE_MARK, Columns, Emphasis, Entry, TextTable
 from prunesweep.orchestrator.text import for_csv, for_markdown, visible
 from prunesweep.workers.errors import UserError, unknown
@@ -42,7 +43,7 @@ MINUS = re.compile(r"(?<!\S)-(?=\d)")
 ESCAPED = str.maketrans(
     {char: f"\\{char}" for char in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    | {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "*": "{*}", SINGLE_MARK: r"$^\dagger$"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "*": "{*}", SINGLE_MARK: r"$^\dagger$", MARK: r"$^\ddagger$"}
 )
 """For LaTeX; `[` and `*` at the start of a line would be arguments of the line's end above."""
 
@@ -137,7 +138,7 @@ def _entry(entry: Entry, whole: TextTable) -> Text:
     text = entry.text
     if whole.holds is Columns.MEANS and text != "-":
         text = text.rjust(whole.entry_width)
-    text += TERMINAL.get(entry.emphasis, "")
+    text += entry.mark + TERMINAL.get(entry.emphasis, "")
     return Text(text, style="bold" if entry.emphasis in (Emphasis.BEST, Emphasis.BOLD) else "")
 
 
@@ -149,7 +150,8 @@ def _room(table: TextTable, width: int) -> int:
 
 
 def _cell_width(table: TextTable) -> int:
-    return max([table.entry_width + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads)])
+    own = max((len(entry.mark) for line in table.lines for entry in line.entries), default=0)
+    return max([table.entry_width + own + MARK_WIDTH, *(len(head) for heads in table.columns for head in heads)])
 
 
 # --- Markdown
@@ -165,7 +167,7 @@ def _pipes(table: TextTable) -> str:
     lines = [[*table.heads, *(", ".join(heads) for heads in table.columns)]]
     lines += [["---"] * len(table.heads) + ["---:"] * len(table.columns)]
     for line in table.unrepeated():
-        lines.append([*line.labels, *(_emphasised(entry, entry.text, MARKDOWN) for entry in line.entries)])
+        lines.append([*line.labels, *(_emphasised(entry, entry.text + entry.mark, MARKDOWN) for entry in line.entries)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -204,7 +206,7 @@ def _tabular(table: TextTable) -> Iterator[str]:
 
 
 def _row(labels: Sequence[str], entries: Sequence[Entry] = ()) -> str:
-    numbers = (MINUS.sub("$-$", entry.text.translate(ESCAPED)) for entry in entries)
+    numbers = (MINUS.sub("$-$", (entry.text + entry.mark).translate(ESCAPED)) for entry in entries)
     texts = (_emphasised(entry, text, LATEX) for entry, text in zip(entries, numbers, strict=True))
     return " & ".join([*(label.translate(ESCAPED) for label in labels), *texts]) + r" \\"
 

@@ -32,10 +32,11 @@ class Columns(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """A text below a column's head."""
+    """A text below a column's head, and a mark behind it of its own, beside that of its emphasis."""
 
     text: str
     emphasis: Emphasis = Emphasis.PLAIN
+    mark: str = ""
 
 
 @dataclass(frozen=True)

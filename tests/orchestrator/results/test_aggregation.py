@@ -28,6 +28,7 @@ total_epochs phase_fraction augment milestones test_accuracy test_accuracy_top5 
 validation_loss train_accuracy train_loss dense_test_accuracy pruned_test_accuracy pruning_instability
 relative_norm_drop reached_sparsity overall_sparsity collapsed_layers prunable_share parameters nonzero_parameters
 multiply_adds prunable_multiply_adds_share nonzero_multiply_adds theoretical_speedup compression_ratio
+inference_flops train_flops train_flops_ratio
 train_images_per_second train_seconds peak_memory_bytes device attempts finished_at commit torch_version stage_keys"""
 
 SCHEMA = trials_schema(

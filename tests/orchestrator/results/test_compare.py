@@ -153,25 +153,28 @@ def test_differences_in_the_terminal() -> None:
         "digits, resnet8: test accuracy in percent, differences to the best",
         "",
         "target     total    retrain",
-        "sparsity   epochs   schedule    test accuracy   points   95% interval   seeds       p",
-        "─" * 89,
+        "sparsity   epochs   schedule    test accuracy   points   95% interval       g   seeds       p",
+        "─" * 97,
         "90%        20+1     LLR        96.0 ± 1.6 (5)",
-        "                    SLR        95.0 ± 1.9 (5)     -1.0   -4.3 to +2.3       5   0.592   *",
-        "                    FT         91.0 ± 0.7 (5)     -5.0   -7.5 to -2.5       5   0.004",
+        "                    SLR        95.0 ± 1.9 (5)     -1.0   -4.3 to +2.3   -0.52       5   0.592   *",
+        "                    FT         91.0 ± 0.7 (5)     -5.0   -7.5 to -2.5   -3.69       5   0.004",
         "",
         "mean differences over shared seeds to the first of each block",
         "95% intervals: of the setting minus the best of the others; all of a block hold at once",
         "p: moderated paired t, adjusted for all pairs of the block",
         "*: not shown to be worse at 5%",
+        "g: effect size, the difference of the two means over their pooled deviation (Hedges' g)",
         "digits: one of the 100 images of the test set is 1.00 points",
     ]
 
 
 def test_with_few_seeds_there_are_means_and_intervals_alone() -> None:
     lines = shown(differences(FRAME[(FRAME.total_epochs == 22)]))
-    assert lines[6].split()[-6:] == ["-25.0", "-88.5", "to", "+38.5", "2", "-"]
-    assert lines[-2:] == [
+    # pooled deviation 11.2 of 14.1 and 7.1, and 1 - 3 / (4 * 2 - 1) for two seeds each
+    assert lines[6].split()[-7:] == ["-25.0", "-88.5", "to", "+38.5", "-1.28", "2", "-"]
+    assert lines[-3:] == [
         "95% intervals without p: of this difference alone",
+        "g: effect size, the difference of the two means over their pooled deviation (Hedges' g)",
         "2 seeds: too few to rank, which takes 5",
     ]
 
@@ -194,21 +197,22 @@ def test_differences_for_programs() -> None:
 def test_differences_in_markdown() -> None:
     lines = str(render(differences(FRAME[FRAME.total_epochs == 21]), "markdown")).splitlines()
     assert lines[2:7] == [
-        "| target sparsity | total epochs | retrain schedule | test accuracy | points | 95% interval | seeds | p |  |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| 90% | 20+1 | LLR | **96.0 ± 1.6 (5)** |  |  |  |  |  |",
-        r"|  |  | SLR | 95.0 ± 1.9 (5) | -1.0 | -4.3 to +2.3 | 5 | 0.592 | \* |",
-        "|  |  | FT | 91.0 ± 0.7 (5) | -5.0 | -7.5 to -2.5 | 5 | 0.004 |  |",
+        "| target sparsity | total epochs | retrain schedule | test accuracy | points | 95% interval | g "
+        "| seeds | p |  |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| 90% | 20+1 | LLR | **96.0 ± 1.6 (5)** |  |  |  |  |  |  |",
+        r"|  |  | SLR | 95.0 ± 1.9 (5) | -1.0 | -4.3 to +2.3 | -0.52 | 5 | 0.592 | \* |",
+        "|  |  | FT | 91.0 ± 0.7 (5) | -5.0 | -7.5 to -2.5 | -3.69 | 5 | 0.004 |  |",
     ]
 
 
 def test_a_difference_without_an_interval_in_every_format() -> None:
     table = differences(SAME[SAME.seed < 5])
     (line,) = [line for line in shown(table) if " FT " in line]
-    assert line.split()[-6:] == ["(5)", "-25.0", "-", "5", "0.062", "*"]
+    assert line.split()[-7:] == ["(5)", "-25.0", "-", "-1.81", "5", "0.062", "*"]
     assert "no interval: the same difference with every seed, so p is that of a sign test" in shown(table)
-    assert r"| -25.0 | - | 5 | 0.062 | \* |" in str(render(table, "markdown"))
-    assert r"& $-$25.0 & - & 5 & 0.062 & {*} \\" in str(render(table, "latex"))
+    assert r"| -25.0 | - | -1.81 | 5 | 0.062 | \* |" in str(render(table, "markdown"))
+    assert r"& $-$25.0 & - & $-$1.81 & 5 & 0.062 & {*} \\" in str(render(table, "latex"))
     (record,) = json.loads(str(render(table, "json")))
     assert {name: record[name] for name in ("low", "high", "p_adjusted", "distinguishable")} == {
         **{"low": None, "high": None},

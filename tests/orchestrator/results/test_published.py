@@ -11,7 +11,7 @@ import pytest
 
 from prunesweep import load_published
 from prunesweep.orchestrator.results.beside_published import beside_published
-from prunesweep.orchestrator.tables.compare import differences_to_published
+from prunesweep.orchestrator.tables.compare_published import differences_to_published
 from prunesweep.orchestrator.tables.rendering import render
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import method_class

@@ -12,11 +12,11 @@ import pytest
 from scipy import stats
 
 from prunesweep.orchestrator.results.aggregation import aggregate
-from prunesweep.orchestrator.results.statistics import bootstrap, paired, t_margin
+from prunesweep.orchestrator.results.statistics import Sample, bootstrap, hedges_g, paired, t_margin
 from prunesweep.workers.errors import UserError
 
 DOCUMENTED = {
-    "prunesweep.orchestrator.results.statistics": 3,
+    "prunesweep.orchestrator.results.statistics": 4,
     "prunesweep.orchestrator.results.aggregation": 1,
     "prunesweep.orchestrator.results.compare": 1,
     "prunesweep.orchestrator.results.pareto": 1,
@@ -100,3 +100,16 @@ def test_aggregate_gives_intervals_on_request() -> None:
         pd.testing.assert_frame_equal(table[plain.columns], plain)
     with pytest.raises(UserError, match='unknown interval "normal": allowed are bootstrap, t'):
         aggregate(frame, "test_accuracy", ["method"], interval="normal")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "g"),
+    [
+        ((0.9, 0.02, 5), (0.9, 0.02, 5), 0.0),
+        ((0.92, 0.03, 5), (0.90, 0.01, 3), 0.02 / 0.02516611478 * (1 - 3 / 23)),  # variance (4 * 9 + 2 * 1) / 6 e-4
+        ((0.9, 0.02, 1), (0.8, 0.02, 5), None),
+        ((0.9, 0.0, 5), (0.8, 0.0, 5), None),
+    ],
+)
+def test_the_effect_size_of_hedges(first: Sample, second: Sample, g: float | None) -> None:
+    assert hedges_g(first, second) == (None if g is None else pytest.approx(g))

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from prunesweep import load_published
-from prunesweep.orchestrator.tables.compare import differences, differences_to_published
+from prunesweep.orchestrator.tables.compare import differences
+from prunesweep.orchestrator.tables.compare_published import differences_to_published
 from prunesweep.orchestrator.tables.grid import laid_out
 from prunesweep.orchestrator.tables.means import best_table, means_table
 from prunesweep.orchestrator.tables.rendering import render
