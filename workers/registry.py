@@ -30,11 +30,13 @@ class Entry:
     """Where a dataset or a model lives (`module:name`) and its options with their defaults.
 
     `version` is raised when the same name and options give other images, or another network: it then is in the key.
+    Options that came `later` are in no choice at their defaults, so that old keys stay.
     """
 
     target: str
     options: Mapping[str, Value] = field(default_factory=dict)
     version: int = 1
+    later: Mapping[str, Value] = field(default_factory=dict)
 
 
 def load(target: str) -> Any:
@@ -85,14 +87,14 @@ def own_module(kind: str, registry: Mapping[str, Entry], name: str) -> str | Non
 
 def choose(kind: str, registry: Mapping[str, Entry], name: str, given: Mapping[str, Any]) -> Choice:
     """A dataset or model by name with its options complete; raises `UserError` on an option that it lacks."""
-    options = dict(find(kind, registry, name).options)
+    entry = find(kind, registry, name)
+    options = {**entry.options, **entry.later}
     for option, value in given.items():
         if option not in options:
-            raise UserError(
-                unknown(f"option of {kind} {name}", option, options) if options else _no_options(kind, name)
-            )
+            named = unknown(f"option of {kind} {name}", option, entry.options)
+            raise UserError(named if entry.options else _no_options(kind, name))
         options[option] = _typed(option, value, options[option])
-    return Choice.of(name, options)
+    return Choice.of(name, {o: v for o, v in options.items() if o not in entry.later or v != entry.later[o]})
 
 
 def build(kind: str, registry: Mapping[str, Entry], choice: Choice, *args: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import prod
@@ -113,6 +113,7 @@ def _given(block: Block) -> Axes:
     for kind in CHOOSE:
         if kind not in axes:
             raise Rejected(Problem((*block.loc, kind), f"missing: give a {kind} here or for the whole file"))
+    _draw_validation(axes, block)
     return axes
 
 
@@ -121,10 +122,26 @@ def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: 
     for key, value in settings.items():
         if key == "train":
             axes |= _axes(value, (*loc, key), lists, "train.")
-        elif key not in ("method", "zip", "exclude", "search"):
+        elif key not in ("method", "zip", "exclude", "search", "validation"):
             elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
             axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
     return axes
+
+
+def _draw_validation(axes: Axes, block: Block) -> None:
+    """The datasets with the validation images that the block, or the file, asks for; raises `Rejected`."""
+    given = {**block.around.get("validation", {}), **block.settings.get("validation", {})}
+    if not given:
+        return
+    loc: Loc = (*block.loc, "validation") if "validation" in block.settings else ("validation",)
+    options = {
+        "stratify": given.pop("stratify", True),
+        **{f"validation_{name}": value for name, value in given.items()},
+    }
+    try:
+        axes["dataset"] = [replace(of, value=data.with_validation(of.value, options)) for of in axes["dataset"]]
+    except UserError as error:
+        raise Rejected(Problem(loc, str(error))) from error
 
 
 def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:

@@ -180,10 +180,20 @@ _RESOURCES = strict_model(
         "for": (_RULES, None, "other shares for some trials, such as {model: resnet50, gpus: 1}"),
     },
 )
+_FRACTION = explained(Annotated[float, Field(gt=0, lt=1)], "a number between 0 and 1 (share of the training images)")
+_VALIDATION = strict_model(
+    "validation",
+    {
+        "fraction": (_FRACTION, 0.1, "share of the training images"),
+        "seed": (explained(_WHOLE, "a whole number of at least 0"), 0, "which images; never a trial's seed"),
+        "stratify": (explained(bool, "true or false"), True, "whether each class gives its share"),
+    },
+)
 SHARED: Settings = {
     "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
     "model": (_choice("model"), None, "the network, or several as an axis"),
     "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
+    "validation": (_VALIDATION, None, "how the validation images are drawn from the training images"),
 }
 """What holds for the whole file or for a block; the block's goes first."""
 

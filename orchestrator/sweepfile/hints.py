@@ -33,6 +33,7 @@ SYNONYMS = {
     "scheduler": "schedule",
     "target_sparsity": "sparsity",
     "trivial_augment": "trivialaugment",
+    "val": "validation",
     "wd": "weight_decay",
 }
 """Words of other programs for keys of a sweep file."""

@@ -61,7 +61,8 @@ def order(seed: int, epoch: int) -> list[int]:
 @pytest.mark.parametrize("name", data.DATASETS)
 def test_options_of_an_entry_are_the_builders(name: str) -> None:
     parameters = inspect.signature(load(data.DATASETS[name].target)).parameters.values()
-    assert data.DATASETS[name].options == {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    entry = data.DATASETS[name]
+    assert {**entry.options, **entry.later} == {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize("name", GENERATED)

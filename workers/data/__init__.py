@@ -10,30 +10,37 @@ from typing import TYPE_CHECKING, Any, Literal
 from prunesweep.workers import registry
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.registry import Entry
-from prunesweep.workers.spec import Choice
+from prunesweep.workers.spec import Choice, Value
 
 if TYPE_CHECKING:
     from prunesweep.workers.data.base import Dataset
 
+VALIDATION: dict[str, Value] = {"validation_fraction": 0.1, "validation_seed": 0, "stratify": False}
+"""How the validation set is drawn: `workers.data.splits`; `validation` of a sweep file sets these."""
+
 DATASETS: dict[str, Entry] = {
-    "digits": Entry("prunesweep.workers.data.digits:digits"),
-    "mnist": Entry("prunesweep.workers.data.vision:mnist"),
-    "fashion_mnist": Entry("prunesweep.workers.data.vision:fashion_mnist"),
-    "cifar10": Entry("prunesweep.workers.data.vision:cifar10"),
-    "cifar100": Entry("prunesweep.workers.data.vision:cifar100"),
-    "svhn": Entry("prunesweep.workers.data.vision:svhn"),
-    "stl10": Entry("prunesweep.workers.data.vision:stl10"),
+    "digits": Entry("prunesweep.workers.data.digits:digits", later=VALIDATION),
+    "mnist": Entry("prunesweep.workers.data.vision:mnist", later=VALIDATION),
+    "fashion_mnist": Entry("prunesweep.workers.data.vision:fashion_mnist", later=VALIDATION),
+    "cifar10": Entry("prunesweep.workers.data.vision:cifar10", later=VALIDATION),
+    "cifar100": Entry("prunesweep.workers.data.vision:cifar100", later=VALIDATION),
+    "svhn": Entry("prunesweep.workers.data.vision:svhn", later=VALIDATION),
+    "stl10": Entry("prunesweep.workers.data.vision:stl10", later=VALIDATION),
     "image_folder": Entry(
         "prunesweep.workers.data.folder:image_folder",
         {"path": ".", "size": 224, "crop": "resized", "layout": "auto"},
+        later=VALIDATION,
     ),
     "tiny_imagenet": Entry(
-        "prunesweep.workers.data.folder:tiny_imagenet", {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"}
+        "prunesweep.workers.data.folder:tiny_imagenet",
+        {"path": "tiny-imagenet-200", "size": 64, "crop": "padded"},
+        later=VALIDATION,
     ),
-    "imagenet": Entry("prunesweep.workers.data.folder:imagenet", {"path": "imagenet", "size": 224}),
+    "imagenet": Entry("prunesweep.workers.data.folder:imagenet", {"path": "imagenet", "size": 224}, later=VALIDATION),
     "synthetic": Entry(
         "prunesweep.workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},
+        later=VALIDATION,
     ),
 }
 
@@ -41,6 +48,18 @@ DATASETS: dict[str, Entry] = {
 def choose(name: str, options: Mapping[str, Any]) -> Choice:
     """A dataset by name with its options complete; raises `UserError` on what it does not have."""
     return registry.choose("dataset", DATASETS, name, options)
+
+
+def with_validation(choice: Choice, options: Mapping[str, Value]) -> Choice:
+    """The dataset with other validation images, by options of `VALIDATION`; raises `UserError` where it has its own."""
+    entry = registry.find("dataset", DATASETS, choice.name)
+    lacks = [option for option in VALIDATION if option not in {**entry.options, **entry.later}]
+    if lacks:
+        raise UserError(
+            f"dataset {choice.name} draws its validation images itself; leave out validation, or give its function the "
+            f"keyword {lacks[0]}, as docs/data.md says"
+        )
+    return choose(choice.name, {**choice.settings, **options})
 
 
 # A worker process runs many stages, nearly always of one dataset; two bounds the memory that old ones hold.

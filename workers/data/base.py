@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prunesweep.workers.data.portions import Portion
+from prunesweep.workers.data.splits import ValidationSplit
 from prunesweep.workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,11 +124,18 @@ class Cut(Dataset):
             yield images[places], targets[places]
 
 
-def split_indices(count: int, *, fraction: float = 0.1, seed: int = SPLIT_SEED) -> tuple[Tensor, Tensor]:
-    """Indices of the images to train on, and of those to validate on: `fraction` of them, rounded. Both ascend."""
+def split_indices(targets: Tensor, how: ValidationSplit) -> tuple[Tensor, Tensor]:
+    """Indices of the images to train on, and of those to validate on. Both ascend; raises `UserError`."""
     # numpy promises that this stream never changes, torch does not.
-    order = np.random.RandomState(seed).permutation(count)
-    validation, train = (torch.from_numpy(np.sort(part)) for part in np.split(order, [round(fraction * count)]))
+    order = np.random.RandomState(how.seed).permutation(len(targets))
+    if how.stratify:
+        classes = targets.numpy()[order]
+        counts = how.counts(classes.tolist(), int(classes.max()) + 1)
+        chosen = np.concatenate([order[classes == number][:count] for number, count in enumerate(counts)])
+    else:
+        chosen = order[: how.count(len(targets))]
+    is_held_out = np.isin(np.arange(len(targets)), chosen)
+    train, validation = (torch.from_numpy(np.flatnonzero(part)) for part in (~is_held_out, is_held_out))
     return train, validation
 
 

@@ -14,13 +14,13 @@ from torchvision.datasets import imagenet as imagenet_archives
 from torchvision.datasets.utils import download_and_extract_archive
 
 from prunesweep.workers.appearing import appearing
-from prunesweep.workers.data.base import SPLIT_SEED, Dataset, SplitName, split_indices
+from prunesweep.workers.data.base import Dataset, SplitName, split_indices
 from prunesweep.workers.data.cache import Pixels, decoded
 from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, read
 from prunesweep.workers.data.layout import Labelled, Layout, all_classes, published, read_layout
 from prunesweep.workers.data.memory import InMemory, Split, channel_statistics
-from prunesweep.workers.data.splits import held_out
+from prunesweep.workers.data.splits import A_TENTH, ValidationSplit, held_out
 from prunesweep.workers.data.stream import Streamed
 from prunesweep.workers.errors import UserError
 
@@ -41,7 +41,15 @@ log = logging.getLogger("prunesweep")
 
 
 def image_folder(
-    folder: str, *, path: str = ".", size: int = 224, crop: str = "resized", layout: str = "auto"
+    folder: str,
+    *,
+    path: str = ".",
+    size: int = 224,
+    crop: str = "resized",
+    layout: str = "auto",
+    validation_fraction: float = 0.1,
+    validation_seed: int = 0,
+    stratify: bool = False,
 ) -> Dataset:
     """The images in the class folders of `path`, which is looked for below `folder`, or absolute.
 
@@ -54,31 +62,53 @@ def image_folder(
     pictures: each is brought to `size` x `size` once and kept decoded, and augmented as CIFAR is, with padding in
     proportion. Raises `UserError`.
     """
-    return _dataset("image_folder", Path(folder), path, size, crop, layout)
+    split = ValidationSplit(validation_fraction, validation_seed, stratify)
+    return _dataset("image_folder", Path(folder), path, size, crop, split, layout)
 
 
-def tiny_imagenet(folder: str, *, path: str = "tiny-imagenet-200", size: int = 64, crop: str = "padded") -> Dataset:
+def tiny_imagenet(
+    folder: str,
+    *,
+    path: str = "tiny-imagenet-200",
+    size: int = 64,
+    crop: str = "padded",
+    validation_fraction: float = 0.1,
+    validation_seed: int = 0,
+    stratify: bool = False,
+) -> Dataset:
     """200 classes of 500 images of 64x64, a tenth of them for validation; its 10,000 held-out images are the test set.
 
     As `tiny-imagenet-200.zip` unpacks.
     """
-    return _dataset("tiny_imagenet", Path(folder), path, size, crop)
+    split = ValidationSplit(validation_fraction, validation_seed, stratify)
+    return _dataset("tiny_imagenet", Path(folder), path, size, crop, split)
 
 
-def imagenet(folder: str, *, path: str = "imagenet", size: int = 224) -> Dataset:
+def imagenet(
+    folder: str,
+    *,
+    path: str = "imagenet",
+    size: int = 224,
+    validation_fraction: float = 0.1,
+    validation_seed: int = 0,
+    stratify: bool = False,
+) -> Dataset:
     """ILSVRC2012: 1,281,167 training images (a tenth of them for validation) and 50,000 test images in 1,000 classes.
 
     `train/` and `val/` with a folder for each class, as torchvision's `ImageNet` unpacks the archives.
     """
-    return _dataset("imagenet", Path(folder), path, size, "resized")
+    split = ValidationSplit(validation_fraction, validation_seed, stratify)
+    return _dataset("imagenet", Path(folder), path, size, "resized", split)
 
 
-def _dataset(name: str, folder: Path, path: str, size: int, crop: str, layout: str = "auto") -> Dataset:
+def _dataset(
+    name: str, folder: Path, path: str, size: int, crop: str, split: ValidationSplit, layout: str = "auto"
+) -> Dataset:
     _check_option("crop", crop, CROPS)
     _check_option("layout", layout, LAYOUTS)
     if size < 1:
         raise UserError(f"size: {size} is too small; at least 1 pixel")
-    splits = find_splits(name, folder / Path(path).expanduser(), layout)
+    splits = find_splits(name, folder / Path(path).expanduser(), layout, split)
     if crop == "resized":
         return Streamed(name, splits.train, splits.validation, splits.test, len(splits.classes), size)
     return _in_memory(name, folder, splits, size)
@@ -112,15 +142,15 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
-def find_splits(name: str, root: Path, layout: str = "auto") -> Splits:
+def find_splits(name: str, root: Path, layout: str = "auto", split: ValidationSplit = A_TENTH) -> Splits:
     """The splits in a folder; raises `UserError` when it does not hold what the dataset `name` asks for."""
     for folder in (root,) if name == "image_folder" else (root / "train", root / "val"):
         if not folder.is_dir():
             raise UserError(f"{name}: there is no folder {folder}; {_REMEDIES[name]}")
     if name != "image_folder":
         known = published(name, root)
-        return _published_splits(known) if root.name == _PLACES[name] else _own_splits(name, known)
-    return _own_splits(name, read_layout(name, root) if layout == "auto" else all_classes(name, root))
+        return _published_splits(known, split) if root.name == _PLACES[name] else _own_splits(name, known, split)
+    return _own_splits(name, read_layout(name, root) if layout == "auto" else all_classes(name, root), split)
 
 
 _REMEDIES = {
@@ -130,13 +160,19 @@ _REMEDIES = {
 }
 
 
-def _own_splits(name: str, layout: Layout) -> Splits:
+def _own_splits(name: str, layout: Layout, drawn: ValidationSplit) -> Splits:
     """Splits that have no folder are drawn by the files' names, so that a file that is added moves no other."""
     known, moved = layout.train, 0
+    if layout.validation is not None and drawn != A_TENTH:
+        raise UserError(
+            f"{name}: validation: its validation images are those of {layout.validation.folder}, so that none are "
+            "drawn; leave out validation, or move that folder away"
+        )
     held = {"test": layout.test, "validation": layout.validation}
     for split in [split for split, given in held.items() if given is None]:
         keep = 2 if split == "test" and layout.validation is None else 1
-        chosen, forced = held_out(name, layout.classes, known.names, known.targets, split, SPLIT_SEED, keep)
+        how = drawn if split == "validation" else A_TENTH
+        chosen, forced = held_out(name, layout.classes, known.names, known.targets, split, keep, how)
         known, held[split] = known.without(chosen), known.only(chosen)
         moved += forced
     validation, test = held["validation"], held["test"]
@@ -146,11 +182,11 @@ def _own_splits(name: str, layout: Layout) -> Splits:
     return Splits(train, validation_files, test_files, layout.classes, layout, moved)
 
 
-def _published_splits(layout: Layout) -> Splits:
+def _published_splits(layout: Layout, drawn: ValidationSplit) -> Splits:
     """The files of these datasets are known and complete: the validation images are drawn by their number."""
     assert layout.test is not None
     known = _image_files(layout.train)
-    train, validation = split_indices(len(known))
+    train, validation = split_indices(known.targets, drawn)
     return Splits(known.subset(train), known.subset(validation), _image_files(layout.test), layout.classes, layout)
 
 

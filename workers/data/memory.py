@@ -26,6 +26,7 @@ from prunesweep.workers.data.base import (
 )
 from prunesweep.workers.data.policies import Drawn, Policy, repeated, require_pictures
 from prunesweep.workers.data.portions import Portion
+from prunesweep.workers.data.splits import SHARE, ValidationSplit
 
 CHUNK_VALUES = 2**20
 """Batches are prepared together up to this many values: tiny images are bound by the number of operations, while
@@ -180,10 +181,13 @@ class InMemory(Dataset):
 
 
 def split_validation(
-    images: Tensor, targets: Tensor, *, fraction: float = 0.1, seed: int = SPLIT_SEED
+    images: Tensor, targets: Tensor, *, fraction: float = SHARE, seed: int = SPLIT_SEED, stratify: bool = False
 ) -> tuple[Split, Split]:
-    """Training and validation split; `fraction` of the images, rounded, go to validation, in their own order."""
-    train, validation = split_indices(len(targets), fraction=fraction, seed=seed)
+    """Training and validation split; `fraction` of the images, rounded, go to validation, in their own order.
+
+    With `stratify` each class gives its share. Raises `UserError` where a split would be empty, or lack a class.
+    """
+    train, validation = split_indices(targets, ValidationSplit(fraction, seed, stratify))
     return Split(images[train], targets[train]), Split(images[validation], targets[validation])
 
 

@@ -19,6 +19,9 @@ def synthetic(
     classes: int = 10,
     images: int = 5000,
     test_images: int = 1000,
+    validation_fraction: float = 0.1,
+    validation_seed: int = 0,
+    stratify: bool = False,
 ) -> InMemory:
     """Images that show their class's coarse pattern under a little noise; the same ones every time.
 
@@ -30,7 +33,9 @@ def synthetic(
     patterns = _patterns(shape, classes, generator)
     known = _images(patterns, images, generator)
     test = _images(patterns, test_images, generator)
-    train, validation = split_validation(known.images, known.targets)
+    train, validation = split_validation(
+        known.images, known.targets, fraction=validation_fraction, seed=validation_seed, stratify=stratify
+    )
     mean, std = channel_statistics(train.images)
     return InMemory("synthetic", train, validation, test, classes, mean, std, padding=shape[1] // 8, flip=True)
 

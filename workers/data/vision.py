@@ -21,6 +21,7 @@ from torchvision import datasets
 from torchvision.datasets.utils import check_integrity, download_and_extract_archive
 
 from prunesweep.workers.data.memory import InMemory, Split, split_validation
+from prunesweep.workers.data.splits import ValidationSplit
 from prunesweep.workers.errors import UserError
 
 
@@ -61,34 +62,46 @@ SOURCES = {
 }
 
 
-def mnist(folder: str) -> InMemory:
+def mnist(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """MNIST (LeCun et al. 1998): 60,000 and 10,000 images of 1x28x28. Crops with padding 2; a digit is not mirrored."""
-    return _read("mnist", folder)
+    return _read("mnist", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
-def fashion_mnist(folder: str) -> InMemory:
+def fashion_mnist(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """Fashion-MNIST (Xiao et al. 2017): 60,000 and 10,000 images of 1x28x28. Crops with padding 2, mirror images."""
-    return _read("fashion_mnist", folder)
+    return _read("fashion_mnist", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
-def cifar10(folder: str) -> InMemory:
+def cifar10(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 images of 3x32x32. Crops with padding 4, mirror images."""
-    return _read("cifar10", folder)
+    return _read("cifar10", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
-def cifar100(folder: str) -> InMemory:
+def cifar100(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """CIFAR-100: as `cifar10`, in 100 classes, and with rotations by up to 15 degrees."""
-    return _read("cifar100", folder)
+    return _read("cifar100", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
-def svhn(folder: str) -> InMemory:
+def svhn(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """SVHN (Netzer et al. 2011): 73,257 and 26,032 images of 3x32x32, the extra ones left out. Crops with padding 4."""
-    return _read("svhn", folder)
+    return _read("svhn", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
-def stl10(folder: str) -> InMemory:
+def stl10(
+    folder: str, *, validation_fraction: float = 0.1, validation_seed: int = 0, stratify: bool = False
+) -> InMemory:
     """STL-10 (Coates et al. 2011): 5,000 and 8,000 labelled images of 3x96x96. Crops with padding 12, mirror images."""
-    return _read("stl10", folder)
+    return _read("stl10", folder, ValidationSplit(validation_fraction, validation_seed, stratify))
 
 
 def check(name: str, folder: str) -> list[Path]:
@@ -117,7 +130,7 @@ def fetch(name: str, folder: str) -> None:
     check(name, folder)
 
 
-def _read(name: str, folder: str) -> InMemory:
+def _read(name: str, folder: str, split: ValidationSplit) -> InMemory:
     source = SOURCES[name]
     if issubclass(source.files, datasets.MNIST):
         check(name, folder)  # torchvision looks at the names only
@@ -128,7 +141,7 @@ def _read(name: str, folder: str) -> InMemory:
     except RuntimeError:
         check(name, folder)
         raise
-    train, validation = split_validation(*known)
+    train, validation = split_validation(*known, fraction=split.fraction, seed=split.seed, stratify=split.stratify)
     return InMemory(
         name,
         train,

@@ -351,6 +351,16 @@ MISTAKES = [
         "5: train.randaugment_operations: without RandAugment there are none; give its strength, such as",
         "randaugment: 9",
     ),
+    (
+        "seeds: 2",
+        "validation: {fraction: 1.0}",
+        "4: validation.fraction: 1.0 is not allowed: a number between 0 and 1 (share of the training images)",
+        "",
+    ),
+    ("seeds: 2", "validation: {fraction: 0}", "4: validation.fraction: 0 is not allowed: a number between 0", ""),
+    ("seeds: 2", "validation: 0.2", "4: validation: 0.2 is not allowed: a mapping of settings", ""),
+    ("seeds: 2", "validation: {share: 0.2}", '4: validation.share: unknown key of validation "share"', "fraction"),
+    ("seeds: 2", "validation: {seed: -1}", "4: validation.seed: -1 is not allowed: a whole number of at least 0", ""),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""
