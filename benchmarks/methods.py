@@ -38,13 +38,14 @@ from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.dpf import DPF
 from prunesweep.workers.methods.gmp import GMP
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.precision import set_backends
 from prunesweep.workers.prunable import prunable
 from prunesweep.workers.recording import record
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.training import Network as Computed
-from prunesweep.workers.training import make_optimizer, train_epoch
+from prunesweep.workers.training import train_epoch
 
 SPARSITY, LR, GOAL = 0.9, 0.01, 0.97
 RETRAINED = "imp, bimp, random"

@@ -43,10 +43,11 @@ from prunesweep.workers.measure import layer_costs
 from prunesweep.workers.methods import create
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Setup
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.prunable import prunable
 from prunesweep.workers.recording import record
 from prunesweep.workers.spec import Choice, TrainSpec
-from prunesweep.workers.training import Network, evaluate, make_optimizer, train_epoch
+from prunesweep.workers.training import Network, evaluate, train_epoch
 
 LR = 0.01
 CONTEXT = get_context("spawn")

@@ -13,10 +13,11 @@ from prunesweep.workers import checkpoint, methods
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
-from prunesweep.workers.training import Network, Score, make_optimizer, train_epoch
+from prunesweep.workers.training import Network, Score, train_epoch
 from tests.cases import SETTINGS, last_stage, trial
 from tests.networks import prunable_weights
 
@@ -99,11 +100,9 @@ def batches(count: int = ITERATIONS, dtype: torch.dtype = torch.float32) -> Iter
 class Training:
     """A method on a network, where that is, without datasets, stages and stores."""
 
-    def __init__(
-        self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4, precision: str = "float32"
-    ) -> None:
+    def __init__(self, method: Method, model: nn.Module, sparsity: float, epochs: int = 4, **settings: Any) -> None:
         self.epochs = epochs
-        train = TrainSpec(epochs=epochs, lr=0.05, precision=precision)
+        train = TrainSpec(epochs=epochs, lr=0.05, **settings)
         self.device = next(model.parameters()).device
         self.network = Network(model, train, self.device)
         self.pruner = method.pruner(Setup(model, prunable_weights(model, Awkward.SHAPE), sparsity, epochs, ITERATIONS))

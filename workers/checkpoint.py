@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.optimizer_state import restore, stored
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 from prunesweep.workers.store import read_metadata
 
@@ -46,7 +47,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
         **_prefixed("model", storable(model.state_dict())),
-        **_prefixed("momentum", momentum(_parameters(model, pruner), optimizer)),
+        **_prefixed("momentum", stored(_parameters(model, pruner), optimizer)),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
     }
     return seal(save(on_host(tensors), {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
@@ -70,7 +71,7 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     ):
         raise Refused(f"it is of other code: {difference}")
     load_network(model, network)
-    load_momentum(_parameters(model, pruner), optimizer, buffers)
+    restore(_parameters(model, pruner), optimizer, buffers)
     for name, parameter in pruner.parameters().items():
         parameter.data.copy_(learned[name])
     pruner.load_state(state)
@@ -137,19 +138,6 @@ def _other_shape(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
             return f"{name} is {list(own.shape)}, the stored one {list(tensor.shape)}"
     lacking = sorted(parameters.keys() - tensors.keys()) if complete else []
     return f"there is no {lacking[0]} in it" if lacking else None
-
-
-def momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's momentum by parameter name."""
-    buffers = {name: optimizer.state[p].get("momentum_buffer") for name, p in parameters.items()}
-    return {name: buffer for name, buffer in buffers.items() if buffer is not None}
-
-
-def load_momentum(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, buffers: Mapping[str, Tensor]) -> None:
-    """Set the optimizer's momentum, in each parameter's own layout."""
-    for name, parameter in parameters.items():
-        if name in buffers:
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter.detach()).copy_(buffers[name])
 
 
 def pack_tensors(state: Mapping[str, Any]) -> bytes:

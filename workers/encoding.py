@@ -19,9 +19,12 @@ ALWAYS = object()
 """Equal to no value of a field: stands for a field that is in every key."""
 
 
-def added(default: Any) -> Any:
-    """A field that came after `KEY_VERSION`: at its default it is in no key and in no record, so that old keys stay."""
-    return field(default=default, metadata={"left out at": default})
+def added(default: Any, *, pairs: bool = False) -> Any:
+    """A field that came after `KEY_VERSION`: at its default it is in no key and in no record, so that old keys stay.
+
+    One of `pairs`, sorted, is a mapping there.
+    """
+    return field(default=default, metadata={"left out at": default, "pairs": pairs})
 
 
 def encode(value: Any, *, canonical: bool = False) -> Any:

@@ -19,6 +19,7 @@ from prunesweep.workers import data, methods, models, precision
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
+from prunesweep.workers.parameter_patterns import factors, freeze
 from prunesweep.workers.probe import examine, place
 from prunesweep.workers.prunable import prunable
 from prunesweep.workers.recording import first_images, record
@@ -46,6 +47,8 @@ def examine_stage(stage: Stage, where: Where, images: int | None = None) -> dict
         dataset = data.load(root.dataset, where.data_folder).to(device, 0)
         seed_all(root.seed, "weights")
         model = models.build(root.model, dataset.shape, dataset.classes)
+        freeze(model, root.train.freeze or ())
+        factors(dict(model.named_parameters()), dict(root.train.lr_scale or ()))
         dtype = precision.storage(root.train.precision)
         channels_last = place(model, root.model.name, dataset, device, dtype)
         network = Network(model, root.train, device, channels_last=channels_last)
@@ -62,7 +65,8 @@ def examine_stages(stages: Iterable[Stage], where: Where, images: int | None = N
     """The same of many, each network once for all the methods that it is trained with."""
     seen: dict[tuple[Any, ...], dict[str, nn.Parameter]] = {}
     for root in dict.fromkeys(stage.root for stage in stages):
-        network = (root.dataset, root.model, root.train.batch_size, root.train.precision)
+        train = root.train
+        network = (root.dataset, root.model, train.batch_size, train.precision, train.freeze, train.lr_scale)
         if network in seen:
             methods.create(root.method).require_gradients(seen[network])
         else:

@@ -19,6 +19,8 @@ from prunesweep.workers import (
     measure,
     methods,
     models,
+    optimizer_state,
+    parameter_patterns,
     precision,
     probe,
     schedules,
@@ -36,6 +38,7 @@ from prunesweep.workers.host import Where, cap_memory, describe_device, keep_fre
 from prunesweep.workers.lineage import data_epoch
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.parts import longest_state, part_metrics, whole_of
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.pruning import Pruning
@@ -113,7 +116,7 @@ class Execution:
         self.pruner = self._new_pruner(
             methods.create(self.stage.method) if isinstance(self.stage, TrainStage) else Method()
         )
-        self.optimizer = self.pruner.optimizer = training.make_optimizer(self.model, self.pruner, self.train)
+        self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, self.train)
         self.started = self.last_checkpoint = time.perf_counter()
         self.checkpoint_cost, self.checkpointed = 0.0, False
         self.written: Future[None] = Future()
@@ -149,6 +152,7 @@ class Execution:
         root = self.stage.root
         seed_all(root.seed, "weights")
         model = models.build(root.model, dataset.shape, dataset.classes)
+        parameter_patterns.freeze(model, self.train.freeze or ())
         channels_last = probe.place(model, root.model.name, dataset, self.device, self.dtype)
         network = Network(model, self.train, self.device, self.replicas, channels_last=channels_last)
         if isinstance(self.stage, TrainStage):
@@ -393,7 +397,7 @@ class Execution:
             return {}, {}
         files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.progress.curve)}
         if isinstance(self.stage, PruneStage):
-            momentum = checkpoint.momentum(dict(self.model.named_parameters()), self.optimizer)
+            momentum = optimizer_state.stored(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
         recorded = self._record()
         require_effective(self.model, self.weights, self.recorded, recorded)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from prunesweep.workers import checkpoint, selection
+from prunesweep.workers import checkpoint, optimizer_state, selection
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
@@ -37,7 +37,7 @@ class Pruning:
         self.random = checkpoint.on_host(random)
 
     def load_parent(self) -> float:
-        """The network that is to be pruned, and between two phases the momentum; the network's test accuracy.
+        """The network to be pruned, and between two phases all that the optimizer keeps; the network's test accuracy.
 
         One optimizer serves all phases, unless they rewind: then each begins without momentum.
         """
@@ -46,7 +46,7 @@ class Pruning:
         self._load(checkpoint.unpack_tensors(self._read(parent, NETWORK, result)), parent)
         if isinstance(parent, PruneStage) and self.stage.rewind_epoch is None:
             buffers = checkpoint.unpack_tensors(self._read(parent, MOMENTUM, result))
-            checkpoint.load_momentum(dict(self.model.named_parameters()), self.optimizer, buffers)
+            optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
         accuracy: float = result["metrics"]["test_accuracy"]
         return accuracy
 

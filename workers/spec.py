@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from prunesweep.workers.encoding import added, digest, encode, said
+from prunesweep.workers.train_spec import TrainSpec as TrainSpec
 
 Value = str | int | float | bool | None | tuple[Any, ...]
 
@@ -42,46 +43,6 @@ class Choice:
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """How a network is trained; retraining inherits batch size, optimizer and precision from it.
-
-    Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs) and `gamma` (factor)
-    belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`). `precision` is
-    one of `workers.precision.PRECISIONS`. `clip_norm` bounds the norm of all gradients together. `compile` and
-    `evaluation_batch_size` are here because they move the last bits. `augment` is the dataset's own augmentation; those
-    from `mixup` on (`workers.augmentations`) come beside it.
-    """
-
-    epochs: int = 20
-    batch_size: int = 64
-    lr: float = 0.1
-    schedule: str = "linear"
-    warmup_epochs: int = 0
-    step_epochs: int | None = None
-    milestones: tuple[int, ...] | None = None
-    gamma: float | None = None
-    end_lr: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    augment: bool = True
-    recalibrate: bool = True
-    precision: str = "float32"
-    compile: bool = False
-    label_smoothing: float = 0.0
-    clip_norm: float | None = None
-    evaluation_batch_size: int = 256
-    mixup: float | None = added(None)
-    cutmix: float | None = added(None)
-    randaugment: int | None = added(None)
-    randaugment_operations: int = added(2)
-    trivialaugment: bool = added(False)
-    random_erasing: float = added(0.0)
-    gaussian_noise: float = added(0.0)
-    repeated_augmentation: int = added(1)
 
 
 @dataclass(frozen=True)

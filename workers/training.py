@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
 from torch.utils._triton import has_triton
 
@@ -141,27 +141,6 @@ def contiguous(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimizer:
-    """SGD over all parameters, the pruner's own included; the learning rate is set at every iteration.
-
-    Momentum begins as zeros, which gives the same first step as none: fused SGD refuses parameters of which some have
-    had a gradient before and others have not.
-    """
-    parameters = [*model.parameters(), *pruner.parameters().values()]
-    optimizer = SGD(
-        parameters,
-        lr=train.lr,
-        momentum=train.momentum,
-        nesterov=train.nesterov and train.momentum > 0,
-        weight_decay=train.weight_decay,
-        fused=True,
-    )
-    if train.momentum > 0:
-        for parameter in dict.fromkeys(p for p in parameters if p.requires_grad):
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
-
-
 def train_epoch(
     network: Network,
     pruner: Pruner,
@@ -194,7 +173,7 @@ def train_epoch(
     losses, hits, images = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
-            group["lr"] = lr(k)
+            group["lr"] = lr(k) * group["lr_scale"]
         with pruner.view():
             whole = sizes[k - iteration] if sizes is not None else len(targets)
             with network.computing():

@@ -29,7 +29,8 @@ class Kind(NamedTuple):
 def typed(cls: type[T], said: Mapping[str, Any]) -> T:
     """The value with these fields, lists as tuples; raises `TypeError` unless they are known, and of their types.
 
-    Types are `str`, `bool`, `int`, `float` (finite), `tuple[..., ...]` of these, and `None` beside one of them.
+    Types are `str`, `bool`, `int`, `float` (finite), `tuple[..., ...]` of these, `tuple[tuple[str, ...], ...]` for the
+    sorted pairs of a mapping to these, and `None` beside one of them.
     """
     kinds = _kinds(cast(Any, cls))
     values = dict(said)
@@ -37,6 +38,10 @@ def typed(cls: type[T], said: Mapping[str, Any]) -> T:
         kind = kinds.get(name)
         if kind is None or not _is(value, kind.classes):
             raise TypeError(f"its {name} is {value!r:.40}")
+        if value.__class__ is dict:
+            if not all(isinstance(key, str) and _is(item, kind.items) for key, item in value.items()):
+                raise TypeError(f"its {name} is {value!r:.40}")
+            values[name] = tuple(sorted(value.items()))
         if value.__class__ in LISTS:
             if not all(_is(item, kind.items) for item in value):
                 raise TypeError(f"its {name} is {value!r:.40}")
@@ -69,7 +74,10 @@ def _kinds(cls: Any) -> dict[str, Kind]:
 
 def _kind(hint: Any) -> Kind:
     if get_origin(hint) is tuple:
-        return Kind(LISTS, _kind(get_args(hint)[0]).classes)
+        item = get_args(hint)[0]
+        if get_origin(item) is tuple:
+            return Kind(frozenset({dict}), _kind(get_args(item)[1]).classes)
+        return Kind(LISTS, _kind(item).classes)
     parts = [_kind(part) for part in get_args(hint)]
     if parts:
         return Kind(frozenset().union(*(part.classes for part in parts)), frozenset().union(*(p.items for p in parts)))

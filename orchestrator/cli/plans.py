@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+
+from rich.markup import escape
 
 from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.cli.searches import plan_lines
@@ -24,7 +27,7 @@ def show_plan(plan: Plan, forecast: Estimate | None) -> None:
     say(f"[bold]{plan.sweep.name}[/]: {_size(counts)} in {counted(counts.stages, 'stage')}{merged}")
     say(f"  trials    {states(counts)}")
     say(f"  epochs    {_epochs(counts)}")
-    for line in (*(f"  {line}" for line in damaged_lines(plan)), *plan_lines(plan, forecast)):
+    for line in (*(f"  {line}" for line in (*_frozen_lines(plan), *damaged_lines(plan))), *plan_lines(plan, forecast)):
         say(line)
     if not plan.to_run:
         say("  to train  nothing")
@@ -34,6 +37,15 @@ def show_plan(plan: Plan, forecast: Estimate | None) -> None:
     say(f"  estimate  {_forecast(plan, forecast)}")
     if forecast is not None and not forecast.fits:
         say(f"  [red]disk[/]      only {size(forecast.free_bytes or 0)} are free: `run` refuses without --force")
+
+
+def _frozen_lines(plan: Plan) -> Iterator[str]:
+    """What does not train, where a sweep freezes something."""
+    counts = Counter(trial.train.freeze for trial in plan.sweep.trials)
+    for patterns, trials in counts.items():
+        if patterns:
+            whose = "" if len(counts) == 1 else f" in {counted(trials, 'trial')}"
+            yield f"frozen    {escape(', '.join(patterns))}{whose}"
 
 
 def damaged_lines(plan: Plan) -> Iterator[str]:

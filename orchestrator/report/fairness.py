@@ -169,7 +169,7 @@ def _same_device(evidence: Evidence) -> Item:
 
 def _same_training(evidence: Evidence) -> Item:
     """Data loading, augmentation and optimizer: all settings of `train`; the dataset's options count too."""
-    names = [*TRAIN_SETTINGS, *(name for name in OPTIONS if name in evidence.trials)]
+    names = [name for name in (*TRAIN_SETTINGS, *OPTIONS) if name in evidence.trials]
     varied = list(dict.fromkeys(n for _, same in evidence.subjects for n in names if same[n].nunique(dropna=False) > 1))
     differences = [f"{words(name)}: {_listed(evidence.trials[name])}" for name in varied]
     reason = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
 from prunesweep.workers.location import Location, public
+from prunesweep.workers.spec import TrainSpec
 
 SWEEPS = "sweeps"
 """Under this name a frame's `attrs` say how large its sweeps are."""
@@ -124,4 +126,13 @@ def _read(place: Place, name: str) -> pa.Table:
         raise UserError(
             f"{path} has schema version {version}, this prunesweep reads up to {SCHEMA_VERSION}; upgrade prunesweep"
         )
+    return _with_later_settings(table) if name == "trials" else table
+
+
+def _with_later_settings(table: pa.Table) -> pa.Table:
+    """A table from before a training setting was there, with what all trained with then; columns of nulls are left."""
+    for field in fields(TrainSpec):
+        usual = field.metadata.get("left out at")
+        if usual is not None and field.name not in table.schema.names:
+            table = table.append_column(field.name, pa.array([usual] * len(table), pa.scalar(usual).type))
     return table

@@ -68,19 +68,25 @@ def require_trainable(plan: Plan, data_folder: str, device: str) -> None:
 
 
 def unexamined(plan: Plan) -> list[TrainStage]:
-    """Of the trainings that a plan runs one for each network, method and batch size, where one of them is not ours."""
+    """Of the trainings that a plan runs one for each network, method and batch size, where one of them is not ours.
+
+    So are those whose settings have patterns of the network's parameters.
+    """
     stages: dict[tuple[Any, ...], TrainStage] = {}
     for stage in plan.runnable.values():
         stage = whole_of(stage)
         if isinstance(stage, TrainStage) and _is_foreign(stage):
             train = stage.train
-            key = (stage.dataset, stage.model, stage.method.name, train.batch_size, train.precision)
+            patterns = (train.freeze, train.lr_scale)
+            key = (stage.dataset, stage.model, stage.method.name, train.batch_size, train.precision, patterns)
             stages.setdefault(key, stage)
     return list(stages.values())
 
 
 def _is_foreign(stage: TrainStage) -> bool:
     model, dataset = stage.model.name, stage.dataset
+    if stage.train.freeze or stage.train.lr_scale:
+        return True
     if model.startswith("timm:") or model in TORCHVISION or is_own_folder(dataset):
         return True
     return bool(module_of("model", model) or module_of("dataset", dataset.name))

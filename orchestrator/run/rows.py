@@ -84,8 +84,10 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists as text: one column type for all, and a value that a condition can name."""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    """Lists and mappings as text: one column type for all, and a value that a condition can name."""
+    if isinstance(value, tuple):
+        return ", ".join(f"{item[0]}: {item[1]}" if isinstance(item, tuple) else str(item) for item in value)
+    return value
 
 
 def _options(choice: Choice) -> str | None:

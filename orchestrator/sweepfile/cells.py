@@ -17,6 +17,7 @@ from prunesweep.orchestrator.sweepfile.search_keys import Request
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError, nearest, unknown
+from prunesweep.workers.optimizer_settings import SETTINGS
 from prunesweep.workers.spec import Choice, freeze
 
 CHOOSE: dict[str, Callable[[str, Mapping[str, Any]], Choice]] = {"dataset": data.choose, "model": models.choose}
@@ -175,9 +176,10 @@ def _chosen(kind: str, element: Element) -> Element:
 
 
 def _defaults(block: Block) -> Cell:
-    """What holds where nothing is said, placed where it would be said."""
+    """What holds where nothing is said, placed where it would be said; settings of the optimizer are left to it."""
     base = block.loc if "train" in block.settings else ()
-    train = {f"train.{h.name}": Element(h.default, (*base, "train", h.name)) for h in train_settings()}
+    given = {h.name: None if h.name in ("lr", *SETTINGS) else h.default for h in train_settings()}
+    train = {f"train.{name}": Element(default, (*base, "train", name)) for name, default in given.items()}
     own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
     return {**train, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 

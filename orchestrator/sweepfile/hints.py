@@ -19,9 +19,14 @@ SYNONYMS = {
     "lr_scheduler": "schedule",
     "max_epochs": "epochs",
     "mixup_alpha": "mixup",
+    "epsilon": "eps",
+    "frozen": "freeze",
     "network": "model",
+    "no_decay": "decay_norm_and_bias",
     "num_epochs": "epochs",
     "num_seeds": "seeds",
+    "optim": "optimizer",
+    "optimiser": "optimizer",
     "prune_ratio": "sparsity",
     "pruning_ratio": "sparsity",
     "ra_magnitude": "randaugment",
@@ -38,14 +43,14 @@ SYNONYMS = {
 }
 """Words of other programs for keys of a sweep file."""
 
-SGD = "training is with SGD, whose keys are lr, momentum, nesterov and weight_decay: leave out this one"
+BETAS = "write beta1 and beta2, each with its own value or axis"
 
 
 def hint(key: str, keys: Collection[str]) -> str | None:
     """What to write instead of an unknown key where only `keys` are allowed; None where nothing is known of it."""
     name = SYNONYMS.get(key.lower().replace("-", "_"), key)
-    if key.lower() in ("optimizer", "optim", "optimiser"):
-        return SGD
+    if key.lower() == "betas" and "beta1" in keys:
+        return BETAS
     if name in keys:
         return f'write "{name}"'
     if name in [setting.name for setting in train_settings()] and "train" in keys:

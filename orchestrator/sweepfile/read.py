@@ -31,7 +31,7 @@ from prunesweep.orchestrator.sweepfile.document import (
 from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count, header
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
-from prunesweep.orchestrator.sweepfile.trials import budgeted, check_rules, trials_of
+from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
 from prunesweep.workers.errors import UserError
@@ -230,5 +230,5 @@ def _expanded(grids: list[list[Grid]], seeds: list[int]) -> tuple[list[TrialSpec
 def _kept(methods: list[Grid]) -> list[Cell]:
     """The cells of one block of the file, for all its methods."""
     block = methods[0].block
-    cells = [budgeted(cell) for grid in methods for cell in grid.cells()]
+    cells = [completed(cell) for grid in methods for cell in grid.cells()]
     return keep(cells, block.settings.get("exclude", []), block.loc)

@@ -31,8 +31,8 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "milestones": ("schedule multistep: epochs at which the learning rate drops", {"ge": 0}),
     "gamma": ("factor of each drop of step and multistep, and per epoch of exponential", {"gt": 0}),
     "end_lr": ("last learning rate of linear and cosine", {"ge": 0}),
-    "momentum": ("momentum of SGD", {"ge": 0, "lt": 1}),
-    "nesterov": ("Nesterov momentum", {}),
+    "momentum": ("momentum of SGD and RMSprop", {"ge": 0, "lt": 1}),
+    "nesterov": ("Nesterov momentum of SGD", {}),
     "weight_decay": ("weight decay, on all parameters", {"ge": 0}),
     "augment": ("training augmentation", {}),
     "recalibrate": ("re-estimate batch-norm statistics after each hard prune", {}),
@@ -49,24 +49,35 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "random_erasing": ("probability that a random box of an image is erased", {"ge": 0, "le": 1}),
     "gaussian_noise": ("deviation of noise on training images, in deviations of the images", {"ge": 0}),
     "repeated_augmentation": ("how often each image comes in a batch, augmented anew", {"ge": 1}),
+    "optimizer": ("sgd, adamw, adam, rmsprop, or one of your own, module:name", {}),
+    "beta1": ("Adam: decay of the mean of gradients from one iteration to the next", {"ge": 0, "lt": 1}),
+    "beta2": ("Adam: decay of the mean of squared gradients", {"ge": 0, "lt": 1}),
+    "eps": ("Adam and RMSprop: what is added to the root of the mean of squares", {"gt": 0}),
+    "alpha": ("RMSprop: decay of the mean of squared gradients", {"ge": 0, "lt": 1}),
+    "centered": ("RMSprop: divide by the deviation of gradients", {}),
+    "decay_norm_and_bias": ("whether weight decay also acts on biases and normalisation", {}),
+    "lr_scale": ("factors of the learning rate by patterns of parameters, such as layer4.*: 0.1", {"gt": 0}),
+    "freeze": ("patterns of the parameters that do not train, such as [conv1, layer1]", {}),
 }
 """Help and limits of the fields of `TrainSpec`."""
 
 NAMES: dict[str, Any] = {
     "schedule": Literal.__getitem__(tuple(DENSE)),
     "precision": Literal["float32", "tf32", "bfloat16", "float64"],
+    "lr_scale": dict[str, float] | None,
 }
-"""The fields of `TrainSpec` that are one of a few names."""
+"""The fields of `TrainSpec` that are one of a few names, or that a file has as a mapping."""
 
 SPARSITY = Hyperparameter("sparsity", float, MISSING, "fraction of prunable weights that end as 0", {"ge": 0, "lt": 1})
 
 
 @cache
 def train_settings() -> tuple[Hyperparameter, ...]:
-    """The fields of `TrainSpec` as a sweep file takes them."""
+    """The fields of `TrainSpec` as a sweep file takes them; the defaults of an optimizer's settings are SGD's."""
     hints = get_type_hints(TrainSpec)
     types = {name: NAMES.get(name, of) for name, of in hints.items()}
-    return tuple(Hyperparameter(f.name, types[f.name], f.default, *TRAIN[f.name]) for f in fields(TrainSpec))
+    usual = TrainSpec()
+    return tuple(Hyperparameter(f.name, types[f.name], getattr(usual, f.name), *TRAIN[f.name]) for f in fields(usual))
 
 
 def setting(of: Hyperparameter) -> Any:
@@ -135,6 +146,9 @@ def describe(of: Any, limits: Mapping[str, Any]) -> str:
         return f"one of {', '.join(map(str, get_args(of)))}"
     if get_origin(of) is tuple:
         return f"a list of {describe(get_args(of)[0], limits).removeprefix('a ').replace('number', 'numbers', 1)}"
+    if get_origin(of) is dict:
+        values = describe(get_args(of)[1], limits).removeprefix("a ").replace("number", "numbers", 1)
+        return f"a mapping from patterns to {values}"
     if _is_union(of):
         return " or ".join(describe(arm, limits) for arm in get_args(of) if arm is not type(None))
     if of in (int, float):
@@ -158,6 +172,9 @@ def _bounded(of: Any, limits: Mapping[str, Any]) -> Any:
         item: Any = _bounded(get_args(of)[0], limits)
         fixed = None if Ellipsis in get_args(of) else len(get_args(of))
         return Annotated[list.__class_getitem__(item), Field(min_length=fixed or 1, max_length=fixed)]
+    if get_origin(of) is dict:
+        value: Any = _bounded(get_args(of)[1], limits)
+        return Annotated[dict.__class_getitem__((str, value)), Field(min_length=1)]
     if _is_union(of):
         arms = tuple(_bounded(arm, limits) for arm in get_args(of))
         return Union.__getitem__(arms)

@@ -13,9 +13,11 @@ from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.grammar import check_count
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method
+from prunesweep.workers import optimizer_settings
 from prunesweep.workers.augmentations import check_augmentations
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.optimizer_settings import OPTIMIZERS
 from prunesweep.workers.schedules import check_dense
 from prunesweep.workers.spec import TrainSpec, TrialSpec
 
@@ -48,7 +50,14 @@ def _rounded(sparsity: float, method: Method) -> float:
     return rounded if rounded < 1 and [level for level, _ in method.levels(rounded)] == [rounded] else sparsity
 
 
-def budgeted(cell: Cell) -> Cell:
+def completed(cell: Cell) -> Cell:
+    """The cell with the settings of its optimizer where none are given, and its budget as epochs."""
+    own = OPTIMIZERS.get(cell["train.optimizer"].value, {})
+    lacking = {name: cell[f"train.{name}"] for name in own if cell[f"train.{name}"].value is None}
+    return _budgeted({**cell, **{f"train.{name}": Element(own[name], e.loc) for name, e in lacking.items()}})
+
+
+def _budgeted(cell: Cell) -> Cell:
     """The cell with its `retrain_budget`, where it has one, as epochs: the nearest whole number, ties upwards."""
     if BUDGET not in cell:
         return cell
@@ -112,12 +121,21 @@ def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: Trai
 def _training(cell: Cell) -> TrainSpec:
     """The cell's training settings; raises `SpecError` when they do not fit together."""
     given: dict[str, Any] = {
-        name.removeprefix("train."): element.value for name, element in cell.items() if name.startswith("train.")
+        name.removeprefix("train."): _pairs(element.value)
+        for name, element in cell.items()
+        if name.startswith("train.")
     }
     train = TrainSpec(**given)
+    own = train.optimizer_settings
+    optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
     check_dense(train)
     check_augmentations(train)
     return train
+
+
+def _pairs(value: Any) -> Any:
+    """A mapping as a frozen spec has it."""
+    return tuple(sorted(value.items())) if isinstance(value, dict) else value
 
 
 def _method(cell: Cell) -> Method:

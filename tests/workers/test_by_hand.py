@@ -21,9 +21,9 @@ from prunesweep.workers.methods.gsm import GSM
 from prunesweep.workers.methods.lc import LC
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.methods.str import STR
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrainSpec
-from prunesweep.workers.training import make_optimizer
 
 
 def linear(rows: list[list[float]], *, bias: float | None = None) -> nn.Linear:

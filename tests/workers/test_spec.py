@@ -35,14 +35,10 @@ def test_equal_numbers_make_equal_keys():
 @pytest.mark.parametrize("field", [f.name for f in fields(TrainSpec)])
 def test_every_training_setting_changes_the_key(field: str):
     value = getattr(DENSE.train, field)
-    other = (
-        not value
-        if isinstance(value, bool)
-        else (1, 2)
-        if field == "milestones"
-        else "x"
-        if isinstance(value, str)
-        else (value or 0) + 1
+    kinds = {"milestones": (1, 2), "freeze": ("fc",), "lr_scale": (("fc", 0.1),)}
+    other = kinds.get(
+        field,
+        not value if isinstance(value, bool) else "x" if isinstance(value, str) else (value or 0) + 1,
     )
     assert replace(DENSE, train=replace(DENSE.train, **{field: other})).key != DENSE.key
 

@@ -13,6 +13,7 @@ from prunesweep.workers import precision, training
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.lc import LC
 from prunesweep.workers.methods.pruner import Setup
+from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
 from tests.cases import TRAIN, last_stage, trial
@@ -36,7 +37,7 @@ def trained(**settings: object) -> tuple[nn.Module, training.Score]:
     train = TrainSpec(lr=LR, batch_size=8, precision="float64", **settings)  # type: ignore[arg-type]
     model = linear()
     pruner = Method().pruner(Setup(model, {"1.weight": model[1].weight}, 0.0, 1, 3))
-    pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
+    pruner.optimizer = optimizer = make_optimizer(model, pruner, train)
     computed = training.Network(model, train, torch.device("cpu"))
     return model, training.train_epoch(computed, pruner, optimizer, batches(), lambda k: LR, 0)
 
@@ -82,7 +83,7 @@ def test_lc_decays_the_smallest_weights_alone_also_where_gradients_are_clipped()
         lr=LR, batch_size=8, precision="float64", momentum=0.0, weight_decay=0.1, clip_norm=1e-12, nesterov=False
     )
     pruner = LC(penalty=0.2).pruner(Setup(model, {"1.weight": layer.weight}, 0.5, 1, 1))
-    pruner.optimizer = optimizer = training.make_optimizer(model, pruner, train)
+    pruner.optimizer = optimizer = make_optimizer(model, pruner, train)
     network = training.Network(model, train, torch.device("cpu"))
     training.train_epoch(network, pruner, optimizer, batches(1), lambda k: LR, 0)
     smallest = weight.abs() <= weight.abs().flatten().kthvalue(weight.numel() // 2).values

@@ -9,6 +9,7 @@ from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.optimizer_state import begin_anew
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 
@@ -19,7 +20,7 @@ class ACDC(Method):
     After `warmup` dense epochs, compressed phases of `phase` epochs and dense ones take turns; a dense one of
     `final_dense` and a compressed one of `final_compressed` epochs are last. A compressed phase holds the mask of the
     n - round(s n) largest |w| at its start. In a dense one the mask is lifted, and pruned weights go on from 0; the
-    momentum of all parameters, biases and normalisation included, begins anew.
+    momentum of all parameters, biases and normalisation included, begins anew, as does all that Adam or RMSprop keep.
 
     Values: the defaults are ResNet-50's over 100 epochs (compressed from 10, 20, ..., 70 and 85); WRN-28-10 on
     CIFAR-100 over 200: warmup 10, phase 20, final_dense 20, final_compressed 30.
@@ -78,6 +79,4 @@ class ACDCPruner(Pruner, method=ACDC):
     def _decompress(self) -> None:
         self.masks = None
         assert self.optimizer is not None
-        for state in self.optimizer.state.values():
-            if state.get("momentum_buffer") is not None:
-                state["momentum_buffer"].zero_()
+        begin_anew(self.optimizer)

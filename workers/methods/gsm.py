@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prunesweep.workers.accounting import Forward
+from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -21,6 +22,9 @@ class GSM(Method):
     others get none and shrink by weight decay alone. Biases and normalisation always get theirs. At the end the
     smallest weights are pruned by magnitude.
 
+    What is not updated is to shrink by momentum alone, so that all optimizers but SGD are refused: they divide by the
+    root of the mean of squares, which of a weight without gradients tends to zero.
+
     Values: momentum 0.98 for ResNet-56 on CIFAR-10 (Ding et al.); 0.9 to 0.99 (Zimmer et al.).
     The authors' code starts from a trained network, ranks linear and convolution weights and keeps more than k on ties;
     that of Zimmer et al. ranks biases and normalisation too.
@@ -31,6 +35,15 @@ class GSM(Method):
     needs_gradients = True
 
     momentum: float | None = hyperparameter("momentum of SGD (default: train.momentum)", None, ge=0, lt=1)
+
+    def check(self, trial: TrialSpec) -> None:
+        """It is a way to use SGD's momentum."""
+        if trial.train.optimizer != "sgd":
+            raise SpecError(
+                "train.optimizer",
+                f"gsm is a way to use the momentum of SGD, and {trial.train.optimizer} divides by the root of the mean "
+                "of squares, which tends to zero where there is no gradient; train it with sgd",
+            )
 
     def stage(self, trial: TrialSpec) -> Stage:
         """One training, with the method's momentum."""

@@ -10,6 +10,8 @@ from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.optimizer_settings import DECOUPLED, is_own
+from prunesweep.workers.optimizer_state import decay_of
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 
@@ -20,6 +22,9 @@ class LC(Method):
     At every iteration weight decay acts on all prunable weights but the n - round(s n) of largest magnitude:
     g <- g + mu (w - top(w)), where mu is `penalty`, multiplied with `penalty_growth` after every epoch. Biases and
     normalisation are decayed as ever. At the end the smallest weights are pruned by magnitude.
+
+    The penalty is a gradient: Adam and RMSprop divide it by the root of the mean of squares with the rest. AdamW, whose
+    decay is none, is refused, as is an optimizer of one's own.
 
     Values: mu the weight decay, not grown (Zimmer et al.); the original alternates whole trainings with projections,
     and grows mu by a factor of 1.1 from one to the next.
@@ -33,6 +38,12 @@ class LC(Method):
 
     def check(self, trial: TrialSpec) -> None:
         """Something draws the smallest weights down, and what is to grow has the time and is not zero."""
+        if trial.train.optimizer in DECOUPLED or is_own(trial.train.optimizer):
+            raise SpecError(
+                "train.optimizer",
+                f"lc takes back the decay that the optimizer adds to gradients, and {trial.train.optimizer} may decay "
+                "weights apart from them; train it with sgd, adam or rmsprop",
+            )
         if not self.penalty and not trial.train.weight_decay:
             raise SpecError("penalty", "without it and without train.weight_decay nothing is decayed; give one of them")
         if self.penalty_growth != 1 and trial.train.epochs == 1:
@@ -57,7 +68,7 @@ class LCPruner(Pruner, method=LC):
     def adjust_decay(self) -> None:
         """What makes of the optimizer's own weight decay the penalty of the smallest weights; neither is clipped."""
         assert self.optimizer is not None
-        decay: float = self.optimizer.param_groups[0]["weight_decay"]
+        decay = decay_of(self.optimizer, self.weights[0])
         penalty = decay if self.method.penalty is None else self.method.penalty
         penalty *= self.method.penalty_growth ** (self.iteration // self.iterations)
         magnitude_masks(self.weights, self.sparsity, masks=self.top, waiting=False)

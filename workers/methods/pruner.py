@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
+from prunesweep.workers.optimizer_state import of_weight
 from prunesweep.workers.selection import apply_masks
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Pruner:
     After `finalize` the pruner is done and the network plain. `weights` are the prunable weights, `names` their names,
     `trained` those of them with a gradient: one that does not train (`requires_grad` off) is pruned like the others.
     `iteration` counts the iterations since the stage began. `masks`, where set, are held: masked weights, their
-    gradients and their momentum stay zero. Tensors for each weight belong in `saved`: `saved["saliency"][i]` is that of
-    `weights[i]`, and is in every checkpoint.
+    gradients and what the optimizer keeps of them stay zero. Tensors for each weight belong in `saved`:
+    `saved["saliency"][i]` is that of `weights[i]`, and is in every checkpoint.
 
     With replicas every one of them does all this but `prepare`, and comes to the same bits: from `adjust_gradients` on,
     gradients are those of the whole batch, also of the pruner's own parameters. What is drawn must come from a
@@ -126,12 +127,13 @@ class Pruner:
         return False
 
     def hold(self, masks: Flat) -> None:
-        """Zero what the masks prune, momentum included, and keep it zero from here on."""
+        """Zero what the masks prune, with all that the optimizer keeps of it, and keep it zero from here on."""
         self.masks = masks.views
         apply_masks(self.weights, self.masks)
         if self.optimizer is not None:
-            state = self.optimizer.state
-            apply_masks([state[weight].get("momentum_buffer") for weight in self.weights], self.masks)
+            pairs = zip(self.weights, self.masks, strict=True)
+            kept = [(kept, mask) for weight, mask in pairs for kept in of_weight(self.optimizer, weight)]
+            apply_masks([tensor for tensor, _ in kept], [mask for _, mask in kept])
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint must keep beside model, optimizer and `parameters`: here the masks, and what is `saved`."""

@@ -138,3 +138,11 @@ def test_no_object_is_made_of_what_is_in_a_table(store: Store, monkeypatch: pyte
 def test_what_the_metadata_says_is_not_trusted(store: Store, said: bytes):
     change(store, "trials.parquet", lambda table: table.replace_schema_metadata({b"prunesweep_asked": said}))
     assert [sweep["trials"] for sweep in load_results("two", store=store.location).attrs["sweeps"]] == [2]
+
+
+def test_a_table_from_before_a_setting_was_there_says_what_all_trained_with_then(store: Store):
+    change(store, "trials.parquet", lambda table: table.drop_columns(["optimizer", "decay_norm_and_bias", "beta1"]))
+    frame = load_results(Path(store.location) / "two")
+    assert (frame["optimizer"] == "sgd").all()
+    assert frame["decay_norm_and_bias"].all()
+    assert "beta1" not in frame

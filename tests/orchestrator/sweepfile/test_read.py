@@ -381,7 +381,7 @@ WRONG_BLOCKS = [
         'precision: "float16" is not allowed: one of float32, tf32, bfloat16, float64',
     ),
     ("method: dense, train: {nesterov: 1}", "trials[0].train.nesterov: 1 is not allowed: true or false"),
-    ("method: dense, train: {epoch: 5}", 'unknown key of train "epoch": allowed are augment,'),
+    ("method: dense, train: {epoch: 5}", 'unknown key of train "epoch": allowed are alpha, augment,'),
     ("method: dense, train: 5", "trials[0].train: 5 is not allowed: a mapping of settings"),
     (
         "method: dense, train: {schedule: multistep, gamma: 0.1, milestones: []}",
@@ -472,7 +472,7 @@ WRONG_FILES = [
     ("seml: {}\ngrid: {lr: {type: choice, options: [1, 2]}}", "for its axes write {lr: [1, 2]}"),
     ("dataset: digits\nlr: 0.1", 'x.yaml:2: lr: unknown key of sweep file "lr": it belongs into train: {lr: ...}'),
     ("dataset: digits\nsparsity: 0.1", 'unknown key of sweep file "sparsity": it belongs into a block of trials'),
-    ("train: {optimizer: adam}", 'unknown key of train "optimizer": training is with SGD'),
+    ("train: {optim: adam}", 'unknown key of train "optim": write "optimizer"'),
     ("train: {learning_rate: 0.1}", 'unknown key of train "learning_rate": write "lr"'),
     ("train: {batch_size: '64'}", "; did you mean 64?"),
     ("a: \x00", "x.yaml:1: not valid YAML: special characters are not allowed"),
