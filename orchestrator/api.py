@@ -115,6 +115,16 @@ def load_curves(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None
     return parquet.load_curves(*_places(sweep, *more, store=store))
 
 
+def load_candidates(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None) -> DataFrame:
+    """A row for each candidate of a sweep's searches and rung, with its settings and what it came to (docs/search.md).
+
+    The arguments are those of `load_results`. Raises `UserError` where there are no searches.
+    """
+    from prunesweep.orchestrator.results import parquet
+
+    return parquet.load_candidates(*_places(sweep, *more, store=store))
+
+
 def load_layers(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None) -> DataFrame:
     """A row for each finished trial and layer; the arguments are those of `load_results`."""
     from prunesweep.orchestrator.results import parquet

@@ -37,6 +37,7 @@ _MODULES = {
     "hyperparameter": "workers.methods.base",
     "kept": "workers.selection",
     "largest": "workers.selection",
+    "load_candidates": "orchestrator.api",
     "load_curves": "orchestrator.api",
     "load_layers": "orchestrator.api",
     "load_published": "orchestrator.results.published",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,21 +50,34 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
     sweep = parquet.load_results(*folders)
     _check_order(sweep, figure.order)
     trials = in_given_order(filtering.where(sweep, query.where, keep_dense=True), figure.order)
-    frames = Frames(trials, partial(parquet.load_curves, *folders), partial(parquet.load_layers, *folders), sweep)
+    curves, layers, candidates = (
+        partial(load, *folders) for load in (parquet.load_curves, parquet.load_layers, parquet.load_candidates)
+    )
+    frames = Frames(trials, curves, layers, sweep, candidates)
     if figure.kind != ALL:
         _draw(make_chart(figure.kind, frames, query, figure.metric), figure.file, figure.page)
         return
     lost = {}
+    searched = _has_searches(candidates)
     for name, kind in KINDS.items():
+        if kind.of_searches and not searched:
+            continue
         try:
             chart = make_chart(name, frames, query, figure.metric if kind.is_of_any_metric else None)
             _draw(chart, figure.file.with_stem(f"{figure.file.stem}-{name}"), figure.page)
         except UserError as error:
             lost[name] = str(error)
-    if len(lost) == len(KINDS):
+    if len(lost) == sum(searched or not kind.of_searches for kind in KINDS.values()):
         raise UserError(f"no plot can be drawn: {'; '.join(dict.fromkeys(lost.values()))}")
     for name, reason in lost.items():
         say(f"[yellow]not drawn[/]: {name}: {escape(reason)}")
+
+
+def _has_searches(candidates: Callable[[], DataFrame]) -> bool:
+    try:
+        return bool(len(candidates()))
+    except UserError:
+        return False
 
 
 def _check_order(sweep: DataFrame, order: Sequence[str]) -> None:

@@ -51,6 +51,9 @@ FormatOption = Annotated[
     str,
     typer.Option(metavar="FORMAT", help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}.", autocompletion=lambda: FORMATS),
 ]
+SearchOption = Annotated[
+    bool, typer.Option("--search", metavar="", help="What the candidates of the sweep's searches came to, instead.")
+]
 SameAsJsonOption = Annotated[bool, typer.Option("--json", metavar="", help="The same as --format json.")]
 
 
@@ -62,12 +65,26 @@ def results(
     best_by: BestByOption = None,
     tolerance: ToleranceOption = None,
     where: WhereOption = None,
+    search: SearchOption = False,
     format: FormatOption = "table",
     as_json_: SameAsJsonOption = False,
 ) -> None:
     """Compare methods: mean ± deviation (n) over seeds, a column for every sparsity and budget."""
+    if search:
+        show_candidates(folders(names, store), where or [], "json" if as_json_ else format)
+        return
     query = Query(metric, columns(by), where or [], best_by, tolerance)
     show_means(folders(names, store), query, store, "json" if as_json_ else format)
+
+
+def show_candidates(folders: Sequence[Location], where: Sequence[str], format: str) -> None:
+    """What the candidates of searches came to on validation images."""
+    from prunesweep.orchestrator.results import filtering, parquet
+    from prunesweep.orchestrator.tables import rendering
+    from prunesweep.orchestrator.tables.candidates import candidates_table
+
+    frame = filtering.where(parquet.load_candidates(*folders), where)
+    show_rendered(rendering.render(candidates_table(frame), format))
 
 
 def show_means(folders: Sequence[Location], query: Query, store: Location, format: str = "table") -> None:

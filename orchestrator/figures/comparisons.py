@@ -27,17 +27,24 @@ SPLIT = ("pretrain_epochs", "retrain_epochs")
 TOTALS = (*SPLIT, "total_epochs")
 
 
+def no_searches() -> pd.DataFrame:
+    """Of what has none."""
+    raise UserError("there are no searches: `search` in a sweep file makes some (docs/search.md)")
+
+
 @dataclass(frozen=True)
 class Frames:
     """The tables of results: the trials that are asked about, and functions that read the other tables on demand.
 
     `sweep` are all trials of the sweeps, asked about or not, by which colours are given; None for the same trials.
+    What `candidates` hands out are those of searches.
     """
 
     trials: pd.DataFrame
     curves: Callable[[], pd.DataFrame]
     layers: Callable[[], pd.DataFrame]
     sweep: pd.DataFrame | None = None
+    candidates: Callable[[], pd.DataFrame] = no_searches
     compared: dict[Hashable, tuple[pd.DataFrame, Table]] = field(default_factory=dict, repr=False)
     """What `compare_cells` has compared: several figures show the same cells."""
 

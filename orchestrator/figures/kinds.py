@@ -38,6 +38,8 @@ class Kind:
     shows: str
     metric: str = ACCURACY
     without: Mapping[str, str] = field(default_factory=dict)
+    of_searches: bool = False
+    """Whether it shows candidates, which only sweeps with searches have."""
 
     @property
     def is_of_any_metric(self) -> bool:
@@ -99,6 +101,31 @@ KINDS: Mapping[str, Kind] = {
         "learning curves",
         "validation accuracy over the epochs of a trial's path, prunes marked, above the learning rate",
         "validation_accuracy",
+    ),
+    "tuning": Kind(
+        "searches:tuning",
+        "over the settings searched",
+        "what the candidates of searches were chosen by over each setting, a colour for each method",
+        "validation_accuracy",
+        {"best_by": "it shows candidates", "by": "it shows candidates"},
+        of_searches=True,
+    ),
+    "rungs": Kind(
+        "searches:rungs",
+        "at the rungs of halving",
+        "the candidates of a search by halving at each rung, those that were trained on joined by a line",
+        "validation_accuracy",
+        {"best_by": "it shows candidates", "by": "it shows candidates"},
+        of_searches=True,
+    ),
+    "tries": Kind(
+        "searches:tries",
+        "best to expect for the tuning",
+        "the best that is to be expected after so many candidates, a curve for each method: which is better with the "
+        "tuning that one can afford (Dodge et al. 2019)",
+        "validation_accuracy",
+        {"best_by": "it shows candidates", "by": "it shows candidates"},
+        of_searches=True,
     ),
     "schedules": Kind(
         "schedules:schedules",

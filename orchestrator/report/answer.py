@@ -88,7 +88,8 @@ def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) 
     whole, layers = means_table(trials, query.metric, query.by or None), parquet.load_layers(*folders)
     best = _best(trials, query) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS
-    frames = Frames(trials, partial(parquet.load_curves, *folders), lambda: layers, frame)
+    curves, candidates = (partial(load, *folders) for load in (parquet.load_curves, parquet.load_candidates))
+    frames = Frames(trials, curves, lambda: layers, frame, candidates)
     drawn = dict(_drawn(frames, query, best is not None))
     return Answer(
         trials=trials,

@@ -208,6 +208,23 @@ def _real_speed(evidence: Evidence) -> Item:
     return _item("realised speed beside the theoretical one", False, reason)
 
 
+def _equal_cost(evidence: Evidence) -> Item:
+    """At each sparsity searches spent alike: to less than the longest training, which a budget may not fill."""
+    demand, sparse = "tuned at equal cost", evidence.sparse
+    spent = sparse["tuning_epochs"].astype(float)
+    if spent.isna().all():
+        return _item(demand, None, "no setting was searched for; `search` in the sweep file does that at equal cost")
+    methods = sparse.assign(spent=spent).groupby("method", sort=False)["spent"]
+    told = ", ".join(f"{method} {_range(values)}" for method, values in methods if values.notna().any())
+    lacking = [str(method) for method, values in methods if values.isna().any()]
+    at_each = sparse.assign(spent=spent).groupby([*SUBJECT, TARGET], sort=False)["spent"]
+    unequal = bool(((at_each.max() - at_each.min()) >= sparse["total_epochs"].max()).any())
+    tried = _range(sparse["candidates"].astype(float))
+    reason = f"epochs of each search: {told}; {tried} settings tried, chosen on validation images"
+    reason += f"; not searched for: {', '.join(lacking)}" if lacking else ""
+    return _item(demand, not lacking and not unequal, reason)
+
+
 def _tuned(evidence: Evidence) -> Item:
     names = [n for n in (*evidence.table.row_names, *evidence.table.column_names) if n not in (*SUBJECT, TARGET)]
     counts = evidence.sparse.groupby("method", sort=False)[names].apply(lambda same: len(same.drop_duplicates()))
@@ -218,7 +235,7 @@ def _tuned(evidence: Evidence) -> Item:
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (
     *(_named, _pairs, _both_ratios, _top5, _operating_points, _seeds, _whole, _raw),
-    *(_control, _magnitude, _random, _same_code, _same_device, _same_training, _budgets, _tuned),
+    *(_control, _magnitude, _random, _same_code, _same_device, _same_training, _budgets, _tuned, _equal_cost),
     *(_layers, _real_size, _real_speed),
 )
 

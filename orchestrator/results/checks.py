@@ -11,19 +11,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, TRIALS
+from prunesweep.orchestrator.results.schemas import CANDIDATES, CURVES, LAYERS, SWEEP_KEY, TRIALS
 from prunesweep.orchestrator.text import visible
 
-SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS}
+SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS, "candidates": CANDIDATES}
 
 NEEDED = {
     "trials": ("trial", "sweep", "dataset", "model", "method", "seed"),
     "curves": ("trial", "stage", "epoch"),
     "layers": ("trial", "layer"),
+    "candidates": ("sweep", "search", "method", "candidate", "epoch"),
 }
 """Without these columns a file is no such table; any other that is not there is null."""
 
-KEYS = ("trial", "stage", "sweep", "stage_keys")
+KEYS = ("trial", "stage", "sweep", "stage_keys", "search")
 
 KEY = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """A key, or the name of a sweep: one part of a path, and not a hidden one."""
@@ -33,7 +34,7 @@ LARGEST = 1e100
 
 
 def checked(table: pa.Table, name: str) -> pa.Table:
-    """The table as those of that name (`trials`, `curves`, `layers`) are; raises `ValueError`."""
+    """The table as those of that name (`trials`, `curves`, `layers`, `candidates`) are; raises `ValueError`."""
     absent = [column for column in NEEDED[name] if column not in table.column_names]
     if absent:
         raise ValueError(f"it has no column {absent[0]}, so that it is no table of {name}")

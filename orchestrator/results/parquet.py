@@ -26,7 +26,7 @@ SWEEPS = "sweeps"
 Place = str | Path | Location
 """A folder, a URL or a Parquet file."""
 
-_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
+_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet", "candidates.parquet")
 
 
 def load_results(folder: Place, *more: Place, nullable: bool = False) -> pd.DataFrame:
@@ -56,6 +56,16 @@ def load_curves(folder: Place, *more: Place) -> pd.DataFrame:
 def load_layers(folder: Place, *more: Place) -> pd.DataFrame:
     """A row per trial and layer, from the same places as `load_results`."""
     return _joined([_read(place, "layers") for place in (folder, *more)])
+
+
+def load_candidates(folder: Place, *more: Place) -> pd.DataFrame:
+    """A row per candidate of a search and rung, as `orchestrator.results.schemas.CANDIDATES` describes it.
+
+    Raises `UserError` where a sweep has no searches.
+    """
+    tables = [_read(place, "candidates") for place in (folder, *more)]
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return frame
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -117,6 +127,8 @@ def _read(place: Place, name: str) -> pa.Table:
         if version <= SCHEMA_VERSION:
             table = checked(table, name)
     except FileNotFoundError as error:
+        if name == "candidates":
+            raise UserError(f"no searches at {path}: the sweep has none, or has not been run") from error
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(

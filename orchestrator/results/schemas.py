@@ -116,6 +116,25 @@ LAYERS = _schema(
     _field("nonzero_multiply_adds", _count, "multiply-adds but those with pruned weights", "count"),
 )
 
+CANDIDATES = _schema(
+    _field("sweep", _text, "name of the sweep"),
+    _field("search", _text, "key of the search"),
+    _field("dataset", _text, "dataset trained and chosen on"),
+    _field("model", _text, "architecture"),
+    _field("method", _text, "method whose settings are chosen"),
+    _field("target_sparsity", _number, "zeros asked for over prunable weights", "fraction"),
+    _field("algorithm", _text, "how candidates were chosen"),
+    _field("by", _text, "what the winner is best by"),
+    _field("candidate", _count, "the candidate's number within its search, from 1"),
+    _field("epoch", _count, "epochs on the candidate's path after which it was looked at", "epochs"),
+    _field("is_last", pa.bool_(), "whether candidates were compared there for the last time"),
+    _field("score", _number, "mean of `by` over the search's seeds; null where it diverged, or is not known yet"),
+    _field("diverged", pa.bool_(), "whether its training diverged"),
+    _field("winner", pa.bool_(), "whether the search chose it"),
+    _field("first_stage", _text, "key of the stage, or part of one, that the first seed's score is of"),
+)
+"""The fixed columns of `candidates.parquet`, a row for each candidate and rung; a column for each setting follows."""
+
 _FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1
 
 MEASUREMENTS: tuple[str, ...] = tuple(TRIALS.names[_FIRST_MEASUREMENT:])
@@ -133,6 +152,11 @@ def trials_schema(hyperparameters: Mapping[str, pa.DataType]) -> pa.Schema:
     ]
     fixed = list(TRIALS)
     return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *fixed[_FIRST_MEASUREMENT:])
+
+
+def candidates_schema(settings: Mapping[str, pa.DataType]) -> pa.Schema:
+    """`CANDIDATES` with a column for each setting that is searched for."""
+    return _schema(*CANDIDATES, *(_field(name, kind, f"setting {name}") for name, kind in settings.items()))
 
 
 def unit(name: str) -> str:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
 from prunesweep.orchestrator.results.sealing import ROW_GROUP, sealed_table
+from prunesweep.orchestrator.run.candidates import candidates_table
 from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
 from prunesweep.orchestrator.run.kept import kept
@@ -96,6 +97,7 @@ class Collector:
         self.parents |= {stage.parent.key for stage in plan.stages.values() if stage.parent}
         self.plan = plan
         self.waiting.extend(key for key in fresh if plan.states[key] is State.DONE)
+        self.stale = True
 
     def expect(self, key: str) -> None:
         """A stage has its result now; it is read by `take_up`."""
@@ -202,6 +204,9 @@ class Collector:
             "curves": self._save("curves", CURVES, self._curves(stages)),
             "layers": self._save("layers", LAYERS, self._layers(last)),
         }
+        if self.plan.decisions:
+            candidates = candidates_table(self.plan)
+            sums["candidates"] = self._save("candidates", candidates.schema, [candidates])
         note(self.plan, trials, sums, self.store)
         self.stale = False
 

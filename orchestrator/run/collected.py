@@ -33,8 +33,19 @@ def is_current(plan: Plan, store: Store) -> bool:
     trials = [trial.key for trial in plan.sweep.trials if plan.states[plan.last[trial.key]] is State.DONE]
     if index.of != _answered(plan, trials) or not all(is_as_noted(key, index, store) for key in _stages(plan, trials)):
         return False
-    files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in TABLES)
-    return index.tables == {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}
+    return index.tables == checksums(plan, store)
+
+
+def tables_of(plan: Plan) -> tuple[str, ...]:
+    """The tables of a sweep: one more where it has searches."""
+    return (*TABLES, "candidates") if plan.decisions else TABLES
+
+
+def checksums(plan: Plan, store: Store) -> dict[str, str]:
+    """Of the tables that are there now."""
+    names = tables_of(plan)
+    files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in names)
+    return {name: checksum(data or b"") for name, data in zip(names, files, strict=True)}
 
 
 def note(plan: Plan, trials: Iterable[str], tables: Mapping[str, str], store: Store) -> None:
@@ -52,7 +63,9 @@ def _answered(plan: Plan, trials: Iterable[str]) -> str:
     """A digest of what the sweep asks, of the columns, and of the trials that have rows."""
     trials = list(trials)
     by_trial = tuning(plan)
-    asked = [plan.sweep.name, plan.last, trials, [by_trial[key] for key in trials if key in by_trial]]
+    searched = [[decision.search.key, [step.scores for step in decision.rounds]] for decision in plan.decisions]
+    tuned = [by_trial[key] for key in trials if key in by_trial]
+    asked = [plan.sweep.name, plan.last, trials, *([tuned, searched] if plan.decisions else [])]
     digest = hashlib.sha256(json.dumps([made_by(), asked]).encode())
     for trial in plan.sweep.trials:  # one by one: as a list they would be 40 MB of 50,000
         digest.update(repr(trial).encode())

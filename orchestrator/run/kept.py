@@ -40,7 +40,8 @@ def kept(plan: Plan, store: Store, schema: pa.Schema) -> Kept | None:
     if index.by != made_by():
         return None
     files = store.read_many((plan.sweep.name, f"{name}.parquet") for name in TABLES)
-    if index.tables != {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}:
+    written = {name: index.tables.get(name) for name in TABLES}
+    if written != {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}:
         return None
     trials, curves, layers = (pq.read_table(pa.BufferReader(data)) for data in files)
     rows = {trial: place for (trial,), place in _runs(trials, "trial")}

@@ -78,6 +78,15 @@ def layers(trial: dict[str, Any], **densities: float) -> list[dict[str, Any]]:
     return [{"trial": trial["trial"], "layer": f"{name}.weight", "density": each} for name, each in densities.items()]
 
 
+def candidate(method: str, number: int, epoch: int, score: float | None, lr: float) -> dict[str, Any]:
+    """A row of `candidates.parquet`; of three candidates of gmp the third wins, of imp the second."""
+    winner = number == {"gmp": 3, "imp": 2}[method]
+    fixed = {"sweep": "s", "dataset": "digits", "model": "resnet8", "target_sparsity": 0.9}
+    how = {"algorithm": "halving", "by": "validation_accuracy", "search": f"of_{method}", "method": method}
+    seen = {"candidate": number, "epoch": epoch, "is_last": epoch == 20, "score": score, "diverged": score is None}
+    return {**fixed, **how, **seen, "winner": winner, "train.lr": lr}
+
+
 def write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, name: str = "trials") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")

@@ -16,12 +16,20 @@ from prunesweep.orchestrator.figures.hues import hues_of, in_given_order
 from prunesweep.orchestrator.figures.kinds import KINDS, make_chart
 from prunesweep.orchestrator.figures.style import COLOURS, looks
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, trials_schema
+from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, candidates_schema, trials_schema
 from prunesweep.workers.errors import UserError
 from tests.orchestrator import frames
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.figures.test_drawing import START
-from tests.orchestrator.frames import dense, imp, judged, trials
+from tests.orchestrator.frames import candidate, dense, imp, judged, trials
+
+CANDIDATES_MADE = [
+    *(candidate("gmp", number, 2, score, lr) for number, score, lr in ((1, 0.5, 0.01), (2, 0.7, 0.1), (3, 0.6, 0.5))),
+    *(candidate("gmp", number, 20, score, lr) for number, score, lr in ((2, 0.92, 0.1), (3, 0.94, 0.5))),
+    *(candidate("imp", number, 20, score, lr) for number, score, lr in ((1, 0.8, 0.01), (2, 0.9, 0.1))),
+    candidate("imp", 3, 20, None, 0.5),
+]
+"""Candidate 3 of gmp wins after it was second at the rung; candidate 3 of imp has diverged."""
 
 Rows = list[dict[str, Any]]
 
@@ -632,6 +640,7 @@ def folder(cli: Cli) -> str:
     frames.write(cli.folder / "made", rows, trials_schema({"lr": pa.float64()}))
     frames.write(cli.folder / "made", curves, CURVES, "curves")
     frames.write(cli.folder / "made", layers, LAYERS, "layers")
+    frames.write(cli.folder / "made", CANDIDATES_MADE, candidates_schema({"train.lr": pa.float64()}), "candidates")
     return "made"
 
 

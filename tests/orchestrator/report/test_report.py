@@ -28,6 +28,7 @@ from prunesweep.orchestrator.results.image_counts import image_counts, images_of
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import TRIALS
 from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.run.rows import TRAIN_SETTINGS
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
@@ -162,10 +163,9 @@ def evidence(rows: list[dict[str, Any]], **more: Any) -> Evidence:
     plain = dict.fromkeys((*TRIALS.names, "dataset_options", "model_options", "augment"))
     settings = {"batch_size": 64, "augment": True}
     frame = pd.DataFrame([{**plain, **usual, **settings, **row, **more} for row in rows])
-    for name in ("lr", "schedule", "momentum", "nesterov", "weight_decay", "recalibrate", "precision", "compile"):
-        frame[name] = None
-    for name in ("warmup_epochs", "step_epochs", "milestones", "gamma", "end_lr", "label_smoothing", "clip_norm"):
-        frame[name] = None
+    for name in TRAIN_SETTINGS:
+        if name not in frame:
+            frame[name] = None
     frame["evaluation_batch_size"] = 256
     frame["dense_test_accuracy"] = 0.9
     return Evidence(frame, means_table(frame), frozenset(frame["trial"]))
@@ -178,6 +178,25 @@ FAIR = [
 ]
 
 
+def tuned(rows: list[dict], spent: dict[str, int | None]) -> list[dict]:
+    return [{**row, "tuning_epochs": spent.get(row["method"]), "candidates": 16} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("spent", "verdict", "says"),
+    [
+        ({"imp": 352, "random": 352}, MET, "imp 352, random 352; 16 settings tried"),
+        ({"imp": 340, "random": 352}, MET, "imp 340"),  # less than one training of 22 epochs
+        ({"imp": 352, "random": 176}, NOT_MET, "random 176"),
+        ({"imp": 352}, NOT_MET, "not searched for: random"),
+    ],
+)
+def test_methods_that_were_tuned_at_unlike_cost_are_named(spent: dict[str, int | None], verdict: str, says: str):
+    item = verdicts(evidence(tuned(FAIR, spent)))["tuned at equal cost"]
+    assert item[0] == verdict
+    assert says in item[1]
+
+
 def verdicts(found: Evidence) -> dict[str, tuple[str, str]]:
     return {item.demand: (item.verdict, item.reason) for item in checklist(found)}
 
@@ -188,6 +207,7 @@ def test_a_fair_comparison_meets_all_that_is_recorded_but_the_number_of_pairs():
     assert unmet == {
         "at least 3 pairs of dataset and architecture": NOT_MET,
         "equal care for the settings of every method": UNKNOWN,
+        "tuned at equal cost": UNKNOWN,
         "real size, with what the indices take": NOT_MET,
         "realised speed beside the theoretical one": NOT_MET,
     }

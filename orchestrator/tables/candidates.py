@@ -1,0 +1,92 @@
+"""The candidates of searches as a table: settings, and what they came to, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from prunesweep.orchestrator.results.schemas import CANDIDATES
+from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
+from prunesweep.orchestrator.tables.wording import words
+from prunesweep.orchestrator.text import counted
+
+LABELS = ("dataset", "model", "method", "target_sparsity")
+
+
+def candidates_table(frame: pd.DataFrame) -> TextTable:
+    """A line for each candidate, as far as it was trained, search by search; the winner stands out."""
+    settings = [name for name in frame.columns if name not in CANDIDATES.names and frame[name].notna().any()]
+    varied = [name for name in LABELS if name == "method" or frame[name].nunique(dropna=False) > 1]
+    ranked = ranked_candidates(frame)
+    lines = [_line(row, varied, settings, place) for place, row in ranked]
+    by = ", ".join(words(name) for name in dict.fromkeys(frame["by"]))
+    return TextTable(
+        title=f"candidates, chosen by {by}",
+        heads=(*(("sparsity" if name == "target_sparsity" else name) for name in varied), "candidate"),
+        columns=tuple((name,) for name in (*settings, "epochs", by)),
+        lines=tuple(lines),
+        holds=Columns.TEXTS,
+        legend=("{best} the winner",) if frame["winner"].any() else (),
+        notes=tuple(_notes(frame)),
+        records=tuple(_record(row, settings) for _, row in ranked),
+    )
+
+
+def ranked_candidates(frame: pd.DataFrame) -> list[tuple[int, Any]]:
+    """Place within its search and row: those trained longest first, and of these the best; of each its last look."""
+    last = frame.sort_values("epoch").groupby(["search", "candidate"], sort=False).tail(1)
+    ranked = []
+    for _, same in last.groupby("search", sort=False):
+        sign = -1 if same["by"].iloc[0].endswith("loss") else 1
+        better = same.assign(rank=sign * same["score"]).sort_values(
+            ["winner", "epoch", "rank", "candidate"], ascending=[False, False, False, True], na_position="last"
+        )
+        ranked += list(enumerate(better.to_dict("records")))
+    return ranked
+
+
+def _line(row: dict[str, Any], varied: Sequence[str], settings: Sequence[str], place: int) -> Line:
+    entries = [Entry(text) for text in (*(_setting(row.get(name)) for name in settings), str(row["epoch"]))]
+    score = Entry(_score(row), Emphasis.BEST if row["winner"] else Emphasis.PLAIN)
+    labels = (*(_label(name, row[name]) for name in varied), str(row["candidate"]))
+    return Line(labels, (*entries, score), starts_block=place == 0)
+
+
+def _label(name: str, value: Any) -> str:
+    if name != "target_sparsity":
+        return str(value)
+    return "" if pd.isna(value) else f"{100 * value:.6g}%"
+
+
+def _setting(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _score(row: dict[str, Any]) -> str:
+    if row["diverged"]:
+        return "diverged"
+    if pd.isna(row["score"]):
+        return "not known yet"
+    return f"{100 * row['score']:.2f}" if row["by"].endswith("accuracy") else f"{row['score']:.4f}"
+
+
+def _notes(frame: pd.DataFrame) -> Iterator[str]:
+    searches = frame["search"].nunique()
+    undecided = searches - frame.loc[frame["winner"], "search"].nunique()
+    yield "of the last look at each candidate; accuracies are of validation images, in percent"
+    if undecided:
+        yield f"{undecided:,} of {counted(searches, 'search', 'searches')} without a winner yet"
+
+
+def _record(row: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    own = {name: row[name] for name in settings if not (isinstance(row[name], float) and pd.isna(row[name]))}
+    fixed = {name: row.get(name) for name in CANDIDATES.names}
+    return {**{name: None if _is_missing(value) else value for name, value in fixed.items()}, "settings": own}
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and bool(pd.isna(value)))

@@ -1,0 +1,44 @@
+"""The table of candidates: the best first, and what stands for what is not known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from prunesweep import load_candidates
+from prunesweep.orchestrator.results.schemas import candidates_schema
+from prunesweep.orchestrator.tables.candidates import candidates_table
+from prunesweep.orchestrator.tables.text_table import Emphasis
+from prunesweep.workers.errors import UserError
+from tests.orchestrator import frames
+from tests.orchestrator.figures.test_figures import CANDIDATES_MADE
+
+
+def test_candidates_are_ranked_within_their_search_and_the_winner_stands_out():
+    table = candidates_table(pd.DataFrame(CANDIDATES_MADE))
+    assert table.heads == ("method", "candidate")
+    assert [column[0] for column in table.columns] == ["train.lr", "epochs", "validation accuracy"]
+    lines = [(*line.labels, *(entry.text for entry in line.entries)) for line in table.lines]
+    assert lines == [
+        ("gmp", "3", "0.5", "20", "94.00"),
+        ("gmp", "2", "0.1", "20", "92.00"),
+        ("gmp", "1", "0.01", "2", "50.00"),
+        ("imp", "2", "0.1", "20", "90.00"),
+        ("imp", "1", "0.01", "20", "80.00"),
+        ("imp", "3", "0.5", "20", "diverged"),
+    ]
+    best = [line.entries[-1].text for line in table.lines if line.entries[-1].emphasis is Emphasis.BEST]
+    assert best == ["94.00", "90.00"]
+    assert table.records[-1]["score"] is None
+    assert table.records[0]["settings"] == {"train.lr": 0.5}
+
+
+def test_candidates_are_loaded_from_a_folder_and_absent_ones_said(tmp_path: Path):
+    frames.write(tmp_path / "a", CANDIDATES_MADE, candidates_schema({"train.lr": pa.float64()}), "candidates")
+    assert load_candidates(tmp_path / "a")["train.lr"].tolist() == [row["train.lr"] for row in CANDIDATES_MADE]
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match="no searches at"):
+        load_candidates(tmp_path / "b")
