@@ -27,8 +27,8 @@ from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.results.image_counts import image_counts, images_of
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import TRIALS
-from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.run.rows import TRAIN_SETTINGS
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
