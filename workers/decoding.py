@@ -21,6 +21,9 @@ from prunesweep.workers.typed import is_number, typed
 
 def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
     """The trial that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
+    epochs = data.get("dense_epochs")
+    if epochs is not None and not (type(epochs) is int and epochs > 0):
+        raise TypeError(f"its dense training has {epochs!r:.40} epochs")
     return TrialSpec(**_decoded(data))
 
 

@@ -60,7 +60,11 @@ class RetrainSpec:
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """One cell of a sweep and one seed: what a row of the results answers."""
+    """One cell of a sweep and one seed: what a row of the results answers.
+
+    `dense_epochs` is the length of the dense training that costs and budgets are multiples of, where that is not
+    `train.epochs`.
+    """
 
     dataset: Choice
     model: Choice
@@ -68,6 +72,7 @@ class TrialSpec:
     seed: int = 0
     sparsity: float = 0.0
     train: TrainSpec = TrainSpec()
+    dense_epochs: int | None = added(None)
 
     @cached_property
     def key(self) -> str:

@@ -152,7 +152,7 @@ def _flops(
     dense, sparse = metrics.get("multiply_adds"), metrics.get("nonzero_multiply_adds")
     trained = [stage.multiply_adds for stage in steps if stage.multiply_adds is not None]
     whole = sum(trained) if len(trained) == len(steps) else None
-    images = trial.train.epochs * steps[0].images / stages[0].epochs if stages[0].epochs else 0
+    images = (trial.dense_epochs or trial.train.epochs) * steps[0].images / stages[0].epochs if stages[0].epochs else 0
     control = accounting.TRAINING * dense * images if dense else 0
     return {
         "inference_flops": None if sparse is None else accounting.FLOPS * sparse,
@@ -213,6 +213,7 @@ def _question(sweep: str, trial: TrialSpec, stages: list[Stage], takes_sparsity:
         "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,
         "phases": phases or None,
         "total_epochs": last.start_epoch + last.epochs,
+        "budget": (last.start_epoch + last.epochs) / (trial.dense_epochs or trial.train.epochs),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from prunesweep.orchestrator.resources import is_called
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
-from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, hyperparameters, loading
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, TIMES, hyperparameters, loading
 from prunesweep.orchestrator.sweepfile.search_keys import Request
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
 from prunesweep.workers import data, models
@@ -85,6 +85,11 @@ def grid(block: Block) -> Grid:
     for other in (RETRAIN, PHASE):
         if BUDGET in block.settings and other in block.settings:
             raise Rejected(Problem((*block.loc, BUDGET), f"give either {BUDGET} or {other}, not both"))
+    if TIMES in block.settings and BUDGET in block.settings:
+        raise Rejected(Problem((*block.loc, TIMES), f"give either {TIMES} or {BUDGET}, not both"))
+    if TIMES in block.settings and block.request is not None:
+        message = f"a search says its own budget (search.budget); leave {TIMES} out, or the search"
+        raise Rejected(Problem((*block.loc, TIMES), message))
     start = {**_defaults(block), "method": block.method}
     return Grid(block, start, _groups(_given(block), block.zips))
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
-from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, hyperparameters, known_method
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, TIMES, hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, axis, explained, setting, train_settings
 from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model, validate
@@ -61,6 +61,7 @@ def _common(cls: type[Method]) -> Settings:
         "method": (axis(_METHOD), ..., "the method, or several that take these settings"),
         **sparsity,
         **SHARED,
+        TIMES: (axis(_TIMES), None, "all epochs of a trial, as a multiple of those of dense training, such as 5x"),
         "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
         "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
         "search": (SEARCH_MODEL, None, "settings that are chosen within a budget, the same for every method"),
@@ -127,6 +128,9 @@ _NAME = explained(
 )
 _BUDGET = explained(
     Annotated[str, Field(pattern=r"^[0-9]{1,4}(\.[0-9]{1,9})?%$")], "a percentage of train.epochs, such as 2.22%"
+)
+_TIMES = explained(
+    Annotated[str, Field(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?x$")], "a multiple of the dense training, such as 5x"
 )
 _KEYS = Annotated[list[str], Field(min_length=2)]
 _ZIP = explained(

@@ -16,6 +16,9 @@ from prunesweep.workers.spec import TrainSpec
 RETRAIN = "retrain_epochs"
 PHASE = "phase_epochs"
 BUDGET = "retrain_budget"
+TIMES = "budget"
+"""The whole path of a trial, as a multiple of the dense training."""
+
 TRAIN_COLUMNS = {field.name for field in fields(TrainSpec)}
 SWEEP_KEYS = {
     "dataset",
@@ -26,6 +29,7 @@ SWEEP_KEYS = {
     "seeds",
     "exclude",
     "zip",
+    TIMES,
     "dataset_options",
     "dataset_version",
     "model_options",

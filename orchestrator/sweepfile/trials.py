@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from prunesweep.orchestrator.resources import SELECTORS, Shares, distinct
+from prunesweep.orchestrator.sweepfile.budget import dense_epochs, within_budget
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.grammar import check_count
@@ -58,9 +59,9 @@ def completed(cell: Cell) -> Cell:
 
 
 def _budgeted(cell: Cell) -> Cell:
-    """The cell with its `retrain_budget`, where it has one, as epochs: the nearest whole number, ties upwards."""
+    """The cell with its `budget` or `retrain_budget`, if any, as epochs: the nearest whole number, ties upwards."""
     if BUDGET not in cell:
-        return cell
+        return within_budget(cell)
     epochs = int(_share(cell).quantize(Decimal(1), ROUND_HALF_UP))
     return {**cell, RETRAIN: Element(epochs, cell[BUDGET].loc)}
 
@@ -113,7 +114,8 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
 
 def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: TrainSpec) -> TrialSpec:
     choice = method.choice(cell["method"].value)
-    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train)
+    base = dense_epochs(cell)
+    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train, base)
     method.check(trial)
     return trial
 

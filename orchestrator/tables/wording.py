@@ -9,7 +9,7 @@ from prunesweep.orchestrator.results.best_settings import ASKED_SPARSITY, REACHE
 from prunesweep.orchestrator.results.filtering import spelled
 from prunesweep.orchestrator.results.units import Scale
 
-FORMS: Mapping[str, str] = {"target_sparsity": "sparsity {}", "total_epochs": "{} epochs"}
+FORMS: Mapping[str, str] = {"target_sparsity": "sparsity {}", "total_epochs": "{} epochs", "budget": "budget {}"}
 """How a value is written where nothing else says what it is."""
 
 SHOWN_DIFFERENCE = 0.0005
@@ -29,6 +29,8 @@ def written(name: str, value: Any, budgets: Mapping[int, str]) -> str:
         return f"{100 * float(value):.1f}%"
     if name in (TARGET, ASKED_SPARSITY):
         return f"{100 * float(value):.6g}%"
+    if name == "budget":
+        return f"{value:.4g}x"
     if name == "total_epochs":
         return budgets[value]
     return f"{value:g}" if isinstance(value, float) else spelled(value)

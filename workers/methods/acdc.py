@@ -29,6 +29,8 @@ class ACDC(Method):
     Cost per step: one multiplication of the gradients with the mask, in compressed phases.
     """
 
+    lengths = ("warmup", "phase", "final_dense", "final_compressed")
+
     warmup: int = hyperparameter("dense epochs at the beginning", 10, ge=1)
     phase: int = hyperparameter("epochs of each phase, compressed or dense, in between", 5, ge=1)
     final_dense: int = hyperparameter("epochs of the last dense phase", 10, ge=1)

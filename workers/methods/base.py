@@ -62,6 +62,9 @@ class Method:
     """
 
     takes_sparsity: ClassVar[bool] = True
+    lengths: ClassVar[tuple[str, ...]] = ()
+    """The hyperparameters that are lengths in epochs and grow with the training where a sweep's `budget` does."""
+
     needs_gradients: ClassVar[bool] = False
     """Whether it learns from gradients what to prune, and has nothing to do where no prunable weight trains."""
 

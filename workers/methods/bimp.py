@@ -23,6 +23,8 @@ class BIMP(Method):
     Cost per step: one multiplication of the gradients with the mask, after the pretraining.
     """
 
+    lengths = ("pretrain_epochs",)
+
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
     phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)

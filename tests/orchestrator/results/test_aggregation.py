@@ -24,7 +24,7 @@ from tests import gcs
 from tests.orchestrator.frames import write
 
 DESIGN = """trial sweep dataset model method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs phases
-total_epochs phase_fraction augment milestones test_accuracy test_accuracy_top5 test_loss validation_accuracy
+total_epochs phase_fraction augment milestones budget test_accuracy test_accuracy_top5 test_loss validation_accuracy
 validation_loss train_accuracy train_loss dense_test_accuracy pruned_test_accuracy pruning_instability
 relative_norm_drop reached_sparsity overall_sparsity collapsed_layers prunable_share parameters nonzero_parameters
 multiply_adds prunable_multiply_adds_share nonzero_multiply_adds theoretical_speedup compression_ratio
