@@ -278,7 +278,7 @@ WRONG_BLOCKS = [
     ("method: gmp, sparsity: 0.9, model: './net.py:Net'", 'write "net:Net", a module that Python finds'),
     (
         "method: dense, sparsity: 0.5",
-        'trials[0].sparsity: unknown key of method dense "sparsity": allowed are dataset,',
+        'trials[0].sparsity: unknown key of method dense "sparsity": allowed are budget, dataset,',
     ),
     (
         "method: gmp, sparsity: 0.5, pruning_interval: 2.0",
