@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prunesweep.workers import checkpoint, methods
+from prunesweep.workers.average import average_of
 from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -107,6 +108,7 @@ class Training:
         self.network = Network(model, train, self.device)
         self.pruner = method.pruner(Setup(model, prunable_weights(model, Awkward.SHAPE), sparsity, epochs, ITERATIONS))
         self.optimizer = self.pruner.optimizer = make_optimizer(model, self.pruner, train)
+        self.pruner.average = average_of(model, self.pruner.parameters(), train.ema)
         self.pruner.prepare(self.placed(dtype=next(model.parameters()).dtype))
 
     def placed(self, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:

@@ -49,6 +49,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
         **_prefixed("model", storable(model.state_dict())),
         **_prefixed("momentum", stored(_parameters(model, pruner), optimizer)),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
+        **_prefixed("average", pruner.average.tensors if pruner.average else {}),
     }
     return seal(save(on_host(tensors), {"key": key, "progress": json.dumps(asdict(progress)), FIELD: BLANK}))
 
@@ -61,13 +62,14 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     if metadata["key"] != key:
         raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
-    network, buffers, state = (_under(prefix, tensors) for prefix in ("model", "momentum", "method"))
+    network, buffers, state, averages = (_under(p, tensors) for p in ("model", "momentum", "method", "average"))
     own = {name: state.pop(name, None) for name in pruner.parameters()}
     learned = {name: tensor for name, tensor in own.items() if tensor is not None}
     if difference := (
         _difference(model, network)
         or _other_shape(_parameters(model, pruner), buffers)
         or _other_shape(pruner.parameters(), learned, complete=True)
+        or _other_shape(pruner.average.tensors if pruner.average else {}, averages, complete=True)
     ):
         raise Refused(f"it is of other code: {difference}")
     load_network(model, network)
@@ -75,6 +77,8 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     for name, parameter in pruner.parameters().items():
         parameter.data.copy_(learned[name])
     pruner.load_state(state)
+    if pruner.average:
+        pruner.average.load(averages)
     return Progress(**json.loads(metadata["progress"]))
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from itertools import chain, islice
@@ -27,6 +28,7 @@ from prunesweep.workers import (
     selection,
     training,
 )
+from prunesweep.workers.average import average_of
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.curve import curve_file, require_finite
 from prunesweep.workers.data.augmented import augmented
@@ -117,6 +119,7 @@ class Execution:
             methods.create(self.stage.method) if isinstance(self.stage, TrainStage) else Method()
         )
         self.optimizer = self.pruner.optimizer = make_optimizer(self.model, self.pruner, self.train)
+        self.pruner.average = average_of(self.model, self.pruner.parameters(), self.train.ema)
         self.started = self.last_checkpoint = time.perf_counter()
         self.checkpoint_cost, self.checkpointed = 0.0, False
         self.written: Future[None] = Future()
@@ -210,6 +213,8 @@ class Execution:
             self._prepare()
         if isinstance(self.stage, PruneStage):
             self._prune(self.stage)
+        if self.pruner.average:
+            self.pruner.average.restart()
 
     def _prepare(self) -> None:
         """On the leading replica, whose checkpoint the others then continue from: devices need not round alike."""
@@ -258,7 +263,8 @@ class Execution:
         require_finite("training", score, progress.epoch)
         progress.images += self.dataset.count("train")
         self._sparsify()
-        validation = self._evaluate("validation")
+        with self._validated():
+            validation = self._evaluate("validation")
         require_finite("validation", validation, progress.epoch)
         progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
         progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
@@ -291,10 +297,20 @@ class Execution:
         """Let the method prune; statistics are re-estimated before anything is evaluated."""
         pruned = self.pruner.after_epoch(self.progress.epoch)
         if self.progress.epoch == self.stage.epochs:
+            if self.pruner.average:
+                self.pruner.average.adopt()
             pruned = self.pruner.finalize() or pruned
             self.pruner = self._new_pruner(Method())  # the network is plain from here on
         if pruned:
             self._recalibrate()
+        if pruned and self.pruner.average:
+            with self.pruner.average.swapped():
+                self._recalibrate()
+
+    def _validated(self) -> AbstractContextManager[None]:
+        """Inside it the network is the one to validate after an epoch."""
+        average = self.pruner.average if self.train.validate_ema else None
+        return average.swapped() if average else nullcontext()
 
     def _checkpoint(self) -> None:
         """Training goes on while a checkpoint is on its way to a remote store; the next one waits for its end."""

@@ -22,7 +22,8 @@ class TrainSpec:
     `optimizer` is one of `workers.optimizer_settings.OPTIMIZERS` or `module:name`. What is not given of its
     settings and of the learning rate gets its defaults; None are settings that it does not take. `lr_scale` are factors
     of the learning rate by patterns of parameters, and `freeze` patterns of those that do not train
-    (`workers.parameter_patterns`).
+    (`workers.parameter_patterns`). `ema` is the decay of the average that becomes the finished network
+    (`workers.average`), and that is validated after each epoch unless `validate_ema` says otherwise.
     """
 
     epochs: int = 20
@@ -61,6 +62,8 @@ class TrainSpec:
     decay_norm_and_bias: bool = added(True)
     lr_scale: tuple[tuple[str, float], ...] | None = added(None, pairs=True)
     freeze: tuple[str, ...] | None = added(None)
+    ema: float | None = added(None)
+    validate_ema: bool = added(True)
 
     def __post_init__(self) -> None:
         for name, default in OPTIMIZERS.get(self.optimizer, {}).items():

@@ -169,6 +169,8 @@ def train_epoch(
     """
     network.model.train()
     pruner.iteration = iteration
+    if pruner.average is not None:
+        pruner.average.begin_epoch()
     clip_norm, replicas = network.train.clip_norm, network.replicas
     losses, hits, images = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
@@ -190,6 +192,8 @@ def train_epoch(
             optimizer.step()
         pruner.iteration += 1
         pruner.after_step()
+        if pruner.average is not None:
+            pruner.average.update()
         optimizer.zero_grad()
         losses.append(network.reported(loss, outputs, targets, whole) * (whole / replicas.count))
         if not targets.is_floating_point():  # those of mixed images are shares of classes

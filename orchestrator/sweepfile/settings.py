@@ -58,6 +58,11 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "decay_norm_and_bias": ("whether weight decay also acts on biases and normalisation", {}),
     "lr_scale": ("factors of the learning rate by patterns of parameters, such as layer4.*: 0.1", {"gt": 0}),
     "freeze": ("patterns of the parameters that do not train, such as [conv1, layer1]", {}),
+    "ema": (
+        "decay of the average of weights over iterations that becomes the finished network",
+        {"gt": 0, "lt": 1},
+    ),
+    "validate_ema": ("validate the average after each epoch, or the weights that are trained", {}),
 }
 """Help and limits of the fields of `TrainSpec`."""
 

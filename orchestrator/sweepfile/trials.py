@@ -132,6 +132,8 @@ def _training(cell: Cell) -> TrainSpec:
     optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
     check_dense(train)
     check_augmentations(train)
+    if train.ema is None and not train.validate_ema:
+        raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
     return train
 
 

@@ -161,7 +161,7 @@ def test_every_optimizer_is_tried():
 @pytest.mark.parametrize("optimizer", OTHERS)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_resumed_equals_unbroken_and_of_what_is_pruned_nothing_is_kept(name: str, optimizer: str):
-    """In memory, with a checkpoint after the second of three epochs."""
+    """In memory, with a checkpoint after the second of three epochs; the average of the weights is part of it."""
     train = TrainSpec(epochs=6, optimizer=optimizer, weight_decay=1e-3)
     if (name, optimizer) in REFUSED:
         with pytest.raises(SpecError, match="train it with sgd"):
@@ -175,6 +175,10 @@ def test_resumed_equals_unbroken_and_of_what_is_pruned_nothing_is_kept(name: str
     checkpoint.unpack(packed, "key", resumed.network.model, resumed.pruner, resumed.optimizer)
     for training in (unbroken, resumed):
         training.epoch(3)
+    averages = [training.pruner.average.tensors for training in (unbroken, resumed)]
+    assert all(torch.equal(tensor, averages[1][key]) for key, tensor in averages[0].items())
+    for training in (unbroken, resumed):
+        training.pruner.average.adopt()
         training.pruner.finalize()
     state, expected = (training.network.model.state_dict() for training in (resumed, unbroken))
     assert all(torch.equal(tensor, expected[key]) for key, tensor in state.items())
@@ -184,13 +188,13 @@ def test_resumed_equals_unbroken_and_of_what_is_pruned_nothing_is_kept(name: str
 
 def begun(name: str, optimizer: str):
     torch.manual_seed(0)
-    return trained_with(name, Awkward(), optimizer=optimizer, weight_decay=1e-3)
+    return trained_with(name, Awkward(), optimizer=optimizer, weight_decay=1e-3, ema=0.9)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("rmsprop", marks=pytest.mark.slow)])
 def test_phases_hand_on_all_that_the_optimizer_keeps(optimizer: str, tmp_path):
     """A second phase that is resumed equals one that is not; steps are counted on from the first."""
-    train = TrainSpec(epochs=1, batch_size=32, lr=2e-3, optimizer=optimizer)
+    train = TrainSpec(epochs=1, batch_size=32, lr=2e-3, optimizer=optimizer, ema=0.9)
     last = last_stage(trial("imp", train=train))
     unbroken, broken = Store(tmp_path / "unbroken"), Store(tmp_path / "broken")
     run(last, unbroken)

@@ -13,6 +13,7 @@ from prunesweep.workers.optimizer_state import of_weight
 from prunesweep.workers.selection import apply_masks
 
 if TYPE_CHECKING:
+    from prunesweep.workers.average import Average
     from prunesweep.workers.methods.base import Method
 
 
@@ -54,8 +55,8 @@ class Pruner:
     After `finalize` the pruner is done and the network plain. `weights` are the prunable weights, `names` their names,
     `trained` those of them with a gradient: one that does not train (`requires_grad` off) is pruned like the others.
     `iteration` counts the iterations since the stage began. `masks`, where set, are held: masked weights, their
-    gradients and what the optimizer keeps of them stay zero. Tensors for each weight belong in `saved`:
-    `saved["saliency"][i]` is that of `weights[i]`, and is in every checkpoint.
+    gradients, their `average` and what the optimizer keeps of them stay zero. Tensors for each weight belong in
+    `saved`: `saved["saliency"][i]` is that of `weights[i]`, and is in every checkpoint.
 
     With replicas every one of them does all this but `prepare`, and comes to the same bits: from `adjust_gradients` on,
     gradients are those of the whole batch, also of the pruner's own parameters. What is drawn must come from a
@@ -78,6 +79,7 @@ class Pruner:
         self.masks: Sequence[torch.Tensor] | None = None
         self.saved: dict[str, Sequence[torch.Tensor]] = {}
         self.optimizer: torch.optim.Optimizer | None = None
+        self.average: Average | None = None
         self.iteration = 0
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -134,6 +136,8 @@ class Pruner:
             pairs = zip(self.weights, self.masks, strict=True)
             kept = [(kept, mask) for weight, mask in pairs for kept in of_weight(self.optimizer, weight)]
             apply_masks([tensor for tensor, _ in kept], [mask for _, mask in kept])
+        if self.average is not None:
+            apply_masks(self.average.of(self.weights), self.masks)
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint must keep beside model, optimizer and `parameters`: here the masks, and what is `saved`."""

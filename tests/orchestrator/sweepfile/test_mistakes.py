@@ -313,6 +313,18 @@ MISTAKES = [
     ),
     (
         "lr: 0.1",
+        "ema: 1",
+        "5: train.ema: 1 is not allowed: a number in (0, 1) (decay of the average of weights over iterations",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "validate_ema: false",
+        "5: train.validate_ema: without train.ema there is no average; give its decay, or leave it out",
+        "",
+    ),
+    (
+        "lr: 0.1",
         "freeze: fc1",
         '5: train.freeze: "fc1" is not allowed: a list of text (patterns of the parameters that do not train',
         "",
