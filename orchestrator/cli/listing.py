@@ -42,7 +42,7 @@ def list_(
     ],
     as_json_: JsonOption = False,
 ) -> None:
-    """List methods with their hyperparameters, models, datasets, columns of results, schedules, published numbers."""
+    """List methods with their hyperparameters, models, datasets, columns of results, schedules, recipes and more."""
     rows = REFERENCES[kind]() if kind in REFERENCES else catalogue(kind)
     if as_json_:
         print(as_json(rows))

@@ -1,9 +1,10 @@
-"""What `list columns`, `list schedules` and `list published` show: names with a line for each."""
+"""What `list columns`, `list schedules`, `list published` and `list recipes` show: names with a line for each."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunesweep.orchestrator.glossary import SCHEDULES, TRAINING
@@ -66,10 +67,29 @@ def _percents(sparsities: Any) -> str:
     return ", ".join(f"{100 * sparsity:.6g}%" for sparsity in stated) or "no sparsity"
 
 
+def recipes() -> list[dict[str, Any]]:
+    """The recipes that ship, for `train: {recipe: NAME}`, with all that they say."""
+    from prunesweep.orchestrator.sweepfile.recipes import read_recipe, shipped
+
+    read = {name: read_recipe(name, Path()) for name in shipped()}
+    return [
+        {
+            "name": name,
+            "of": "train: {recipe: NAME}",
+            "help": recipe.title,
+            "source": recipe.source,
+            "differs": " ".join(recipe.differs.split()),
+            "train": dict(recipe.train),
+        }
+        for name, recipe in read.items()
+    ]
+
+
 REFERENCES: Mapping[str, Callable[[], list[dict[str, Any]]]] = {
     "columns": columns,
     "schedules": schedules,
     "published": published,
+    "recipes": recipes,
 }
 
 

@@ -161,7 +161,21 @@ _AUTHORS = explained(
 )
 _NOTES = explained(Annotated[str, Field(min_length=1, max_length=10_000)], "a text of at most 10,000 characters")
 
-_TRAIN = strict_model("train", {h.name: (setting(h), h.default, h.help) for h in train_settings()})
+_TRAIN_SETTINGS: Settings = {h.name: (setting(h), h.default, h.help) for h in train_settings()}
+_TRAIN = strict_model(
+    "train",
+    {**_TRAIN_SETTINGS, "recipe": (_TITLE, None, "published settings, by name or path; those beside it go first")},
+)
+RECIPE = strict_model(
+    "recipe",
+    {
+        "title": (_TITLE, ..., "what it trains, in a line"),
+        "source": (_NOTES, None, "where it was published"),
+        "differs": (_NOTES, None, "what of that these settings do not express, and what stands in its place"),
+        "train": (strict_model("train of a recipe", _TRAIN_SETTINGS), ..., "settings of the training"),
+    },
+)
+"""A file of `orchestrator.sweepfile.recipes`."""
 _SHARE: Settings = {
     "cpus": (_CPUS, 1.0, "CPU cores per trial"),
     "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),

@@ -29,6 +29,7 @@ from prunesweep.orchestrator.sweepfile.document import (
     where,
 )
 from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count, header
+from prunesweep.orchestrator.sweepfile.recipes import with_recipes
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
 from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, trials_of
@@ -82,19 +83,22 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
     if changes and path.suffix == ".py":
         raise UserError("--set changes YAML files; a sweep in Python is changed in its file")
     if changes:
-        return sweep_of(changed(parse(path, text).value, path, changes))
+        return sweep_of(changed(parse(path, text).value, path, changes), path.parent)
     if path.suffix == ".py":
         top, trials = python.read(path, text)
         return _sweep(top, trials, [], text, path)
-    return _sweep(*_read_yaml(parse(path, text)), text, path)
+    return _sweep(*_read_yaml(with_recipes(parse(path, text), path.parent)), text, path)
 
 
-def sweep_of(settings: Mapping[str, Any]) -> Sweep:
-    """The sweep with these settings, which are a sweep file's; raises `UserError`. Its file would be `NAME.yaml`."""
+def sweep_of(settings: Mapping[str, Any], folder: Path | None = None) -> Sweep:
+    """The sweep with these settings, which are a sweep file's; raises `UserError`. Its file would be `NAME.yaml`.
+
+    Recipes of one's own are looked for from `folder`, by default the current one.
+    """
     if "name" not in settings:
         raise UserError("name: missing: a sweep that has no file needs one, for its folder in the store")
     text = dump(settings)
-    top, trials, searches = _read_yaml(parse(None, text))
+    top, trials, searches = _read_yaml(with_recipes(parse(None, text), folder or Path()))
     return _sweep(top, trials, searches, text, Path(f"{top['name']}.yaml"))
 
 

@@ -340,6 +340,7 @@ def test_init_writes_a_sweep_that_is_valid(tmp_path: Path):
 
 def test_what_options_can_be_given_is_listed(cli: Cli):
     assert "  ALLR " in cli("list", "schedules")
+    assert "  deit_small " in cli("list", "recipes")
     assert "  test_accuracy " in cli("list", "columns")
     assert {row["of"] for row in cli.json("list", "columns")} == {
         f"{n}.parquet" for n in ("trials", "curves", "layers")

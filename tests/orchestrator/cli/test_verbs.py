@@ -249,7 +249,7 @@ def test_version_help_and_completion(cli: Cli):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("prunesweep list ", ["methods", "models", "datasets", "columns", "schedules", "published"]),
+        ("prunesweep list ", ["methods", "models", "datasets", "columns", "schedules", "published", "recipes"]),
         ("prunesweep status ki", ["killed"]),
         ("prunesweep results good --format ", list(FORMATS)),
     ],
