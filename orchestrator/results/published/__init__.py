@@ -16,7 +16,7 @@ from prunesweep.workers.errors import UserError, unknown
 
 PAPER = "paper"
 KEYS = (
-    *("dataset", "model", "method", "retrain_schedule", "target_sparsity"),
+    *("dataset", "model", "method", "retrain_schedule", "allocation", "target_sparsity"),
     *("retrain_epochs", "pretrain_epochs", "total_epochs", "phases"),
 )
 """Settings that a published number may state."""
@@ -41,18 +41,23 @@ PUBLISHED = {
         ("imagenet_retraining_schedules.csv", "imagenet_bimp_vs_pruning_stable.csv"),
     ),
     "rigl": Published(
-        'Evci, Gale, Menick, Castro, Elsen, "Rigging the Lottery", ICML 2020: ERK, 100 epochs and 500',
+        'Evci, Gale, Menick, Castro, Elsen, "Rigging the Lottery", ICML 2020, 100 epochs and 500, with training FLOPs',
         ("imagenet_rigl.csv",),
     ),
-    "acdc": Published('Peste, Iofinova, Vladu, Alistarh, "AC/DC", NeurIPS 2021: global', ("imagenet_acdc.csv",)),
+    "acdc": Published('Peste, Iofinova, Vladu, Alistarh, "AC/DC", NeurIPS 2021', ("imagenet_acdc.csv",)),
     "jaxpruner": Published(
         'Lee et al., "JaxPruner", 2023, where gmp is its global magnitude pruning', ("imagenet_jaxpruner.csv",)
     ),
+    "str": Published(
+        'Kusupati et al., "Soft Threshold Weight Reparameterization", ICML 2020: its models of these sparsities, about',
+        ("imagenet_str.csv",),
+    ),
     "rigl_cifar10": Published(
-        "the authors of RigL on WRN-22-2, github.com/google-research/rigl, issue 8: ERK", ("cifar10_rigl.csv",)
+        "the authors of RigL on WRN-22-2, github.com/google-research/rigl, issue 8", ("cifar10_rigl.csv",)
     ),
     "rigl_reproduction": Published(
-        "an independent reproduction of RigL on WRN-22-2: ERK", ("cifar10_rigl_reproduction.csv",)
+        'Sundar, Dwaraknath, "[Re] Rigging the Lottery", 2021: WRN-22-2, 250 epochs and 500, with training FLOPs',
+        ("cifar10_rigl_reproduction.csv",),
     ),
 }
 """By the name that `--published` takes."""

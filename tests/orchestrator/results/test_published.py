@@ -56,23 +56,47 @@ def test_the_paper_s_tables_come_with_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method", "sparsity", "epochs", "mean"),
+    ("name", "method", "allocation", "sparsity", "epochs", "told"),
     [
-        ("rigl", "rigl", 0.9, 100, 0.7307),
-        ("rigl", "rigl", 0.9, 500, 0.7642),
-        ("acdc", "acdc", 0.98, 100, 0.6848),
-        ("jaxpruner", "set", 0.8, 300, 0.7562),
-        ("rigl_cifar10", "static", 0.95, 250, 0.89),
-        ("rigl_reproduction", "rigl", 0.8, 250, 0.931),
+        ("rigl", "rigl", "erk", 0.9, 100, {"test_accuracy": 0.7307, "train_flops_ratio": 0.24}),
+        ("rigl", "rigl", "erk", 0.9, 500, {"test_accuracy": 0.7642, "train_flops_ratio": 1.23}),
+        ("rigl", "rigl", "first_dense", 0.8, 100, {"test_accuracy": 0.7460, "train_flops_ratio": 0.23}),
+        ("acdc", "acdc", "global", 0.98, 100, {"test_accuracy": 0.6848}),
+        ("jaxpruner", "set", None, 0.8, 300, {"test_accuracy": 0.7562}),
+        ("str", "str", None, 0.9, 100, {"reached_sparsity": 0.9023, "nonzero_multiply_adds": 343e6}),
+        ("rigl_cifar10", "static", "erk", 0.95, 250, {"test_accuracy": 0.89}),
+        ("rigl_reproduction", "set", "uniform", 0.8, 250, {"test_accuracy": 0.927, "train_flops_ratio": 0.20}),
+        ("rigl_reproduction", "rigl", "erk", 0.8, 500, {"test_accuracy": 0.933, "train_flops_ratio": 0.70}),
     ],
 )
-def test_other_papers_come_by_name(name: str, method: str, sparsity: float, epochs: int, mean: float) -> None:
+def test_other_papers_come_by_name(
+    name: str, method: str, allocation: str | None, sparsity: float, epochs: int, told: dict[str, float]
+) -> None:
     numbers = load_published(name)
     asked = (numbers.method == method) & (numbers.target_sparsity == sparsity) & (numbers.pretrain_epochs == epochs)
-    assert numbers[asked]["mean"].tolist() == pytest.approx([mean])
+    asked &= numbers.allocation.isna() if allocation is None else numbers.allocation == allocation
+    means = dict(zip(numbers[asked]["metric"], numbers[asked]["mean"], strict=True))
+    assert {metric: means[metric] for metric in told} == pytest.approx(told)
     assert numbers["source"].nunique() == 1
     for other in numbers["method"].unique():
         method_class(other)  # raises for what is no method here
+
+
+def test_a_number_of_one_allocation_belongs_to_settings_with_it_and_stands_beside_our_flops() -> None:
+    rigl = {"dataset": "imagenet", "model": "resnet50", "method": "rigl", "target_sparsity": 0.9}
+    frame = pd.DataFrame(
+        [
+            row
+            for allocation, ratio in (("erk", 0.2443), ("first_dense", 0.1302), ("uniform", 0.11))
+            for row in trials([ratio], "train_flops_ratio", **rigl, pretrain_epochs=100, allocation=allocation)
+        ]
+    )
+    table = differences_to_published(frame, load_published("rigl"), "train_flops_ratio")
+    lines = [[*line.labels, *(entry.text for entry in line.entries)] for line in table.lines]
+    assert [line[-4:] for line in lines] == [
+        ["erk", "0.24x (1)", "0.24x", "+0.00x"],
+        ["first_dense", "0.13x (1)", "0.13x", "+0.00x"],
+    ]
 
 
 @pytest.mark.parametrize(
