@@ -74,6 +74,9 @@ TERMS: Mapping[str, str] = {
     "sparsity": "the share of the prunable weights that are zero",
     "20+2 epochs": "20 epochs of training before the first prune, and 2 of retraining after it",
     "theoretical speedup": "multiply-adds of the dense network divided by those that remain; it is not a measured time",
+    "training FLOPs": "operations of the training as papers count them, with its pretraining, as a multiple of dense "
+    "training; not what the hardware computed",
+    "layer collapse": "a layer kept no weight, so that nothing gets through it; marked with ‡",
     "compression": "parameters of the dense network divided by those that are not zero",
 }
 
