@@ -10,7 +10,7 @@ augmentation, evaluation and the recalibration of batch-norm statistics are not 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prunesweep.workers.spec import PruneStage, Stage
@@ -29,20 +29,24 @@ TRAINING = 3
 class Forward:
     """Multiply-adds of a forward pass of one image: `dense`, and without pruned weights `after` each epoch, [epochs].
 
-    At the last of these the network has the sparsity `reached`.
+    `layers` are those of the network at the end, which has the sparsity `reached`.
     """
 
     dense: float
     after: Sequence[float]
     reached: float
+    layers: Sequence[Mapping[str, Any]] = ()
 
     def at(self, sparsity: float) -> float:
-        """At another sparsity, on the line through the dense network and the last one.
+        """At another sparsity: each layer's density is that at the end to one power for all, that gives the sparsity.
 
-        Exact where the shares of the layers in the weights that are kept stay the same, as with uniform allocation.
+        So it is exact for the dense network, the last one, and where all layers have the same sparsity.
         """
-        saved = self.dense - self.after[-1]
-        return self.dense - (saved * sparsity / self.reached if self.reached else 0.0)
+        if sparsity <= 0 or not self.layers:
+            return self.dense
+        power = _power(self.layers, 1 - sparsity)
+        saved: float = sum(layer["multiply_adds"] * (1 - _density(layer) ** power) for layer in self.layers)
+        return self.dense - saved
 
     def before(self, start: float) -> list[float]:
         """In each epoch as it was before it, where masks change at the ends of epochs; `start` before the first."""
@@ -86,15 +90,31 @@ def multiply_adds(
         return None
     if not stage.epochs:
         return 0.0
-    end = Forward(dense, [sparse], metrics.get("reached_sparsity") or 0.0)
+    layers = [layer for layer in result["layers"] if layer["weights"]]
+    end = Forward(dense, [sparse], metrics.get("reached_sparsity") or 0.0, layers)
     passes = [_pass(row, end) for row in curve]
     images: float = result["images"] / stage.epochs
     if isinstance(stage, PruneStage):  # the first row is the network just pruned, and masks are held from there on
         return images * TRAINING * sum(passes[:-1])
-    forward = Forward(dense, [*passes[:-1], sparse], end.reached)
+    forward = replace(end, after=[*passes[:-1], sparse])
     steps = sum(method.multiply_adds(dense, passed) for passed in method.forward_passes(forward))
     classes: int | None = result.get("classes")
     return images * steps + dense * method.preparation(classes or 0)
+
+
+def _power(layers: Sequence[Mapping[str, Any]], density: float) -> float:
+    """Where the densities of the layers at the end, to this power, give a density over all weights; at most 8."""
+    low, high, weights = 0.0, 8.0, sum(layer["weights"] for layer in layers)
+    for _ in range(60):
+        power = (low + high) / 2
+        kept = sum(layer["weights"] * _density(layer) ** power for layer in layers)
+        low, high = (power, high) if kept > density * weights else (low, power)
+    return low
+
+
+def _density(layer: Mapping[str, Any]) -> float:
+    """At the end; a layer that kept nothing counts as half a weight, since it had some before."""
+    return float(max(layer["nonzero"] or 0, 0.5) / layer["weights"])
 
 
 def _pass(row: Mapping[str, Any], end: Forward) -> float:

@@ -37,7 +37,8 @@ def root_of(method: str) -> TrainStage:
 
 def result(sparse: float, epochs: int = 4, reached: float = 0.8) -> dict[str, Any]:
     metrics = {"multiply_adds": DENSE, "nonzero_multiply_adds": sparse, "reached_sparsity": reached}
-    return {"metrics": metrics, "images": epochs * IMAGES, "classes": CLASSES}
+    layers = [{"weights": 100, "nonzero": 100 - round(100 * reached), "multiply_adds": DENSE}]
+    return {"metrics": metrics, "images": epochs * IMAGES, "classes": CLASSES, "layers": layers}
 
 
 def rows(passes: Sequence[float]) -> list[dict[str, float | None]]:
@@ -107,7 +108,7 @@ BY_HAND: dict[str, tuple[list[float], float]] = {
 }
 """What a forward pass costs after each epoch, and what the training then costs.
 
-GraNet starts with half of the weights, at 100 - 80 * 0.5 / 0.8 = 50 on the line from the dense network to the last.
+GraNet starts with half of the weights, and so of the multiply-adds of a network of one layer.
 """
 
 
@@ -128,8 +129,20 @@ def test_a_prune_without_retraining_costs_nothing() -> None:
     assert accounting.multiply_adds(pruned, methods.create(pruned.root.method), result(10.0, 0), rows([10.0])) == 0.0
 
 
+def test_densities_of_the_layers_go_through_one_power_of_those_at_the_end() -> None:
+    """Of 100 weights each a layer keeps 1/4 and 1/100; with their square roots 60 of 200 are left: 0.7."""
+    layers = [
+        {"weights": 100, "nonzero": 25, "multiply_adds": 1000.0},
+        {"weights": 100, "nonzero": 1, "multiply_adds": 10.0},
+    ]
+    forward = accounting.Forward(1510.0, [750.1], 0.87, layers)  # and 500 that no prunable weight takes part in
+    assert forward.at(0.7) == pytest.approx(500 + 1000 * 0.5 + 10 * 0.1)
+    assert forward.at(0.87) == pytest.approx(750.1)
+    assert forward.at(0.0) == 1510.0
+
+
 def test_of_a_result_of_before_passes_follow_from_the_sparsities() -> None:
-    """At 0, 0.4 and 0.8 on the line from 100 dense to 20 at 0.8: 100, 60 and 20."""
+    """Of one layer at 0, 0.4 and 0.8: 100, 60 and 20."""
     curve = [{"sparsity": sparsity, "nonzero_multiply_adds": None} for sparsity in (0.0, 0.4, 0.8, 0.8)]
     own = root_of("gmp")
     measured = accounting.multiply_adds(own, methods.create(own.root.method), result(20.0), curve)
