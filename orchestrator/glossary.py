@@ -52,6 +52,9 @@ TRAINING: Mapping[str, str] = {
     "exponential": "the rate is multiplied by gamma per epoch, a little at every iteration",
     "linear": "a straight line from the peak to end_lr",
     "cosine": "half a cosine from the peak to end_lr",
+    "polynomial": "from the peak to end_lr with a power of what is left of the training",
+    "one_cycle": "half a cosine up from a 25th of the peak, then half a cosine down to end_lr (Smith & Topin 2018)",
+    "inverse_sqrt": "the peak times the square root of the warm-up's length over the time (Vaswani et al. 2017)",
 }
 """Of every schedule of `train.schedule`, what the learning rate does."""
 

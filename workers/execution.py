@@ -98,6 +98,7 @@ class Execution:
             self.rehearsal.set_up()
 
     def _set_up(self) -> None:
+        training.require_possible(self.train, self.replicas)
         require_same(self.stage, self.store)
         seed_all("dataset")
         dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(

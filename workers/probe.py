@@ -23,7 +23,7 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.seeding import preserved
-from prunesweep.workers.training import Network, contiguous
+from prunesweep.workers.training import Network, contiguous, part_count
 
 log = logging.getLogger("prunesweep")
 
@@ -84,7 +84,8 @@ def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1, mo
     """
     dtype = precision.storage(network.train.precision)
     whole = min(network.train.batch_size, dataset.count("train"))
-    batch_size = max(min(2, whole), min(-(-whole // replicas), most or whole))
+    part = -(-whole // (replicas * network.train.accumulate))
+    batch_size = max(min(2, whole), min(part, most or whole))
     images, targets = next(iter(dataset.evaluation_batches("train", batch_size=batch_size, dtype=dtype)))
     model = _copied(network.model)
     if model is None:
@@ -94,7 +95,8 @@ def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1, mo
     copied.model.train()
     with preserved():
         _train(copied, name, dataset.classes, images, targets)
-        if batch_sizes(dataset.count("train"), network.train.batch_size)[-1] == 1:
+        sizes = batch_sizes(dataset.count("train"), network.train.batch_size)
+        if 1 in (size // part_count(size, network.train) for size in (sizes[0], sizes[-1])):
             _require_batch_of_one(copied, name, images[:1], dataset.count("train"))
     _require_storable(copied.model, name)
 
@@ -152,7 +154,12 @@ def _require_batch_of_one(network: Network, name: str, image: Tensor, images: in
         norms = [f"{n} ({type(m).__name__})" for n, m in network.model.named_modules() if isinstance(m, _BatchNorm)]
         if not norms:
             raise
-        size = network.train.batch_size
+        size, parts = network.train.batch_size, network.train.accumulate
+        if parts > 1:
+            raise UserError(
+                f"model {name} cannot train on single images, as train.accumulate: {parts} makes of batches of {size}: "
+                f"batch norm in {norms[0]} needs more than one value per channel; take fewer parts"
+            ) from error
         raise UserError(
             f"model {name} cannot train on the last batch of an epoch, a single image of the {images}: batch norm in "
             f"{norms[0]} needs more than one value per channel; take a batch_size other than {size}, such as {size + 1}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import cos, floor, pi, sqrt
+from math import ceil, cos, floor, pi, sqrt
 
 from prunesweep.workers.errors import SpecError, unknown
 from prunesweep.workers.spec import RetrainSpec, TrainSpec
@@ -23,6 +23,9 @@ DENSE: dict[str, tuple[str, ...]] = {
     "exponential": ("gamma",),
     "linear": ("end_lr",),
     "cosine": ("end_lr",),
+    "polynomial": ("power", "end_lr"),
+    "one_cycle": ("rise", "end_lr"),
+    "inverse_sqrt": (),
 }
 """The dense schedules and the settings of `TrainSpec` that each takes."""
 
@@ -33,6 +36,9 @@ TUNABLE = ("constant", "stepped", "cosine", "linear")
 """Retraining schedules with an initial value and a warm-up of their own."""
 
 RETRAIN_WARMUP = 0.1
+
+CYCLE_START = 25
+"""A cycle begins with the peak divided by this, as torch's `OneCycleLR` does."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ def check_dense(train: TrainSpec) -> None:
         raise SpecError("train.schedule", unknown("schedule", train.schedule, DENSE))
     takes = DENSE[train.schedule]
     given = {"step_epochs": train.step_epochs, "milestones": train.milestones, "gamma": train.gamma}
+    given |= {"power": train.power, "rise": train.rise}
     for name, value in given.items():
         if name in takes and value is None:
             raise SpecError(f"train.{name}", f"schedule {train.schedule} needs {name}")
@@ -62,6 +69,12 @@ def check_dense(train: TrainSpec) -> None:
     if train.warmup_epochs >= train.epochs:
         raise SpecError(
             "train.warmup_epochs", f"{train.warmup_epochs} warm-up epochs leave none of {train.epochs} for training"
+        )
+    if train.schedule == "one_cycle" and train.warmup_epochs:
+        raise SpecError("train.warmup_epochs", "the rise of one_cycle is its warm-up; leave this out")
+    if train.schedule == "inverse_sqrt" and not train.warmup_epochs:
+        raise SpecError(
+            "train.warmup_epochs", "inverse_sqrt falls with the time over that of its warm-up; give it warmup_epochs"
         )
     _check_falling(train)
 
@@ -93,7 +106,7 @@ def _check_falling(train: TrainSpec) -> None:
 def dense(train: TrainSpec, epoch: int) -> Schedule:
     """The learning rate of dense training, `epoch` iterations an epoch, over `train.epochs * epoch` iterations.
 
-    A linear warm-up from 0 comes first; `step` and `multistep` count their milestones from the very start, the others
+    A linear warm-up from 0 comes first; `step`, `multistep` and `inverse_sqrt` count from the very start, the others
     run over what remains after it.
     """
     total, warmup = train.epochs * epoch, train.warmup_epochs * epoch
@@ -121,7 +134,29 @@ def _after_warmup(train: TrainSpec, epoch: int, length: int) -> Schedule:
             return lambda k: _linear(peak, end, (k - warmup) / length)
         case "cosine":
             return lambda k: _cosine(peak, end, (k - warmup) / length)
+        case "polynomial":
+            power = train.power or 0.0
+            return lambda k: end + (peak - end) * (1.0 - (k - warmup) / length) ** power
+        case "one_cycle":
+            return partial(_cycle, peak, end, train.rise or 0.0, length)
+        case "inverse_sqrt":
+            return lambda k: peak * sqrt(warmup / k)
     raise AssertionError(train.schedule)
+
+
+def _cycle(peak: float, end: float, rise: float, length: int, k: int) -> float:
+    """Half a cosine up in the fraction `rise` of the length, half a one down in the rest (Smith & Topin 2018)."""
+    t = k / length
+    if t < rise:
+        return _cosine(peak, peak / CYCLE_START, 1.0 - t / rise)
+    return _cosine(peak, end, (t - rise) / (1.0 - rise))
+
+
+def _falls_from(train: TrainSpec, epoch: int) -> int:
+    """The iteration from which on a dense schedule falls: warm-up, or the rise of a cycle, is over."""
+    if train.schedule == "one_cycle":
+        return ceil((train.rise or 0.0) * train.epochs * epoch)
+    return train.warmup_epochs * epoch
 
 
 def retraining(spec: RetrainSpec, train: TrainSpec, epoch: int, pruned: Pruned) -> Schedule:
@@ -139,7 +174,7 @@ def retraining(spec: RetrainSpec, train: TrainSpec, epoch: int, pruned: Pruned) 
     if spec.schedule == "LRW":
         assert length <= dense_length, "checked when the sweep was read"
         return lambda k: eta(dense_length - length + k)
-    start = train.warmup_epochs * epoch
+    start = _falls_from(train, epoch)
     values = [eta(k) for k in range(start, dense_length)]
     peak, lowest = max(values), min(values)
     warmup = floor(RETRAIN_WARMUP * length)

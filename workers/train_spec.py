@@ -13,11 +13,12 @@ from prunesweep.workers.optimizer_settings import OPTIMIZERS, SETTINGS
 class TrainSpec:
     """How a network is trained; retraining inherits batch size, optimizer and precision from it.
 
-    Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs) and `gamma` (factor)
-    belong to the schedules that use them, `end_lr` to `linear` and `cosine` (see `workers.schedules`). `precision` is
-    one of `workers.precision.PRECISIONS`. `clip_norm` bounds the norm of all gradients together. `compile` and
-    `evaluation_batch_size` are here because they move the last bits. `augment` is the dataset's own augmentation; those
-    from `mixup` on (`workers.augmentations`) come beside it.
+    Lengths are in epochs, `lr` is the peak learning rate. `step_epochs`, `milestones` (epochs), `gamma` (factor),
+    `end_lr`, `power` and `rise` (fraction) belong to the schedules that use them (see `workers.schedules`). A batch
+    goes through the network in `accumulate` parts, and `clip_norm` bounds the norm of all gradients together.
+    `precision` is one of `workers.precision.PRECISIONS`. `compile` and `evaluation_batch_size` are here because they
+    move the last bits. `augment` is the dataset's own augmentation; those from `mixup` on (`workers.augmentations`)
+    come beside it.
 
     `optimizer` is one of `workers.optimizer_settings.OPTIMIZERS` or `module:name`. What is not given of its
     settings and of the learning rate gets its defaults; None are settings that it does not take. `lr_scale` are factors
@@ -62,6 +63,9 @@ class TrainSpec:
     decay_norm_and_bias: bool = added(True)
     lr_scale: tuple[tuple[str, float], ...] | None = added(None, pairs=True)
     freeze: tuple[str, ...] | None = added(None)
+    power: float | None = added(None)
+    rise: float | None = added(None)
+    accumulate: int = added(1)
     ema: float | None = added(None)
     validate_ema: bool = added(True)
 

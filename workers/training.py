@@ -66,7 +66,8 @@ class Network:
         self.model, self.train, self.device, self.replicas = model, train, device, replicas
         self.channels_last = channels_last
         mode = "reduce-overhead" if device.type == "cuda" else "default"
-        (self._full,) = replicas.portion.sizes(train.batch_size, train.batch_size)
+        (portion,) = replicas.portion.sizes(train.batch_size, train.batch_size)
+        self._full = portion // train.accumulate
         self._trained = replicas.parallel(model)
         compiled = train.compile if compiled is None else compiled
         if compiled:
@@ -76,6 +77,13 @@ class Network:
     def laid_out(self, inputs: Tensor) -> Tensor:
         """Images in the layout that the model computes in."""
         return inputs if self.channels_last else contiguous(inputs)
+
+    def parts(self, inputs: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of a batch what goes through the network at a time; there is one replica where that is not all."""
+        if self.train.accumulate == 1:
+            return [(inputs, targets)]
+        number = part_count(len(targets), self.train)
+        return list(zip(inputs.tensor_split(number), targets.tensor_split(number), strict=True))
 
     def outputs(self, inputs: Tensor) -> Outputs:
         """Images [B, C, H, W] -> logits [B, classes], and auxiliary ones where the model has them."""
@@ -88,7 +96,10 @@ class Network:
         return self.outputs(inputs).logits
 
     def loss(self, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
-        """The mean cross-entropy; of a portion what makes that of the `whole` batch the mean over the replicas."""
+        """The mean cross-entropy; of a portion what makes that of the `whole` batch the mean over the replicas.
+
+        Of a part what it adds to that.
+        """
         smoothing = self.train.label_smoothing
         loss = self._cross_entropy(outputs.logits, targets, whole, smoothing)
         for logits in outputs.auxiliary:
@@ -103,7 +114,7 @@ class Network:
 
     def _cross_entropy(self, logits: Tensor, targets: Tensor, whole: int, smoothing: float) -> Tensor:
         count = self.replicas.count
-        if count == 1:
+        if count == 1 and len(targets) == whole:
             return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
         return functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum") * (count / whole)
 
@@ -120,6 +131,12 @@ class Network:
                 yield
 
 
+def require_possible(train: TrainSpec, replicas: Replicas) -> None:
+    """Raise `UserError` where batches are to be divided twice: batch norm would see other images together."""
+    if train.accumulate > 1 and replicas.count > 1:
+        raise UserError(f"train.accumulate: {train.accumulate} is for one process, and here are {replicas.count}")
+
+
 def require_compiler(device: torch.device) -> None:
     """Raise `UserError` when `train.compile` has nothing to compile with."""
     advice = "or train with `compile: false`"
@@ -134,6 +151,11 @@ def require_compiler(device: torch.device) -> None:
         get_cpp_compiler()
     except InvalidCxxCompiler as error:
         raise UserError(f"train.compile: no C++ compiler on {node()}; install g++ or clang++, {advice}") from error
+
+
+def part_count(images: int, train: TrainSpec) -> int:
+    """Into how many parts a batch of so many images is divided, so that none is larger than those of a full one."""
+    return -(-images * train.accumulate // train.batch_size)
 
 
 def contiguous(tensor: Tensor) -> Tensor:
@@ -157,13 +179,14 @@ def train_epoch(
         for inputs, targets in batches:
             with pruner.view():
                 loss = criterion(network(inputs), targets) + pruner.regularization()
-                loss.backward()
+                loss.backward()                                   part by part, where batches have several
             pruner.adjust_gradients()
             pruner.adjust_decay()
             if not pruner.replace_step():
                 optimizer.step()
             pruner.iteration += 1
             pruner.after_step()
+            average.update()                                      where there is one
 
     Sums stay on the device until the epoch ends: nothing in the loop waits for it.
     """
@@ -172,16 +195,20 @@ def train_epoch(
     if pruner.average is not None:
         pruner.average.begin_epoch()
     clip_norm, replicas = network.train.clip_norm, network.replicas
-    losses, hits, images = [], [], 0
+    losses, hits, count = [], [], 0
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
             group["lr"] = lr(k) * group["lr_scale"]
+        whole = sizes[k - iteration] if sizes is not None else len(targets)
         with pruner.view():
-            whole = sizes[k - iteration] if sizes is not None else len(targets)
-            with network.computing():
-                outputs = network.outputs(inputs)
-                loss = network.loss(outputs, targets, whole)
-            torch.autograd.backward(loss + pruner.regularization())
+            for number, (images, classes) in enumerate(network.parts(inputs, targets)):
+                with network.computing():
+                    outputs = network.outputs(images)
+                    loss = network.loss(outputs, classes, whole)
+                torch.autograd.backward(loss if number else loss + pruner.regularization())
+                losses.append(network.reported(loss, outputs, classes, whole) * (whole / replicas.count))
+                if not classes.is_floating_point():  # those of mixed images are shares of classes
+                    hits.append((outputs.logits.detach().argmax(1) == classes).sum())
         if replicas.count > 1:  # the optimizer's others are the model's
             replicas.average(pruner.parameters().values())
         pruner.adjust_gradients()
@@ -195,11 +222,8 @@ def train_epoch(
         if pruner.average is not None:
             pruner.average.update()
         optimizer.zero_grad()
-        losses.append(network.reported(loss, outputs, targets, whole) * (whole / replicas.count))
-        if not targets.is_floating_point():  # those of mixed images are shares of classes
-            hits.append((outputs.logits.detach().argmax(1) == targets).sum())
-        images += len(targets)
-    return _score(replicas, images, losses, hits)
+        count += len(targets)
+    return _score(replicas, count, losses, hits)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, train_settings
 
 SYNONYMS = {
+    "accumulate_grad_batches": "accumulate",
     "arch": "model",
     "architecture": "model",
     "batchsize": "batch_size",
@@ -15,6 +16,8 @@ SYNONYMS = {
     "cutmix_alpha": "cutmix",
     "data": "dataset",
     "grad_clip": "clip_norm",
+    "grad_accum_steps": "accumulate",
+    "gradient_accumulation_steps": "accumulate",
     "learning_rate": "lr",
     "lr_scheduler": "schedule",
     "max_epochs": "epochs",

@@ -30,7 +30,7 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "step_epochs": ("schedule step: epochs between drops", {"ge": 1}),
     "milestones": ("schedule multistep: epochs at which the learning rate drops", {"ge": 0}),
     "gamma": ("factor of each drop of step and multistep, and per epoch of exponential", {"gt": 0}),
-    "end_lr": ("last learning rate of linear and cosine", {"ge": 0}),
+    "end_lr": ("last learning rate of linear, cosine, polynomial and one_cycle", {"ge": 0}),
     "momentum": ("momentum of SGD and RMSprop", {"ge": 0, "lt": 1}),
     "nesterov": ("Nesterov momentum of SGD", {}),
     "weight_decay": ("weight decay, on all parameters", {"ge": 0}),
@@ -58,6 +58,9 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "decay_norm_and_bias": ("whether weight decay also acts on biases and normalisation", {}),
     "lr_scale": ("factors of the learning rate by patterns of parameters, such as layer4.*: 0.1", {"gt": 0}),
     "freeze": ("patterns of the parameters that do not train, such as [conv1, layer1]", {}),
+    "power": ("schedule polynomial: exponent", {"gt": 0}),
+    "rise": ("schedule one_cycle: fraction of the training in which the learning rate rises", {"gt": 0, "lt": 1}),
+    "accumulate": ("parts of a batch that go through the network one after the other", {"ge": 1}),
     "ema": (
         "decay of the average of weights over iterations that becomes the finished network",
         {"gt": 0, "lt": 1},

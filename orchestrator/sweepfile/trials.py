@@ -76,6 +76,7 @@ def check_rules(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:
                 f"gpus: {share.gpus:g} with replicas: {share.replicas} is not allowed: give each a whole GPU, or none"
             )
             raise Rejected(Problem(("resources",), message))
+    _check_divided(shares, trials)
     for index, rule in enumerate(shares.rules):
         if not (rule.wanted and rule.given):
             lacks = "cpus, gpus or replicas" if rule.wanted else f"one of {', '.join(SELECTORS)}, whose trials get this"
@@ -84,6 +85,19 @@ def check_rules(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:
             there = {name: sorted({getattr(trial, name).name for trial in choices}) for name in rule.wanted}
             names = "; ".join(f"{name} {', '.join(values)}" for name, values in there.items())
             raise Rejected(Problem(("resources", "for", index), f"matches no trial of this sweep, which has: {names}"))
+
+
+def _check_divided(shares: Shares, trials: Sequence[TrialSpec]) -> None:
+    for trial in trials:
+        parts = trial.train.accumulate
+        if parts > 1 and (replicas := shares.of(trial).replicas) > 1:
+            raise Rejected(
+                Problem(
+                    ("resources",),
+                    f"replicas: {replicas} with train.accumulate: {parts} is not allowed: batch norm would see other "
+                    "images together than in one process; give fewer replicas or take whole batches",
+                )
+            )
 
 
 @contextmanager
@@ -132,6 +146,13 @@ def _training(cell: Cell) -> TrainSpec:
     optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
     check_dense(train)
     check_augmentations(train)
+    if train.batch_size % train.accumulate:
+        fitting = [n for n in range(2, train.batch_size + 1) if train.batch_size % n == 0]
+        shown_ = ", ".join(map(str, fitting[:5]))
+        raise SpecError(
+            "train.accumulate",
+            f"{train.batch_size} images do not divide into {train.accumulate} equal parts; take one of {shown_}",
+        )
     if train.ema is None and not train.validate_ema:
         raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
     return train

@@ -12,6 +12,8 @@ from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
 E = 10
 LINEAR = TrainSpec(epochs=10, lr=1.0, schedule="linear")
+CYCLE = TrainSpec(epochs=10, lr=1.0, schedule="one_cycle", rise=0.3)
+LOWEST = (1 + cos(pi * 69 / 70)) / 2
 HALF = Pruned(norm_drop=0.4, fraction=0.64)
 """0.4 / sqrt(0.64) = 0.5."""
 
@@ -37,6 +39,15 @@ HALF = Pruned(norm_drop=0.4, fraction=0.64)
         ),
         (TrainSpec(epochs=10, lr=2.0, schedule="cosine"), {0: 2.0, 50: 1.0, 75: 1.0 + cos(0.75 * pi)}),
         (TrainSpec(epochs=10, lr=2.0, schedule="cosine", end_lr=1.0, warmup_epochs=2), {20: 2.0, 60: 1.5}),
+        (
+            TrainSpec(epochs=10, lr=2.0, schedule="polynomial", power=2.0, end_lr=1.0, warmup_epochs=2),
+            {0: 0.0, 10: 1.0, 20: 2.0, 60: 1.25, 99: 1.0 + 1 / 6400},
+        ),
+        (
+            TrainSpec(epochs=10, lr=1.0, schedule="one_cycle", rise=0.3, end_lr=0.1),
+            {0: 0.04, 15: 0.52, 30: 1.0, 65: 0.55, 99: 0.1 + 0.45 * (1 + cos(pi * 69 / 70))},
+        ),
+        (TrainSpec(epochs=10, lr=1.0, schedule="inverse_sqrt", warmup_epochs=2), {10: 0.5, 20: 1.0, 80: 0.5}),
     ],
 )
 def test_dense(train: TrainSpec, expected: dict[int, float]):
@@ -48,6 +59,13 @@ def test_dense(train: TrainSpec, expected: dict[int, float]):
 @pytest.mark.parametrize(
     ("spec", "train", "expected"),
     [
+        # The rise of a cycle, 30 iterations, is its warm-up; it falls to (1 + cos(69 pi / 70)) / 2.
+        (RetrainSpec(2, "FT"), CYCLE, {0: LOWEST, 19: LOWEST}),
+        (RetrainSpec(2, "LRW"), CYCLE, {0: (1 + cos(pi * 50 / 70)) / 2, 19: LOWEST}),
+        (RetrainSpec(2, "SLR"), CYCLE, {1: 0.5, 2: 1.0, 7: 1.0, 11: (1 + cos(pi * 20 / 70)) / 2}),
+        (RetrainSpec(2, "CLR"), CYCLE, {1: 0.5, 2: 1.0, 11: (1 + LOWEST) / 2}),
+        (RetrainSpec(2, "LLR"), CYCLE, {1: 0.5, 2: 1.0, 11: 0.5}),
+        (RetrainSpec(2, "ALLR"), CYCLE, {2: 0.5, 11: 0.25}),
         # N = 20, W = 2, R = 18 wherever there is a warm-up.
         (RetrainSpec(2, "FT"), LINEAR, {0: 0.01, 19: 0.01}),
         (RetrainSpec(2, "LRW"), LINEAR, {0: 0.2, 10: 0.1, 19: 0.01}),

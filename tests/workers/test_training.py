@@ -64,7 +64,13 @@ def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Modul
 
 @pytest.mark.parametrize(
     ("settings", "same"),
-    [({}, {}), ({"label_smoothing": 0.2}, {"smoothing": 0.2}), ({"clip_norm": 0.3}, {"clip": 0.3})],
+    [
+        ({}, {}),
+        ({"label_smoothing": 0.2}, {"smoothing": 0.2}),
+        ({"clip_norm": 0.3}, {"clip": 0.3}),
+        ({"accumulate": 4}, {}),
+        ({"accumulate": 2, "label_smoothing": 0.2, "clip_norm": 0.3}, {"smoothing": 0.2, "clip": 0.3}),
+    ],
 )
 def test_an_epoch_by_hand(settings: dict[str, float], same: dict[str, float]):
     model, score = trained(**settings)
@@ -89,6 +95,25 @@ def test_lc_decays_the_smallest_weights_alone_also_where_gradients_are_clipped()
     smallest = weight.abs() <= weight.abs().flatten().kthvalue(weight.numel() // 2).values
     torch.testing.assert_close(layer.weight, torch.where(smallest, weight * (1 - 0.2 * LR), weight), rtol=0, atol=1e-11)
     torch.testing.assert_close(layer.bias, bias * (1 - 0.1 * LR), rtol=0, atol=1e-11)
+
+
+def test_parts_of_a_batch_are_of_equal_size_and_none_is_larger_than_those_of_a_full_one():
+    train = TrainSpec(batch_size=32, accumulate=4)
+    assert [training.part_count(whole, train) for whole in (32, 25, 24, 9, 8, 1)] == [4, 4, 3, 2, 1, 1]
+    network = training.Network(linear(), train, torch.device("cpu"))
+    parts = network.parts(torch.arange(9), torch.arange(9))
+    assert [inputs.tolist() for inputs, _ in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize("name", ["imp", "str"])
+def test_a_stage_that_accumulates_resumes_bit_for_bit(name: str, tmp_path: Path):
+    """180 images in batches of 32: the last has 20, in 3 parts of at most 8."""
+    last = last_stage(trial(name, train=replace(TRAIN, epochs=2, accumulate=4)))
+    stage = last if name == "imp" else last.root
+    unbroken, broken = Store(tmp_path / "unbroken"), Store(tmp_path / "broken")
+    run(stage, unbroken)
+    resumed_after(1, stage, broken)
+    assert numbers(stage, broken) == numbers(stage, unbroken)
 
 
 def test_evaluation_is_of_the_loss_without_smoothing():

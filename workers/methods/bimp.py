@@ -57,6 +57,8 @@ class BIMP(Method):
             step_epochs=None,
             milestones=None,
             gamma=None,
+            power=None,
+            rise=None,
         )
         root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train)
         epochs = phases.split(trial.train.epochs - self.pretrain_epochs, self.phases)

@@ -313,6 +313,32 @@ MISTAKES = [
     ),
     (
         "lr: 0.1",
+        "accumulate: 5",
+        "5: train.accumulate: 64 images do not divide into 5 equal parts; take one of 2, 4, 8, 16, 32",
+        "",
+    ),
+    (
+        "lr: 0.1}",
+        "accumulate: 4}\nresources: {replicas: 2}",
+        "6: resources: replicas: 2 with train.accumulate: 4 is not allowed: batch norm would see other images",
+        "",
+    ),
+    ("lr: 0.1", "schedule: polynomial", "5: train.power: schedule polynomial needs power", ""),
+    ("lr: 0.1", "rise: 0.3", "5: train.rise: schedule linear has no rise", ""),
+    (
+        "lr: 0.1",
+        "schedule: one_cycle, rise: 0.3, warmup_epochs: 1",
+        "5: train.warmup_epochs: the rise of one_cycle is its warm-up; leave this out",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "schedule: inverse_sqrt",
+        "5: train.warmup_epochs: inverse_sqrt falls with the time over that of its warm-up; give it warmup_epochs",
+        "",
+    ),
+    (
+        "lr: 0.1",
         "ema: 1",
         "5: train.ema: 1 is not allowed: a number in (0, 1) (decay of the average of weights over iterations",
         "",

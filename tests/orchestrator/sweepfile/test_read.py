@@ -381,7 +381,7 @@ WRONG_BLOCKS = [
         'precision: "float16" is not allowed: one of float32, tf32, bfloat16, float64',
     ),
     ("method: dense, train: {nesterov: 1}", "trials[0].train.nesterov: 1 is not allowed: true or false"),
-    ("method: dense, train: {epoch: 5}", 'unknown key of train "epoch": allowed are alpha, augment,'),
+    ("method: dense, train: {epoch: 5}", 'unknown key of train "epoch": allowed are accumulate, alpha,'),
     ("method: dense, train: 5", "trials[0].train: 5 is not allowed: a mapping of settings"),
     (
         "method: dense, train: {schedule: multistep, gamma: 0.1, milestones: []}",
