@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import floor, log10
 from statistics import median
 
 from prunesweep.orchestrator.results.schemas import unit
-
-SAME = 1e-9
-"""A deviation of at most this share of its mean is rounding."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,10 @@ class Scale:
     def text(self, mean: float, std: float | None, n: int, planned: int | None = None) -> str:
         """`88.5 ± 0.4 (3)`, without the deviation when there is none; `(3/5)` where more than `n` seeds are planned.
 
-        What is counted, such as FLOPs, is mostly the same with every seed, and then has no deviation to show.
+        What is counted, such as FLOPs, hardly differs between seeds: a deviation is there where it shows in a digit.
         """
-        is_counted = self.powers or self.after
-        deviation = "" if std is None or (is_counted and std <= SAME * abs(mean)) else f" ± {self.number(std)}"
+        hides = std is None or ((self.powers or bool(self.after)) and std * self.factor < self._half_digit(mean))
+        deviation = "" if std is None or hides else f" ± {self.number(std)}"
         return f"{self.number(mean)}{deviation} ({n}{f'/{planned}' if planned and planned > n else ''})"
 
     def number(self, value: float, sign: str = "") -> str:
@@ -40,6 +38,11 @@ class Scale:
             digits, power = f"{value * self.factor:{sign}.{self.decimals}e}".split("e")
             return f"{digits}e{int(power)}{self.after}"
         return f"{value * self.factor:{sign},.{0 if self.powers else self.decimals}f}{self.after}"
+
+    def _half_digit(self, value: float) -> float:
+        """Half of one in the last digit that is written of a value."""
+        power = floor(log10(abs(value * self.factor))) if self.powers and value else 0
+        return float(0.5 * 10.0 ** (power - self.decimals))
 
     def suited(self, deviations: Sequence[float]) -> Scale:
         """With one decimal for percent when the second is noise: from a deviation of 0.355 on, as physicists round."""
