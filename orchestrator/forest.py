@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.workers import methods
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lineage import work
-from prunesweep.workers.methods import METHODS, create
+from prunesweep.workers.methods import METHODS
 from prunesweep.workers.spec import PartStage, Stage, TrialSpec
 from prunesweep.workers.store import State
 
@@ -59,7 +60,7 @@ def shorter_parts(stages: Mapping[str, Stage]) -> dict[str, list[PartStage]]:
 def last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:
     """The stage whose result is the trial's. Of a remembered sweep no code is imported for it (docs/security.md)."""
     if sweep.recorded is None:
-        return create(trial.method).stage(trial)
+        return methods.last_stage(trial)
     if trial.method.name not in METHODS:
         if trial.key in sweep.recorded:
             return sweep.recorded[trial.key]
@@ -68,7 +69,7 @@ def last_stage(trial: TrialSpec, sweep: Sweep) -> Stage:
             "nothing is imported because a store names it: run the sweep's file again"
         )
     try:
-        return create(trial.method).stage(trial)
+        return methods.last_stage(trial)
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"the record of {sweep.name} asks {trial.method.name} for what it cannot do ({error}): "

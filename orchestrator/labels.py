@@ -43,6 +43,8 @@ def _settings(stage: Stage) -> dict[str, Any]:
         **{f"train.{field.name}": getattr(root.train, field.name) for field in fields(root.train)},
         **({"retrain_lr": retrain.lr, "retrain_warmup": retrain.warmup} if retrain else {}),
         **({"allocation": stage.allocation} if isinstance(stage, PruneStage) else {}),
+        "prune_only": ", ".join(stage.prune.only),
+        "prune_except": ", ".join(stage.prune.exempt),
         "phase": len(path(stage)) - 1,
     }
 

@@ -25,7 +25,7 @@ from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location
-from prunesweep.workers.methods import METHODS, create
+from prunesweep.workers.methods import METHODS, last_stage
 from prunesweep.workers.seal import intact, sealed_json
 from prunesweep.workers.spec import Choice, Stage, TrainSpec, TrialSpec, without_fingerprints
 from prunesweep.workers.store import Store
@@ -176,7 +176,7 @@ def _stages_of_others(sweep: Sweep) -> Mapping[str, Stage]:
     if sweep.recorded is not None:
         return sweep.recorded
     others = (trial for trial in sweep.trials if trial.method.name not in METHODS)
-    return {trial.key: create(trial.method).stage(trial) for trial in others}
+    return {trial.key: last_stage(trial) for trial in others}
 
 
 def require_own_code(sweep: Sweep, allowed: Sequence[str] = ()) -> None:

@@ -18,6 +18,7 @@ _MODULES = {
     "Method": "workers.methods.base",
     "Plan": "orchestrator.plan",
     "Pruner": "workers.methods.pruner",
+    "Scope": "workers.spec",
     "Setup": "workers.methods.pruner",
     "SpecError": "workers.errors",
     "Split": "workers.data.memory",
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from prunesweep.workers.selection import magnitude_masks as magnitude_masks
     from prunesweep.workers.selection import random_masks as random_masks
     from prunesweep.workers.spec import Choice as Choice
+    from prunesweep.workers.spec import Scope as Scope
     from prunesweep.workers.spec import TrainSpec as TrainSpec
     from prunesweep.workers.spec import TrialSpec as TrialSpec
     from prunesweep.workers.swap import gradients as gradients

@@ -10,6 +10,7 @@ from prunesweep.workers.spec import (
     PartStage,
     PruneStage,
     RetrainSpec,
+    Scope,
     Stage,
     TrainSpec,
     TrainStage,
@@ -46,14 +47,16 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
     rewind_epoch = data.get("rewind_epoch")
     if rewind_epoch is not None and not (type(rewind_epoch) is int and 0 <= rewind_epoch < parent.root.epochs):
         raise TypeError(f"it rewinds to epoch {rewind_epoch!r:.40}")
-    return PruneStage(parent, data["sparsity"], retrain, criterion, allocation, rewind_epoch)
+    scope = typed(Scope, data.get("prune", {}))
+    return PruneStage(parent, data["sparsity"], retrain, criterion, allocation, rewind_epoch, scope)
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: _decode_choice(data[name]) for name in ("dataset", "model", "method")}
     if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
         raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
-    return {**data, **choices, "train": typed(TrainSpec, data["train"])}
+    scope = typed(Scope, data.get("prune", {}))
+    return {**data, **choices, "train": typed(TrainSpec, data["train"]), "prune": scope}
 
 
 def _decode_choice(data: Mapping[str, Any]) -> Choice:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,7 +22,9 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.parameter_patterns import factors, freeze
 from prunesweep.workers.probe import examine, place
 from prunesweep.workers.prunable import prunable
+from prunesweep.workers.recorded import Recording
 from prunesweep.workers.recording import first_images, record
+from prunesweep.workers.scope import in_scope
 from prunesweep.workers.seeding import preserved, seed_all
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.training import Network, contiguous
@@ -35,11 +37,18 @@ IMAGES = 8
 THREADS = 2
 
 
-def examine_stage(stage: Stage, where: Where, images: int | None = None) -> dict[str, nn.Parameter]:
+class Examined(NamedTuple):
+    """A network that trains, with its prunable weights, and what was recorded of it."""
+
+    model: nn.Module
+    weights: dict[str, nn.Parameter]
+    recording: Recording
+
+
+def examine_stage(stage: Stage, where: Where, images: int | None = None) -> Examined:
     """Ask the network that a stage begins with, before anything is started for it; raises `UserError`.
 
     On the device of `where`, with the dataset that lies there, and `images` of a batch, or all; leaves no trace.
-    Returns the network's prunable weights.
     """
     root, device = stage.root, where.torch_device
     batch_size = min(root.train.batch_size, images or root.train.batch_size)
@@ -56,21 +65,27 @@ def examine_stage(stage: Stage, where: Where, images: int | None = None) -> dict
         batches = first_images(dataset, batch_size, dtype)
         layout = batches if channels_last else map(contiguous, batches)
         with precision.autocast(root.train.precision, device):
-            weights = prunable(model, record(model, next(layout), layout))
-    methods.create(root.method).require_gradients(weights)
-    return weights
+            recording = record(model, next(layout), layout)
+        examined = Examined(model, prunable(model, recording), recording)
+    _require_work(stage, examined)
+    return examined
+
+
+def _require_work(stage: Stage, examined: Examined) -> None:
+    weights = in_scope(stage.prune, *examined)
+    methods.create(stage.root.method).require_gradients(weights)
 
 
 def examine_stages(stages: Iterable[Stage], where: Where, images: int | None = None) -> None:
     """The same of many, each network once for all the methods that it is trained with."""
-    seen: dict[tuple[Any, ...], dict[str, nn.Parameter]] = {}
-    for root in dict.fromkeys(stage.root for stage in stages):
-        train = root.train
+    seen: dict[tuple[Any, ...], Examined] = {}
+    for stage in stages:
+        root, train = stage.root, stage.root.train
         network = (root.dataset, root.model, train.batch_size, train.precision, train.freeze, train.lr_scale)
         if network in seen:
-            methods.create(root.method).require_gradients(seen[network])
+            _require_work(stage, seen[network])
         else:
-            seen[network] = examine_stage(root, where, images)
+            seen[network] = examine_stage(stage, where, images)
 
 
 def main() -> int:

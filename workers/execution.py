@@ -48,6 +48,7 @@ from prunesweep.workers.recorded import Recording
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
+from prunesweep.workers.scope import in_scope
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage, label
 from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, STATE, Store, attempts_in, now
@@ -111,7 +112,8 @@ class Execution:
         self.samples = partial(first_images, dataset, self.train.batch_size, self.dtype)
         self.images = next(self.samples())
         self.recorded = self._record()
-        self.weights = prunable(self.model, self.recorded)
+        self.prunable = prunable(self.model, self.recorded)
+        self.weights = in_scope(self.stage.prune, self.model, self.prunable, self.recorded)
         self.sparse = measure.Sparse(self.weights, self.recorded)
         if self.recorded.depends_on_data:
             said = "the images decide what is computed: multiply-adds are the mean over %d of them"
@@ -416,10 +418,10 @@ class Execution:
         if isinstance(self.stage, PruneStage):
             momentum = optimizer_state.stored(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
-        recorded = self._record()
-        require_effective(self.model, self.weights, self.recorded, recorded)
-        layers = measure.layer_costs(self.weights, recorded)
-        metrics = {**scores, **measure.summary(self.model, layers), **self.progress.pruned}
+        recorded, exempt = self._record(), self.prunable.keys() - self.weights.keys()
+        require_effective(self.model, self.prunable, self.recorded, recorded)
+        layers = measure.layer_costs(self.prunable, recorded)
+        metrics = {**scores, **measure.summary(self.model, layers, exempt), **self.progress.pruned}
         return files, {"metrics": metrics, "layers": [asdict(layer) for layer in layers]}
 
     def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:

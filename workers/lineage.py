@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, path
+from dataclasses import replace
+
+from prunesweep.workers.spec import PartStage, PruneStage, Scope, Stage, TrainStage, path
 
 
 def rewound(stage: Stage) -> PartStage | None:
@@ -30,3 +32,10 @@ def work(stage: Stage) -> list[Stage]:
     stages = path(stage)
     parts = [part for step in stages if (part := rewound(step)) is not None]
     return [*{part.key: part for part in parts}.values(), *stages]
+
+
+def scoped(stage: TrainStage | PruneStage, scope: Scope) -> TrainStage | PruneStage:
+    """The stage and those before it with that scope; dense training, which prunes nothing, serves all scopes."""
+    if isinstance(stage, PruneStage):
+        return replace(stage, parent=scoped(stage.parent, scope), prune=scope)
+    return stage if stage.method.name == "dense" else replace(stage, prune=scope)

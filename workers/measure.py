@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,16 +90,19 @@ class Sparse:
         return {"sparsity": 1.0 - sum(nonzero) / sum(sizes), "nonzero_multiply_adds": self.other + sum(costs)}
 
 
-def summary(model: nn.Module, layers: Sequence[Layer]) -> dict[str, float | int | None]:
+def summary(model: nn.Module, layers: Sequence[Layer], exempt: Set[str] = frozenset()) -> dict[str, float | int | None]:
     """The network's size and cost as columns of the results, given what `layer_costs` says of it.
 
-    `reached_sparsity` is of prunable weights; parameters, compression ratio and `overall_sparsity` are of all, and
-    multiply-adds of all operations. A ratio to zero is None.
+    `reached_sparsity` is of the prunable weights that are not `exempt` from pruning, `sparsity_with_exempt` of all
+    prunable weights; parameters, compression ratio and `overall_sparsity` are of all, and multiply-adds of all
+    operations. A ratio to zero is None.
     """
     parameters = list(model.parameters())
     total, nonzero = sum(p.numel() for p in parameters), sum(_nonzero(parameters))
-    prunable = [layer for layer in layers if layer.weights is not None]
-    weights, kept = sum(layer.weights or 0 for layer in prunable), sum(layer.nonzero or 0 for layer in prunable)
+    able = [layer for layer in layers if layer.weights is not None]
+    prunable = [layer for layer in able if layer.name not in exempt]
+    weights, kept = _counts(prunable)
+    all_weights, all_kept = _counts(able)
     dense = sum(layer.multiply_adds for layer in layers)
     sparse = sum(layer.nonzero_multiply_adds for layer in layers)
     return {
@@ -107,6 +110,7 @@ def summary(model: nn.Module, layers: Sequence[Layer]) -> dict[str, float | int 
         "nonzero_parameters": nonzero,
         "prunable_share": weights / total,
         "reached_sparsity": (weights - kept) / weights,
+        "sparsity_with_exempt": (all_weights - all_kept) / all_weights,
         "overall_sparsity": (total - nonzero) / total,
         "multiply_adds": dense,
         "prunable_multiply_adds_share": sum(layer.multiply_adds for layer in prunable) / dense if dense else None,
@@ -114,6 +118,11 @@ def summary(model: nn.Module, layers: Sequence[Layer]) -> dict[str, float | int 
         "theoretical_speedup": dense / sparse if sparse else None,
         "compression_ratio": total / nonzero if nonzero else None,
     }
+
+
+def _counts(layers: Sequence[Layer]) -> tuple[int, int]:
+    """Weights, and those that are not zero."""
+    return sum(layer.weights or 0 for layer in layers), sum(layer.nonzero or 0 for layer in layers)
 
 
 class PeakMemory:

@@ -8,7 +8,7 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -59,6 +59,26 @@ class RetrainSpec:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Which weights may be pruned, of those that can be: what `only` matches, or all, without what `exempt` does.
+
+    The patterns are those of `workers.scope`.
+    """
+
+    only: tuple[str, ...] = ()
+    exempt: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, only: Iterable[str] = (), exempt: Iterable[str] = ()) -> Scope:
+        """The scope with its patterns in canonical order."""
+        return cls(tuple(sorted(set(only))), tuple(sorted(set(exempt))))
+
+
+ALL = Scope()
+"""Whatever can be pruned may be."""
+
+
+@dataclass(frozen=True)
 class TrialSpec:
     """One cell of a sweep and one seed: what a row of the results answers.
 
@@ -73,6 +93,7 @@ class TrialSpec:
     sparsity: float = 0.0
     train: TrainSpec = TrainSpec()
     dense_epochs: int | None = added(None)
+    prune: Scope = added(ALL)
 
     @cached_property
     def key(self) -> str:
@@ -90,6 +111,7 @@ class TrainStage:
     seed: int
     sparsity: float
     train: TrainSpec
+    prune: Scope = added(ALL)
 
     parent = None
 
@@ -116,7 +138,7 @@ class TrainStage:
 
 @dataclass(frozen=True)
 class PruneStage:
-    """One phase of iterative pruning: prune the parent's network to `sparsity` of all prunable weights, then retrain.
+    """One phase of iterative pruning: prune the parent's network to `sparsity` of the weights in scope, then retrain.
 
     `sparsity` is cumulative; without `retrain` the stage ends with the prune. Data, model, seed, batch size and
     optimizer are those of the root. With `rewind_epoch` what is kept goes back to the root's training as it was after
@@ -129,6 +151,7 @@ class PruneStage:
     criterion: str = "magnitude"
     allocation: str = "global"
     rewind_epoch: int | None = added(None)
+    prune: Scope = added(ALL)
 
     @cached_property
     def key(self) -> str:
@@ -185,6 +208,10 @@ class PartStage:
     @property
     def sparsity(self) -> float:
         return self.whole.sparsity
+
+    @property
+    def prune(self) -> Scope:
+        return self.whole.prune
 
     @property
     def start_epoch(self) -> int:

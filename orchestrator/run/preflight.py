@@ -21,7 +21,7 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import is_own_folder, module_of
 from prunesweep.workers.models.torchvision_names import TORCHVISION
 from prunesweep.workers.parts import whole_of
-from prunesweep.workers.spec import TrainStage, TrialSpec
+from prunesweep.workers.spec import ALL, Stage, TrainStage, TrialSpec
 
 SOCKET_PATH = 107
 """Bytes of a socket's path, at most; a property of the kernel."""
@@ -67,18 +67,18 @@ def require_trainable(plan: Plan, data_folder: str, device: str) -> None:
             raise UserError(json.loads(answer.stdout.splitlines()[-1]))
 
 
-def unexamined(plan: Plan) -> list[TrainStage]:
-    """Of the trainings that a plan runs one for each network, method and batch size, where one of them is not ours.
+def unexamined(plan: Plan) -> list[Stage]:
+    """Of the stages that a plan runs one for each network, method, batch size and scope of pruning.
 
-    So are those whose settings have patterns of the network's parameters.
+    Of those only where the network or the images are not ours, or where settings have patterns of its parameters.
     """
-    stages: dict[tuple[Any, ...], TrainStage] = {}
-    for stage in plan.runnable.values():
-        stage = whole_of(stage)
-        if isinstance(stage, TrainStage) and _is_foreign(stage):
-            train = stage.train
-            patterns = (train.freeze, train.lr_scale)
-            key = (stage.dataset, stage.model, stage.method.name, train.batch_size, train.precision, patterns)
+    stages: dict[tuple[Any, ...], Stage] = {}
+    for part in plan.runnable.values():
+        stage, root = whole_of(part), part.root
+        if stage.prune != ALL or (stage is root and _is_foreign(root)):
+            train = root.train
+            patterns = (train.freeze, train.lr_scale, stage.prune)
+            key = (root.dataset, root.model, root.method.name, train.batch_size, train.precision, patterns)
             stages.setdefault(key, stage)
     return list(stages.values())
 

@@ -25,7 +25,15 @@ MAX_SEEDS = 1000
 COPIED = (
     *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
     *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
-    *("reached_sparsity", "overall_sparsity", "prunable_share", "parameters", "nonzero_parameters", "multiply_adds"),
+    *(
+        "reached_sparsity",
+        "sparsity_with_exempt",
+        "overall_sparsity",
+        "prunable_share",
+        "parameters",
+        "nonzero_parameters",
+        "multiply_adds",
+    ),
     *("prunable_multiply_adds_share", "nonzero_multiply_adds", "theoretical_speedup", "compression_ratio"),
 )
 """Columns that are metrics of the trial's last stage, under the same name."""
@@ -75,7 +83,7 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
     hints = get_type_hints(TrainSpec)
     types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
     types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model") for what in ("options", "version")}
-    types["method_version"] = pa.string()
+    types |= dict.fromkeys(("method_version", "prune_only", "prune_except"), pa.string())
     for name in sorted(set(methods)):
         for parameter in method_class(name).hyperparameters():
             arrow_type = _arrow_type(parameter.type)
@@ -179,6 +187,8 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     return {
         **trial.method.settings,
         **_train_settings(stages[0].root.train),
+        "prune_only": _plain(trial.prune.only) or None,
+        "prune_except": _plain(trial.prune.exempt) or None,
         "dataset_options": _options(trial.dataset),
         "model_options": _options(trial.model),
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},

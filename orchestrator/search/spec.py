@@ -11,7 +11,7 @@ from prunesweep.orchestrator.search.space import Point, Space, decode_dimension,
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.encoding import digest, encode
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.methods import create
+from prunesweep.workers.methods import last_stage
 from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
 
 BETTER = {"validation_accuracy": 1, "validation_loss": -1}
@@ -90,7 +90,7 @@ class Search:
 
     def stage(self, trial: TrialSpec) -> Stage:
         """A candidate's last stage; raises `UserError` where it asks for another length than the others."""
-        return create(trial.method).stage(trial)
+        return last_stage(trial)
 
     @cached_property
     def _paths(self) -> dict[tuple[Point, int], list[Stage]]:

@@ -31,6 +31,12 @@ class Element:
     loc: Loc
 
 
+NESTED = ("train", "prune")
+"""Keys whose value is a mapping of settings."""
+
+PATTERNS = ("prune.only", "prune.except")
+"""Settings of which a value is a list of patterns."""
+
 PERCENTAGE = re.compile(r"[0-9]+(\.[0-9]+)?\s*%")
 
 MAX_COMPARED = 5_000_000
@@ -126,8 +132,8 @@ def _given(block: Block) -> Axes:
 def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: str = "") -> Axes:
     axes: Axes = {}
     for key, value in settings.items():
-        if key == "train":
-            axes |= _axes(value, (*loc, key), lists, "train.")
+        if key in NESTED:
+            axes |= _axes(value, (*loc, key), lists, f"{key}.")
         elif key not in ("method", "zip", "exclude", "search", "validation"):
             elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
             axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
@@ -160,7 +166,7 @@ def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:
 def _list_settings(method: str) -> frozenset[str]:
     """The settings of which one value is a list."""
     own = {h.name for h in hyperparameters(method) if holds_list(h.type)}
-    return frozenset(own | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)})
+    return frozenset(own | {*PATTERNS} | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)})
 
 
 def _chosen(kind: str, element: Element) -> Element:
@@ -186,7 +192,8 @@ def _defaults(block: Block) -> Cell:
     given = {h.name: None if h.name in ("lr", *SETTINGS) else h.default for h in train_settings()}
     train = {f"train.{name}": Element(default, (*base, "train", name)) for name, default in given.items()}
     own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
-    return {**train, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
+    patterns = {name: Element((), (*block.loc, *name.split("."))) for name in PATTERNS}
+    return {**train, **patterns, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 
 
 # --- product and zip
@@ -250,8 +257,8 @@ def _wanted(mapping: Mapping[str, Any], cells: list[Cell], loc: Loc) -> Iterator
 
 def _flat(mapping: Mapping[str, Any], loc: Loc) -> Iterator[tuple[str, Any, Loc]]:
     for key, value in mapping.items():
-        if key == "train" and isinstance(value, dict):
-            yield from ((f"train.{name}", item, (*loc, key, name)) for name, item in value.items())
+        if key in NESTED and isinstance(value, dict):
+            yield from ((f"{key}.{name}", item, (*loc, key, name)) for name, item in value.items())
         else:
             yield key, value, (*loc, key)
 

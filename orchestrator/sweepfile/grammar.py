@@ -62,6 +62,7 @@ def _common(cls: type[Method]) -> Settings:
         **sparsity,
         **SHARED,
         TIMES: (axis(_TIMES), None, "all epochs of a trial, as a multiple of those of dense training, such as 5x"),
+        **(PRUNE if cls.prunes else {}),
         "zip": (_ZIP, None, "axes that advance together, such as [sparsity, retrain_epochs], or a list of such lists"),
         "exclude": (_EXCLUDE, None, "cells to drop: those whose settings have all of a mapping's values"),
         "search": (SEARCH_MODEL, None, "settings that are chosen within a budget, the same for every method"),
@@ -215,6 +216,17 @@ SHARED: Settings = {
 }
 """What holds for the whole file or for a block; the block's goes first."""
 
+_PATTERNS = axis(explained(list[str], 'a list of patterns, such as [first, last] or ["layer4.*"]'), is_list=True)
+_PRUNE = strict_model(
+    "prune",
+    {
+        "only": (_PATTERNS, None, "the weights that may be pruned: names, modules or kinds of layers; default: all"),
+        "except": (_PATTERNS, None, "the weights of these that are not pruned"),
+    },
+)
+PRUNE: Settings = {"prune": (_PRUNE, None, "which weights may be pruned; a block's settings go before the file's")}
+"""Likewise, of methods that prune."""
+
 _HEADER: Settings = {
     "name": (_NAME, None, "name of the sweep and of its folder in the store; default: the file's name"),
     "resources": (_RESOURCES, None, "what each trial may occupy; not part of what is asked"),
@@ -234,6 +246,7 @@ SWEEP = strict_model(
     {
         **_HEADER,
         **SHARED,
+        **PRUNE,
         "seeds": (_SEEDS, 1, "how many seeds, counted from 0, or a list of them; every cell is run with each"),
         "trials": (_TRIALS, ..., "blocks of trials: a method with its settings, where a list is an axis"),
     },

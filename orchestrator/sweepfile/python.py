@@ -24,13 +24,14 @@ from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.source import look_here
-from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec
+from prunesweep.workers.spec import ALL, Choice, Scope, TrainSpec, TrialSpec
 
 PARTS: dict[str, tuple[type, str]] = {
     "dataset": (Choice, 'a Choice, such as Choice.of("digits")'),
     "model": (Choice, 'a Choice, such as Choice.of("resnet8")'),
     "method": (Choice, 'a Choice, such as Choice.of("imp", {"retrain_epochs": 2})'),
     "train": (TrainSpec, "a TrainSpec, such as TrainSpec(epochs=20)"),
+    "prune": (Scope, 'a Scope, such as Scope(exempt=("first",))'),
 }
 
 
@@ -188,8 +189,13 @@ def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
         "dataset": _mapping(trial.dataset),
         "model": _mapping(trial.model),
         "train": encode(trial.train),
+        **({} if trial.prune == ALL else {"prune": _patterns(trial.prune)}),
         **sparsity,
     }
+
+
+def _patterns(scope: Scope) -> dict[str, Any]:
+    return {"only": encode(scope.only), "except": encode(scope.exempt)}
 
 
 def _mapping(choice: Choice) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from prunesweep.orchestrator.sweepfile.document import (
     until_many,
     where,
 )
-from prunesweep.orchestrator.sweepfile.grammar import SHARED, SWEEP, block_model, check_count, header
+from prunesweep.orchestrator.sweepfile.grammar import PRUNE, SHARED, SWEEP, block_model, check_count, header
 from prunesweep.orchestrator.sweepfile.recipes import with_recipes
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
@@ -134,7 +134,7 @@ def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec], lis
         top = validate(SWEEP, {**default, **document.value})
     for loc, block in until_many(_raw_blocks(document), problems):
         with noting(problems):
-            blocks.append(_by_method(block, loc, {key: top[key] for key in SHARED if key in top}))
+            blocks.append(_by_method(block, loc, {key: top[key] for key in (*SHARED, *PRUNE) if key in top}))
     grids: list[list[Grid]] = []
     for methods in until_many(blocks if not problems else (), problems):
         with noting(problems):
@@ -169,7 +169,8 @@ def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> li
             model, names = _model_of(method), [other.value for other in methods]
             request = requested(search, method.value, names, (*loc, "search")) if search else None
             settings = validate(model, with_space(block, request) if request else block, loc)
-            blocks.append(Block(loc, method, settings, around, request))
+            takes = {key: value for key, value in around.items() if key not in PRUNE or f"{key}_" in model.model_fields}
+            blocks.append(Block(loc, method, settings, takes, request))
     if problems:
         raise Rejected(*problems)
     return blocks

@@ -20,7 +20,7 @@ from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
 from prunesweep.workers.schedules import check_dense
-from prunesweep.workers.spec import TrainSpec, TrialSpec
+from prunesweep.workers.spec import Scope, TrainSpec, TrialSpec
 
 
 def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:
@@ -128,10 +128,14 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
 
 def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: TrainSpec) -> TrialSpec:
     choice = method.choice(cell["method"].value)
-    base = dense_epochs(cell)
-    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train, base)
+    base, scope = dense_epochs(cell), _scope(cell)
+    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train, base, scope)
     method.check(trial)
     return trial
+
+
+def _scope(cell: Cell) -> Scope:
+    return Scope.of(cell["prune.only"].value, cell["prune.except"].value)
 
 
 def _training(cell: Cell) -> TrainSpec:

@@ -46,7 +46,7 @@ def _given(model: BaseModel, value: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(checked: Any, value: Any) -> Any:
     if isinstance(checked, BaseModel):
         return _given(checked, value)
-    if isinstance(checked, list) and isinstance(checked[0], BaseModel):
+    if isinstance(checked, list) and checked and isinstance(checked[0], BaseModel):
         return [_given(model, item) for model, item in zip(checked, value, strict=True)]
     return checked
 

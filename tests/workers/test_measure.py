@@ -82,6 +82,7 @@ def test_small_network_by_hand() -> None:
         "nonzero_parameters": 12 + 2 + 2 + 30 + 5,
         "prunable_share": 58 / 69,
         "reached_sparsity": 16 / 58,
+        "sparsity_with_exempt": 16 / 58,
         "overall_sparsity": 18 / 69,
         "multiply_adds": 112,
         "prunable_multiply_adds_share": 1.0,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from prunesweep.workers import registry
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.lineage import scoped
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.registry import Entry
-from prunesweep.workers.spec import Choice
+from prunesweep.workers.spec import ALL, Choice, PartStage, Stage, TrialSpec
 
 METHODS: dict[str, Entry] = {
     "dense": Entry("prunesweep.workers.methods.dense:Dense"),
@@ -39,6 +40,12 @@ def method_class(name: str) -> type[Method]:
     if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise UserError(f"{name} is no method: a class derived from prunesweep.Method is wanted")
     return cls
+
+
+def last_stage(trial: TrialSpec) -> Stage:
+    """The stage whose result is the trial's, as its method says, with the weights in scope that the trial has."""
+    stage = create(trial.method).stage(trial)
+    return stage if trial.prune == ALL or isinstance(stage, PartStage) else scoped(stage, trial.prune)
 
 
 def create(choice: Choice) -> Method:

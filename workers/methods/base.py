@@ -61,6 +61,9 @@ class Method:
                 ...
     """
 
+    prunes: ClassVar[bool] = True
+    """Whether its trials may say which weights are pruned."""
+
     takes_sparsity: ClassVar[bool] = True
     lengths: ClassVar[tuple[str, ...]] = ()
     """The hyperparameters that are lengths in epochs and grow with the training where a sweep's `budget` does."""

@@ -13,4 +13,5 @@ class Dense(Method):
     Cost per step: none beyond the training itself.
     """
 
+    prunes: ClassVar[bool] = False
     takes_sparsity: ClassVar[bool] = False

@@ -465,6 +465,39 @@ MISTAKES = [
     ("seeds: 2", "validation: 0.2", "4: validation: 0.2 is not allowed: a mapping of settings", ""),
     ("seeds: 2", "validation: {share: 0.2}", '4: validation.share: unknown key of validation "share"', "fraction"),
     ("seeds: 2", "validation: {seed: -1}", "4: validation.seed: -1 is not allowed: a whole number of at least 0", ""),
+    (
+        "sparsity: 0.9, p",
+        "prune: {except: last}, sparsity: 0.9, p",
+        '8: trials[1].prune.except: "last" is not allowed: a list of patterns, such as [first, last]',
+        "",
+    ),
+    ("seeds: 2", "prune: {exept: [last]}", '4: prune.exept: unknown key of prune "exept"', 'did you mean "except"?'),
+    ("seeds: 2", "prune: [last]", '4: prune: ["last"] is not allowed: a mapping of settings', ""),
+    ("seeds: 2", "except: [last]", '4: except: unknown key of sweep file "except"', ""),
+    (
+        "{method: gmp, sparsity: 0.9, pruning_interval: 2}",
+        "{method: dense, prune: {except: [last]}}",
+        '8: trials[1].prune: unknown key of method dense "prune"',
+        "",
+    ),
+    (
+        "{method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT}",
+        "{method: imp, sparsity: 0.8, rewind_epoch: 1}",
+        "7: trials[0].retrain_schedule: with rewind_epoch the dense schedule goes on from that epoch, which is LRW",
+        "give retrain_schedule: LRW",
+    ),
+    (
+        "retrain_epochs: 1, retrain_schedule: FT",
+        "rewind_epoch: 4, retrain_schedule: LRW",
+        "7: trials[0].rewind_epoch: 4 is not before the end of 4 epochs (train.epochs)",
+        "",
+    ),
+    (
+        "retrain_epochs: 1, retrain_schedule: FT",
+        "retrain_epochs: 1, rewind_epoch: 0, retrain_schedule: LRW",
+        "7: trials[0].retrain_epochs: with rewind_epoch 0 each phase trains the 4 epochs left of 4",
+        "",
+    ),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""
