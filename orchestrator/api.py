@@ -132,6 +132,13 @@ def load_layers(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None
     return parquet.load_layers(*_places(sweep, *more, store=store))
 
 
+def load_classes(sweep: NamedSweep, *more: NamedSweep, store: Place | None = None) -> DataFrame:
+    """A row for each finished trial and class of the test set; the arguments are those of `load_results`."""
+    from prunesweep.orchestrator.results import parquet
+
+    return parquet.load_classes(*_places(sweep, *more, store=store))
+
+
 def build_model(
     name: str, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any] | None = None
 ) -> Module:

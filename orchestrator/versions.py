@@ -16,13 +16,13 @@ from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code
-from prunesweep.workers.spec import TrialSpec, without_fingerprints
+from prunesweep.workers.spec import KINDS, TrialSpec, without_fingerprints
 from prunesweep.workers.store import Store
 
 
 @dataclass(frozen=True)
 class Change:
-    """Trials that were run with another version: of which dataset, model or method, and of what of it.
+    """Trials that were run with another version: of which dataset, model, method or task, and of what of it.
 
     `part` is `code` or `content`; `before` and `now` are its hashes, "" from before versions were named.
     """
@@ -46,8 +46,8 @@ def versioned(sweep: Sweep, store: Store, data_folder: str | None = None) -> Swe
 
 def changes(sweep: Sweep, store: Store) -> list[Change]:
     """What has changed since trials of this sweep were last run in the store, under any name."""
-    choices = ((trial.dataset, trial.model, trial.method) for trial in sweep.exemplars)
-    if not any(choice.fingerprint for chosen in choices for choice in chosen):
+    choices = (getattr(trial, kind) for trial in sweep.exemplars for kind in KINDS)
+    if not any(choice.fingerprint for choice in choices):
         return []
     keys = {trial.key for trial in sweep.trials}
     run_before = [(without_fingerprints(trial), trial) for trial in _run_before(store)]
@@ -107,7 +107,7 @@ def _run_before(store: Store) -> Iterator[TrialSpec]:
 
 
 def _differences(before: TrialSpec, now: TrialSpec) -> Iterator[tuple[str, str, str, str, str]]:
-    for kind in ("dataset", "model", "method"):
+    for kind in KINDS:
         earlier, later = (parts(getattr(trial, kind).fingerprint) for trial in (before, now))
         for part in ("code", "content"):
             if earlier.get(part) != later.get(part):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 _MODULES = {
     "Choice": "workers.spec",
+    "ClassScore": "workers.tasks.base",
     "Dataset": "workers.data.base",
     "Flat": "workers.flat",
     "InMemory": "workers.data.memory",
     "Method": "workers.methods.base",
+    "Metric": "workers.tasks.base",
     "Plan": "orchestrator.plan",
     "Pruner": "workers.methods.pruner",
     "Scope": "workers.spec",
@@ -23,6 +25,7 @@ _MODULES = {
     "SpecError": "workers.errors",
     "Split": "workers.data.memory",
     "Sweep": "orchestrator.sweepfile.read",
+    "Task": "workers.tasks.base",
     "TooManyFailures": "orchestrator.run.stopping",
     "TrainSpec": "workers.spec",
     "TrialSpec": "workers.spec",
@@ -39,6 +42,7 @@ _MODULES = {
     "kept": "workers.selection",
     "largest": "workers.selection",
     "load_candidates": "orchestrator.api",
+    "load_classes": "orchestrator.api",
     "load_curves": "orchestrator.api",
     "load_layers": "orchestrator.api",
     "load_published": "orchestrator.results.published",
@@ -71,6 +75,8 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.api import build_model as build_model
     from prunesweep.orchestrator.api import check as check
     from prunesweep.orchestrator.api import check_method as check_method
+    from prunesweep.orchestrator.api import load_candidates as load_candidates
+    from prunesweep.orchestrator.api import load_classes as load_classes
     from prunesweep.orchestrator.api import load_curves as load_curves
     from prunesweep.orchestrator.api import load_layers as load_layers
     from prunesweep.orchestrator.api import load_results as load_results
@@ -112,6 +118,9 @@ if TYPE_CHECKING:
     from prunesweep.workers.swap import gradients as gradients
     from prunesweep.workers.swap import masked as masked
     from prunesweep.workers.swap import swapped as swapped
+    from prunesweep.workers.tasks.base import ClassScore as ClassScore
+    from prunesweep.workers.tasks.base import Metric as Metric
+    from prunesweep.workers.tasks.base import Task as Task
 else:
 
     def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ from prunesweep.orchestrator.cli.main import app
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.aggregation import METHOD_VERSION, OPTIONS
-from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
+from prunesweep.orchestrator.results.schemas import CLASSES, CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
 from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
 from prunesweep.orchestrator.sweepfile.read import read_sweep
@@ -214,7 +214,12 @@ def test_the_documents_can_be_followed(tmp_path: Path):
         reader.follow(document)
     columns = pq.read_schema(tmp_path / "results/budgets/trials.parquet").names
     hyperparameters = {h.name for name in ("dense", "imp", "gmp") for h in method_class(name).hyperparameters()}
-    settings = {h.name for h in train_settings()} - {"epochs"} | {*OPTIONS, METHOD_VERSION}
+    settings = {h.name for h in train_settings()} - {"epochs"} | {
+        *OPTIONS,
+        METHOD_VERSION,
+        "task_options",
+        "task_version",
+    }
     assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/columns.md names other columns"
 
 
@@ -317,6 +322,7 @@ def tables() -> dict[str, str]:
         "trials": _columns(TRIALS),
         "curves": _columns(CURVES),
         "layers": _columns(LAYERS),
+        "classes": _columns(CLASSES),
         "causes": _table(
             ("cause", "tries more", "what to do"),
             [(f"[`{c}`](#{c.replace(' ', '-').lower()})", str(p.again), p.hint) for c, p in POLICIES.items()],
@@ -425,7 +431,7 @@ def test_every_table_from_the_code_is_up_to_date():
 
 def test_every_column_and_hyperparameter_is_explained():
     columns, methods = ((ROOT / "docs" / name).read_text() for name in ("columns.md", "methods.md"))
-    for schema in (TRIALS, CURVES, LAYERS):
+    for schema in (TRIALS, CURVES, LAYERS, CLASSES):
         for field in schema:
             assert f"`{field.name}`" in columns
             assert field.metadata[b"description"].decode().replace("|", r"\|") in columns

@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 REMEMBERED = 16
 """The rate is over so many heartbeats that saw the stage further than the one before: half a minute, or 15 epochs."""
 
-CURVE = ("epoch", "train_loss", "validation_loss", "validation_accuracy", "learning_rate", "sparsity")
+METRIC = "validation_metric"
+"""Stands for the column of the task's primary metric, such as `validation_accuracy`."""
+
+CURVE = ("epoch", "train_loss", "validation_loss", METRIC, "learning_rate", "sparsity")
 """What is told of each epoch so far: columns of the stage's `curve.parquet`."""
 
 MOST_EPOCHS = 100
@@ -90,6 +93,11 @@ def _decoded_curve(said: object) -> tuple[tuple[float | None, ...], ...]:
     rows = [tuple(row) for row in said if isinstance(row, list | tuple)] if isinstance(said, list | tuple) else []
     whole = all(len(row) == len(CURVE) and all(isinstance(v, int | float | None) for v in row) for row in rows)
     return tuple(rows) if whole else ()
+
+
+def validation_column(columns: Iterable[str]) -> str:
+    """That of a curve's which has the task's primary metric on validation images, such as `validation_accuracy`."""
+    return next(name for name in columns if name.startswith("validation_") and name != "validation_loss")
 
 
 class _Point(NamedTuple):
@@ -184,7 +192,9 @@ def _spread(curve: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
 
 def _told(row: Mapping[str, Any]) -> tuple[float | None, ...]:
     """With the digits that a figure shows."""
-    return tuple(None if row[name] is None else float(f"{row[name]:.5g}") for name in CURVE)
+    metric = validation_column(row)
+    values = (row[metric if name == METRIC else name] for name in CURVE)
+    return tuple(None if value is None else float(f"{value:.5g}") for value in values)
 
 
 def _rates(first: _Point, last: _Point, now: float) -> dict[str, float]:

@@ -10,20 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from prunesweep.workers.errors import Diverged
-from prunesweep.workers.training import Score
+from prunesweep.workers.scoring import Score
+from prunesweep.workers.tasks.base import Metric
 
-CURVE_SCHEMA = pa.schema(
-    [
-        ("epoch", pa.int64()),
-        ("train_loss", pa.float64()),
-        ("train_accuracy", pa.float64()),
-        ("validation_loss", pa.float64()),
-        ("validation_accuracy", pa.float64()),
-        ("learning_rate", pa.float64()),
-        ("sparsity", pa.float64()),
-        ("nonzero_multiply_adds", pa.float64()),
-    ]
-)
+
+def curve_row(
+    metric: Metric, epoch: int, validation: Score, training: Score | None, lr: float | None
+) -> dict[str, Any]:
+    """An epoch's row, but for what is said of sparsity; `metric` is the task's primary one."""
+    return {
+        "epoch": epoch,
+        "train_loss": training and training.loss,
+        f"train_{metric.name}": training and training.metrics[metric.name],
+        "validation_loss": validation.loss,
+        f"validation_{metric.name}": validation.metrics[metric.name],
+        "learning_rate": lr,
+    }
 
 
 def require_finite(what: str, score: Score, epoch: int) -> None:
@@ -32,8 +34,11 @@ def require_finite(what: str, score: Score, epoch: int) -> None:
         raise Diverged(f"the {what} loss became {score.loss} in epoch {epoch}; try a lower learning rate")
 
 
-def curve_file(rows: list[dict[str, Any]]) -> bytes:
-    """The curve of a stage as a Parquet file."""
+def curve_file(metric: Metric, rows: list[dict[str, Any]]) -> bytes:
+    """The curve of a stage as a Parquet file; `metric` is the task's primary one."""
+    losses = ("train_loss", f"train_{metric.name}", "validation_loss", f"validation_{metric.name}")
+    names = (*losses, "learning_rate", "sparsity", "nonzero_multiply_adds")
+    schema = pa.schema([("epoch", pa.int64()), *((name, pa.float64()) for name in names)])
     sink = io.BytesIO()
-    pa.parquet.write_table(pa.Table.from_pylist(rows, CURVE_SCHEMA), sink)
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema), sink)
     return sink.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prunesweep.workers.spec import (
+    KINDS,
     Choice,
     PartStage,
     PruneStage,
@@ -52,7 +53,7 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
-    choices = {name: _decode_choice(data[name]) for name in ("dataset", "model", "method")}
+    choices = {name: _decode_choice(data[name]) for name in KINDS if name != "task" or name in data}
     if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
         raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
     scope = typed(Scope, data.get("prune", {}))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from prunesweep.workers import data, methods, models, precision
+from prunesweep.workers import data, methods, models, precision, tasks
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
@@ -54,13 +54,15 @@ def examine_stage(stage: Stage, where: Where, images: int | None = None) -> Exam
     batch_size = min(root.train.batch_size, images or root.train.batch_size)
     with preserved():
         dataset = data.load(root.dataset, where.data_folder).to(device, 0)
+        task = tasks.create(root.task)
+        tasks.require_fitting(root.task.name, task, root.dataset.name, dataset.targets)
         seed_all(root.seed, "weights")
         model = models.build(root.model, dataset.shape, dataset.classes)
         freeze(model, root.train.freeze or ())
         factors(dict(model.named_parameters()), dict(root.train.lr_scale or ()))
         dtype = precision.storage(root.train.precision)
         channels_last = place(model, root.model.name, dataset, device, dtype)
-        network = Network(model, root.train, device, channels_last=channels_last)
+        network = Network(model, root.train, device, task=task, channels_last=channels_last)
         examine(network, root.model.name, dataset, most=images)
         batches = first_images(dataset, batch_size, dtype)
         layout = batches if channels_last else map(contiguous, batches)
@@ -81,7 +83,7 @@ def examine_stages(stages: Iterable[Stage], where: Where, images: int | None = N
     seen: dict[tuple[Any, ...], Examined] = {}
     for stage in stages:
         root, train = stage.root, stage.root.train
-        network = (root.dataset, root.model, train.batch_size, train.precision, train.freeze, train.lr_scale)
+        network = (root.dataset, root.model, root.task, train.batch_size, train.precision, train.freeze, train.lr_scale)
         if network in seen:
             _require_work(stage, seen[network])
         else:

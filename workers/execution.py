@@ -21,16 +21,18 @@ from prunesweep.workers import (
     methods,
     models,
     optimizer_state,
+    outcome,
     parameter_patterns,
     precision,
     probe,
     schedules,
     selection,
+    tasks,
     training,
 )
 from prunesweep.workers.average import average_of
 from prunesweep.workers.checkpoint import Progress
-from prunesweep.workers.curve import curve_file, require_finite
+from prunesweep.workers.curve import curve_file, curve_row, require_finite
 from prunesweep.workers.data.augmented import augmented
 from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
@@ -49,10 +51,11 @@ from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.scope import in_scope
+from prunesweep.workers.scoring import Score
 from prunesweep.workers.seeding import derive, preserved, seed_all
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage, label
 from prunesweep.workers.store import CHECKPOINTS, CURVE, MOMENTUM, NETWORK, STATE, Store, attempts_in, now
-from prunesweep.workers.training import Batches, Network, Score, contiguous
+from prunesweep.workers.training import Batches, Network, contiguous
 
 log = logging.getLogger("prunesweep")
 
@@ -101,6 +104,8 @@ class Execution:
     def _set_up(self) -> None:
         training.require_possible(self.train, self.replicas)
         require_same(self.stage, self.store)
+        self.task = tasks.create(self.stage.root.task)
+        self.metric = self.task.primary
         seed_all("dataset")
         dataset: Dataset = data.load(self.stage.root.dataset, self.where.data_folder).to(
             self.device, self.where.loaders
@@ -157,10 +162,11 @@ class Execution:
     def _new_network(self, dataset: Dataset) -> Network:
         root = self.stage.root
         seed_all(root.seed, "weights")
+        tasks.require_fitting(root.task.name, self.task, root.dataset.name, dataset.targets)
         model = models.build(root.model, dataset.shape, dataset.classes)
         parameter_patterns.freeze(model, self.train.freeze or ())
         channels_last = probe.place(model, root.model.name, dataset, self.device, self.dtype)
-        network = Network(model, self.train, self.device, self.replicas, channels_last=channels_last)
+        network = Network(model, self.train, self.device, self.replicas, task=self.task, channels_last=channels_last)
         if isinstance(self.stage, TrainStage):
             refusal = self.replicas.agreed(
                 lambda: probe.refusal(network, root.model.name, dataset, self.replicas.count)
@@ -177,7 +183,7 @@ class Execution:
 
     def _new_pruner(self, method: Method) -> Pruner:
         seed, length = derive(self.stage.root.seed, "method"), (self.stage.epochs, self.iterations)
-        return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, *length, seed))
+        return method.pruner(Setup(self.model, self.weights, self.stage.sparsity, *length, seed, self.task))
 
     def _continue(self) -> bool:
         """From the newest checkpoint that is whole, else from the longest part; false when there is none."""
@@ -235,17 +241,15 @@ class Execution:
     def _prune(self, stage: PruneStage) -> None:
         """Prune the parent's network, and measure what is left before it is trained, or rewound first."""
         pruning = Pruning(stage, self.store, self.replicas, self.model, self.pruner, self.optimizer)
-        before = pruning.load_parent()
+        parent = pruning.load_parent()
         masks = pruning.masks()
         norm_drop = selection.norm_drop(self.pruner.weights, masks.views)
         self.pruner.hold(masks)
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is
             self._recalibrate()
-        after = self._evaluate("test").accuracy
-        assert after is not None, "images of an evaluation are not mixed"
-        instability = (before - after) / before if before else None
-        pruned = {"relative_norm_drop": norm_drop, "pruned_test_accuracy": after, "pruning_instability": instability}
-        self.progress.pruned = pruned
+        after = self._evaluate("test").metrics[self.metric.name]
+        before = parent["metrics"][f"test_{self.metric.name}"]
+        self.progress.pruned = {"relative_norm_drop": norm_drop, **outcome.pruned(self.metric, before, after)}
         self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
         pruning.rewind(masks)
 
@@ -272,8 +276,9 @@ class Execution:
         progress.curve.append(self._curve_row(progress.epoch, validation, score, lr(first + self.iterations - 1)))
         progress.elapsed_seconds = self.seconds_before + time.perf_counter() - self.started
         log.info(
-            "epoch %d of %d: training loss %.4f, validation accuracy %.4f",
-            *(progress.epoch, self.stage.epochs, score.loss, validation.accuracy),
+            "epoch %d of %d: training loss %.4f, validation %s %s",
+            *(progress.epoch, self.stage.epochs, score.loss),
+            *(self.metric.name, outcome.shown(validation.metrics[self.metric.name])),
         )
 
     def _skip_to_last_epoch(self) -> None:
@@ -362,24 +367,16 @@ class Execution:
             with self.pruner.view():
                 training.recalibrate(self.network, batches)
 
-    def _evaluate(self, split: SplitName) -> Score:
+    def _evaluate(self, split: SplitName, *, running: bool = True) -> Score:
         size = self.train.evaluation_batch_size
         batches = self._told(self.dataset.evaluation_batches(split, batch_size=size, dtype=self.dtype))
         with self.pruner.view():
-            return training.evaluate(self.network, self._few("evaluation", batches))
+            return training.evaluate(self.network, self._few("evaluation", batches), running=running)
 
     def _curve_row(
         self, epoch: int, validation: Score, score: Score | None = None, lr: float | None = None
     ) -> dict[str, Any]:
-        return {
-            "epoch": self.stage.start_epoch + epoch,
-            "train_loss": score and score.loss,
-            "train_accuracy": score and score.accuracy,
-            "validation_loss": validation.loss,
-            "validation_accuracy": validation.accuracy,
-            "learning_rate": lr,
-            **self._sparsity(),
-        }
+        return curve_row(self.metric, self.stage.start_epoch + epoch, validation, score, lr) | self._sparsity()
 
     def _sparsity(self) -> dict[str, float]:
         with self.pruner.view():
@@ -404,25 +401,29 @@ class Execution:
     def _measured_part(self) -> Measured:
         """The state to continue from, and what the last epoch was validated to."""
         state = checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
-        return {STATE: state, CURVE: curve_file(self.progress.curve)}, {
-            "metrics": part_metrics(self.progress.curve[-1])
+        return {STATE: state, CURVE: curve_file(self.metric, self.progress.curve)}, {
+            "metrics": part_metrics(self.metric, self.progress.curve[-1])
         }
 
     def _measured(self) -> Measured:
         """The files of a finished stage, and its metrics on all splits; nothing where another replica leads."""
         seed_all(self.stage.root.seed, "evaluation")
-        scores = self._scores()
+        scores = {name: self._evaluate(name, running=name == "train") for name in get_args(SplitName)}
         if not self.replicas.leads:
             return {}, {}
-        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.progress.curve)}
+        files = {
+            NETWORK: checkpoint.pack_tensors(self.model.state_dict()),
+            CURVE: curve_file(self.metric, self.progress.curve),
+        }
         if isinstance(self.stage, PruneStage):
             momentum = optimizer_state.stored(dict(self.model.named_parameters()), self.optimizer)
             files[MOMENTUM] = checkpoint.pack_tensors(momentum)
         recorded, exempt = self._record(), self.prunable.keys() - self.weights.keys()
         require_effective(self.model, self.prunable, self.recorded, recorded)
         layers = measure.layer_costs(self.prunable, recorded)
-        metrics = {**scores, **measure.summary(self.model, layers, exempt), **self.progress.pruned}
-        return files, {"metrics": metrics, "layers": [asdict(layer) for layer in layers]}
+        metrics = {**outcome.measured(scores), **measure.summary(self.model, layers, exempt), **self.progress.pruned}
+        by_class = outcome.by_class(self.task, scores["test"])
+        return files, {"metrics": metrics, "layers": [asdict(layer) for layer in layers], **by_class}
 
     def _result(self, files: Mapping[str, bytes]) -> dict[str, Any]:
         return {
@@ -446,8 +447,3 @@ class Execution:
         size = self.train.evaluation_batch_size
         batches = {split: -(-self.dataset.count(split) // size) for split in get_args(SplitName)}
         return rehearsal.rates(self.iterations, batches["validation"], sum(batches.values()))
-
-    def _scores(self) -> dict[str, float | None]:
-        scores = {name: self._evaluate(name) for name in get_args(SplitName)}
-        metrics = {f"{name}_{kind}": getattr(s, kind) for name, s in scores.items() for kind in ("accuracy", "loss")}
-        return {**metrics, "test_accuracy_top5": scores["test"].top5}

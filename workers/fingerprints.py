@@ -1,7 +1,8 @@
 """What a stage stands on outside the registry, as part of its key: one's own source, and one's own images. No torch.
 
-A fingerprint is made of parts: `code` is a hash of the source of a dataset, model or method of one's own, `content` one
-of the names, sizes and bytes of a dataset's files, and `version` the number of what the registry has under a name.
+A fingerprint is made of parts: `code` is a hash of the source of a dataset, model, method or task of one's own,
+`content` one of the names, sizes and bytes of a dataset's files, and `version` the number of what the registry has
+under a name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from prunesweep.workers import data, models, registry
 from prunesweep.workers.data.content import content_digest
@@ -19,8 +21,9 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.source import source_digest, source_files
-from prunesweep.workers.spec import Choice, Stage, TrialSpec
+from prunesweep.workers.spec import KINDS, Choice, Stage, TrialSpec
 from prunesweep.workers.store import Store
+from prunesweep.workers.tasks import TASKS
 
 SAME_CODE = "same_code.json"
 """A store's file of the versions of code that its user takes for the same: hash of the source -> the earlier hash."""
@@ -39,15 +42,11 @@ def fingerprinted(trials: Iterable[TrialSpec], data_folder: str, same: Mapping[s
             made[kind, choice] = choice if choice.fingerprint else _stamped(kind, choice, data_folder, same)
         return made[kind, choice]
 
-    return [
-        replace(
-            trial,
-            dataset=of("dataset", trial.dataset),
-            model=of("model", trial.model),
-            method=of("method", trial.method),
-        )
-        for trial in trials
-    ]
+    def stamped(trial: TrialSpec) -> TrialSpec:
+        choices: dict[str, Any] = {kind: of(kind, getattr(trial, kind)) for kind in KINDS}
+        return replace(trial, **choices)
+
+    return [stamped(trial) for trial in trials]
 
 
 def same_code(store: Store) -> dict[str, str]:
@@ -69,12 +68,14 @@ def require_same(stage: Stage, store: Store) -> None:
     they were split in another way then, and a parent may have been trained on what is a test image now.
     """
     root, method = stage.root, stage.root.method if stage.parent is None else None
-    require_same_choices(store, root.dataset, root.model, method)
+    require_same_choices(store, root.dataset, root.model, method, root.task)
 
 
-def require_same_choices(store: Store, dataset: Choice, model: Choice, method: Choice | None = None) -> None:
+def require_same_choices(
+    store: Store, dataset: Choice, model: Choice, method: Choice | None = None, task: Choice | None = None
+) -> None:
     """As `require_same`, of a network that is used again."""
-    for kind, choice in (("dataset", dataset), ("model", model), ("method", method)):
+    for kind, choice in (("dataset", dataset), ("model", model), ("method", method), ("task", task)):
         if choice is not None:
             _require_code(kind, choice, store)
     if is_own_folder(dataset) and "content" not in parts(dataset.fingerprint):
@@ -127,7 +128,7 @@ def _counting_as(code: str, same: Mapping[str, str]) -> str:
 
 
 def _entries(kind: str, name: str) -> Mapping[str, Entry]:
-    return {"dataset": data.DATASETS, "method": METHODS}.get(kind) or models.known(name)
+    return {"dataset": data.DATASETS, "method": METHODS, "task": TASKS}.get(kind) or models.known(name)
 
 
 def _content(choice: Choice, data_folder: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
 from prunesweep.workers.store import STATE, Damaged, Store
+from prunesweep.workers.tasks.base import Metric
 
 log = logging.getLogger("prunesweep")
 
@@ -31,7 +32,10 @@ def longest_state(stage: Stage, store: Store, epochs: Iterable[int]) -> bytes | 
     return None
 
 
-def part_metrics(last: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a part's result says, out of the last row of its curve: the test set is not looked at."""
-    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+def part_metrics(metric: Metric, last: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a part's result says, out of the last row of its curve: the test set is not looked at.
+
+    `metric` is the task's primary one.
+    """
+    names = ("train_loss", f"train_{metric.name}", "validation_loss", f"validation_{metric.name}")
     return {name: last[name] for name in names} | {"reached_sparsity": last["sparsity"]}

@@ -23,6 +23,7 @@ from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.seeding import preserved
+from prunesweep.workers.tasks.soundness import require_sound
 from prunesweep.workers.training import Network, contiguous, part_count
 
 log = logging.getLogger("prunesweep")
@@ -91,7 +92,9 @@ def examine(network: Network, name: str, dataset: Dataset, replicas: int = 1, mo
     if model is None:
         log.info("model %s cannot be copied: it is not examined before it trains", name)
         return
-    copied = Network(model, network.train, network.device, channels_last=network.channels_last, compiled=False)
+    copied = Network(
+        model, network.train, network.device, task=network.task, channels_last=network.channels_last, compiled=False
+    )
     copied.model.train()
     with preserved():
         _train(copied, name, dataset.classes, images, targets)
@@ -115,7 +118,7 @@ def _train(network: Network, name: str, classes: int, images: Tensor, targets: T
         raise UserError(f"model {name}: nothing would learn, since all its parameters are frozen (requires_grad off)")
     with _named(network.model, name, images), network.computing():
         outputs = network.outputs(images)
-        _require_logits(outputs.logits, name, len(images), classes)
+        require_sound(network.task, name, outputs.logits, targets, classes)
         loss = network.loss(outputs, targets, len(targets))
     if not loss.requires_grad:
         raise UserError(f"model {name}: nothing would learn: its logits depend on no parameter; is there a detach?")
@@ -126,24 +129,6 @@ def _train(network: Network, name: str, classes: int, images: Tensor, targets: T
         )
     with _named(network.model, name, images, "backward"):
         torch.autograd.backward(loss)
-
-
-def _require_logits(logits: Tensor, name: str, images: int, classes: int) -> None:
-    shown = f"[{', '.join(map(str, logits.shape))}]"
-    if logits.dim() != 2:
-        advice = "average the map: nn.AdaptiveAvgPool2d(1), nn.Flatten()" if logits.dim() > 2 else "one row per image"
-        raise UserError(f"model {name} gives outputs {shown} where logits [images, classes] are needed; {advice}")
-    if len(logits) != images:
-        raise UserError(f"model {name} gives {len(logits)} rows of logits for {images} images; one per image is needed")
-    if logits.shape[1] < classes:
-        raise UserError(
-            f"model {name} gives {logits.shape[1]} logits for {classes} classes; its last layer needs an "
-            "output for each class (also where there are only two), as many as it is told of when it is called"
-        )
-    if not logits.is_floating_point():
-        raise UserError(f"model {name} gives {logits.dtype} where logits are needed; does it end with an argmax?")
-    if logits.shape[1] > classes:
-        log.info("model %s gives %d logits for %d classes; the others are never right", name, logits.shape[1], classes)
 
 
 def _require_batch_of_one(network: Network, name: str, image: Tensor, images: int) -> None:

@@ -36,8 +36,8 @@ class Pruning:
         random = checkpoint.storable(model.state_dict()) if stage.rewind_epoch == 0 else {}
         self.random = checkpoint.on_host(random)
 
-    def load_parent(self) -> float:
-        """The network to be pruned, and between two phases all that the optimizer keeps; the network's test accuracy.
+    def load_parent(self) -> Mapping[str, Any]:
+        """The network to be pruned, and between two phases all that the optimizer keeps; the parent's result.
 
         One optimizer serves all phases, unless they rewind: then each begins without momentum.
         """
@@ -47,8 +47,7 @@ class Pruning:
         if isinstance(parent, PruneStage) and self.stage.rewind_epoch is None:
             buffers = checkpoint.unpack_tensors(self._read(parent, MOMENTUM, result))
             optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
-        accuracy: float = result["metrics"]["test_accuracy"]
-        return accuracy
+        return result
 
     def masks(self) -> Flat:
         """Which weights stay."""

@@ -233,6 +233,15 @@ def _are_layers(value: object) -> bool:
     )
 
 
+def _are_classes(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("metric"), str):
+        return False
+    counts, values = value.get("counts"), value.get("values")
+    if not isinstance(counts, list) or not isinstance(values, list) or len(counts) != len(values):
+        return False
+    return all(map(is_number, counts)) and all(map(_is_measured, values))
+
+
 def _is_time(value: object) -> bool:
     return isinstance(value, str) and bool(datetime.fromisoformat(value))
 
@@ -247,6 +256,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "metrics": lambda value: isinstance(value, dict) and all(map(_is_measured, value.values())),
     "files": lambda value: isinstance(value, dict) and all(isinstance(digest, str) for digest in value.values()),
     "layers": _are_layers,
+    "by_class": _are_classes,
 }
 """Of what a result holds, whether a value is of its type; whoever writes a file can seal it."""
 

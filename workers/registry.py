@@ -64,7 +64,7 @@ def is_foreign(entry: Entry) -> bool:
 def find(kind: str, registry: Mapping[str, Entry], name: str) -> Entry:
     """The entry for a name: the registry's, an installed package's, or the one that `module:name` points to.
 
-    `kind` is `dataset`, `model` or `method`; other packages register under the entry-point group `prunesweep.<kind>s`.
+    `kind` is one of `spec.KINDS`; other packages register under the entry-point group `prunesweep.<kind>s`.
     """
     if name in registry:
         return registry[name]
@@ -86,7 +86,7 @@ def own_module(kind: str, registry: Mapping[str, Entry], name: str) -> str | Non
 
 
 def choose(kind: str, registry: Mapping[str, Entry], name: str, given: Mapping[str, Any]) -> Choice:
-    """A dataset or model by name with its options complete; raises `UserError` on an option that it lacks."""
+    """A dataset, model or task by name with its options complete; raises `UserError` on an option that it lacks."""
     entry = find(kind, registry, name)
     options = {**entry.options, **entry.later}
     for option, value in given.items():

@@ -21,7 +21,7 @@ Value = str | int | float | bool | None | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Choice:
-    """A name out of a registry (dataset, model or method) with its options, every default spelled out.
+    """A name out of a registry (dataset, model, method or task) with its options, every default spelled out.
 
     `fingerprint` stands for what the name leads to outside the registry: one's own source, one's own images
     (`workers.fingerprints`). What is in the registry has none.
@@ -43,6 +43,12 @@ class Choice:
 
     def __str__(self) -> str:
         return self.name
+
+
+KINDS = ("dataset", "model", "method", "task")
+"""The fields of a trial that are a `Choice`."""
+
+CLASSIFICATION = Choice("classification")
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class TrialSpec:
     train: TrainSpec = TrainSpec()
     dense_epochs: int | None = added(None)
     prune: Scope = added(ALL)
+    task: Choice = added(CLASSIFICATION)
 
     @cached_property
     def key(self) -> str:
@@ -112,6 +119,7 @@ class TrainStage:
     sparsity: float
     train: TrainSpec
     prune: Scope = added(ALL)
+    task: Choice = added(CLASSIFICATION)
 
     parent = None
 
@@ -140,7 +148,7 @@ class TrainStage:
 class PruneStage:
     """One phase of iterative pruning: prune the parent's network to `sparsity` of the weights in scope, then retrain.
 
-    `sparsity` is cumulative; without `retrain` the stage ends with the prune. Data, model, seed, batch size and
+    `sparsity` is cumulative; without `retrain` the stage ends with the prune. Data, model, task, seed, batch size and
     optimizer are those of the root. With `rewind_epoch` what is kept goes back to the root's training as it was after
     so many epochs, 0 for its random start, and is trained from there to the root's last epoch.
     """
@@ -245,11 +253,10 @@ def label(stage: Stage) -> str:
 
 def without_fingerprints(trial: TrialSpec) -> TrialSpec:
     """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
-    choices = (trial.dataset, trial.model, trial.method)
-    if all(choice.fingerprint is None for choice in choices):
+    choices = {kind: getattr(trial, kind) for kind in KINDS}
+    if all(choice.fingerprint is None for choice in choices.values()):
         return trial
-    dataset, model, method = (replace(choice, fingerprint=None) for choice in choices)
-    return replace(trial, dataset=dataset, model=model, method=method)
+    return replace(trial, **{kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})
 
 
 def freeze(value: Any) -> Any:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from platform import node
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.swa_utils import update_bn
@@ -22,23 +20,14 @@ from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.outputs import Outputs, read
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.schedules import Schedule
+from prunesweep.workers.scoring import Score, Tally
 from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.tasks.base import Task
+from prunesweep.workers.tasks.classification import Classification
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 RECALIBRATION_BATCHES = 100
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean cross-entropy and the shares of images whose class is the first, or among the first five, predicted.
-
-    Images that were mixed have no one class, and so there is no accuracy on them.
-    """
-
-    loss: float
-    accuracy: float | None = None
-    top5: float | None = None
 
 
 class Network:
@@ -59,10 +48,13 @@ class Network:
         device: torch.device,
         replicas: Replicas = ALONE,
         *,
+        task: Task | None = None,
         channels_last: bool = True,
         compiled: bool | None = None,
     ) -> None:
-        """`compiled` is what `train.compile` says unless given."""
+        """`task` is classification and `compiled` what `train.compile` says unless given."""
+        self.task = task or Classification()
+        self.trained = self.task.smoothed(train.label_smoothing)
         self.model, self.train, self.device, self.replicas = model, train, device, replicas
         self.channels_last = channels_last
         mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -86,37 +78,36 @@ class Network:
         return list(zip(inputs.tensor_split(number), targets.tensor_split(number), strict=True))
 
     def outputs(self, inputs: Tensor) -> Outputs:
-        """Images [B, C, H, W] -> logits [B, classes], and auxiliary ones where the model has them."""
+        """Images [B, C, H, W] -> what the task compares with targets, such as logits, and auxiliary ones."""
         whole = self.model.training and len(inputs) == self._full
         model = self._compiled if whole else self._trained if self.model.training else self.model
         return read(model(self.laid_out(inputs)))
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Images [B, C, H, W] -> logits [B, classes]."""
+        """Images [B, C, H, W] -> outputs [B, ...], such as logits [B, classes]."""
         return self.outputs(inputs).logits
 
     def loss(self, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
-        """The mean cross-entropy; of a portion what makes that of the `whole` batch the mean over the replicas.
+        """The task's loss; of a portion what makes that of the `whole` batch the mean over the replicas.
 
         Of a part what it adds to that.
         """
-        smoothing = self.train.label_smoothing
-        loss = self._cross_entropy(outputs.logits, targets, whole, smoothing)
+        loss = self._mean(self.trained, outputs.logits, targets, whole)
         for logits in outputs.auxiliary:
-            loss = loss + outputs.weight * self._cross_entropy(logits, targets, whole, smoothing)
+            loss = loss + outputs.weight * self._mean(self.trained, logits, targets, whole)
         return loss
 
     def reported(self, loss: Tensor, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
         """The loss to report: of the logits alone, and without label smoothing, as in evaluation."""
         if not (self.train.label_smoothing or outputs.auxiliary):
             return loss.detach()
-        return self._cross_entropy(outputs.logits.detach(), targets, whole, 0.0)
+        return self._mean(self.task, outputs.logits.detach(), targets, whole)
 
-    def _cross_entropy(self, logits: Tensor, targets: Tensor, whole: int, smoothing: float) -> Tensor:
+    def _mean(self, task: Task, outputs: Tensor, targets: Tensor, whole: int) -> Tensor:
         count = self.replicas.count
         if count == 1 and len(targets) == whole:
-            return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
-        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum") * (count / whole)
+            return task.reduced(outputs, targets, "mean")
+        return task.reduced(outputs, targets, "sum") * (count / whole)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -172,7 +163,7 @@ def train_epoch(
     iteration: int,
     sizes: Sequence[int] | None = None,
 ) -> Score:
-    """One epoch from iteration `iteration` on; returns the mean loss and accuracy on the training batches.
+    """One epoch from iteration `iteration` on; returns the mean loss and the primary metric on the training batches.
 
     `sizes` are those of the whole batches, where `batches` are one replica's portions of them.
 
@@ -195,20 +186,19 @@ def train_epoch(
     if pruner.average is not None:
         pruner.average.begin_epoch()
     clip_norm, replicas = network.train.clip_norm, network.replicas
-    losses, hits, count = [], [], 0
+    tally = Tally(replicas)
     for k, (inputs, targets) in enumerate(batches, iteration):
         for group in optimizer.param_groups:
             group["lr"] = lr(k) * group["lr_scale"]
         whole = sizes[k - iteration] if sizes is not None else len(targets)
         with pruner.view():
-            for number, (images, classes) in enumerate(network.parts(inputs, targets)):
+            for number, (images, wanted) in enumerate(network.parts(inputs, targets)):
                 with network.computing():
                     outputs = network.outputs(images)
-                    loss = network.loss(outputs, classes, whole)
+                    loss = network.loss(outputs, wanted, whole)
                 torch.autograd.backward(loss if number else loss + pruner.regularization())
-                losses.append(network.reported(loss, outputs, classes, whole) * (whole / replicas.count))
-                if not classes.is_floating_point():  # those of mixed images are shares of classes
-                    hits.append((outputs.logits.detach().argmax(1) == classes).sum())
+                reported = network.reported(loss, outputs, wanted, whole) * (whole / replicas.count)
+                tally.add(reported, network.task.running(outputs.logits.detach(), wanted), len(wanted))
         if replicas.count > 1:  # the optimizer's others are the model's
             replicas.average(pruner.parameters().values())
         pruner.adjust_gradients()
@@ -222,39 +212,20 @@ def train_epoch(
         if pruner.average is not None:
             pruner.average.update()
         optimizer.zero_grad()
-        count += len(targets)
-    return _score(replicas, count, losses, hits)
+    return tally.score(network.task)
 
 
 @torch.no_grad()
-def evaluate(network: Network, batches: Batches) -> Score:
-    """Mean loss and top-1 accuracy in evaluation mode; top-5 as well where there are more than ten classes."""
+def evaluate(network: Network, batches: Batches, *, running: bool = False) -> Score:
+    """Mean loss and all metrics in evaluation mode; of `running` the primary metric, which costs less."""
     network.model.eval()
-    losses, hits, hits5, images = [], [], [], 0
+    task, tally = network.task, Tally(network.replicas)
+    sums = task.running if running else task.sums
     with network.computing():
         for inputs, targets in batches:
             outputs = network(inputs)
-            losses.append(functional.cross_entropy(outputs, targets, reduction="sum"))
-            hits.append((outputs.argmax(1) == targets).sum())
-            if outputs.shape[1] > 10:
-                hits5.append((outputs.topk(5).indices == targets[:, None]).any(1).sum())
-            images += len(targets)
-    return _score(network.replicas, images, losses, hits, hits5)
-
-
-def _score(
-    replicas: Replicas, images: int, losses: list[Tensor], hits: list[Tensor], hits5: Sequence[Tensor] = ()
-) -> Score:
-    """The score over all replicas, from what each batch of this one gave; it is the same on all of them.
-
-    The device is waited for once: all sums are read together.
-    """
-    sums: list[float] = []
-    if losses:
-        totals = [torch.stack(values).sum().double() for values in (losses, hits, list(hits5)) if values]
-        sums = torch.stack(totals).tolist()
-    count, loss, *accuracies = replicas.summed(images, *sums)
-    return Score(loss / count, *(accuracy / count for accuracy in accuracies))
+            tally.add(task.reduced(outputs, targets, "sum"), sums(outputs, targets), len(targets))
+    return tally.score(task)
 
 
 def recalibrate(network: Network, batches: Batches) -> None:

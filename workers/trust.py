@@ -14,20 +14,19 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import module_of, parts
 from prunesweep.workers.models import known
 from prunesweep.workers.source import INSTALLED, defined_in, files_imported
-from prunesweep.workers.spec import Choice, Stage, TrialSpec
+from prunesweep.workers.spec import KINDS, Choice, Stage, TrialSpec
 
 Kinds = Iterable[tuple[str, Choice]]
-"""`dataset`, `model` or `method`, and what is chosen of it."""
+"""One of `KINDS`, and what is chosen of it."""
 
 
 def choices_of_trials(trials: Iterable[TrialSpec]) -> Kinds:
     for trial in trials:
-        yield from (("dataset", trial.dataset), ("model", trial.model), ("method", trial.method))
+        yield from ((kind, getattr(trial, kind)) for kind in KINDS)
 
 
 def choices_of_stage(stage: Stage) -> Kinds:
-    root = stage.root
-    yield from (("dataset", root.dataset), ("model", root.model), ("method", root.method))
+    yield from ((kind, getattr(stage.root, kind)) for kind in KINDS)
 
 
 def require_trusted(choices: Kinds, who: str, allowed: Sequence[str], otherwise: str) -> None:

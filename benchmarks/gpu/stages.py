@@ -123,7 +123,7 @@ def exported(report: Report, name: str, stage: Stage, store: Store, place: Place
     channels_last = probe.place(model, root.model.name, dataset, place.device, precision.storage(train.precision))
     network = training.Network(model, train, place.device, channels_last=channels_last, compiled=False)
     batches = dataset.evaluation_batches("test", batch_size=train.evaluation_batch_size)
-    accuracy = training.evaluate(network, batches).accuracy
+    accuracy = training.evaluate(network, batches).metrics["accuracy"]
     result = store.result(stage.key)
     assert result is not None
     parameters = dict(model.named_parameters())

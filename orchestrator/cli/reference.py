@@ -25,10 +25,15 @@ def schedules() -> list[dict[str, Any]]:
 
 
 def columns() -> list[dict[str, Any]]:
-    """The columns of the three tables of results, for `--metric`, `--by` and `--where`."""
-    from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
+    """The columns of the four tables of results, for `--metric`, `--by` and `--where`."""
+    from prunesweep.orchestrator.results.schemas import CLASSES, CURVES, LAYERS, TRIALS
 
-    tables = {"trials.parquet": TRIALS, "curves.parquet": CURVES, "layers.parquet": LAYERS}
+    tables = {
+        "trials.parquet": TRIALS,
+        "curves.parquet": CURVES,
+        "layers.parquet": LAYERS,
+        "classes.parquet": CLASSES,
+    }
     return [
         {
             "name": field.name,

@@ -224,7 +224,7 @@ def _show_outcome(plan: Plan, store: Store) -> None:
     folder = store.url(plan.sweep.name)
     if plan.counts.done:
         show_means([folder], Query(), store.location)
-        files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers"))
+        files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers", "classes"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
         say(f"{done}; tables in {escape(str(folder))}: {files}")
     if not plan.to_run:

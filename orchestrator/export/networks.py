@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.sweepfile.read import Sweep
-from prunesweep.workers import checkpoint, data, measure, models, precision, probe, training
+from prunesweep.workers import checkpoint, data, measure, models, precision, probe, tasks, training
 from prunesweep.workers.appearing import appearing
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.data.memory import InMemory
@@ -35,6 +36,7 @@ from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recording import first_images, record
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import NETWORK, Damaged, Store
+from prunesweep.workers.tasks.base import Task
 
 Row = Mapping[Any, Any]
 """A trial of `trials.parquet`."""
@@ -43,7 +45,7 @@ KEYS_SHOWN = 5
 
 TOLERANCE = {"float32": 0.001, "float64": 0.001, "tf32": 0.01, "bfloat16": 0.01}
 """The share of test images by which an accuracy may differ that another device or program computes, by the precision
-in which the trial was evaluated; one image always may."""
+in which the trial was evaluated; one image always may. Of another task's primary metric the share of its value."""
 
 
 class NotExported(RuntimeError):
@@ -59,6 +61,11 @@ class Trained:
     dataset: Dataset
     tensors: Mapping[str, Tensor]
     threads: int
+
+    @cached_property
+    def task(self) -> Task:
+        """What it was trained for."""
+        return tasks.create(self.spec.task)
 
     @property
     def images(self) -> int:
@@ -89,14 +96,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Form:
-    """A file format: its suffix, how it is written, and how the network in it is evaluated on the test set.
+    """A file format: its suffix, how it is written, and the primary metric of the network in it on the test set.
 
-    `exact` says for which trials that accuracy equals the table's, bit for bit.
+    `exact` says for which trials that metric equals the table's, bit for bit.
     """
 
     suffix: str
     write: Callable[[Trained, Path], None]
-    accuracy: Callable[[Trained, Path], float]
+    metric: Callable[[Trained, Path], float | None]
     exact: Callable[[Trained], bool]
 
 
@@ -122,8 +129,8 @@ def _keys(keys: Sequence[str]) -> str:
 def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path, form: Form, check: bool) -> int:
     """Write a trial's network, named after its settings and key; returns on how many test images it differs.
 
-    With `check` the file gets its name only when the network in it has the table's accuracy. Raises `NotExported`, and
-    `UserError` where the dataset is missing.
+    That is 0 of tasks that count no hits. With `check` the file gets its name only when the network in it has the
+    table's primary metric. Raises `NotExported`, and `UserError` where the dataset is missing.
     """
     trained = _trained(row, sweep, store, data_folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +140,7 @@ def export(row: Row, sweep: Sweep, store: Store, data_folder: str, folder: Path,
         if not check:
             return 0
         _require_effective(trained)
-        return _difference(trained, form, form.accuracy(trained, file))
+        return _difference(trained, form, form.metric(trained, file))
 
 
 def sweep_of(row: Row, store: Store, allowed: Sequence[str]) -> Sweep:
@@ -155,7 +162,7 @@ def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:
         again = f"compute it again with: {_resume(sweep, store)}"
         raise NotExported(f"trial {row['trial']}: {error}; {again}") from error
     threads = max(1, int(sweep.resources.of(spec).cpus))
-    require_same_choices(store, spec.dataset, spec.model)
+    require_same_choices(store, spec.dataset, spec.model, task=spec.task)
     return Trained(row, spec, data.load(spec.dataset, data_folder), tensors, threads)
 
 
@@ -202,9 +209,25 @@ def _require_effective(trained: Trained) -> None:
             )
 
 
-def _difference(trained: Trained, form: Form, accuracy: float) -> int:
+def _difference(trained: Trained, form: Form, metric: float | None) -> int:
     """The difference in test images; raises `NotExported` when it is more than allowed."""
-    images, expected = trained.images, trained.row["test_accuracy"]
+    primary = trained.task.primary.name
+    expected = trained.row[f"test_{primary}"]
+    if metric is None or is_missing(expected):
+        return 0
+    if primary == "accuracy":
+        return _images(trained, form, metric, expected)
+    tolerance = 0.0 if form.exact(trained) else TOLERANCE[trained.spec.train.precision]
+    if abs(metric - expected) > tolerance * abs(expected):
+        raise NotExported(
+            f"trial {trained.row['trial']}: the exported network has a test {primary} of {metric:.6g}, the table says "
+            f"{expected:.6g}; is the dataset, or the model's code, another one than when it was trained?"
+        )
+    return 0
+
+
+def _images(trained: Trained, form: Form, accuracy: float, expected: float) -> int:
+    images = trained.images
     difference: int = abs(round(accuracy * images) - round(expected * images))
     allowed = 0 if form.exact(trained) else max(1, int(TOLERANCE[trained.spec.train.precision] * images))
     if difference > allowed:
@@ -233,14 +256,14 @@ def safetensors(device: str) -> Form:
     def exact(trained: Trained) -> bool:
         return bool(trained.row["device"] == describe_device(place))
 
-    return Form(".safetensors", _write, lambda trained, file: _accuracy(trained, file, place), exact)
+    return Form(".safetensors", _write, lambda trained, file: _metric(trained, file, place), exact)
 
 
 def _write(trained: Trained, file: Path) -> None:
     file.write_bytes(save(dict(trained.tensors), trained.metadata()))
 
 
-def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
+def _metric(trained: Trained, file: Path, device: torch.device) -> float | None:
     train = trained.spec.train
     precision.set_backends(train.precision)
     torch.set_num_threads(trained.threads)  # they sum in another order
@@ -249,6 +272,5 @@ def _accuracy(trained: Trained, file: Path, device: torch.device) -> float:
     batches = dataset.evaluation_batches(
         "test", batch_size=train.evaluation_batch_size, dtype=precision.storage(train.precision)
     )
-    accuracy = training.evaluate(training.Network(model, train, device, channels_last=channels_last), batches).accuracy
-    assert accuracy is not None, "images of an evaluation are not mixed"
-    return accuracy
+    network = training.Network(model, train, device, task=trained.task, channels_last=channels_last)
+    return training.evaluate(network, batches, running=True).metrics[trained.task.primary.name]

@@ -14,17 +14,19 @@ import torch
 from torch.onnx import OnnxExporterError
 
 from prunesweep.orchestrator.export.networks import Form, NotExported, Trained
+from prunesweep.workers.replicas import ALONE
+from prunesweep.workers.scoring import Tally
 
 LIMIT = 2**31 - 2**20
 """Bytes of weights: protobuf writes less than 2 GiB, and the graph is a part of it."""
 
 IMAGES, LOGITS = "images", "logits"
-"""What the input [N, C, H, W] and the output [N, classes] are called."""
+"""What the input [N, C, H, W] and the output [N, classes] are called, also where the output is another task's."""
 
 
 def onnx() -> Form:
     """Files for any ONNX runtime; ONNX Runtime evaluates them here, on the CPU and in float32."""
-    return Form(".onnx", _write, _accuracy, lambda trained: False)
+    return Form(".onnx", _write, _metric, lambda trained: False)
 
 
 def _write(trained: Trained, file: Path) -> None:
@@ -65,11 +67,11 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _accuracy(trained: Trained, file: Path) -> float:
+def _metric(trained: Trained, file: Path) -> float | None:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     batches = trained.dataset.evaluation_batches("test", batch_size=trained.spec.train.evaluation_batch_size)
-    hits = 0
+    task, tally = trained.task, Tally(ALONE)
     for images, targets in batches:
-        (logits,) = session.run([LOGITS], {IMAGES: np.ascontiguousarray(images.numpy())})
-        hits += int((logits.argmax(1) == targets.numpy()).sum())
-    return hits / trained.images
+        outputs = torch.from_numpy(session.run([LOGITS], {IMAGES: np.ascontiguousarray(images.numpy())})[0])
+        tally.add(torch.zeros(()), task.running(outputs, targets), len(targets))
+    return tally.score(task).metrics[task.primary.name]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.parquet import load_curves, load_results
-from prunesweep.orchestrator.results.schemas import CURVES, IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.schemas import CURVES, IDENTITY, measurements
 from prunesweep.workers.location import Location
 
 NAMED_AFTER = ("dataset", "model", "method", "retrain_schedule", "target_sparsity")
@@ -55,8 +55,8 @@ def finished(folders: Sequence[Location]) -> list[FinishedTrial]:
 
 def _trial(row: Mapping[Any, Any], curve: list[Point]) -> FinishedTrial:
     known = {name: value for name, value in row.items() if not is_missing(value)}
-    asked = [name for name in known if name not in MEASUREMENTS and name not in IDENTITY]
-    measured = {name: known[name] for name in MEASUREMENTS if name in known}
+    asked = [name for name in known if name not in measurements() and name not in IDENTITY]
+    measured = {name: known[name] for name in measurements() if name in known}
     results = {name: float(value) for name, value in measured.items() if isinstance(value, int | float)}
     others = {"sweep": row["sweep"], **{name: value for name, value in measured.items() if name not in results}}
     return FinishedTrial(

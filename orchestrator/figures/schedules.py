@@ -15,7 +15,7 @@ from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, Key, sign
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells, off_target_notes, unranked_notes
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.tables.collapse import collapse_notes, mark_of
 from prunesweep.orchestrator.tables.wording import words
@@ -73,7 +73,7 @@ def _text_of(cell: Cell, metric: str) -> str:
 
 def _cells(trials: pd.DataFrame, metric: str, tolerance: float | None) -> list[Cell]:
     """Schedules compete at one sparsity and budget; further settings in which they differ compete too."""
-    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *measurements())]
     names = aggregation.separating(trials, [TARGET, *SPLIT, SCHEDULE], settings)
     return marked_cells(trials, metric, names, [TARGET, *SPLIT], OFF_TARGET if tolerance is None else tolerance)
 

@@ -14,7 +14,7 @@ from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, in_unit, title_about
 from prunesweep.orchestrator.results.aggregation import SUBJECT, group_means, plain, with_metric
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.tables.wording import words
 
@@ -88,7 +88,7 @@ def _bar(row: Row, by: Sequence[str]) -> str:
 
 def _notes(trials: pd.DataFrame, names: Sequence[str], metric: str) -> list[str]:
     """Which settings were averaged over."""
-    settings = [name for name in trials.columns if name not in (metric, *names, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (metric, *names, *IDENTITY, *measurements())]
     groups = trials.groupby(list(names), dropna=False)
     over = [words(name) for name in settings if (groups[name].nunique(dropna=False) > 1).any()]
     return [f"a bar is the mean over all its trials, which differ in {', '.join(['seed', *over])}"]

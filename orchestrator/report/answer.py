@@ -17,7 +17,7 @@ from prunesweep.orchestrator.results import aggregation, filtering, parquet
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.image_counts import ImageCount, image_counts
 from prunesweep.orchestrator.results.query import Query
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import scale
 from prunesweep.orchestrator.tables.compare import differences
 from prunesweep.orchestrator.tables.grid import laid_out
@@ -75,7 +75,7 @@ class Answer:
 
     def per_seed(self) -> str:
         """The values of every seed, as CSV: settings, the metric and what else was measured."""
-        varying = [n for n in self.trials if n not in (*IDENTITY, *MEASUREMENTS) and self.trials[n].nunique() > 1]
+        varying = [n for n in self.trials if n not in (*IDENTITY, *measurements()) and self.trials[n].nunique() > 1]
         measured = [n for n in (*self.names[-1:], *MEASURED) if n in self.trials and self.trials[n].notna().any()]
         columns = dict.fromkeys(["sweep", "dataset", "model", *self.names[:-1], *varying, "seed", *measured])
         return as_csv(self.trials[list(columns)])

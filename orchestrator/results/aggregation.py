@@ -14,7 +14,7 @@ import pandas as pd
 from prunesweep.orchestrator.results.collapse import collapsed_seeds
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margin
 from prunesweep.workers.errors import UserError, unknown
 
@@ -125,7 +125,7 @@ def listed(names: str | Sequence[str]) -> list[str]:
 
 
 def _pooled(frame: pd.DataFrame, names: Sequence[str]) -> str:
-    settings = [str(name) for name in frame if name not in (*IDENTITY, *MEASUREMENTS)]
+    settings = [str(name) for name in frame if name not in (*IDENTITY, *measurements())]
     varying = [name for name in separating(frame, names, settings) if name not in names]
     which = f" that differ in {', '.join(varying)}" if varying else ""
     return (
@@ -215,7 +215,7 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Each trial that has the metric, once; a `UserError` for an unknown metric, and when no trial has it."""
     numbers = set(frame.select_dtypes("number").columns)
     if metric not in numbers:
-        raise UserError(unknown("metric", metric, numbers & set(MEASUREMENTS)))
+        raise UserError(unknown("metric", metric, numbers & set(measurements())))
     trials = frame.drop_duplicates("trial").dropna(subset=[metric])
     if trials.empty:
         raise UserError(f"nothing to compare: none of {len(frame)} finished trials has {metric}")

@@ -22,7 +22,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.workers.errors import UserError
 
 TARGET, ASKED_SPARSITY, REACHED = "target_sparsity", "asked_sparsity", "reached_sparsity"
@@ -118,7 +118,7 @@ def _check(frame: pd.DataFrame, names: Iterable[str], by: str) -> None:
 
 
 def _varied(trials: pd.DataFrame, groups: Sequence[str]) -> dict[Key, tuple[str, ...]]:
-    settings = [name for name in trials.columns if name not in (TARGET, *groups, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (TARGET, *groups, *IDENTITY, *measurements())]
     return {
         tuple(map(plain, key)): tuple(separating(same, [TARGET], settings)[1:])
         for key, same in trials.groupby(list(groups), dropna=False, sort=False)

@@ -11,16 +11,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from prunesweep.orchestrator.results.schemas import CANDIDATES, CURVES, LAYERS, SWEEP_KEY, TRIALS
+from prunesweep.orchestrator.results.schemas import (
+    BEFORE,
+    CANDIDATES,
+    CLASSES,
+    CURVES,
+    LAYERS,
+    OF_CLASSIFICATION,
+    SWEEP_KEY,
+    TRIALS,
+)
 from prunesweep.orchestrator.text import visible
 
-SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS, "candidates": CANDIDATES}
+SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS, "classes": CLASSES, "candidates": CANDIDATES}
 
 NEEDED = {
     "trials": ("trial", "sweep", "dataset", "model", "method", "seed"),
     "curves": ("trial", "stage", "epoch"),
     "layers": ("trial", "layer"),
     "candidates": ("sweep", "search", "method", "candidate", "epoch"),
+    "classes": ("trial", "class"),
 }
 """Without these columns a file is no such table; any other that is not there is null."""
 
@@ -34,7 +44,7 @@ LARGEST = 1e100
 
 
 def checked(table: pa.Table, name: str) -> pa.Table:
-    """The table as those of that name (`trials`, `curves`, `layers`, `candidates`) are; raises `ValueError`."""
+    """The table as those of that name (`trials`, `curves`, `layers` and so on) are; raises `ValueError`."""
     absent = [column for column in NEEDED[name] if column not in table.column_names]
     if absent:
         raise ValueError(f"it has no column {absent[0]}, so that it is no table of {name}")
@@ -44,10 +54,25 @@ def checked(table: pa.Table, name: str) -> pa.Table:
     table = table.drop_columns(sorted({*nested} - {*SCHEMAS[name].names}))  # nothing that is grouped or compared
     for column in table.column_names:
         table = table.set_column(table.schema.get_field_index(column), *_column(table, column, SCHEMAS[name]))
+    others = _others(table)
     for field in SCHEMAS[name]:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
+        if field.name not in table.column_names and field.name not in others:
+            before = BEFORE.get(field.name)
+            values = pa.nulls(len(table), field.type) if before is None else pa.array([before] * len(table))
+            table = table.append_column(field, values)
     return table
+
+
+def _others(table: pa.Table) -> frozenset[str]:
+    """The columns of classification, where the table is of another task."""
+    if "primary_metric" in table.column_names:
+        is_other = len(table) > 0 and not pc.any(pc.equal(table["primary_metric"], BEFORE["primary_metric"])).as_py()
+    else:
+        is_other = "validation_loss" in table.column_names and any(
+            name.startswith("validation_") and name not in ("validation_loss", *CURVES.names)
+            for name in table.column_names
+        )
+    return OF_CLASSIFICATION if is_other else frozenset()
 
 
 def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa.ChunkedArray]:

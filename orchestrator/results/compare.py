@@ -30,7 +30,7 @@ from prunesweep.orchestrator.results.aggregation import (
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.marking import OFF_TARGET, standings, values_of
 from prunesweep.orchestrator.results.ranking import compare_with, rank
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, hedges_g, paired
 from prunesweep.orchestrator.text import joined
 from prunesweep.workers.errors import UserError, unknown
@@ -172,7 +172,7 @@ def _options_of(at: Sequence[str]) -> list[str]:
 
 def other_settings(trials: pd.DataFrame, metric: str) -> list[str]:
     """The columns of what a trial was given, but for its seed."""
-    return [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
+    return [name for name in trials.columns if name not in (metric, *IDENTITY, *measurements())]
 
 
 def _in_arena(

@@ -17,7 +17,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.compare import BY
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS, better
+from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import Floats
 from prunesweep.workers.errors import UserError
 
@@ -50,7 +50,7 @@ def pareto(
         if not better(name):
             raise UserError(f"{name} makes no front: neither more nor less of it is better")
     trials = with_metric(with_metric(frame, cost), metric)
-    settings = [name for name in trials.columns if name not in (*IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (*IDENTITY, *measurements())]
     subject = subject_columns(trials)
     names = separating(trials, list(dict.fromkeys([*subject, *listed(by)])), settings)
     means = group_means(trials, metric, names)

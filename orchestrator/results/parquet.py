@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyarrow.fs import LocalFileSystem
 
 from prunesweep.orchestrator.results.checks import asked_for, checked
-from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, VERSION_KEY
+from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, VERSION_KEY, learn
 from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
@@ -26,7 +26,7 @@ SWEEPS = "sweeps"
 Place = str | Path | Location
 """A folder, a URL or a Parquet file."""
 
-_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet", "candidates.parquet")
+_TABLES = ("trials.parquet", "curves.parquet", "layers.parquet", "classes.parquet", "candidates.parquet")
 
 
 def load_results(folder: Place, *more: Place, nullable: bool = False) -> pd.DataFrame:
@@ -41,6 +41,8 @@ def load_results(folder: Place, *more: Place, nullable: bool = False) -> pd.Data
     types; else they are floats and objects.
     """
     tables = [_read(place, "trials") for place in (folder, *more)]
+    for table in tables:
+        learn(table.schema)
     frame = _joined(tables)
     if nullable:
         frame = _nullable(frame, tables[0].schema)
@@ -66,6 +68,11 @@ def load_candidates(folder: Place, *more: Place) -> pd.DataFrame:
     tables = [_read(place, "candidates") for place in (folder, *more)]
     frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     return frame
+
+
+def load_classes(folder: Place, *more: Place) -> pd.DataFrame:
+    """A row per trial and class of the test set, from the same places as `load_results`."""
+    return _joined([_read(place, "classes") for place in (folder, *more)])
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:

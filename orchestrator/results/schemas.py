@@ -1,15 +1,20 @@
 """The columns of the tables that a store hands out: what each holds, its unit, and which direction is better.
 
 `trials.parquet` has one row per finished trial, `curves.parquet` one per trial, stage and epoch, `layers.parquet` one
-per trial and layer. Every column is nullable, and missing is null. A field's metadata holds `description`, `unit` and
-`better` (`higher`, `lower`, or empty where neither is); the schema's holds the version. Light to import: no pandas.
+per trial and layer, `classes.parquet` one per trial and class of the test set. Every column is nullable, and missing is
+null. A field's metadata holds `description`, `unit` and `better` (`higher`, `lower`, or empty where neither is); the
+schema's holds the version. Light to import: no pandas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+
+from prunesweep.workers.tasks import TASKS, task_class
+from prunesweep.workers.tasks.base import Metric
+from prunesweep.workers.tasks.classification import Classification
 
 SCHEMA_VERSION = 2
 """Raised when a column changes its meaning or its type, or goes; a column more leaves it."""
@@ -30,11 +35,41 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 _text, _count, _number = pa.string(), pa.int64(), pa.float64()
 
+
+def task_fields(metrics: Sequence[Metric], loss: str = "mean loss", unit: str = "") -> list[pa.Field]:
+    """The columns of a task with these metrics, the primary one first."""
+    primary = metrics[0]
+    shown, sets = primary.description, {"test": "test set", "validation": "validation set"}
+    of_sets = [
+        field
+        for split, of in sets.items()
+        for field in (
+            *(_field(f"{split}_{m.name}", _number, f"{m.description}, {of}", m.unit, m.better) for m in metrics),
+            _field(f"{split}_loss", _number, f"{loss} of the final network, {of}", unit, "lower"),
+        )
+    ]
+    return [
+        *of_sets,
+        _field(f"train_{primary.name}", _number, f"{shown} of the final network, training set", *_how(primary)),
+        _field("train_loss", _number, f"{loss} of the final network, training set", unit, "lower"),
+        _field(f"dense_test_{primary.name}", _number, f"{shown} of the network before any prune", *_how(primary)),
+        _field(f"pruned_test_{primary.name}", _number, f"{shown} right after the last prune", *_how(primary)),
+        _field(
+            "pruning_instability", _number, "share of the primary metric that the last prune cost", "fraction", "lower"
+        ),
+    ]
+
+
+def _how(metric: Metric) -> tuple[str, str]:
+    return metric.unit, metric.better
+
+
 TRIALS = _schema(
     _field("trial", _text, "the trial's key; equal trials have equal keys, in every sweep"),
     _field("sweep", _text, "name of the sweep that asked for the trial"),
     _field("dataset", _text, "dataset trained and evaluated on"),
     _field("model", _text, "architecture"),
+    _field("task", _text, "what is learned and measured"),
     _field("method", _text, "sparsification method; dense is the control"),
     _field("seed", _count, "seed of initialisation, data order and augmentation"),
     _field("target_sparsity", _number, "zeros asked for over weights that may be pruned; null for dense", "fraction"),
@@ -44,16 +79,8 @@ TRIALS = _schema(
     _field("phases", _count, "prune-and-retrain phases; 1 is one-shot"),
     _field("total_epochs", _count, "all training on the trial's path: its training budget", "epochs"),
     _field("budget", _number, "total_epochs over the epochs of the dense training", "times"),
-    _field("test_accuracy", _number, "top-1 accuracy of the final network, test set", "fraction", "higher"),
-    _field("test_accuracy_top5", _number, "top-5 accuracy, test set; null up to 10 classes", "fraction", "higher"),
-    _field("test_loss", _number, "mean cross-entropy of the final network, test set", "nats", "lower"),
-    _field("validation_accuracy", _number, "top-1 accuracy of the final network, validation set", "fraction", "higher"),
-    _field("validation_loss", _number, "mean cross-entropy of the final network, validation set", "nats", "lower"),
-    _field("train_accuracy", _number, "top-1 accuracy of the final network, training set", "fraction", "higher"),
-    _field("train_loss", _number, "mean cross-entropy of the final network, training set", "nats", "lower"),
-    _field("dense_test_accuracy", _number, "top-1 accuracy of the network before any prune", "fraction", "higher"),
-    _field("pruned_test_accuracy", _number, "top-1 accuracy right after the last prune", "fraction", "higher"),
-    _field("pruning_instability", _number, "share of the accuracy that the last prune cost", "fraction", "lower"),
+    _field("primary_metric", _text, "metric of the task by which trials are compared"),
+    *task_fields(Classification.metrics, "mean cross-entropy", "nats"),
     _field("relative_norm_drop", _number, "||W - W_pruned|| / ||W|| of the last prune, prunable weights", "fraction"),
     _field("reached_sparsity", _number, "zeros over the weights that may be pruned, final network", "fraction"),
     _field("sparsity_with_exempt", _number, "zeros over these and the weights that prune exempts", "fraction"),
@@ -87,24 +114,35 @@ TRIALS = _schema(
 )
 """The fixed columns of `trials.parquet`; `trials_schema` puts the settings of a sweep among them."""
 
-CURVES = _schema(
-    _field("trial", _text, "the trial's key"),
-    _field("stage", _text, "the stage's key"),
-    _field(
-        "epoch",
-        _count,
-        "epochs trained since the start of the trial's path; a prune stage's first row has its parent's last epoch "
-        "and is the network just pruned, before any retraining",
-        "epochs",
-    ),
-    _field("train_loss", _number, "mean loss over the epoch's training batches", "nats", "lower"),
-    _field("train_accuracy", _number, "top-1 accuracy over the epoch's training batches", "fraction", "higher"),
-    _field("validation_loss", _number, "mean cross-entropy after the epoch, validation set", "nats", "lower"),
-    _field("validation_accuracy", _number, "top-1 accuracy after the epoch, validation set", "fraction", "higher"),
-    _field("learning_rate", _number, "learning rate of the epoch's last iteration; null before retraining"),
-    _field("sparsity", _number, "zeros over prunable weights after the epoch", "fraction"),
-    _field("nonzero_multiply_adds", _number, "multiply-adds of an image after the epoch but those with pruned weights"),
-)
+
+def curves_schema(metric: Metric) -> pa.Schema:
+    """Of a task with this primary metric."""
+    shown, how = metric.description, _how(metric)
+    return _schema(
+        _field("trial", _text, "the trial's key"),
+        _field("stage", _text, "the stage's key"),
+        _field(
+            "epoch",
+            _count,
+            "epochs trained since the start of the trial's path; a prune stage's first row has its parent's last epoch "
+            "and is the network just pruned, before any retraining",
+            "epochs",
+        ),
+        _field("train_loss", _number, "mean loss over the epoch's training batches", "nats", "lower"),
+        _field(f"train_{metric.name}", _number, f"{shown} over the epoch's training batches", *how),
+        _field("validation_loss", _number, "mean loss after the epoch, validation set", "nats", "lower"),
+        _field(f"validation_{metric.name}", _number, f"{shown} after the epoch, validation set", *how),
+        _field("learning_rate", _number, "learning rate of the epoch's last iteration; null before retraining"),
+        _field("sparsity", _number, "zeros over prunable weights after the epoch", "fraction"),
+        _field(
+            "nonzero_multiply_adds",
+            _number,
+            "multiply-adds of an image after the epoch but those with pruned weights",
+        ),
+    )
+
+
+CURVES = curves_schema(Classification.metrics[0])
 
 LAYERS = _schema(
     _field("trial", _text, "the trial's key"),
@@ -137,23 +175,66 @@ CANDIDATES = _schema(
 )
 """The fixed columns of `candidates.parquet`, a row for each candidate and rung; a column for each setting follows."""
 
-_FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1
+CLASSES = _schema(
+    _field("trial", _text, "the trial's key"),
+    _field("class", _count, "number of the class, from 0"),
+    _field("metric", _text, "what is measured of each class, such as accuracy"),
+    _field("count", _count, "images of the class in the test set, or pixels", "count"),
+    _field("value", _number, "the metric of the class, test set; null for a class that is not there"),
+)
 
-MEASUREMENTS: tuple[str, ...] = tuple(TRIALS.names[_FIRST_MEASUREMENT:])
-"""What a run brought about: results, cost and provenance; all other columns but `IDENTITY` were asked for."""
+_FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1
 
 IDENTITY = ("trial", "sweep", "seed")
 
+OF_CLASSIFICATION = frozenset(field.name for field in task_fields(Classification.metrics)) - frozenset(
+    ("test_loss", "validation_loss", "train_loss", "pruning_instability")
+)
+"""Columns that tables of other tasks do not have."""
 
-def trials_schema(hyperparameters: Mapping[str, pa.DataType]) -> pa.Schema:
-    """`TRIALS` with a column for each hyperparameter after `total_epochs`; fixed columns are not repeated."""
+BEFORE: Mapping[str, str] = {"task": "classification", "primary_metric": "accuracy"}
+"""What columns hold in tables of before they were."""
+
+_OF_TASKS = ("test_", "validation_", "train_", "dense_test_", "pruned_test_")
+
+_known: dict[str, pa.Field] = {
+    field.name: field
+    for field in (*TRIALS, *(field for name in sorted(TASKS) for field in task_fields(task_class(name).metrics)))
+}
+"""Columns by name. Metrics of one's own tasks are learned from the tables that have them (`learn`): what is asked by a
+column's name alone, its unit and its direction, would else have to be handed on beside every DataFrame."""
+
+
+def learn(schema: pa.Schema) -> None:
+    """Take note of the unit and the direction of a task's columns, as a table of trials says them."""
+    for field in schema:
+        said = field.metadata or {}
+        if field.name not in _known and field.name.startswith(_OF_TASKS) and b"better" in said and b"unit" in said:
+            _known[field.name] = field
+
+
+def measurements() -> tuple[str, ...]:
+    """What a run brought about: results, cost and provenance; all other columns but `IDENTITY` were asked for."""
+    fixed = TRIALS.names[_FIRST_MEASUREMENT:]
+    return (*fixed, *(name for name in _known if name.startswith(_OF_TASKS) and name not in fixed))
+
+
+def trials_schema(hyperparameters: Mapping[str, pa.DataType], metrics: Sequence[Metric] = ()) -> pa.Schema:
+    """`TRIALS` with a column for each hyperparameter after `total_epochs`; fixed columns are not repeated.
+
+    With `metrics` the columns of a task with these in the place of classification's.
+    """
     extra = [
         _field(name, kind, f"setting {name}; null where the method has none")
         for name, kind in hyperparameters.items()
         if name not in TRIALS.names
     ]
     fixed = list(TRIALS)
-    return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *fixed[_FIRST_MEASUREMENT:])
+    measured = fixed[_FIRST_MEASUREMENT:]
+    if metrics and tuple(metrics) != Classification.metrics:
+        count = len(task_fields(Classification.metrics))
+        measured = [measured[0], *task_fields(metrics), *measured[count + 1 :]]
+    return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *measured)
 
 
 def candidates_schema(settings: Mapping[str, pa.DataType]) -> pa.Schema:
@@ -162,7 +243,7 @@ def candidates_schema(settings: Mapping[str, pa.DataType]) -> pa.Schema:
 
 
 def unit(name: str) -> str:
-    """The unit of a column of `trials.parquet`; empty when it has none or is not a fixed column."""
+    """The unit of a column of `trials.parquet`; empty when it has none or is a setting."""
     return _metadata(name, b"unit")
 
 
@@ -172,7 +253,5 @@ def better(name: str) -> str:
 
 
 def _metadata(name: str, key: bytes) -> str:
-    if name not in TRIALS.names:
-        return ""
-    value: bytes = TRIALS.field(name).metadata[key]
+    value: bytes = _known[name].metadata[key] if name in _known else b""
     return value.decode()

@@ -116,7 +116,7 @@ class Assignments:
         if not isinstance(state, Busy):
             return
         if report.get("began") is not None:
-            self.queue.progressed(state.stage, report["epoch"], report["began"], report.get("accuracy"))
+            self.queue.progressed(state.stage, report["epoch"], report["began"], report.get("metric"))
         if report["ended"]:
             self.workers[worker] = Idle(state.share, time.monotonic())
             end = Ended(report.get("cause"), report.get("message"), claimed=bool(report.get("claimed")))

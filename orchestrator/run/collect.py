@@ -1,4 +1,4 @@
-"""Store -> `trials.parquet`, `curves.parquet` and `layers.parquet` of a sweep: one writer, atomic, incremental.
+"""Store -> the four tables of a sweep, `trials.parquet` and so on: one writer, atomic, incremental.
 
 The tables are a function of the sweep and the store alone: rows in the sweep's order, one for every finished trial.
 What turns out to be damaged is set aside; its trials have no rows until it is computed again.
@@ -14,12 +14,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from threading import Event as Flag
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SWEEP_KEY, trials_schema
+from prunesweep.orchestrator.results.schemas import CLASSES, LAYERS, SWEEP_KEY, curves_schema, trials_schema
 from prunesweep.orchestrator.results.sealing import ROW_GROUP, sealed_table
 from prunesweep.orchestrator.run.candidates import candidates_table
 from prunesweep.orchestrator.run.collected import checksum, note
@@ -30,6 +31,7 @@ from prunesweep.orchestrator.run.rows import (
     Inherited,
     Result,
     asked,
+    classes_of,
     inherited,
     is_complete,
     layers_of,
@@ -39,6 +41,8 @@ from prunesweep.orchestrator.run.rows import (
 from prunesweep.orchestrator.run.tuning import tuning, with_tuning
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import CURVE, Damaged, State, Store
+from prunesweep.workers.tasks import metrics_of
+from prunesweep.workers.tasks.base import Metric
 
 WRITE_SHARE = 0.02
 """While a sweep runs, writing its tables may take this share of the time."""
@@ -52,21 +56,21 @@ SLICE = 256
 Read = tuple[str, Result | None, bytes | None]
 """A stage, its result and its curve; None for what is damaged."""
 
-CURVE_OF_A_STAGE = pa.schema([field for field in CURVES if field.name not in ("trial", "stage")])
 LAYERS_OF_A_STAGE = pa.schema([field for field in LAYERS if field.name != "trial"])
+CLASSES_OF_A_STAGE = pa.schema([field for field in CLASSES if field.name != "trial"])
 """Which many trials may share."""
 
 LATER_IN_CURVES = "nonzero_multiply_adds"
 """Which curves of version 0.1 do not have."""
 
 
-def curve_of(data: bytes) -> pa.Table | None:
-    """The curve of a stage; None where the file is none: whoever writes one can take its sum."""
+def curve_of(data: bytes, schema: pa.Schema) -> pa.Table | None:
+    """The curve of a stage, with these columns; None where the file is none: whoever writes one can take its sum."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(CURVE_OF_A_STAGE.names, use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(schema.names, use_threads=False)
         if LATER_IN_CURVES not in table.column_names:
             table = table.append_column(LATER_IN_CURVES, pa.nulls(len(table), pa.float64()))
-        return table.cast(CURVE_OF_A_STAGE)
+        return table.cast(schema)
     except (pa.ArrowException, ValueError, OSError):
         return None
 
@@ -84,8 +88,9 @@ class Collector:
         self.inherited: dict[str, Inherited] = {}
         self.parents = {stage.parent.key for stage in plan.stages.values() if stage.parent}
         self.rows = Parts(self._schema, partial(pa.Table.from_pylist, schema=self._schema))
-        self.curves = Parts(CURVE_OF_A_STAGE, pa.concat_tables)
+        self.curves = Parts(self._of_a_stage, pa.concat_tables)
         self.layers = Parts(LAYERS_OF_A_STAGE, partial(pa.Table.from_pylist, schema=LAYERS_OF_A_STAGE))
+        self.classes = Parts(CLASSES_OF_A_STAGE, partial(pa.Table.from_pylist, schema=CLASSES_OF_A_STAGE))
         self.damaged: list[str] = []
         self.first = self.stale = True
         self.next_write = 0.0
@@ -132,8 +137,9 @@ class Collector:
         tables = kept(self.plan, self.store, self._schema)
         if tables is not None:
             self.rows.adopt(tables.trials, tables.rows)
-            self.curves.adopt(tables.curves.select(CURVE_OF_A_STAGE.names), tables.curve_places)
+            self.curves.adopt(tables.curves.select(self._of_a_stage.names), tables.curve_places)
             self.layers.adopt(tables.layers.select(LAYERS_OF_A_STAGE.names), tables.layer_places)
+            self.classes.adopt(tables.classes.select(CLASSES_OF_A_STAGE.names), tables.class_places)
 
     def _ahead(self, slices: Sequence[Sequence[str]]) -> Iterator[list[Read]]:
         """What each slice reads; of a store at a distance one is read while the one before is taken up."""
@@ -164,7 +170,7 @@ class Collector:
     def _take_up(self, key: str, result: Result | None, curve: bytes | None) -> None:
         """Results are large and many: of a stage that others start from what their rows say of it is kept."""
         stages = path(self.plan.stages[key])
-        table = None if curve is None else curve_of(curve)
+        table = None if curve is None else curve_of(curve, self._of_a_stage)
         if result is None or table is None or not is_complete(result):
             self.damaged += self.store.set_aside(key, refused=True)
             return
@@ -172,14 +178,16 @@ class Collector:
         if len(before) < len(stages) - 1:  # one of them is damaged
             return
         self.curves.add(key, [table], len(table))
-        own = inherited(stages[-1], result, table)
+        own = inherited(stages[-1], result, table, self.metrics[0].name)
         if key in self.parents:
             self.inherited[key] = own
         if key in self.plan.trials_of:
-            layers = list(layers_of(result))
+            layers, classes = list(layers_of(result)), list(classes_of(result))
             self.layers.add(key, layers, len(layers))
+            self.classes.add(key, classes, len(classes))
             for trial in self.plan.trials_of[key]:
-                self.rows.add(trial.key, [row_of(self.plan.sweep.name, trial, stages, [*before, own], result)], 1)
+                row = row_of(self.plan.sweep.name, trial, stages, [*before, own], result, self.metrics)
+                self.rows.add(trial.key, [row], 1)
             self.stale = True
 
     def write_if_due(self) -> None:
@@ -191,7 +199,7 @@ class Collector:
             self.next_write = time.monotonic() + (time.monotonic() - start) / WRITE_SHARE
 
     def write(self) -> None:
-        """Write the three tables, of all that waits, too."""
+        """Write the four tables, of all that waits, too."""
         self.take_up()
         trials = [trial.key for trial in self.plan.sweep.trials if trial.key in self.rows]
         paths = {key: [stage.key for stage in path(self.plan.stages[self.plan.last[key]])] for key in trials}
@@ -201,8 +209,9 @@ class Collector:
         described = self._schema.with_metadata(said)
         sums = {
             "trials": self._save("trials", described, self._trials(trials)),
-            "curves": self._save("curves", CURVES, self._curves(stages)),
-            "layers": self._save("layers", LAYERS, self._layers(last)),
+            "curves": self._save("curves", self._curves_schema, self._curves(stages)),
+            "layers": self._save("layers", LAYERS, self._of_last(self.layers, last, LAYERS)),
+            "classes": self._save("classes", CLASSES, self._of_last(self.classes, last, CLASSES)),
         }
         if self.plan.decisions:
             candidates = candidates_table(self.plan)
@@ -221,17 +230,32 @@ class Collector:
         for part in self.curves.slices(stages, ROW_GROUP):
             counts = self.curves.lengths(stages[part])
             table = self.curves.table(stages[part]).append_column("trial", repeated(trials[part], counts))
-            yield table.append_column("stage", repeated(stages[part], counts)).select(CURVES.names)
+            yield table.append_column("stage", repeated(stages[part], counts)).select(self._curves_schema.names)
 
-    def _layers(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.Table]:
+    def _of_last(self, parts: Parts[Any], pairs: Sequence[tuple[str, str]], schema: pa.Schema) -> Iterator[pa.Table]:
+        """What of each trial its last stage has."""
         trials, stages = [trial for trial, _ in pairs], [stage for _, stage in pairs]
-        for part in self.layers.slices(stages, ROW_GROUP):
-            names = repeated(trials[part], self.layers.lengths(stages[part]))
-            yield self.layers.table(stages[part]).append_column("trial", names).select(LAYERS.names)
+        for part in parts.slices(stages, ROW_GROUP):
+            names = repeated(trials[part], parts.lengths(stages[part]))
+            yield parts.table(stages[part]).append_column("trial", names).select(schema.names)
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        return trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.exemplars))
+        return trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.exemplars), self.metrics)
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Of the sweep's tasks, which have one primary metric; that is the first."""
+        tasks = dict.fromkeys(trial.task for trial in self.plan.sweep.exemplars)
+        return tuple(dict.fromkeys(metric for task in tasks for metric in metrics_of(task)))
+
+    @cached_property
+    def _curves_schema(self) -> pa.Schema:
+        return curves_schema(self.metrics[0])
+
+    @cached_property
+    def _of_a_stage(self) -> pa.Schema:
+        return pa.schema([field for field in self._curves_schema if field.name not in ("trial", "stage")])
 
     def _save(self, name: str, schema: pa.Schema, parts: Iterable[pa.Table]) -> str:
         """Write one of the tables; its checksum."""

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping
 
 from prunesweep.orchestrator.index import Index, line, parsed, read_index, write_index
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, TRIALS
+from prunesweep.orchestrator.results.schemas import CLASSES, CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.tuning import tuning
 from prunesweep.workers.spec import path
 from prunesweep.workers.store import RESULT, State, Store
 
-VERSION = 2
+VERSION = 3
 """Raised when the same results make other rows."""
 
-TABLES = ("trials", "curves", "layers")
+TABLES = ("trials", "curves", "layers", "classes")
 
 
 def is_current(plan: Plan, store: Store) -> bool:
@@ -74,7 +74,7 @@ def _answered(plan: Plan, trials: Iterable[str]) -> str:
 
 def made_by() -> str:
     """A digest of this code's columns: tables with another were made by another version."""
-    columns = [str(schema.remove_metadata()) for schema in (TRIALS, CURVES, LAYERS)]
+    columns = [str(schema.remove_metadata()) for schema in (TRIALS, CURVES, LAYERS, CLASSES)]
     return hashlib.sha256(json.dumps([VERSION, columns]).encode()).hexdigest()
 
 

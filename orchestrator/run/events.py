@@ -19,13 +19,13 @@ class Started:
 class Progressed:
     """The stage has finished so many of its epochs; its worker began with it, or went on, after epoch `began`.
 
-    `accuracy` is that of the validation after the last of them, None where it is not known.
+    `metric` is the task's primary one on validation images after the last of them, None where it is not known.
     """
 
     key: str
     epoch: int
     began: int = 0
-    accuracy: float | None = None
+    metric: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ Places = dict[str, tuple[int, int]]
 
 
 class Kept(NamedTuple):
-    """The tables, and where in them is what can be kept: rows by trial, curves by stage, layers by last stage."""
+    """The tables, and where in them is what can be kept: rows by trial, curves by stage, the others by last stage."""
 
     trials: pa.Table
     rows: Places
@@ -32,6 +32,8 @@ class Kept(NamedTuple):
     curve_places: Places
     layers: pa.Table
     layer_places: Places
+    classes: pa.Table
+    class_places: Places
 
 
 def kept(plan: Plan, store: Store, schema: pa.Schema) -> Kept | None:
@@ -43,7 +45,7 @@ def kept(plan: Plan, store: Store, schema: pa.Schema) -> Kept | None:
     written = {name: index.tables.get(name) for name in TABLES}
     if written != {name: checksum(data or b"") for name, data in zip(TABLES, files, strict=True)}:
         return None
-    trials, curves, layers = (pq.read_table(pa.BufferReader(data)) for data in files)
+    trials, curves, layers, classes = (pq.read_table(pa.BufferReader(data)) for data in files)
     rows = {trial: place for (trial,), place in _runs(trials, "trial")}
     last = dict(_unchanged(plan, store, index, rows))
     aligned = _aligned(trials, schema)
@@ -51,9 +53,14 @@ def kept(plan: Plan, store: Store, schema: pa.Schema) -> Kept | None:
         return None
     stages = {stage: (0, 0) for key in last.values() for stage in _path(plan, key)}
     stages |= {stage: place for (_, stage), place in _runs(curves, "trial", "stage") if stage in stages}
-    layered = dict.fromkeys(last.values(), (0, 0))
-    layered |= {last[trial]: place for (trial,), place in _runs(layers, "trial") if trial in last}
-    return Kept(aligned, {trial: rows[trial] for trial in last}, curves, stages, layers, layered)
+    of_last = (layers, _by_last(layers, last)), (classes, _by_last(classes, last))
+    return Kept(aligned, {trial: rows[trial] for trial in last}, curves, stages, *of_last[0], *of_last[1])
+
+
+def _by_last(table: pa.Table, last: Mapping[str, str]) -> Places:
+    """Where the rows of each trial's last stage are, which some do not have."""
+    places = dict.fromkeys(last.values(), (0, 0))
+    return places | {last[trial]: place for (trial,), place in _runs(table, "trial") if trial in last}
 
 
 def _unchanged(plan: Plan, store: Store, index: Index, rows: Mapping[str, object]) -> Iterator[tuple[str, str]]:

@@ -78,7 +78,8 @@ def unexamined(plan: Plan) -> list[Stage]:
         if stage.prune != ALL or (stage is root and _is_foreign(root)):
             train = root.train
             patterns = (train.freeze, train.lr_scale, stage.prune)
-            key = (root.dataset, root.model, root.method.name, train.batch_size, train.precision, patterns)
+            chosen = (root.dataset, root.model, root.task, root.method.name)
+            key = (*chosen, train.batch_size, train.precision, patterns)
             stages.setdefault(key, stage)
     return list(stages.values())
 
@@ -89,7 +90,7 @@ def _is_foreign(stage: TrainStage) -> bool:
         return True
     if model.startswith("timm:") or model in TORCHVISION or is_own_folder(dataset):
         return True
-    return bool(module_of("model", model) or module_of("dataset", dataset.name))
+    return any(module_of(kind, getattr(stage, kind).name) for kind in ("model", "dataset", "task"))
 
 
 def absent_data(trials: Iterable[TrialSpec], folder: str) -> Iterator[str]:

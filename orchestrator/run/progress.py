@@ -13,9 +13,9 @@ from rich.text import Text
 
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.run.accuracies import Accuracies
 from prunesweep.orchestrator.run.events import Event, Failed, Grown, Retried, StoreLost, Tick
 from prunesweep.orchestrator.run.pace import Pace
+from prunesweep.orchestrator.run.reached import AllReached, shown
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, Running, RunningElsewhere, StageStates
 from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.text import duration
@@ -30,15 +30,15 @@ SEPARATOR = " · "
 
 
 class ProgressDisplay:
-    """Counts of trials, stages and epochs, the pace, the time left, and how accurate methods are on validation images.
+    """Counts of trials, stages and epochs, the pace, the time left, and how good methods are on validation images.
 
     Trials are all those of the sweep; stages and epochs are those that this run was to compute. What stages are doing
-    is read from `states`. Of a `rehearsal` epochs and accuracies say nothing, and are left out.
+    is read from `states`. Of a `rehearsal` epochs and metrics say nothing, and are left out.
     """
 
     def __init__(self, plan: Plan, states: StageStates, console: Console, pace: Pace, rehearsal: bool = False) -> None:
         self.plan, self.states, self.console, self.pace, self.rehearsal = plan, states, console, pace, rehearsal
-        self.accuracies = Accuracies(plan)
+        self.reached = AllReached(plan)
         self.live = Live(console=console, get_renderable=self.__rich__, refresh_per_second=2, transient=True)
         self.next_line = time.monotonic() + LINE_SECONDS
         self.redraws = console.is_terminal and not console.is_dumb_terminal
@@ -56,10 +56,10 @@ class ProgressDisplay:
         """Count the work that is done; failures, and a store that is lost, are said at once."""
         self.pace.hear(event)
         if not self.rehearsal:
-            self.accuracies.hear(event)
+            self.reached.hear(event)
         match event:
             case Grown(plan):
-                self.plan = self.accuracies.plan = plan
+                self.plan = self.reached.plan = plan
                 vars(self).pop("_labels", None)
             case Failed(key, _, message):
                 self._say(f"failed: {self._labels[key]}: {message}", "red")
@@ -109,7 +109,7 @@ class ProgressDisplay:
 
     def line(self) -> str:
         """The whole state in one line."""
-        best = ", ".join(f"{method} {reached}" for method, reached in self.accuracies.best.items())
+        best = ", ".join(f"{method} {reached}" for method, reached in self.reached.best.items())
         return SEPARATOR.join([*self.parts(), *([f"best on validation: {best}"] if best else [])])
 
     def parts(self) -> list[str]:
@@ -143,7 +143,7 @@ class ProgressDisplay:
         return Group(bar, *figures, self._running(), self._methods())
 
     def _running(self) -> Table:
-        """Epoch and validation accuracy of the stages that run."""
+        """Epoch and primary metric, on validation images, of the stages that run."""
         rows = Table.grid(padding=(0, 1))
         rows.add_column(style="cyan", no_wrap=True)
         rows.add_column(justify="right", no_wrap=True)
@@ -151,9 +151,9 @@ class ProgressDisplay:
         rows.add_column(no_wrap=True, overflow="ellipsis")
         running = self.states.of(Running)
         for key, state in list(running.items())[:RUNNING_SHOWN]:
-            accuracy = self.accuracies.now.get(key) if state.epoch else None
-            shown = "" if accuracy is None else f"{100 * accuracy:.1f}%"
-            rows.add_row(" ▸", f"{state.epoch}/{self.plan.stages[key].epochs}", shown, Text(self._labels[key]))
+            value = self.reached.now.get(key) if state.epoch else None
+            metric = "" if value is None else shown(self.reached.metric, value)
+            rows.add_row(" ▸", f"{state.epoch}/{self.plan.stages[key].epochs}", metric, Text(self._labels[key]))
         if len(running) > RUNNING_SHOWN:
             rows.add_row("", "", "", f"and {len(running) - RUNNING_SHOWN} more")
         return rows
@@ -164,9 +164,9 @@ class ProgressDisplay:
         rows.add_column(no_wrap=True, overflow="ellipsis")
         rows.add_column(no_wrap=True, min_width=23)
         rows.add_column(no_wrap=True, min_width=23)
-        latest = self.accuracies.latest
+        latest = self.reached.latest
         for method in list(latest)[:METHODS_SHOWN]:
-            rows.add_row(Text(f" {method}"), f"best {self.accuracies.best[method]}", f"latest {latest[method]}")
+            rows.add_row(Text(f" {method}"), f"best {self.reached.best[method]}", f"latest {latest[method]}")
         if len(latest) > METHODS_SHOWN:
             rows.add_row(f" and {len(latest) - METHODS_SHOWN} more methods", "", "")
         return rows

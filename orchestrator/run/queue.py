@@ -147,12 +147,12 @@ class StageQueue:
 
     # --- what workers report
 
-    def progressed(self, key: str, epoch: int, began: int = 0, accuracy: float | None = None) -> None:
+    def progressed(self, key: str, epoch: int, began: int = 0, metric: float | None = None) -> None:
         """The running stage has finished so many epochs: see `Progressed`."""
         running = self.states[key]
         assert isinstance(running, Running)
         self.states.set(key, replace(running, epoch=epoch))
-        self.tell(Progressed(key, epoch, began, accuracy))
+        self.tell(Progressed(key, epoch, began, metric))
 
     def ended(self, key: str, end: Ended) -> None:
         """A worker's try at the stage is over: with a result, or for a reason."""

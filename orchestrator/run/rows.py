@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pyarrow as pa
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.results.schemas import task_fields
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
 from prunesweep.workers.methods import METHODS, create, method_class
-from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.workers.tasks.base import Metric
 
 Result = dict[str, Any]
 """The content of a `result.json`."""
@@ -23,8 +25,7 @@ MAX_SEEDS = 1000
 """More are not listed in a file's metadata, which every reader reads whole."""
 
 COPIED = (
-    *("test_accuracy", "test_accuracy_top5", "test_loss", "validation_accuracy", "validation_loss"),
-    *("train_accuracy", "train_loss", "pruned_test_accuracy", "pruning_instability", "relative_norm_drop"),
+    *("test_loss", "validation_loss", "train_loss", "pruning_instability", "relative_norm_drop"),
     *(
         "reached_sparsity",
         "sparsity_with_exempt",
@@ -36,7 +37,7 @@ COPIED = (
     ),
     *("prunable_multiply_adds_share", "nonzero_multiply_adds", "theoretical_speedup", "compression_ratio"),
 )
-"""Columns that are metrics of the trial's last stage, under the same name."""
+"""Columns that are metrics of the trial's last stage, under the same name, whatever its task is."""
 
 TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
 """Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
@@ -48,7 +49,7 @@ NEEDED = ("metrics", "layers", "train_seconds", "images", "peak_memory_bytes", "
 
 def is_complete(result: Result) -> bool:
     """Whether a result has all that rows are made of; of what there is the store has seen to the types."""
-    return all(name in result for name in NEEDED) and result["metrics"].get("test_accuracy") is not None
+    return all(name in result for name in NEEDED) and result["metrics"].get("test_loss") is not None
 
 
 def layers_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -59,6 +60,14 @@ def layers_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         density = layer["nonzero"] / layer["weights"] if layer["weights"] else None
         share = layer["multiply_adds"] / whole if whole else None
         yield {**layer, "layer": layer["name"], "density": density, "share": share}
+
+
+def classes_of(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a result says of each class; nothing of tasks that have none, and in results of before there were tasks."""
+    classes = result.get("by_class")
+    if classes is not None:
+        for number, (count, value) in enumerate(zip(classes["counts"], classes["values"], strict=True)):
+            yield {"class": number, "metric": classes["metric"], "count": count, "value": value}
 
 
 def asked(plan: Plan) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
     """
     hints = get_type_hints(TrainSpec)
     types = {name: _arrow_type(hints[name]) for name in TRAIN_SETTINGS}
-    types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model") for what in ("options", "version")}
+    types |= {f"{kind}_{what}": pa.string() for kind in ("dataset", "model", "task") for what in ("options", "version")}
     types |= dict.fromkeys(("method_version", "prune_only", "prune_except"), pa.string())
     for name in sorted(set(methods)):
         for parameter in method_class(name).hyperparameters():
@@ -119,31 +128,45 @@ class Inherited(NamedTuple):
     train_seconds: float
     images: int
     peak_memory_bytes: int | None
-    test_accuracy: float
+    test_metric: float | None
     multiply_adds: float | None
 
 
-def inherited(stage: Stage, result: Result, curve: pa.Table) -> Inherited:
-    """Of a stage with this result and curve."""
-    accuracy = result["metrics"]["test_accuracy"]
+def inherited(stage: Stage, result: Result, curve: pa.Table, primary: str) -> Inherited:
+    """Of a stage with this result and curve, of a task with this primary metric."""
+    metric = result["metrics"].get(f"test_{primary}")
     rows = curve.select(["sparsity", "nonzero_multiply_adds"]).to_pylist()
     trained = accounting.multiply_adds(stage, create(stage.root.method), result, rows)
-    return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], accuracy, trained)
+    return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], metric, trained)
+
+
+def task_columns(metrics: Sequence[Metric]) -> list[str]:
+    """Columns that are metrics of the trial's last stage, under the same name: those of its task."""
+    return [field.name for field in task_fields(metrics) if not field.name.startswith("dense_")]
 
 
 def row_of(
-    sweep: str, trial: TrialSpec, stages: list[Stage], steps: Sequence[Inherited], last: Result
+    sweep: str,
+    trial: TrialSpec,
+    stages: list[Stage],
+    steps: Sequence[Inherited],
+    last: Result,
+    metrics: Sequence[Metric],
 ) -> dict[str, Any]:
-    """A trial's row of `trials.parquet`; `steps` are what its `stages` say, `last` is the last one's result."""
-    metrics = last["metrics"]
+    """A trial's row of `trials.parquet`; `steps` are what its `stages` say, `last` is the last one's result.
+
+    `metrics` are its task's.
+    """
+    primary, measured = metrics[0].name, last["metrics"]
     return {
         **_settings(trial, stages),
-        **{name: metrics.get(name) for name in COPIED},
+        **{name: measured.get(name) for name in (*task_columns(metrics), *COPIED)},
         "collapsed_layers": sum(layer["nonzero"] == 0 for layer in last["layers"]),
         **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
         **_cost(steps),
-        **_flops(trial, stages, steps, metrics),
-        "dense_test_accuracy": steps[0].test_accuracy if stages[0].root.method.name == "dense" else None,
+        **_flops(trial, stages, steps, measured),
+        "primary_metric": primary,
+        f"dense_test_{primary}": steps[0].test_metric if stages[0].root.method.name == "dense" else None,
         "finished_at": datetime.fromisoformat(last["finished_at"]),
         **{name: last.get(name) for name in ("device", "attempts", "commit", "torch_version")},
         "stage_keys": [stage.key for stage in stages],
@@ -191,7 +214,8 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
         "prune_except": _plain(trial.prune.exempt) or None,
         "dataset_options": _options(trial.dataset),
         "model_options": _options(trial.model),
-        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in ("dataset", "model", "method")},
+        "task_options": _options(trial.task),
+        **{f"{kind}_version": _version(getattr(trial, kind)) for kind in KINDS},
     }
 
 
@@ -215,6 +239,7 @@ def _question(sweep: str, trial: TrialSpec, stages: list[Stage], takes_sparsity:
         "sweep": sweep,
         "dataset": trial.dataset.name,
         "model": trial.model.name,
+        "task": trial.task.name,
         "method": trial.method.name,
         "seed": trial.seed,
         "target_sparsity": last.sparsity if takes_sparsity else None,

@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -171,7 +171,7 @@ class StageTrainable(Trainable):
         self.task: str | None = None
         self.began: int | None = None
         self.epoch = 0
-        self.accuracy: float | None = None
+        self.metric: float | None = None
         return True
 
     def proceed(self, task: str) -> None:
@@ -204,7 +204,7 @@ class StageTrainable(Trainable):
             for progress in self.stage:
                 self.began = progress.epoch - 1 if self.began is None else self.began
                 self.epoch = progress.epoch
-                self.accuracy = progress.curve[-1]["validation_accuracy"] if progress.curve else None
+                self.metric = _validation(progress.curve)
                 if time.monotonic() > deadline:
                     return self._report(ended=False)
         except StageFailed as failure:
@@ -222,13 +222,20 @@ class StageTrainable(Trainable):
     ) -> dict[str, Any]:
         """For `Assignments.report`."""
         how = {"ended": ended, "cause": cause, "message": message, "claimed": claimed}
-        return {"began": self.began, "epoch": self.epoch, "accuracy": self.accuracy, **how}
+        return {"began": self.began, "epoch": self.epoch, "metric": self.metric, **how}
 
     def _begin(self, task: str) -> None:
         stage, self.store, where = decode_task(task)
-        self.task, self.began, self.epoch, self.accuracy = None, None, 0, None
+        self.task, self.began, self.epoch, self.metric = None, None, 0, None
         self.mounted_by = time.monotonic() + MOUNT_SECONDS
         self.stage = self.team.run(task, stage, self.store, where)
+
+
+def _validation(curve: Sequence[Mapping[str, Any]]) -> float | None:
+    """The primary metric on validation images after the last epoch so far."""
+    from prunesweep.workers.activity import validation_column
+
+    return curve[-1][validation_column(curve[-1])] if curve else None
 
 
 def execute(queue: StageQueue, where: Where, slots: int, trainable: type[Trainable] = StageTrainable) -> None:

@@ -23,7 +23,7 @@ from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 
 KEY = re.compile("[0-9a-f]{20}")
 
-TABLES = ("trials", "curves", "layers")
+TABLES = ("trials", "curves", "layers", "classes")
 
 COMPUTED = "the next run of its sweep computes the stage again"
 WRITTEN = "the next run of the sweep writes it again"

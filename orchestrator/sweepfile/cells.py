@@ -15,12 +15,13 @@ from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, s
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, TIMES, hyperparameters, loading
 from prunesweep.orchestrator.sweepfile.search_keys import Request
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
-from prunesweep.workers import data, models
+from prunesweep.workers import data, models, tasks
 from prunesweep.workers.errors import UserError, nearest, unknown
 from prunesweep.workers.optimizer_settings import SETTINGS
-from prunesweep.workers.spec import Choice, freeze
+from prunesweep.workers.spec import CLASSIFICATION, Choice, freeze
 
-CHOOSE: dict[str, Callable[[str, Mapping[str, Any]], Choice]] = {"dataset": data.choose, "model": models.choose}
+Choose = Callable[[str, Mapping[str, Any]], Choice]
+CHOOSE: dict[str, Choose] = {"dataset": data.choose, "model": models.choose, "task": tasks.choose}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def keep(cells: list[Cell], exclude: Sequence[Mapping[str, Any]], loc: Loc) -> l
 def _given(block: Block) -> Axes:
     lists = _list_settings(block.method.value)
     axes = {**_axes(block.around, (), lists), **_axes(block.settings, block.loc, lists)}
-    for kind in CHOOSE:
+    for kind in ("dataset", "model"):
         if kind not in axes:
             raise Rejected(Problem((*block.loc, kind), f"missing: give a {kind} here or for the whole file"))
     _draw_validation(axes, block)
@@ -170,7 +171,7 @@ def _list_settings(method: str) -> frozenset[str]:
 
 
 def _chosen(kind: str, element: Element) -> Element:
-    """A dataset or model by its name, with all its options."""
+    """A dataset, model or task by its name, with all its options."""
     options = {"name": element.value} if isinstance(element.value, str) else dict(element.value)
     name, choose = options.pop("name"), CHOOSE[kind]
     where: Loc = element.loc if isinstance(element.value, str) else (*element.loc, "name")
@@ -193,7 +194,8 @@ def _defaults(block: Block) -> Cell:
     train = {f"train.{name}": Element(default, (*base, "train", name)) for name, default in given.items()}
     own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
     patterns = {name: Element((), (*block.loc, *name.split("."))) for name in PATTERNS}
-    return {**train, **patterns, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
+    task = {"task": Element(CLASSIFICATION, (*block.loc, "task"))}
+    return {**train, **patterns, **task, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 
 
 # --- product and zip

@@ -211,6 +211,7 @@ _VALIDATION = strict_model(
 SHARED: Settings = {
     "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
     "model": (_choice("model"), None, "the network, or several as an axis"),
+    "task": (_choice("task"), None, "what is learned and measured; default: classification"),
     "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
     "validation": (_VALIDATION, None, "how the validation images are drawn from the training images"),
 }

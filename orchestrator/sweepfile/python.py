@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[type, str]] = {
     "dataset": (Choice, 'a Choice, such as Choice.of("digits")'),
     "model": (Choice, 'a Choice, such as Choice.of("resnet8")'),
     "method": (Choice, 'a Choice, such as Choice.of("imp", {"retrain_epochs": 2})'),
+    "task": (Choice, 'a Choice, such as Choice.of("regression")'),
     "train": (TrainSpec, "a TrainSpec, such as TrainSpec(epochs=20)"),
     "prune": (Scope, 'a Scope, such as Scope(exempt=("first",))'),
 }
@@ -188,6 +189,7 @@ def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
         "method": trial.method.name,
         "dataset": _mapping(trial.dataset),
         "model": _mapping(trial.model),
+        "task": _mapping(trial.task),
         "train": encode(trial.train),
         **({} if trial.prune == ALL else {"prune": _patterns(trial.prune)}),
         **sparsity,

@@ -13,6 +13,7 @@ from prunesweep.workers.data import DATASETS
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.models import MODELS
 from prunesweep.workers.registry import Entry
+from prunesweep.workers.tasks import TASKS
 
 FOREIGN = {"type": "string", "pattern": r"^[\w.]+:\w+$"}
 """`module:name`, a third party's."""
@@ -54,6 +55,7 @@ def sweep_schema() -> dict[str, Any]:
         "dataset": _choices(DATASETS, FOREIGN),
         "model": _choices(MODELS, MODEL),
         "method": {"anyOf": [{"enum": sorted(METHODS)}, FOREIGN]},
+        "task": _choices(TASKS, FOREIGN),
     }
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": {**definitions, **choices}}
     linked: dict[str, Any] = _linked(whole)

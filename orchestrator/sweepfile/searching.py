@@ -17,6 +17,7 @@ from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method
 from prunesweep.orchestrator.sweepfile.trials import trials_of
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.tasks import metrics_of
 
 
 def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], loc: Loc) -> Request:
@@ -71,6 +72,10 @@ def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) ->
         trials_of(_at(cell, corner, request.loc), loc, seeds[:1])
     made = []
     for base in trials_of(cell, loc, seeds[:1]):
+        primary = metrics_of(base.task)[0].name
+        if request.by == "validation_accuracy" and primary != "accuracy":
+            text = f"task {base.task} has no accuracy but {primary}: say by: validation_loss"
+            raise Rejected(Problem((*request.loc, "by"), text))
         made.append(_search(base, request, seeds))
     return made
 

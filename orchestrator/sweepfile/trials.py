@@ -20,7 +20,8 @@ from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
 from prunesweep.workers.schedules import check_dense
-from prunesweep.workers.spec import Scope, TrainSpec, TrialSpec
+from prunesweep.workers.spec import CLASSIFICATION, Scope, TrainSpec, TrialSpec
+from prunesweep.workers.tasks import metrics_of, task_class
 
 
 def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:
@@ -68,6 +69,7 @@ def _budgeted(cell: Cell) -> Cell:
 
 def check_rules(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:
     """Raise `Rejected` when a rule of the file's `resources` matches none of its trials, or replicas share a GPU."""
+    check_tasks(trials)
     choices = {(trial.dataset, trial.model, trial.method): trial for trial in trials}.values()
     shares = Shares(top.get("resources", {}))
     for share in distinct([shares.default, *map(shares.of, choices)]):
@@ -100,6 +102,32 @@ def _check_divided(shares: Shares, trials: Sequence[TrialSpec]) -> None:
             )
 
 
+def _check_task(trial: TrialSpec, method: Method) -> None:
+    """Raise `SpecError` when a task does not heed a setting of the training, or the method needs another task."""
+    if method.needs_classification and trial.task != CLASSIFICATION:
+        message = f"method {trial.method} ranks weights by the cross-entropy of images of each class"
+        raise SpecError("task", f"{message}: it takes no task but classification")
+    if trial.train.label_smoothing and not task_class(trial.task.name).smooths:
+        smoothing = trial.train.label_smoothing
+        raise SpecError("train.label_smoothing", f"{smoothing} would do nothing: task {trial.task} has no classes")
+    if trial.task != CLASSIFICATION and (given := [name for name in OF_CLASSES if getattr(trial.train, name)]):
+        raise SpecError(
+            f"train.{given[0]}", f"it changes images but not the targets of task {trial.task}: leave it out"
+        )
+
+
+OF_CLASSES = ("mixup", "cutmix", "randaugment", "trivialaugment", "random_erasing")
+"""Augmentations of images that have one class, which stays the same or is mixed."""
+
+
+def check_tasks(trials: Sequence[TrialSpec]) -> None:
+    """Raise `Rejected` unless all trials are compared by one metric: a sweep's tables and plots rank its trials."""
+    primary = {task: metrics_of(task)[0] for task in dict.fromkeys(trial.task for trial in trials)}
+    if len({(metric.name, metric.better) for metric in primary.values()}) > 1:
+        named = ", ".join(f"{task} by {metric.name}" for task, metric in primary.items())
+        raise Rejected(Problem(("task",), f"a sweep compares its trials by one metric: {named}; make several sweeps"))
+
+
 @contextmanager
 def _placed(cell: Cell, loc: Loc) -> Iterator[None]:
     """What is wrong with a setting becomes a problem at its place in the file."""
@@ -129,7 +157,9 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
 def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: TrainSpec) -> TrialSpec:
     choice = method.choice(cell["method"].value)
     base, scope = dense_epochs(cell), _scope(cell)
-    trial = TrialSpec(cell["dataset"].value, cell["model"].value, choice, seed, sparsity, train, base, scope)
+    chosen = (cell["dataset"].value, cell["model"].value, choice)
+    trial = TrialSpec(*chosen, seed, sparsity, train, base, scope, cell["task"].value)
+    _check_task(trial, method)
     method.check(trial)
     return trial
 

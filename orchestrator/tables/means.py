@@ -22,7 +22,7 @@ from prunesweep.orchestrator.results.compare import other_settings
 from prunesweep.orchestrator.results.image_counts import image_counts
 from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells
 from prunesweep.orchestrator.results.parquet import SWEEPS
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.tables.failed_cells import failed_cells
 from prunesweep.orchestrator.tables.wording import SHOWN_DIFFERENCE, in_unit
@@ -189,7 +189,7 @@ def _names(trials: pd.DataFrame, metric: str, by: Sequence[str] | None) -> tuple
     given = set(trials.columns[trials.notna().any()])
     axes = [name for name in AXES if name in given and name not in (by or ())]
     leading = [*_several(trials), *(by or [name for name in ROWS if name in given])]
-    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *MEASUREMENTS)]
+    settings = [name for name in trials.columns if name not in (metric, *IDENTITY, *measurements())]
     names = aggregation.separating(trials, list(dict.fromkeys([*leading, *axes])), settings)
     return [name for name in names if name not in axes], axes
 

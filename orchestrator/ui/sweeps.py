@@ -25,7 +25,7 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import State
 
-TABLES = ("trials.parquet", "curves.parquet", "layers.parquet")
+TABLES = ("trials.parquet", "curves.parquet", "layers.parquet", "classes.parquet")
 
 FAILURES_SHOWN = 20
 """The number of stages that are shown of each cause of failure."""

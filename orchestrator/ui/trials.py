@@ -17,6 +17,7 @@ from prunesweep.orchestrator.report.settings import Setting, choices, methods, t
 from prunesweep.orchestrator.run.rows import COPIED, layers_of
 from prunesweep.orchestrator.ui.sweeps import Watch
 from prunesweep.workers.activity import CURVE as COLUMNS
+from prunesweep.workers.activity import METRIC, validation_column
 from prunesweep.workers.claims import Claim
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import Stage, TrialSpec, path
@@ -25,8 +26,8 @@ from prunesweep.workers.store import CURVE, Attempt, Damaged, State
 Rows = Sequence[tuple[float | None, ...]]
 """Of a curve, with the columns `workers.activity.CURVE`."""
 
-MEASURED = tuple(name for name in COPIED if name.startswith(("test", "validation", "train")))
-"""Metrics that are shown first; the others follow."""
+FIRST = ("test_", "validation_", "train_", "pruned_test_")
+"""Metrics that are shown first begin so; the others follow."""
 
 
 class NoSuchTrial(UserError):
@@ -62,8 +63,8 @@ class TrialMoment:
 
     @property
     def choices(self) -> Mapping[str, str]:
-        """Dataset and model with their options."""
-        return {kind: choices([self.trial], kind)[0] for kind in ("dataset", "model")}
+        """Dataset, model and task with their options."""
+        return {kind: choices([self.trial], kind)[0] for kind in ("dataset", "model", "task")}
 
     @property
     def method(self) -> Sequence[Setting]:
@@ -98,7 +99,8 @@ class TrialWatch:
         steps = [self._step(stage, names[stage.key], plan.states[stage.key], seen.get(stage.key)) for stage in stages]
         result = self._results.get(stages[-1].key, {})
         metrics = {name: value for name, value in result.get("metrics", {}).items() if value is not None}
-        ordered = [name for name in (*MEASURED, *COPIED) if name in metrics]
+        scores = [name for start in FIRST for name in metrics if name.startswith(start)]
+        ordered = dict.fromkeys([*scores, *(name for name in COPIED if name in metrics)])
         return TrialMoment(
             plan=plan,
             trial=trial,
@@ -146,12 +148,14 @@ class TrialWatch:
             self._rows[key] = _rows(self.watch.store.read_published(key, CURVE))
         except Damaged as error:
             return f"it is damaged: {error}; running the sweep again computes it again"
-        except (pa.ArrowException, KeyError, ValueError) as error:
+        except (pa.ArrowException, KeyError, ValueError, StopIteration) as error:
             return f"its curve cannot be read: {error}"
         return ""
 
 
 def _rows(data: bytes) -> Rows:
-    table = pq.read_table(io.BytesIO(data)).select(COLUMNS)
+    table = pq.read_table(io.BytesIO(data))
+    metric = validation_column(table.column_names)
+    table = table.select([metric if name == METRIC else name for name in COLUMNS])
     columns = [column.cast(pa.float64()).to_pylist() for column in table.columns]
     return list(zip(*columns, strict=True))

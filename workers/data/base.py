@@ -26,13 +26,19 @@ SPLIT_SEED = 0
 
 
 class Dataset(ABC):
-    """A classification dataset; the order of its images and their augmentation are functions of (seed, epoch) alone.
+    """Images with their targets; the order of the images and their augmentation are functions of (seed, epoch) alone.
 
     `shape` is (channels, height, width) of the images that a network sees.
     """
 
     name: str
     classes: int
+    """Of a classification; else how many numbers a network gives for a target: classes of pixels, numbers of a vector,
+    tokens of a vocabulary."""
+
+    targets: str = "classes"
+    """What targets are: `classes` (int64 [B]), `vectors` (float [B, D]), `masks` (int64 [B, H, W]) or `tokens` (int64
+    [B, T]); a task of one's own may have others."""
 
     @property
     @abstractmethod
@@ -90,7 +96,7 @@ class Cut(Dataset):
 
     def __init__(self, dataset: Dataset, portion: Portion) -> None:
         self.dataset, self.portion = dataset, portion
-        self.name, self.classes = dataset.name, dataset.classes
+        self.name, self.classes, self.targets = dataset.name, dataset.classes, dataset.targets
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ DEVICE_CHUNK_VALUES = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images (uint8 [N, C, H, W], kept channels-last) and their classes (int64 [N])."""
+    """Images (uint8 [N, C, H, W], kept channels-last) and their targets [N, ...], such as classes (int64 [N])."""
 
     images: Tensor
     targets: Tensor
@@ -99,6 +99,7 @@ class InMemory(Dataset):
     brightest: int = 255
     portion: Portion = Portion()
     policy: Policy = Policy()
+    targets: str = "classes"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -71,6 +71,9 @@ class Method:
     needs_gradients: ClassVar[bool] = False
     """Whether it learns from gradients what to prune, and has nothing to do where no prunable weight trains."""
 
+    needs_classification: ClassVar[bool] = False
+    """Whether it ranks weights by the cross-entropy of images of each class."""
+
     pruner_class: ClassVar[type[Pruner]] = Pruner
 
     def __init_subclass__(cls) -> None:
@@ -104,7 +107,9 @@ class Method:
 
     def stage(self, trial: TrialSpec) -> Stage:
         """The last stage of the trial's path; here a single training with this method."""
-        return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, trial.train)
+        return TrainStage(
+            trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, trial.train, task=trial.task
+        )
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """Multiply-adds of a forward pass in each epoch of a training with this method (`workers.accounting`).

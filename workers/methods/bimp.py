@@ -60,7 +60,7 @@ class BIMP(Method):
             power=None,
             rise=None,
         )
-        root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train)
+        root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train, task=trial.task)
         epochs = phases.split(trial.train.epochs - self.pretrain_epochs, self.phases)
         retrains = [RetrainSpec(length, self.retrain_schedule) for length in epochs]
         return phases.chain(root, phases.levels(trial.sparsity, self.phases), retrains, allocation=self.allocation)

@@ -27,6 +27,8 @@ class GraSP(Method):
     Cost per step: one multiplication of the gradients with the mask.
     """
 
+    needs_classification = True
+
     images_per_class: int = hyperparameter(IMAGES, 10, ge=1)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:

@@ -49,7 +49,7 @@ class GSM(Method):
         """One training, with the method's momentum."""
         momentum = trial.train.momentum if self.momentum is None else self.momentum
         train = replace(trial.train, momentum=momentum)
-        return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, train)
+        return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, train, task=trial.task)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """All weights train until the end, so that all of it is dense."""

@@ -104,7 +104,9 @@ class IMP(Method):
             sparsities = phases.levels(trial.sparsity, self.phases)
         else:
             sparsities = [phases.level(self.phase_fraction, i) for i in range(1, self.phases + 1)]
-        root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, trial.train)
+        root = TrainStage(
+            trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, trial.train, task=trial.task
+        )
         retrains = [
             RetrainSpec(epochs, self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
             for epochs in self._epochs(trial)

@@ -51,7 +51,8 @@ def sparsified(trial: TrialSpec) -> Stage:
     The target is no part of the training, so that all targets share it. A network that is sparser stays as it is.
     """
     return PruneStage(
-        TrainStage(trial.dataset, trial.model, trial.method, trial.seed, 0.0, trial.train), trial.sparsity
+        TrainStage(trial.dataset, trial.model, trial.method, trial.seed, 0.0, trial.train, task=trial.task),
+        trial.sparsity,
     )
 
 

@@ -15,12 +15,14 @@ from prunesweep.workers.selection import apply_masks
 if TYPE_CHECKING:
     from prunesweep.workers.average import Average
     from prunesweep.workers.methods.base import Method
+    from prunesweep.workers.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Setup:
     """What a pruner is made for: a model with its prunable weights by name, as `workers.prunable` finds them, the
-    sparsity to reach, the stage's length in epochs of so many iterations, and a seed for what the method draws.
+    sparsity to reach, the stage's length in epochs of so many iterations, a seed for what the method draws, and the
+    task that is learned.
     """
 
     model: torch.nn.Module
@@ -29,6 +31,7 @@ class Setup:
     epochs: int
     iterations: int
     seed: int = 0
+    task: Task | None = None
 
 
 class Pruner:

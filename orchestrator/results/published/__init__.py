@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.schemas import MEASUREMENTS, unit
+from prunesweep.orchestrator.results.schemas import measurements, unit
 from prunesweep.workers.errors import UserError, unknown
 
 PAPER = "paper"
@@ -115,8 +115,8 @@ def _metrics(columns: Sequence[str], file: Path) -> dict[str, str]:
         metric = name.removesuffix("_mean").removesuffix("_std")
         if name.removeprefix(OURS) in KEYS:
             continue
-        if metric not in MEASUREMENTS:
-            numbers = (f"{metric}_{part}" for metric in MEASUREMENTS for part in ("mean", "std"))
+        if metric not in measurements():
+            numbers = (f"{metric}_{part}" for metric in measurements() for part in ("mean", "std"))
             allowed = [*KEYS, *(OURS + key for key in KEYS), *numbers]
             raise UserError(f"{file}: {unknown('column', name, allowed)}")
         if name != _std(metric):

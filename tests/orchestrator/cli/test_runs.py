@@ -343,7 +343,7 @@ def test_what_options_can_be_given_is_listed(cli: Cli):
     assert "  deit_small " in cli("list", "recipes")
     assert "  test_accuracy " in cli("list", "columns")
     assert {row["of"] for row in cli.json("list", "columns")} == {
-        f"{n}.parquet" for n in ("trials", "curves", "layers")
+        f"{n}.parquet" for n in ("trials", "curves", "layers", "classes")
     }
     assert "bimp with resnet50 on imagenet: test_accuracy at 70%, 80%, 90%" in cli("list", "published")
 

@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from prunesweep import load_results
 from prunesweep.orchestrator.results.parquet import load_curves
-from prunesweep.orchestrator.results.schemas import IDENTITY, MEASUREMENTS
+from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from tests.orchestrator.conftest import Cli
 
 FINAL = ("test_accuracy", "validation_loss", "parameters", "theoretical_speedup", "train_seconds")
@@ -48,7 +48,7 @@ def measured(curve: pd.DataFrame) -> list[str]:
 
 
 def settings(row: pd.Series) -> dict[str, object]:
-    asked = [name for name in row.index if name not in (*IDENTITY, *MEASUREMENTS)]
+    asked = [name for name in row.index if name not in (*IDENTITY, *measurements())]
     return {name: row[name] for name in ("seed", *asked) if not pd.isna(row[name])}
 
 

@@ -23,14 +23,16 @@ from prunesweep.workers.store import Store
 from tests import gcs
 from tests.orchestrator.frames import write
 
-DESIGN = """trial sweep dataset model method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs phases
-total_epochs phase_fraction augment milestones budget test_accuracy test_accuracy_top5 test_loss validation_accuracy
+DESIGN = """trial sweep dataset model task method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs
+phases total_epochs phase_fraction augment milestones budget primary_metric test_accuracy test_accuracy_top5
+test_macro_accuracy test_worst_class_accuracy test_calibration_error test_loss validation_accuracy
+validation_accuracy_top5 validation_macro_accuracy validation_worst_class_accuracy validation_calibration_error
 validation_loss train_accuracy train_loss dense_test_accuracy pruned_test_accuracy pruning_instability
-relative_norm_drop reached_sparsity overall_sparsity collapsed_layers prunable_share parameters nonzero_parameters
-multiply_adds prunable_multiply_adds_share nonzero_multiply_adds theoretical_speedup compression_ratio
-inference_flops train_flops train_flops_ratio
-train_images_per_second train_seconds peak_memory_bytes tuning_epochs candidates candidate_spread device attempts
-finished_at commit torch_version stage_keys"""
+relative_norm_drop reached_sparsity sparsity_with_exempt overall_sparsity collapsed_layers prunable_share parameters
+nonzero_parameters multiply_adds prunable_multiply_adds_share nonzero_multiply_adds theoretical_speedup
+compression_ratio inference_flops train_flops train_flops_ratio train_images_per_second train_seconds
+peak_memory_bytes tuning_epochs candidates candidate_spread device attempts finished_at commit torch_version
+stage_keys"""
 
 SCHEMA = trials_schema(
     {"phase_fraction": pa.float64(), "phases": pa.int64(), "augment": pa.bool_(), "milestones": pa.string()}

@@ -91,7 +91,7 @@ def test_the_same_store_makes_the_same_bytes(half: Path) -> None:
     sweep, store = read(half.parents[1]), Store(half.parent)
     Collector(make_plan(sweep, store), store).write()
     assert {file.name: file.read_bytes() for file in half.glob("*.parquet")} == before
-    assert len(before) == 3
+    assert len(before) == 4
 
 
 def test_seeds_are_told_only_where_every_setting_has_them(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ seeds: 2
 trials:
   - {method: imp, sparsity: [0.5, 0.9], retrain_epochs: 1}
 """
-NAMES = ("trials.parquet", "curves.parquet", "layers.parquet")
+NAMES = ("trials.parquet", "curves.parquet", "layers.parquet", "classes.parquet")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ trials:
 """
 LIMIT = 20.0
 """Seconds, after which a test gives up waiting."""
-NAMES = ("trials.parquet", "curves.parquet", "layers.parquet")
+NAMES = ("trials.parquet", "curves.parquet", "layers.parquet", "classes.parquet")
 
 
 class StuckStore(Store):

@@ -128,20 +128,20 @@ def test_best_and_latest_accuracy_by_method(tmp_path: Path):
     first, second, dense = run.begin(), run.begin(), run.begin()
     dense, first, second = sorted((first, second, dense), key=lambda key: run.queue.stages[key].sparsity)
     first, second = second, first
-    run.queue.progressed(dense, 3, accuracy=0.5)
-    run.queue.progressed(first, 6, accuracy=0.8125)
-    run.queue.progressed(second, 1, accuracy=0.25)
-    assert run.display.accuracies.best == {}, "nothing is finished"
+    run.queue.progressed(dense, 3, metric=0.5)
+    run.queue.progressed(first, 6, metric=0.8125)
+    run.queue.progressed(second, 1, metric=0.25)
+    assert run.display.reached.best == {}, "nothing is finished"
     run.finish(first)
-    run.queue.progressed(second, 6, accuracy=0.95)
+    run.queue.progressed(second, 6, metric=0.95)
     assert run.display.line().endswith(" · best on validation: gmp 81.2% at 90%")
     run.finish(second)
-    run.queue.progressed(dense, 6, accuracy=0.99)
+    run.queue.progressed(dense, 6, metric=0.99)
     run.finish(dense)
     assert run.display.line().endswith(" · best on validation: gmp 95.0% at 50%"), "imp goes on"
     again = run.begin()
     assert "▸ 0/1  prune" in shown(run)
-    run.queue.progressed(again, 1, accuracy=0.4)
+    run.queue.progressed(again, 1, metric=0.4)
     assert "▸ 1/1 40.0% prune" in shown(run)
     assert " ".join(shown(run).splitlines()[-1].split()) == "gmp best 95.0% at 50% latest 95.0% at 50%"
 
@@ -156,6 +156,6 @@ def shown(run: Run) -> str:
 def test_a_rehearsal_shows_no_epochs(tmp_path: Path):
     run = Run(tmp_path, trial("gmp"), rehearsal=True)
     key = run.begin()
-    run.queue.progressed(key, 6, accuracy=0.5)
+    run.queue.progressed(key, 6, metric=0.5)
     run.finish(key)
     assert run.display.line() == "1/1 trials · 1/1 stages · 0 running"
