@@ -14,9 +14,10 @@ from math import isnan, nan
 from typing import Any
 
 from prunesweep.orchestrator.search import halving
+from prunesweep.orchestrator.search.adaptive import BATCH, Told, asked
 from prunesweep.orchestrator.search.sampling import listed_points, sobol_points
 from prunesweep.orchestrator.search.space import Point
-from prunesweep.orchestrator.search.spec import BETTER, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, BETTER, Search
 from prunesweep.workers.lineage import work
 from prunesweep.workers.spec import Stage, TrialSpec
 
@@ -165,6 +166,15 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
             if not going:
                 return
             yield going, epoch
+    elif search.algorithm in ADAPTIVE:
+        drawn = 0
+        while drawn < search.trainings:
+            told = tuple(Told(c.point, score) for step in rounds for c, score in step.scored())
+            batch = asked(search, told, min(BATCH, search.trainings - drawn))
+            if not batch:
+                return
+            yield _candidates(search, batch, drawn), search.length
+            drawn += len(batch)
     else:
         yield _candidates(search, one_shot_points(search)), search.length
 
@@ -176,10 +186,10 @@ def one_shot_points(search: Search) -> list[Point]:
     return sobol_points(search.space, search.trainings, search.sampling_seed)
 
 
-def _candidates(search: Search, points: Sequence[Point]) -> tuple[Candidate, ...]:
+def _candidates(search: Search, points: Sequence[Point], drawn: int = 0) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(number, point, tuple(tuple(search.path(point, seed)) for seed in search.seeds))
-        for number, point in enumerate(points, 1)
+        for number, point in enumerate(points, drawn + 1)
     )
 
 

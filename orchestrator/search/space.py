@@ -51,6 +51,10 @@ class Range:
             number = exp(log(self.low) + share * (log(self.high) - log(self.low)))
         else:
             number = self.low + share * (self.high - self.low)
+        return self.rounded(number)
+
+    def rounded(self, number: float) -> int | float:
+        """A number of the range as a setting has it."""
         if self.whole:
             return min(max(round(number), int(self.low)), int(self.high))
         return min(max(float(f"{number:.{DIGITS}g}"), self.low), self.high)

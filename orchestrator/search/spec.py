@@ -17,7 +17,10 @@ from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
 BETTER = {"validation_accuracy": 1, "validation_loss": -1}
 """What a search may choose by, and the sign by which more of it is better. Nothing of the test set is among them."""
 
-ALGORITHMS = ("random", "grid", "halving")
+ADAPTIVE = ("tpe",)
+"""Those that learn from what was tried: `orchestrator.search.adaptive`."""
+
+ALGORITHMS = ("random", "grid", "halving", *ADAPTIVE)
 """How candidates are chosen: `orchestrator.search.decision`."""
 
 TRAIN = "train."

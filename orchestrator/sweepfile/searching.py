@@ -7,9 +7,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from prunesweep.orchestrator.search.adaptive import require_optuna
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.space import Point, Space, Values, point
-from prunesweep.orchestrator.search.spec import TRAIN, Rungs, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, TRAIN, Rungs, Search
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
 from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
@@ -27,6 +28,11 @@ def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], lo
     algorithm = search.get("algorithm", "random")
     if "rungs" in search and algorithm != "halving":
         raise Rejected(Problem((*loc, "rungs"), f"rungs are halving's; the algorithm here is {algorithm}"))
+    if algorithm in ADAPTIVE:
+        try:
+            require_optuna(algorithm)
+        except UserError as error:
+            raise Rejected(Problem((*loc, "algorithm"), str(error))) from error
     given = search.get("rungs", {})
     rungs = Rungs(float(given.get("from", "10%").rstrip("%")) / 100, given.get("factor", 3))
     if rungs.start == 0:
