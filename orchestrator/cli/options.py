@@ -213,7 +213,10 @@ ResultNames = Annotated[
         autocompletion=sweep_names,
     ),
 ]
-MetricOption = Annotated[str, typer.Option(metavar="COLUMN", help="What to compare.")]
+MetricOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="What to compare; the task's primary metric unless given.", show_default=False),
+]
 ByOption = Annotated[
     list[str] | None,
     typer.Option(

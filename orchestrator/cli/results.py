@@ -60,7 +60,7 @@ SameAsJsonOption = Annotated[bool, typer.Option("--json", metavar="", help="The 
 def results(
     names: ResultNames,
     store: StoreOption = STORE,
-    metric: MetricOption = "test_accuracy",
+    metric: MetricOption = None,
     by: ByOption = None,
     best_by: BestByOption = None,
     tolerance: ToleranceOption = None,
@@ -108,7 +108,7 @@ def _compared(folders: Sequence[Location], query: Query, store: Location) -> Tab
 def compare(
     names: ResultNames,
     store: StoreOption = STORE,
-    metric: MetricOption = "test_accuracy",
+    metric: MetricOption = None,
     by: ByOption = None,
     at: AtOption = None,
     best_by: BestByOption = None,
@@ -180,10 +180,11 @@ def _condition(text: str) -> str:
 
 
 def _differences_to_published(frame: DataFrame, query: Query, place: str, across: Sequence[str]) -> TextTable:
+    from prunesweep.orchestrator.results.primary import on_test
     from prunesweep.orchestrator.results.published import load_published
     from prunesweep.orchestrator.tables.compare_published import differences_to_published
 
-    return differences_to_published(frame, load_published(place), query.metric, across)
+    return differences_to_published(frame, load_published(place), on_test(frame, query.metric), across)
 
 
 def _rendered(table: TextTable, format: str) -> RenderableType:
@@ -232,7 +233,7 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw results: accuracy over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
+    """Draw results: the metric over sparsity, compression, budget or speedup, and more; `--kind all` draws all."""
     query = Query(by=columns(by), where=where or [], best_by=best_by, tolerance=tolerance)
     ending = "" if kind in ("sparsity", ALL) else f"-{kind}"
     places = folders(names, store)
@@ -247,7 +248,7 @@ def report(
         typer.Argument(metavar="SWEEP", help="Sweeps by name or file.", show_default=False, autocompletion=sweep_names),
     ],
     store: StoreOption = STORE,
-    metric: MetricOption = "test_accuracy",
+    metric: MetricOption = None,
     by: ByOption = None,
     where: WhereOption = None,
     output: Annotated[

@@ -39,7 +39,7 @@ def budget(frames: Frames, query: Query) -> Chart:
     if frames.trials["retrain_schedule"].isna().all():
         raise UserError("nothing to plot over the retraining budget: no trial has a retraining schedule")
     by = query.by or (ROWS if query.best_by is None else ROWS[:1])
-    _, table = compare_cells(frames, query, query.metric, list(dict.fromkeys([*by, BUDGET])))
+    _, table = compare_cells(frames, query, query.column, list(dict.fromkeys([*by, BUDGET])))
     cells = sparse_cells(table)
     targets = sorted({cell.settings[TARGET] for cell in cells})
     panels = []

@@ -25,6 +25,7 @@ from prunesweep.orchestrator.figures.hues import hue_of
 from prunesweep.orchestrator.figures.wording import heading, how_chosen, in_unit, percent, series_name, title_about
 from prunesweep.orchestrator.results.aggregation import Cell, Key, plain
 from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.primary import primary
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import better
 from prunesweep.orchestrator.results.units import scale
@@ -32,11 +33,12 @@ from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError, unknown
 
-ENDS = {
-    **{name: name for name in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")},
-    "sparsity": "reached_sparsity",
-}
-"""The columns of curves that can be drawn, and those of trials that say where they end."""
+
+def _ends(trials: pd.DataFrame) -> dict[str, str]:
+    """The columns of curves that can be drawn, and those of trials that say where they end."""
+    names = [f"{split}_{metric}" for split in ("validation", "train") for metric in (primary(trials), "loss")]
+    return {**{name: name for name in names}, "sparsity": "reached_sparsity"}
+
 
 LINES = 8
 """At most so many curves are in a panel: more are not distinguishable from each other."""
@@ -70,10 +72,10 @@ def curves(frames: Frames, query: Query) -> Chart:
     An epoch after which the network was pruned has two points, before and after, and a mark. Of more than eight
     settings besides the dense ones some are chosen; the notes say how.
     """
-    metric = query.metric
-    if metric not in ENDS:
-        raise UserError(unknown("metric of learning curves", metric, ENDS))
-    trials, table = compare_cells(frames, query, ENDS[metric], query.by)
+    metric, ends = query.column, _ends(frames.trials)
+    if metric not in ends:
+        raise UserError(unknown("metric of learning curves", metric, ends))
+    trials, table = compare_cells(frames, query, ends[metric], query.by)
     names = setting_names(table)
     rows = frames.curves().merge(trials[["trial", *names]], on="trial")
     all_curves = CellCurves(
@@ -111,7 +113,7 @@ class CellCurves:
         shared = [f"sparsity {percent(target)}" for target in targets if len(targets) == 1]
         told = [name for name in setting_names(self.table) if name != TARGET or not shared]
         keys = [(self._look(cell, told), cell.at(setting_names(self.table))) for cell in cells]
-        start, unit = self.start(cells), scale(ENDS[self.metric])
+        start, unit = self.start(cells), scale(self.table.metric)
         marks = [mark for mark in self._marks(cells) if mark >= start]
         rates = [self.rates[key].series(look, start, 1.0) for look, key in keys]
         measured = [self.measured[key].series(look, start, unit.factor) for look, key in keys]

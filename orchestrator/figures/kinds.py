@@ -15,6 +15,8 @@ from prunesweep.orchestrator.results.query import Query
 from prunesweep.workers.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from prunesweep.orchestrator.figures.charts import Chart
     from prunesweep.orchestrator.figures.comparisons import Frames
 
@@ -29,8 +31,8 @@ class Kind:
     """A kind of figure.
 
     `maker` is the function that makes it, as `file:function` of this folder; `title` is the report's heading, and
-    `shows` the documents' sentence. `metric` is what it shows unless another is asked for. `without` names the options
-    that have no meaning for it, with the reason.
+    `shows` the documents' sentence. `metric` is what it shows of classification unless another is asked for.
+    `without` names the options that have no meaning for it, with the reason.
     """
 
     maker: str
@@ -40,6 +42,12 @@ class Kind:
     without: Mapping[str, str] = field(default_factory=dict)
     of_searches: bool = False
     """Whether it shows candidates, which only sweeps with searches have."""
+
+    def own_metric(self, trials: DataFrame) -> str:
+        """The column that it shows of these trials, whose task may have another primary metric than accuracy."""
+        from prunesweep.orchestrator.results.primary import USUAL, primary
+
+        return self.metric.replace(USUAL, primary(trials)) if self.metric.endswith(f"_{USUAL}") else self.metric
 
     @property
     def is_of_any_metric(self) -> bool:
@@ -99,7 +107,8 @@ KINDS: Mapping[str, Kind] = {
     "curves": Kind(
         "curves:curves",
         "learning curves",
-        "validation accuracy over the epochs of a trial's path, prunes marked, above the learning rate",
+        "the primary metric on validation images over the epochs of a trial's path, prunes marked, above the learning "
+        "rate",
         "validation_accuracy",
     ),
     "tuning": Kind(
@@ -146,4 +155,4 @@ def make_chart(kind: str, frames: Frames, query: Query, metric: str | None = Non
     for option, reason in KINDS[kind].without.items():
         if getattr(query, option):
             raise UserError(f"--{option.replace('_', '-')} does not go with --kind {kind}: {reason}")
-    return KINDS[kind].make(frames, replace(query, metric=metric or KINDS[kind].metric))
+    return KINDS[kind].make(frames, replace(query, metric=metric or KINDS[kind].own_metric(frames.trials)))

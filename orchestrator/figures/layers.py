@@ -45,8 +45,8 @@ def layers(frames: Frames, query: Query) -> Chart:
 
     Settings that change no density, as schedules of retraining often do not, are not told apart.
     """
-    if query.metric != "density":
-        raise UserError(f"layers have no {query.metric}: their plot is of density; leave --metric out")
+    if query.column != "density":
+        raise UserError(f"layers have no {query.column}: their plot is of density; leave --metric out")
     by = query.by or ["method"]
     trials, table = compare_cells(frames, query, REACHED, by)
     sparse, names = sparse_cells(table), setting_names(table)

@@ -34,7 +34,7 @@ def schedules(frames: Frames, query: Query) -> Chart:
     worse, as tables mark them. Its colour is that of the first; it has none where a schedule has no rival or all
     are equal.
     """
-    metric = query.metric
+    metric = query.column
     if not better(metric):
         raise UserError(f"no schedule is best in {metric}: neither more nor less of it is better")
     trials = aggregation.with_metric(frames.trials, metric).dropna(subset=[SCHEDULE, TARGET])

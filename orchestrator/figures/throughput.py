@@ -28,7 +28,7 @@ def throughput(frames: Frames, query: Query) -> Chart:
     Unlike in other figures, one mean is over different sparsities and budgets; the notes say over which settings. On
     one device a bar has the colour of its method, and dense networks are a line across the panel.
     """
-    metric, by = query.metric, list(query.by or ["method"])
+    metric, by = query.column, list(query.by or ["method"])
     trials = with_metric(frames.trials, metric)
     several = [name for name in SUBJECT if trials[name].nunique() > 1]
     names = list(dict.fromkeys([*several, *by, "device"]))

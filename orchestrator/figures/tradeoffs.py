@@ -49,7 +49,7 @@ def sparsity(frames: Frames, query: Query) -> Chart:
     A row that has several budgets at one sparsity is a line for each of them; where that makes many lines, each budget
     has a panel. Of a single sparsity the rows are dots with their deviations, one below the other.
     """
-    _, table = compare_cells(frames, query, query.metric, query.by)
+    _, table = compare_cells(frames, query, query.column, query.by)
     lines = lines_over_sparsity(table)
     targets = {cell.settings[TARGET] for line in lines for cell in line.cells}
     if len(targets) == 1:
@@ -61,7 +61,7 @@ def sparsity(frames: Frames, query: Query) -> Chart:
 
 def compression(frames: Frames, query: Query) -> Chart:
     """As `sparsity`, over the mean compression ratio that was reached, on a logarithmic axis."""
-    trials, table = compare_cells(frames, query, query.metric, query.by)
+    trials, table = compare_cells(frames, query, query.column, query.by)
     place = _place(mean_by_cell(trials, "compression_ratio", table), table)
     axis = partial(factor_axis, "compression ratio")
     return _chart_of_lines(table, lines_over_sparsity(table), "line", place, axis, frames.hues)
@@ -82,11 +82,11 @@ def training(frames: Frames, query: Query) -> Chart:
 
 
 def _with_fronts(frames: Frames, query: Query, cost: str, label: str) -> Chart:
-    trials, table = compare_cells(frames, query, query.metric, query.by)
+    trials, table = compare_cells(frames, query, query.column, query.by)
     place = _place(mean_by_cell(trials, cost, table), table)
     lines, axis = lines_over_sparsity(table), partial(factor_axis, label)
     chart = _chart_of_lines(table, lines, "points", place, axis, frames.hues)
-    signs = sign_of(cost), sign_of(query.metric)
+    signs = sign_of(cost), sign_of(query.column)
     fronts = [_front(panel.series, *signs) for panel in chart.panels if isinstance(panel, Panel)]
     panels = [
         replace(panel, series=[*panel.series, *front])

@@ -16,6 +16,7 @@ from prunesweep.orchestrator.report.fairness import Evidence, Item, checklist
 from prunesweep.orchestrator.results import aggregation, filtering, parquet
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.image_counts import ImageCount, image_counts
+from prunesweep.orchestrator.results.primary import on_test, on_validation
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import scale
@@ -27,9 +28,6 @@ from prunesweep.orchestrator.tables.text_table import TextTable
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
-
-CHOSEN_BY = "validation_accuracy"
-"""The column that decides which setting of a method is its best."""
 
 MOST_ROWS, MOST_LINES = 40, 24
 """A comparison with more rows is left to the table of every cell, and of a plot with more lines only the best setting
@@ -84,7 +82,8 @@ class Answer:
 def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) -> Answer:
     """From the finished trials of the folders; raises `UserError` where none is asked about or has the metric."""
     asked = filtering.where(frame, query.where, keep_dense=True)
-    trials = aggregation.with_metric(asked, query.metric)
+    metric = on_test(asked, query.metric)
+    query, trials = replace(query, metric=metric), aggregation.with_metric(asked, metric)
     whole, layers = means_table(trials, query.metric, query.by or None), parquet.load_layers(*folders)
     best = _best(trials, query) if _has_rivals(whole) else None
     is_long = best is not None and len(whole.rows) > MOST_ROWS
@@ -104,7 +103,7 @@ def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) 
         is_complete=not is_long,
         checks=checklist(Evidence(trials, whole, frozenset(layers["trial"]))),
         image_counts=list(image_counts(frame)),
-        names=[*whole.row_names, *whole.column_names, query.metric],
+        names=[*whole.row_names, *whole.column_names, metric],
     )
 
 
@@ -128,7 +127,7 @@ def _has_rivals(table: Table) -> bool:
 
 def _best(trials: pd.DataFrame, query: Query) -> Table | None:
     try:
-        return best_table(trials, query.metric, query.by or None, best_by=CHOSEN_BY)
+        return best_table(trials, query.metric, query.by or None, best_by=on_validation(trials))
     except UserError:  # no setting competes, for instance because none has reached its sparsity
         return None
 
@@ -149,7 +148,7 @@ def _drawn(frames: Frames, query: Query, has_best: bool) -> Iterator[tuple[str, 
         try:
             chart = draw(asked)
             if len(chart.names) > MOST_LINES and has_best and "best_by" not in kind.without:
-                chart = draw(replace(asked, best_by=CHOSEN_BY))
+                chart = draw(replace(asked, best_by=on_validation(frames.trials)))
             yield name, chart
         except UserError as error:
             yield name, str(error)

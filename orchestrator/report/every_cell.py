@@ -10,13 +10,14 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import AXES, plain
 from prunesweep.orchestrator.results.collapse import COLLAPSED
+from prunesweep.orchestrator.results.primary import on_test, on_validation
 from prunesweep.orchestrator.results.units import scale
 from prunesweep.orchestrator.tables.grid import label
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
 
 MEASURED = (
-    *("test_accuracy", "test_accuracy_top5", "validation_accuracy", "reached_sparsity", "compression_ratio"),
+    *("test_accuracy_top5", "reached_sparsity", "compression_ratio"),
     *("theoretical_speedup", "train_flops_ratio", "inference_flops", "train_seconds", "train_images_per_second"),
 )
 """Columns that every cell is shown with, after the metric that was asked for, where there is anything in them."""
@@ -48,7 +49,8 @@ def every_cell(frame: pd.DataFrame, table: Table) -> SortableTable:
     settings = (*table.row_names, *table.column_names)
     names = [*(name for name in settings if name not in AXES), *(name for name in AXES if name in settings)]
     trials = frame.drop_duplicates("trial").dropna(subset=[table.metric])
-    metrics = [n for n in dict.fromkeys([table.metric, *MEASURED]) if n in trials and trials[n].notna().any()]
+    own = (table.metric, on_test(trials), MEASURED[0], on_validation(trials))
+    metrics = [n for n in dict.fromkeys([*own, *MEASURED]) if n in trials and trials[n].notna().any()]
     if COLLAPSED in trials and (trials[COLLAPSED] > 0).any():
         metrics.append(COLLAPSED)
     groups = trials.groupby(names, dropna=False, sort=False)

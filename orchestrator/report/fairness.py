@@ -14,6 +14,7 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT
 from prunesweep.orchestrator.results.best_settings import TARGET
+from prunesweep.orchestrator.results.primary import primary
 from prunesweep.orchestrator.run.rows import TRAIN_SETTINGS
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
@@ -90,6 +91,9 @@ def _both_ratios(evidence: Evidence) -> Item:
 
 
 def _top5(evidence: Evidence) -> Item:
+    if "test_accuracy_top5" not in evidence.trials or evidence.trials["test_accuracy"].isna().all():
+        metric = words(primary(evidence.trials))
+        return _item("the task's primary metric", True, f"{metric}: it classifies no images")
     there = evidence.trials["test_accuracy_top5"].notna()
     reason = "reported for all trials" if there.all() else "at most 10 classes, where top-1 says enough"
     if there.any() and not there.all():

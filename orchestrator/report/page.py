@@ -73,7 +73,7 @@ def _commands(contents: Contents) -> Iterator[str]:
     """What computes everything again, and shows it."""
     named = shlex.join(plan.sweep.name for plan in contents.plans)
     query = contents.query
-    options = [] if query.metric == "test_accuracy" else ["--metric", query.metric]
+    options = [] if query.metric is None else ["--metric", query.metric]
     options += [part for name in query.by for part in ("--by", name)]
     options += [part for condition in query.where for part in ("--where", condition)]
     same = f" {shlex.join(options)}" if options else ""
@@ -89,7 +89,7 @@ def _commands(contents: Contents) -> Iterator[str]:
 def _pandas(contents: Contents) -> str:
     """Two lines that compute the comparison's means."""
     names = [plan.sweep.name for plan in contents.plans]
-    metric = contents.query.metric
+    metric = contents.answer.names[-1] if contents.answer else contents.query.metric
     by = contents.answer.names[:-1] if contents.answer else ["method", "target_sparsity"]
     folders = ", ".join(json.dumps(f"results/{name}") for name in names)
     return "\n".join(

@@ -22,6 +22,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.primary import on_validation
 from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.workers.errors import UserError
 
@@ -61,10 +62,11 @@ class Candidate:
         return self.own_target is None or self.target is not None
 
 
-def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance: float | None = None) -> pd.DataFrame:
+def select_best(frame: pd.DataFrame, by: str | None = None, tolerance: float | None = None) -> pd.DataFrame:
     """The trials of the best setting of each dataset, model, method and target sparsity.
 
-    A setting is everything that a trial is given but the seed. Its mean of `by` over the seeds decides, in the
+    A setting is everything that a trial is given but the seed. Its mean of `by`, the primary metric on validation
+    images unless given, over the seeds decides, in the
     direction that is better for that column; among equals, the first in the frame.
 
     A setting competes at the target, of any trial on the same dataset and model, that is nearest to its mean
@@ -85,7 +87,7 @@ def select_best(frame: pd.DataFrame, by: str = "validation_accuracy", tolerance:
     2  0.2     0           0.92
     3  0.2     1           0.94
     """
-    return choose(frame, by, tolerance, (*SUBJECT, "method")).trials
+    return choose(frame, on_validation(frame, by), tolerance, (*SUBJECT, "method")).trials
 
 
 def choose(frame: pd.DataFrame, by: str, tolerance: float | None, groups: Sequence[str]) -> Selection:
@@ -113,7 +115,7 @@ def _check(frame: pd.DataFrame, names: Iterable[str], by: str) -> None:
     for name in names:
         check_column(frame, name)
     if not better(by):
-        judged = "validation_accuracy, validation_loss or another measurement of which one is better"
+        judged = f"{on_validation(frame)}, validation_loss or another measurement of which one is better"
         raise UserError(f"cannot choose by {by}: neither more nor less of it is better; choose by {judged}")
 
 

@@ -29,6 +29,7 @@ from prunesweep.orchestrator.results.aggregation import (
 )
 from prunesweep.orchestrator.results.filtering import check_column
 from prunesweep.orchestrator.results.marking import OFF_TARGET, standings, values_of
+from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.results.ranking import compare_with, rank
 from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Paired, hedges_g, paired
@@ -76,7 +77,7 @@ class Comparison:
 
 def compare(
     frame: pd.DataFrame,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     by: str | Sequence[str] = BY,
     at: str | Sequence[str] = AT,
     against: str | Mapping[str, Any] | None = None,
@@ -84,6 +85,7 @@ def compare(
 ) -> pd.DataFrame:
     """How far each setting is from the best one, or from `against`, over the seeds that both have.
 
+    `metric` is the task's primary one on the test set unless given.
     Settings are `by` and what else varies within them: different settings are never averaged. They are compared
     within arenas, the trials that agree in the columns `at`, and in the options of dataset and model where these are
     among them; trials without a value in `at`, such as dense ones without a target, are in none. A setting that missed
@@ -114,6 +116,7 @@ def compare(
       method against_method  difference  n  p_adjusted  distinguishable
     0    imp            gmp      -0.036  5       0.001             True
     """
+    metric = on_test(frame, metric)
     named = {"method": against} if isinstance(against, str) else against
     at = listed(at)
     compared = comparisons(frame, metric, listed(by), at, named, tolerance)

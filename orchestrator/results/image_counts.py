@@ -33,6 +33,8 @@ class ImageCount:
 
 def image_counts(trials: pd.DataFrame) -> Iterator[ImageCount]:
     """Of each dataset, where the accuracies of the trials tell."""
+    if "test_accuracy" not in trials:
+        return
     for dataset, same in trials.groupby("dataset", sort=False):
         images = images_of(same["test_accuracy"])
         if images is not None:

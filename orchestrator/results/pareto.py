@@ -17,6 +17,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.compare import BY
+from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import Floats
 from prunesweep.workers.errors import UserError
@@ -25,14 +26,15 @@ from prunesweep.workers.errors import UserError
 def pareto(
     frame: pd.DataFrame,
     cost: str = "theoretical_speedup",
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     by: str | Sequence[str] = (*BY, *AXES),
 ) -> pd.DataFrame:
     """Which settings no other one beats: at least as good in both columns, and better in one.
 
-    Settings are `by` and what else varies within them; those of one dataset and model compete. `cost` and `metric` are
-    columns of which more or less is better, and go by their means. Returns a row for each setting: its settings,
-    `cost` (mean), `mean`, `std` and `n` of the metric, and `front`. Raises `UserError` for other columns.
+    Settings are `by` and what else varies within them; those of one dataset and model compete. `cost` and `metric`
+    (the primary one on the test set) are columns of which more or less is better, and go by their means.
+    Returns a row for each setting: its settings, `cost` (mean), `mean`, `std` and `n` of the metric, and `front`.
+    Raises `UserError` for other columns.
 
     >>> rows = [("imp", 4.0, 0.93), ("gmp", 5.0, 0.93), ("dpf", 4.5, 0.92), ("lc", 3.0, 0.95)]
     >>> frame = pd.DataFrame(rows, columns=["method", "theoretical_speedup", "test_accuracy"]).assign(
@@ -46,6 +48,7 @@ def pareto(
     2    dpf   4.5  0.92  False
     3     lc   3.0  0.95   True
     """
+    metric = on_test(frame, metric)
     for name in (cost, metric):
         if not better(name):
             raise UserError(f"{name} makes no front: neither more nor less of it is better")

@@ -187,7 +187,9 @@ _FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1
 
 IDENTITY = ("trial", "sweep", "seed")
 
-OF_CLASSIFICATION = frozenset(field.name for field in task_fields(Classification.metrics)) - frozenset(
+_USUAL = task_fields(Classification.metrics)
+
+OF_CLASSIFICATION = frozenset(field.name for field in _USUAL) - frozenset(
     ("test_loss", "validation_loss", "train_loss", "pruning_instability")
 )
 """Columns that tables of other tasks do not have."""
@@ -232,8 +234,8 @@ def trials_schema(hyperparameters: Mapping[str, pa.DataType], metrics: Sequence[
     fixed = list(TRIALS)
     measured = fixed[_FIRST_MEASUREMENT:]
     if metrics and tuple(metrics) != Classification.metrics:
-        count = len(task_fields(Classification.metrics))
-        measured = [measured[0], *task_fields(metrics), *measured[count + 1 :]]
+        first = 1 + [field.name for field in measured].index("primary_metric")
+        measured = [*measured[:first], *task_fields(metrics), *measured[first + len(_USUAL) :]]
     return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *measured)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from prunesweep.orchestrator.results.aggregation import SUBJECT, Cell, budgets, in_order, sign_of
 from prunesweep.orchestrator.results.compare import AT, BY, Comparison, comparisons, nothing_to_compare
 from prunesweep.orchestrator.results.marking import off_target_notes, unranked_notes
+from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.results.units import Scale
 from prunesweep.orchestrator.tables.collapse import collapse_notes
 from prunesweep.orchestrator.tables.comparison_parts import (
@@ -38,7 +39,7 @@ BESIDE = 6
 
 def differences(
     frame: pd.DataFrame,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     by: Sequence[str] = (),
     against: Mapping[str, Any] | None = None,
     tolerance: float | None = None,
@@ -50,6 +51,7 @@ def differences(
     As `prunesweep.compare`, with the reference itself. Arenas are by `at`: sparsity, then budget.
     The last of a block are the settings whose trials all failed: of `asked`, as `orchestrator.run.outcomes` makes it.
     """
+    metric = on_test(frame, metric)
     compared = comparisons(frame, metric, by or BY, at, against, tolerance)
     if not compared:
         across = f"; {ACROSS_BUDGETS}" if BUDGET in at else ""

@@ -22,6 +22,7 @@ from prunesweep.orchestrator.results.compare import other_settings
 from prunesweep.orchestrator.results.image_counts import image_counts
 from prunesweep.orchestrator.results.marking import OFF_TARGET, marked_cells
 from prunesweep.orchestrator.results.parquet import SWEEPS
+from prunesweep.orchestrator.results.primary import on_test, on_validation
 from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import Scale, scale
 from prunesweep.orchestrator.tables.failed_cells import failed_cells
@@ -67,12 +68,12 @@ class Table:
 
 def means_table(
     frame: pd.DataFrame,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     by: Sequence[str] | None = None,
     tolerance: float | None = None,
     asked: pd.DataFrame | None = None,
 ) -> Table:
-    """Means over seeds, with the best of every sparsity and budget marked.
+    """Means over seeds, with the best of every sparsity and budget marked; of the primary metric unless one is given.
 
     Rows are `by` (default: method and retraining schedule), after dataset and model if there are several, before every
     other setting that still varies within a cell: different settings are never averaged. Columns are target sparsity
@@ -82,6 +83,7 @@ def means_table(
     all failed says so: of `asked`, which is as `orchestrator.run.outcomes` makes it. Raises `UserError` for an
     unknown metric or column, and when no trial has the metric.
     """
+    metric = on_test(frame, metric)
     trials = aggregation.with_metric(frame, metric)
     names, axes = _names(trials, metric, by)
     if asked is not None and {*names, *axes} <= {*asked}:
@@ -92,9 +94,9 @@ def means_table(
 
 def best_table(
     frame: pd.DataFrame,
-    metric: str = "test_accuracy",
+    metric: str | None = None,
     by: Sequence[str] | None = None,
-    best_by: str = "validation_accuracy",
+    best_by: str | None = None,
     tolerance: float | None = None,
 ) -> Table:
     """Means over seeds of the settings that `prunesweep.select_best` chooses, the best of every sparsity marked.
@@ -104,6 +106,7 @@ def best_table(
     those in which the candidates of any row differ, and the sparsities asked for and reached. Raises `UserError` as
     `means_table` and `select_best` do.
     """
+    metric, best_by = on_test(frame, metric), on_validation(frame, best_by)
     names = list(dict.fromkeys([*_several(frame), *(by or ["method"])]))
     if TARGET in names:
         raise UserError(f"{TARGET} makes the columns where settings are chosen; leave it out of the rows")

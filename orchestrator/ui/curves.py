@@ -7,7 +7,10 @@ from itertools import pairwise
 
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
 from prunesweep.orchestrator.status.status import Unfinished
-from prunesweep.workers.activity import CURVE
+from prunesweep.orchestrator.tables.wording import words
+from prunesweep.workers.activity import CURVE, METRIC
+from prunesweep.workers.spec import Choice
+from prunesweep.workers.tasks import known_primary
 
 Rows = Sequence[tuple[float | None, ...]]
 
@@ -18,15 +21,14 @@ MOST_TICKS = 10
 """An axis of fewer epochs names each of them; the browser would name halves."""
 
 PANELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "validation accuracy, percent": ("%", {"validation_accuracy": "validation accuracy"}),
     "loss": ("", {"train_loss": "training loss", "validation_loss": "validation loss"}),
     "learning rate": ("", {"learning_rate": "learning rate"}),
     "sparsity, percent": ("%", {"sparsity": "sparsity"}),
 }
-"""What is drawn of a trial: the axis of each panel, and the columns in it."""
+"""What is drawn of a trial beside its primary metric: the axis of each panel, and the columns in it."""
 
 
-def of_running(stages: Sequence[Unfinished]) -> Chart | None:
+def of_running(stages: Sequence[Unfinished], task: Choice) -> Chart | None:
     """A line for each stage that runs and has had an epoch; None where there is none."""
     curves = {stage.label: stage.doing.curve for stage in stages if stage.doing and stage.doing.curve}
     shown = dict(list(curves.items())[:MOST_LINES])
@@ -36,7 +38,7 @@ def of_running(stages: Sequence[Unfinished]) -> Chart | None:
     panels = [
         Panel("", epochs, Axis(axis), [_line(label, rows, column, unit) for label, rows in shown.items()])
         for axis, unit, column in (
-            ("validation accuracy, percent", "%", "validation_accuracy"),
+            (*_axis(task), METRIC),
             ("training loss", "", "train_loss"),
         )
     ]
@@ -44,19 +46,29 @@ def of_running(stages: Sequence[Unfinished]) -> Chart | None:
     return Chart("", panels, [f"{more} more run and are not drawn"] if more else [])
 
 
-def of_trial(rows: Rows) -> Chart | None:
+def of_trial(rows: Rows, task: Choice) -> Chart | None:
     """The whole path of a trial, with its prunes marked; None before its first epoch."""
     if not rows:
         return None
     marks, epochs = prunes(rows), _epochs([rows])
+    name, unit = _axis(task)
     panels = [
         Panel(
             "", epochs, Axis(axis), [_line(name, rows, column, unit) for column, name in lines.items()], marks, "prune"
         )
-        for axis, (unit, lines) in PANELS.items()
+        for axis, (unit, lines) in {name: (unit, {METRIC: name.partition(",")[0]}), **PANELS}.items()
     ]
     drawn = [panel for panel in panels if any(series.x for series in panel.series)]
     return Chart("", drawn, ["dotted: a prune"] if marks else [])
+
+
+def _axis(task: Choice) -> tuple[str, str]:
+    """What the axis of the task's primary metric is called, and its unit."""
+    metric = known_primary(task)
+    if metric is None:
+        return "validation, the primary metric", ""
+    is_fraction = metric.unit == "fraction"
+    return f"validation {words(metric.name)}{', percent' if is_fraction else ''}", "%" if is_fraction else ""
 
 
 def prunes(rows: Rows) -> list[float]:

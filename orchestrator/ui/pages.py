@@ -154,7 +154,8 @@ class _Sweep:
         said = {"moment": moment, "name": self.name, "trial_of": lambda key: trial_of_stage(moment.plan, key)}
         for part in ("progress", "running", "failures", "asked"):
             yield part, template(f"{part}.html").render(said, summary=summary_of(moment.plan.sweep.trials))
-        yield "growing", growing(curves.of_running(moment.stages), "Learning curves of what runs")
+        chart = curves.of_running(moment.stages, moment.plan.sweep.exemplars[0].task)
+        yield "growing", growing(chart, "Learning curves of what runs")
         yield from self._results.made(moment.outcome, lambda: dict(self._of_results(moment))).items()
         yield "trials", self._trials.made(basis, lambda: _trials(moment, said))
 
@@ -186,12 +187,13 @@ class Row:
     sparsity: str
     seed: int
     state: str
-    accuracy: float | None
+    score: str
+    number: float | None
 
     @classmethod
     def of(cls, trial: TrialSpec, moment: Moment) -> Row:
         """As the moment has it."""
-        state = moment.plan.trial_state(trial)
+        state, score = moment.plan.trial_state(trial), moment.outcome.scores.get(trial.key)
         options = (f"{_plain(value)}" for name, value in trial.method.options if value is not None)
         return cls(
             key=trial.key,
@@ -200,7 +202,8 @@ class Row:
             sparsity=f"{100 * trial.sparsity:.6g}%" if trial.sparsity else "",
             seed=trial.seed,
             state=state,
-            accuracy=moment.outcome.accuracies.get(trial.key),
+            score="" if score is None else scale(moment.outcome.metric).number(score),
+            number=score,
         )
 
 
@@ -221,7 +224,9 @@ class _Trial:
         rows = [row for step in moment.steps for row in step.rows]
         written = ("trial", "steps", "layers", "settings")
         parts = {part: template(f"{part}.html").render(moment=moment, name=self.name) for part in written}
-        parts["growing"] = growing(curves.of_trial(rows), "", "There are none before the first epoch.")
+        parts["growing"] = growing(
+            curves.of_trial(rows, moment.trial.task), "", "There are none before the first epoch."
+        )
         states = tuple(step.state for step in moment.steps)
         seconds = self._tempo.seconds(states, "running" in states, time.monotonic())
         return Page(_title(moment), {name: parts[name] for name in TRIAL_PARTS}, seconds)
@@ -242,7 +247,7 @@ def growing(chart: Chart | None, heading: str, otherwise: str = "") -> str:
 @cache
 def _environment() -> Environment:
     made = environment(PackageLoader(OWN, "templates"))
-    made.filters["measured"] = measured
+    made.filters["measured"], made.filters["head"] = measured, head
     made.globals["version"] = package_version("prunesweep")
     return made
 
@@ -251,6 +256,11 @@ def measured(value: float, name: str) -> str:
     """`88.50 percent`."""
     unit = scale(name)
     return " ".join(filter(None, [unit.number(value), unit.name]))
+
+
+def head(name: str) -> str:
+    """`test accuracy, percent`."""
+    return ", ".join(filter(None, [name.replace("_", " "), scale(name).name]))
 
 
 def template(name: str) -> Template:

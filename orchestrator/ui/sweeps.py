@@ -14,6 +14,7 @@ from prunesweep.orchestrator.report.answer import Answer, make_answer
 from prunesweep.orchestrator.report.contents import EVERYTHING
 from prunesweep.orchestrator.report.cost import Cost, cost
 from prunesweep.orchestrator.results import parquet
+from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Unfinished, failures, unfinished
@@ -77,13 +78,14 @@ class Cause:
 class Outcome:
     """What came out so far; `answer` is None while no trial is finished, and `problem` says what cannot be read.
 
-    `accuracies` are those of finished trials on the test set, by their keys.
+    `scores` are those of finished trials in the column `metric`, by their keys.
     """
 
     answer: Answer | None
     cost: Cost
-    accuracies: Mapping[str, float]
+    scores: Mapping[str, float]
     problem: str = ""
+    metric: str = "test_accuracy"
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,12 @@ class Watch:
             answer = make_answer(frame, EVERYTHING, [folder]) if len(frame) else None
         except UserError as error:
             return Outcome(None, spent, {}, str(error))
-        scores = frame.dropna(subset=["test_accuracy"]).drop_duplicates("trial")
-        return Outcome(answer, spent, dict(zip(scores["trial"], scores["test_accuracy"], strict=True)))
+        try:
+            column = on_test(frame)
+        except UserError:  # trials of several tasks have no metric that all have
+            return Outcome(answer, spent, {})
+        scores = frame.dropna(subset=[column]).drop_duplicates("trial")
+        return Outcome(answer, spent, dict(zip(scores["trial"], scores[column], strict=True)), metric=column)
 
 
 def begun(plan: Plan) -> list[str]:

@@ -55,6 +55,11 @@ def metrics_of(choice: Choice) -> tuple[Metric, ...]:
     return task_class(choice.name).metrics
 
 
+def known_primary(choice: Choice) -> Metric | None:
+    """The primary metric of a task of the registry; None of another, of which nothing is imported to look at it."""
+    return metrics_of(choice)[0] if choice.name in TASKS else None
+
+
 def require_fitting(name: str, task: Task, dataset: str, targets: str) -> None:
     """Raise `UserError` where a dataset has other targets than the task takes."""
     if task.targets and task.targets != targets:

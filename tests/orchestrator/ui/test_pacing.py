@@ -20,6 +20,7 @@ from prunesweep.orchestrator.ui.watching import Claims, WatchedStore
 from prunesweep.workers.activity import Activity
 from prunesweep.workers.claims import Claim
 from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.spec import CLASSIFICATION
 from prunesweep.workers.store import State, Store
 from tests.orchestrator.finished import finish
 from tests.s3 import Requests, bucket
@@ -210,7 +211,7 @@ def test_a_claim_of_another_machine_that_is_not_renewed_is_silent(tmp_path: Path
 
 def test_the_curve_of_a_trial_marks_its_prunes():
     rows = [(1, 0.5, 0.4, 0.9, 0.1, 0.0), (2, 0.3, 0.3, 0.95, 0.0, 0.0), (2, None, 0.6, 0.5, None, 0.8)]
-    chart = curves.of_trial([*rows, (3, 0.4, 0.3, 0.9, 0.1, 0.8)])
+    chart = curves.of_trial([*rows, (3, 0.4, 0.3, 0.9, 0.1, 0.8)], CLASSIFICATION)
     assert chart is not None
     accuracy, loss, rate, sparsity = chart.panels
     assert [panel.marks for panel in chart.panels] == [[2]] * 4
@@ -218,4 +219,4 @@ def test_the_curve_of_a_trial_marks_its_prunes():
     assert [list(series.x) for series in loss.series] == [[1, 2, 3], [1, 2, 2, 3]]
     assert list(rate.series[0].x) == [1, 2, 3]
     assert list(sparsity.series[0].y) == pytest.approx([0, 0, 80, 80])
-    assert curves.of_trial([]) is None
+    assert curves.of_trial([], CLASSIFICATION) is None
