@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.parquet import load_candidates, load_curves, load_layers, load_results
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.store import STATE
 from tests.orchestrator.run.test_driver import VARYING
 
 Rows = dict[tuple[object, ...], list[str]]
@@ -32,16 +33,25 @@ class Comparison(NamedTuple):
 
 
 def networks(folder: Path) -> pd.DataFrame:
-    """The checksums of every finished stage's files: network, momentum, curve."""
+    """The checksums of every finished stage's files: network, momentum, curve.
+
+    The state after a part holds the seconds that it took; what is continued from it has the same bits, or has not.
+    """
     results = ((path, json.loads(path.read_text())) for path in sorted(folder.parent.glob("stages/*/result.json")))
     rows = [(path.parent.name, name, sum_) for path, each in results for name, sum_ in sorted(each["files"].items())]
-    return pd.DataFrame(rows, columns=["stage", "file", "sum"])
+    return pd.DataFrame([row for row in rows if row[1] != STATE], columns=["stage", "file", "sum"])
+
+
+def candidates(folder: Path) -> pd.DataFrame:
+    """What searches tried, promoted and chose; empty where there are none."""
+    return load_candidates(folder) if (folder / "candidates.parquet").exists() else pd.DataFrame()
 
 
 TABLES: Mapping[str, tuple[Callable[[Path], pd.DataFrame], list[str]]] = {
     "trials": (load_results, ["trial"]),
     "curves": (load_curves, ["trial", "stage", "epoch"]),
     "layers": (load_layers, ["trial", "layer"]),
+    "candidates": (candidates, ["search", "candidate", "epoch"]),
     "networks": (networks, ["stage", "file"]),
 }
 """How each is read from a sweep's folder, and what makes a row of it unique."""

@@ -32,6 +32,7 @@ from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.results.aggregation import METHOD_VERSION, OPTIONS
 from prunesweep.orchestrator.results.schemas import CLASSES, CURVES, LAYERS, TRIALS
 from prunesweep.orchestrator.run.failures import POLICIES
+from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.settings import describe, train_settings
@@ -372,8 +373,12 @@ def _sweep(file: Path) -> Sequence[str]:
     assert size is not None
     on = ", ".join(dict.fromkeys(trial.dataset.name for trial in trials))
     on += ": " + ", ".join(dict.fromkeys(trial.model.name for trial in trials))
-    epochs = f"{size.epochs:,} ({size.epochs_unshared:,})"
-    return f"`sweeps/{file.name}`", query[1], on, str(plan.counts.seeds), str(size.trials), epochs
+    epochs, count = f"{size.epochs:,} ({size.epochs_unshared:,})", str(size.trials)
+    if plan.decisions:
+        count += f", and {len(plan.decisions)} winners"
+        spent = sum(planned(decision.search).epochs for decision in plan.decisions)
+        epochs += f", and once up to {spent:,} to tune"
+    return f"`sweeps/{file.name}`", query[1], on, str(plan.counts.seeds), count, epochs
 
 
 def _entries(registry: Mapping[str, Entry]) -> str:
