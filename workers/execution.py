@@ -229,20 +229,24 @@ class Execution:
         """On the leading replica, whose checkpoint the others then continue from: devices need not round alike."""
 
         def checkpointed() -> bytes:
-            seed_all(self.stage.root.seed, "preparation")
-            batches = self._few("preparation", self._own_batches("preparation", self.whole))
-            self.pruner.prepare((self.network.laid_out(inputs), targets) for inputs, targets in batches)
+            self.pruner.prepare(self._asked("preparation"))
             return checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
 
         prepared = self.replicas.agreed(checkpointed)
         if not self.replicas.leads:
             checkpoint.unpack(prepared, self.stage.key, self.model, self.pruner, self.optimizer)
 
+    def _asked(self, what: str) -> Batches:
+        """Whole training batches for what is chosen by them; whatever draws is seeded."""
+        seed_all(self.stage.root.seed, what)
+        batches = self._few(what, self._own_batches(what, self.whole))
+        return ((self.network.laid_out(inputs), targets) for inputs, targets in batches)
+
     def _prune(self, stage: PruneStage) -> None:
         """Prune the parent's network, and measure what is left before it is trained, or rewound first."""
         pruning = Pruning(stage, self.store, self.replicas, self.model, self.pruner, self.optimizer)
         parent = pruning.load_parent()
-        masks = pruning.masks()
+        masks = pruning.masks(partial(self._asked, "criterion"))
         norm_drop = selection.norm_drop(self.pruner.weights, masks.views)
         self.pruner.hold(masks)
         if norm_drop > 0.0:  # a network that was sparse enough stays as it is

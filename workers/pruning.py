@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from prunesweep.workers import checkpoint, optimizer_state, selection
+from prunesweep.workers import checkpoint, optimizer_state, scores, selection
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
@@ -49,13 +50,26 @@ class Pruning:
             optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
         return result
 
-    def masks(self) -> Flat:
-        """Which weights stay."""
+    def masks(self, batches: Callable[[], Iterable[scores.Batch]]) -> Flat:
+        """Which weights stay; the batches are made where the criterion looks at some."""
         stage, weights = self.stage, self.pruner.weights
+        if stage.criterion in ("fisher", "movement"):
+            return selection.scored_masks(weights, self._scores(batches), stage.sparsity, stage.allocation)
         if stage.criterion == "magnitude":
             return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
         seed = derive(stage.root.seed, "prune", stage.start_epoch)
         return selection.random_masks(weights, stage.sparsity, seed, stage.allocation)
+
+    def _scores(self, batches: Callable[[], Iterable[scores.Batch]]) -> list[torch.Tensor]:
+        """Of the leading replica, since devices need not round alike."""
+        names, weights = self.pruner.names, self.pruner.weights
+
+        def packed() -> bytes:
+            own = scores.by_batches(self.stage.criterion, self.model, weights, batches())
+            return checkpoint.pack_tensors(dict(zip(names, own, strict=True)))
+
+        tensors = checkpoint.unpack_tensors(self.replicas.agreed(packed))
+        return [tensors[name].to(weight.device) for name, weight in zip(names, weights, strict=True)]
 
     def rewind(self, masks: Flat) -> None:
         """Where the stage rewinds: parameters and buffers as the dense training had them, and the masks held again."""

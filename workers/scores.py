@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ Batch = tuple[Tensor, Tensor]
 
 TOGETHER = 256
 """So many images go through the network at once; of more, gradients are added up."""
+
+CRITERION_BATCHES = 64
+"""So many training batches tell what a trained weight matters."""
 
 TEMPERATURE = 200.0
 """GraSP divides logits by it (Wang et al. 2020, in the authors' code)."""
@@ -46,6 +50,22 @@ def gradients(model: nn.Module, weights: Sequence[nn.Parameter], batch: Batch, t
     """Of the mean cross-entropy at logits / `temperature`, in training mode; nothing of the network changes."""
     with _probing(model, weights):
         return _summed(_gradients(loss, weights) for loss in _losses(model, batch, temperature))
+
+
+def by_batches(
+    criterion: str, model: nn.Module, weights: Sequence[nn.Parameter], batches: Iterable[Batch]
+) -> list[Tensor]:
+    """In float64, with gradients g of each batch: w^2 mean(g^2) by `fisher`, -w mean(g) by `movement`."""
+    power = {"fisher": 2, "movement": 1}[criterion]
+    sums, count = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights], 0
+    for batch in islice(batches, CRITERION_BATCHES):
+        own = gradients(model, weights, batch)
+        torch._foreach_add_(sums, [gradient.double() ** power for gradient in own])
+        count += 1
+    sign = 1 if criterion == "fisher" else -1
+    return [
+        sign * weight.detach().double() ** power * total / count for weight, total in zip(weights, sums, strict=True)
+    ]
 
 
 def curvature(model: nn.Module, weights: Sequence[nn.Parameter], batch: Batch, temperature: float) -> list[Tensor]:

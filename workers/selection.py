@@ -218,6 +218,18 @@ def random_masks(weights: Sequence[Tensor], sparsity: float, seed: int, allocati
     return _masks(scores, weights, sparsity, allocation, None, waiting=True)
 
 
+def scored_masks(weights: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float, allocation: str) -> Flat:
+    """Masks that keep the n - round(s n) weights of the highest scores, those that are zero last."""
+    living = [score.where(w.detach() != 0, -inf) for score, w in zip(scores, weights, strict=True)]
+    masks, k = Flat.like(weights), kept(sum(w.numel() for w in weights), sparsity)
+    if allocation == "global":
+        highest(living, k, masks)
+        return masks
+    for score, part, count in zip(living, masks.parts, layer_counts(weights, k, allocation), strict=True):
+        highest([score], count, part)
+    return masks
+
+
 def drawn_masks(weights: Sequence[Tensor], counts: Sequence[int], seed: int) -> Flat:
     """Masks that keep so many weights of each layer, drawn uniformly, whatever the weights are."""
     generator, masks = torch.Generator().manual_seed(seed), Flat.like(weights)

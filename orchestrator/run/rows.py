@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -208,6 +209,7 @@ def settings_of(plan: Plan) -> list[dict[str, Any]]:
 
 def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     return {
+        **_later_defaults(trial.method.name),
         **trial.method.settings,
         **_train_settings(stages[0].root.train),
         "prune_only": _plain(trial.prune.only) or None,
@@ -217,6 +219,14 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
         "task_options": _options(trial.task),
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in KINDS},
     }
+
+
+@cache
+def _later_defaults(method: str) -> Mapping[str, Any]:
+    """Of hyperparameters that a choice lacks at their defaults; of other people's methods nothing is imported."""
+    if method not in METHODS:
+        return {}
+    return {h.name: h.default for h in method_class(method).hyperparameters() if h.default not in (MISSING, None)}
 
 
 def _train_settings(train: TrainSpec) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_a_ticket_is_the_mask_of_the_end_on_the_weights_of_epoch_k(k: int, phase
             early.epoch(dense_lr(T), epoch * E)
         start = early.model.state_dict()
     compare(stage.root, reference, store)
-    for each, sparsity in zip(path(stage)[1:], phases, strict=True):
+    for phase, sparsity in zip(path(stage)[1:], phases, strict=True):
         masks = reference.select(sparsity)
         reference.model.load_state_dict(start)
         with torch.no_grad():
@@ -53,7 +53,7 @@ def test_a_ticket_is_the_mask_of_the_end_on_the_weights_of_epoch_k(k: int, phase
                 w *= masks[name]
         reference.masks, reference.epochs_over = masks, k
         reference.momentum_of.clear()
-        compare(each, reference, store, lambda i: dense_lr(T)(k * E + i))
+        compare(phase, reference, store, lambda i: dense_lr(T)(k * E + i))
     assert reference.reached() == pytest.approx(0.75, abs=1e-3)
 
 

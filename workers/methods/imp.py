@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
-from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
-from prunesweep.workers.methods import phases
-from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
-from prunesweep.workers.methods.dense import Dense
-from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
-
-RetrainSchedule = Literal["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "constant", "stepped", "cosine", "linear"]
+from prunesweep.workers.methods.base import hyperparameter
+from prunesweep.workers.methods.retraining import Retraining
+from prunesweep.workers.spec import CLASSIFICATION, TrialSpec
 
 
-class IMP(Method):
+class IMP(Retraining):
     """Iterative magnitude pruning (Han et al. 2015; retraining: Zimmer et al. 2023, section 3).
 
     Each phase prunes the fraction q = 1 - (1 - s)^(1/P) of the weights still alive, globally by magnitude, then
@@ -26,104 +20,27 @@ class IMP(Method):
     biases, normalisation parameters and running statistics go back to the values of epoch k of the dense training (0:
     the random start, Frankle & Carbin 2019), and its epochs k to T follow, with their learning rates and data.
     Momentum begins at zero.
+    By `criterion` not the smallest |w| go, but the lowest scores over 64 training batches (at most an epoch), in
+    training mode, with gradients g of each batch: `fisher` w^2 mean(g^2), the diagonal of the empirical Fisher matrix,
+    or `movement` -w mean(g), the one-shot form of Sanh et al. 2020, section 3.
     The authors' code prunes by comparing with a threshold, which keeps one weight too many; here exactly
     n - round(s n) are kept.
 
     Cost per step: one multiplication of the gradients with the mask.
     """
 
-    criterion: ClassVar[str] = "magnitude"
-
-    retrain_epochs: int | None = hyperparameter("epochs of retraining, over all phases together", None, ge=1)
-    phase_epochs: int | None = hyperparameter(
-        "epochs of retraining in each phase, instead of retrain_epochs", None, ge=1
-    )
-    retrain_schedule: RetrainSchedule = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
-    retrain_lr: float | None = hyperparameter("initial learning rate of a tunable schedule", None, gt=0)
-    retrain_warmup: float | None = hyperparameter(
-        "warm-up of a tunable schedule, a fraction of the phase (default 0.1)", None, ge=0, lt=1
-    )
-    phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)
-    phase_fraction: float | None = hyperparameter(
-        "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
-    )
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
-    rewind_epoch: int | None = hyperparameter(
-        "epoch of the dense training that each phase goes back to and repeats from, instead of retraining",
-        None,
+    criterion: Literal["magnitude", "fisher", "movement"] = hyperparameter(
+        "what weights are ranked by: their magnitude, their Fisher information, or whether they move away from zero",
+        "magnitude",
         later=True,
-        ge=0,
     )
 
     def check(self, trial: TrialSpec) -> None:
-        """Budgets, schedule and phases fit together and to the dense schedule."""
-        if self.rewind_epoch is not None:
-            self._check_rewind(self.rewind_epoch, trial)
-            return
-        if (self.retrain_epochs is None) == (self.phase_epochs is None):
+        """LAMP's scores are magnitudes, and gradients are those of the cross-entropy."""
+        super().check(trial)
+        if self.criterion != "magnitude" and trial.task != CLASSIFICATION:
+            raise SpecError("criterion", f"{self.criterion} takes the gradients of classification; take magnitude")
+        if self.allocation == "lamp" and self.criterion != "magnitude":
             raise SpecError(
-                "retrain_epochs", "give either retrain_epochs (over all phases) or phase_epochs (in each phase)"
+                "allocation", f"lamp ranks by magnitude; criterion {self.criterion} takes global, uniform or erk"
             )
-        if self.phase_fraction is not None and self.phase_epochs is None:
-            raise SpecError("phase_fraction", "every phase is a result of its own; give phase_epochs with it")
-        if self.retrain_epochs is not None and self.retrain_epochs < self.phases:
-            raise SpecError("retrain_epochs", f"{self.retrain_epochs} epochs cannot serve {self.phases} phases")
-        phases.check_schedule(self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
-        phases.check_rewind(self.retrain_schedule, max(self._epochs(trial)), trial.train.epochs)
-
-    def _check_rewind(self, epoch: int, trial: TrialSpec) -> None:
-        total = trial.train.epochs
-        if epoch >= total:
-            raise SpecError("rewind_epoch", f"{epoch} is not before the end of {total} epochs (train.epochs)")
-        for name in ("retrain_epochs", "phase_epochs"):
-            if getattr(self, name) is not None:
-                raise SpecError(
-                    name,
-                    f"with rewind_epoch {epoch} each phase trains the {total - epoch} epochs left of {total}; "
-                    f"leave {name} out",
-                )
-        if self.retrain_schedule != "LRW":
-            raise SpecError(
-                "retrain_schedule",
-                f"with rewind_epoch the dense schedule goes on from that epoch, which is LRW, not "
-                f"{self.retrain_schedule}; give retrain_schedule: LRW",
-            )
-        phases.check_schedule(self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
-
-    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
-        """With `phase_fraction` a trial for every phase, each the continuation of the one before."""
-        if self.phase_fraction is None:
-            yield sparsity, self
-            return
-        for phase in range(1, self.phases + 1):
-            yield phases.level(self.phase_fraction, phase), replace(self, phases=phase)
-
-    def stage(self, trial: TrialSpec) -> Stage:
-        """Dense training, then the phases."""
-        if self.phase_fraction is None:
-            sparsities = phases.levels(trial.sparsity, self.phases)
-        else:
-            sparsities = [phases.level(self.phase_fraction, i) for i in range(1, self.phases + 1)]
-        root = TrainStage(
-            trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, trial.train, task=trial.task
-        )
-        retrains = [
-            RetrainSpec(epochs, self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
-            for epochs in self._epochs(trial)
-        ]
-        return phases.chain(
-            root,
-            sparsities,
-            retrains,
-            criterion=self.criterion,
-            allocation=self.allocation,
-            rewind_epoch=self.rewind_epoch,
-        )
-
-    def _epochs(self, trial: TrialSpec) -> list[int]:
-        if self.rewind_epoch is not None:
-            return [trial.train.epochs - self.rewind_epoch] * self.phases
-        if self.phase_epochs is not None:
-            return [self.phase_epochs] * self.phases
-        assert self.retrain_epochs is not None
-        return phases.split(self.retrain_epochs, self.phases)

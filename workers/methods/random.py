@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from prunesweep.workers.errors import SpecError
-from prunesweep.workers.methods.imp import IMP
+from prunesweep.workers.methods.retraining import Retraining
 from prunesweep.workers.spec import TrialSpec
 
 
-class RandomPruning(IMP):
+class RandomPruning(Retraining):
     """Random pruning with IMP's machinery: the control that a fair comparison needs (Blalock et al. 2020).
 
     The weights to prune are drawn uniformly from those still alive, by the trial's seed; everything else is IMP's.
@@ -17,10 +15,10 @@ class RandomPruning(IMP):
     Cost per step: one multiplication of the gradients with the mask.
     """
 
-    criterion: ClassVar[str] = "random"
+    criterion = "random"
 
     def check(self, trial: TrialSpec) -> None:
-        """As for IMP; LAMP's scores are magnitudes, which play no part here."""
+        """LAMP's scores are magnitudes, which play no part here."""
         super().check(trial)
         if self.allocation == "lamp":
             raise SpecError("allocation", "lamp ranks by magnitude; random pruning takes global, uniform or erk")

@@ -498,6 +498,18 @@ MISTAKES = [
         "7: trials[0].retrain_epochs: with rewind_epoch 0 each phase trains the 4 epochs left of 4",
         "",
     ),
+    (
+        "retrain_schedule: FT",
+        "criterion: random",
+        '7: trials[0].criterion: "random" is not allowed: one of magnitude, fisher, movement',
+        "",
+    ),
+    (
+        "retrain_schedule: FT",
+        "criterion: [magnitude, movement], allocation: lamp",
+        "7: trials[0].allocation: lamp ranks by magnitude; criterion movement takes global, uniform or erk",
+        "",
+    ),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""
