@@ -86,13 +86,20 @@ def result_of(stage: Stage, device: str = "Some GPU") -> dict[str, Any]:
         "theoretical_speedup": 1 / density,
         "compression_ratio": 1 / density,
     }
+    cost = MULTIPLY_ADDS // PARAMETERS
     weights = {"conv1.weight": PARAMETERS // 10, "fc.weight": PARAMETERS - PARAMETERS // 10}
     return {
         "label": label(stage),
         "metrics": metrics,
         "layers": [
-            {"name": n, "weights": w, "nonzero": round(w * density), "multiply_adds": w, "nonzero_multiply_adds": w}
-            for n, w in weights.items()
+            {
+                "name": name,
+                "weights": size,
+                "nonzero": round(size * density),
+                "multiply_adds": cost * size,
+                "nonzero_multiply_adds": cost * round(size * density),
+            }
+            for name, size in weights.items()
         ],
         "epochs": stage.epochs,
         "images": 1000 * stage.epochs,
