@@ -73,6 +73,7 @@ UNFOLLOWED = (
     "docs/glossary.md",
     "docs/security.md",
     "docs/digits_methods.md",
+    "docs/digits_reviewers.md",
     "docs/miniatures.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -129,6 +129,7 @@ def _draw_points(axes: Axes, series: Series, look: Look, has_band: bool, y: Axis
     down = np.minimum(deviations, means / 2) if y.scale == "log" else deviations
     if has_band:
         axes.fill_between(series.x, means - down, means + deviations, color=look.colour, alpha=0.14, linewidth=0)
+    is_hollow = series.kind == "points" and look.dash != "-"
     axes.errorbar(
         series.x,
         means,
@@ -138,7 +139,7 @@ def _draw_points(axes: Axes, series: Series, look: Look, has_band: bool, y: Axis
         markevery=max(1, len(series.x) // MOST_MARKERS),
         linewidth=1.1,
         **_shifted(axes, shift),
-        **_marker(look),
+        **_marker(look) | ({"markerfacecolor": "white", "markeredgecolor": look.colour} if is_hollow else {}),
     )
     # A line that is shifted has no part in matplotlib's choice of the ends.
     axes.update_datalim(np.column_stack([[*series.x] * 2, [*(means - down), *(means + deviations)]]))
@@ -160,9 +161,9 @@ def _draw_dots(axes: Axes, series: Series, look: Look, x: Axis) -> None:
     axes.errorbar(series.y, series.x, xerr=deviations, label=series.name, linestyle="none", **_marker(look))
     for mean, row in zip(series.y, series.x, strict=True):
         if x.limits and not x.limits[0] <= mean <= x.limits[1]:
-            is_low = mean < x.limits[0]
+            is_low, value = mean < x.limits[0], _value(series, row, mean)
             axes.annotate(
-                f"◀ {mean:.3g}" if is_low else f"{mean:.3g} ▶",
+                f"◀ {value}" if is_low else f"{value} ▶",
                 (0.0 if is_low else 1.0, row),
                 xycoords=axes.get_yaxis_transform(),
                 color=look.colour,
@@ -170,6 +171,11 @@ def _draw_dots(axes: Axes, series: Series, look: Look, x: Axis) -> None:
                 ha="left" if is_low else "right",
                 va="center",
             )
+
+
+def _value(series: Series, x: float, mean: float) -> str:
+    """Of a mean that is not drawn at its place."""
+    return f"{mean:.3g}{MARK if (x, mean) in series.collapses else ''}"
 
 
 def _marker(look: Look) -> dict[str, Any]:
@@ -192,10 +198,11 @@ def _mark_outside(axes: Axes, series: Series, look: Look, y: Axis) -> None:
     for x, mean in zip(series.x, series.y, strict=True):
         if not low <= mean <= high:
             is_below, arrow = mean < low, "▼" if mean < low else "▲"
+            value = _value(series, x, mean)
             place = (x, 0.0 if is_below else 1.0)
             is_right = axes.transAxes.inverted().transform(axes.get_xaxis_transform().transform(place))[0] > 0.5
             axes.annotate(
-                f"{mean:.3g} {arrow}" if is_right else f"{arrow} {mean:.3g}",
+                f"{value} {arrow}" if is_right else f"{arrow} {value}",
                 place,
                 (4 if is_right else -4, 2 if is_below else -2),
                 xycoords=axes.get_xaxis_transform(),
@@ -209,13 +216,13 @@ def _mark_outside(axes: Axes, series: Series, look: Look, y: Axis) -> None:
 
 
 def _mark_collapses(axes: Axes, panel: Panel, looks: Looks) -> None:
-    """A mark behind each mean of which a network is part that lost a layer, and what it means in a corner."""
+    """A mark behind each mean of which a network is part that lost a layer, and what it means above the panel."""
     marked = [(place, looks[series.name].colour) for series in panel.series for place in series.collapses]
     for (x, y), colour in marked:
         place = (y, x) if panel.is_turned else (x, y)
         axes.annotate(MARK, place, (3, 2), textcoords="offset points", color=colour, fontsize="medium", clip_on=True)
     if marked:
-        axes.text(0.01, 0.01, COLLAPSE, transform=axes.transAxes, fontsize="x-small", ha="left", va="bottom")
+        axes.text(1.0, 1.01, COLLAPSE, transform=axes.transAxes, fontsize="x-small", ha="right", va="bottom")
 
 
 def _draw_bars(axes: Axes, series: Series, look: Look, beside: Sequence[str]) -> None:

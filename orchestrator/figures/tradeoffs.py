@@ -77,15 +77,18 @@ def speedup(frames: Frames, query: Query) -> Chart:
 
 
 def training(frames: Frames, query: Query) -> Chart:
-    """As `speedup`, over the FLOPs of the training as a multiple of dense training: there less is better."""
-    return _with_fronts(frames, query, "train_flops_ratio", "training FLOPs, of dense training")
+    """As `speedup`, over the FLOPs of the training as a multiple of dense training, of which less is better.
+
+    All budgets are in one panel: they are part of the cost.
+    """
+    return _with_fronts(frames, query, "train_flops_ratio", "training FLOPs, of dense training", splits=False)
 
 
-def _with_fronts(frames: Frames, query: Query, cost: str, label: str) -> Chart:
+def _with_fronts(frames: Frames, query: Query, cost: str, label: str, *, splits: bool = True) -> Chart:
     trials, table = compare_cells(frames, query, query.column, query.by)
     place = _place(mean_by_cell(trials, cost, table), table)
     lines, axis = lines_over_sparsity(table), partial(factor_axis, label)
-    chart = _chart_of_lines(table, lines, "points", place, axis, frames.hues)
+    chart = _chart_of_lines(table, lines, "points", place, axis, frames.hues, splits=splits)
     signs = sign_of(cost), sign_of(query.column)
     fronts = [_front(panel.series, *signs) for panel in chart.panels if isinstance(panel, Panel)]
     panels = [
@@ -101,14 +104,23 @@ def _place(means: Mapping[Key, float], table: Table) -> Place:
 
 
 def _chart_of_lines(
-    table: Table, lines: Sequence[CellLine], kind: str, place: Place, axis: XAxis, hues: Sequence[str]
+    table: Table,
+    lines: Sequence[CellLine],
+    kind: str,
+    place: Place,
+    axis: XAxis,
+    hues: Sequence[str],
+    *,
+    splits: bool = True,
 ) -> Chart:
-    """A panel for each dataset and model, or for each of its budgets; the panels of one have the same axes."""
+    """A panel for each dataset and model, or where it `splits` for each of its budgets, with the same axes."""
     panels = []
     for at in dict.fromkeys(line.subject for line in lines):
         here = [line for line in lines if line.subject == at]
         dense = dense_levels(table, at)
-        drawn = {title: _series(table, part, kind, place, hues, out) for title, part, out in _parts(table, here)}
+        drawn = {
+            title: _series(table, part, kind, place, hues, out) for title, part, out in _parts(table, here, splits)
+        }
         everything = [series for part in drawn.values() for series in part]
         if everything:
             x = axis([value for series in everything for value in series.x])
@@ -120,10 +132,10 @@ def _chart_of_lines(
     return Chart(chart_title(table), merge_equal(panels), table.notes, hues)
 
 
-def _parts(table: Table, lines: Sequence[CellLine]) -> list[tuple[str, list[CellLine], tuple[str, ...]]]:
+def _parts(table: Table, lines: Sequence[CellLine], splits: bool) -> list[tuple[str, list[CellLine], tuple[str, ...]]]:
     """The lines of each panel, with its title and the settings that the title says; one panel where they are few."""
     budgets = sorted({line.setting(BUDGET) for line in lines}, key=lambda epochs: (epochs is None, epochs))
-    if len(lines) <= MOST_LINES or len(budgets) < 2:
+    if not splits or len(lines) <= MOST_LINES or len(budgets) < 2:
         return [("", list(lines), ())]
     return [
         (

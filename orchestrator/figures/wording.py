@@ -15,7 +15,7 @@ from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import FORMS, words
 
 COLLAPSE = f"{MARK} a layer kept no weight"
-"""In a corner of a panel."""
+"""Above a panel."""
 
 
 def series_name(table: Table, cell: Cell, names: Iterable[str]) -> str:

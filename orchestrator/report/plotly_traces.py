@@ -63,9 +63,10 @@ def _traces(series: Series, look: Look, panel: Panel, span: tuple[float, float])
     texts = [_hover_text(series, panel.x, number) for number in range(len(series.y))]
     y = short(drawn(panel.y, value) for value in series.y)
     shown: Json = {**common, "hoverinfo": "text", "hovertext": texts, "x": short(series.x), "y": y}
+    is_hollow = series.kind == "points" and look.dash != "-" and look.marker
     marker = {
         "color": look.colour,
-        "symbol": SYMBOLS[look.marker],
+        "symbol": SYMBOLS[look.marker] + ("-open" if is_hollow else ""),
         "size": 8,
         "line": {"color": "#ffffff", "width": 0.8},
     }

@@ -12,6 +12,7 @@ import pytest
 from prunesweep.orchestrator.figures.axes import log_ticks, spaced_ticks
 from prunesweep.orchestrator.figures.charts import Chart, HeatMap, Panel, Series
 from prunesweep.orchestrator.figures.comparisons import Frames
+from prunesweep.orchestrator.figures.drawing import figure
 from prunesweep.orchestrator.figures.hues import hues_of, in_given_order
 from prunesweep.orchestrator.figures.kinds import KINDS, make_chart
 from prunesweep.orchestrator.figures.style import COLOURS, looks
@@ -310,6 +311,20 @@ def test_over_the_cost_of_training_the_front_is_what_nothing_cheaper_is_as_good_
     assert panel.x.label == "training FLOPs, of dense training"
     assert {"0.2x", "1x"} <= set(panel.x.labels)
     assert only(panel.series, "level").y == pytest.approx((97.0,))
+
+
+def test_points_of_one_method_differ_by_being_filled() -> None:
+    """Points have no dashes, by which lines of one colour differ."""
+    rows = [
+        {**row, "train_flops_ratio": 0.1 + lr}
+        for lr in (0.1, 0.2)
+        for row in [*trials([0.9 + lr / 10], method="gmp", lr=lr), *trials([0.9], method="rigl", lr=lr)]
+    ]
+    (axes,) = figure(made("training", rows)).axes
+    drawn = [line for line in axes.lines if line.get_marker() not in ("None", "_", "|")]
+    faces = {(line.get_color(), str(line.get_markerfacecolor())) for line in drawn if line.get_linestyle() == "None"}
+    assert len(faces) == 4
+    assert sum(face == "white" for _, face in faces) == 2
 
 
 def test_there_is_no_front_where_neither_direction_is_better() -> None:

@@ -10,6 +10,7 @@ import pytest
 from prunesweep.orchestrator.figures.comparisons import Frames
 from prunesweep.orchestrator.figures.drawing import figure
 from prunesweep.orchestrator.figures.kinds import make_chart
+from prunesweep.orchestrator.figures.page import Page
 from prunesweep.orchestrator.report.every_cell import every_cell
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.results.query import Query
@@ -89,6 +90,11 @@ def test_a_figure_marks_the_mean_on_paper_and_in_a_browser() -> None:
     assert marks["text"] == ["‡"]
     hovers = [text for trace in panel.json["data"] for text in trace.get("hovertext", ())]
     assert sum("‡ in 3 of 5 a layer kept no weight" in text for text in hovers) == 1
+
+
+def test_beyond_the_axis_the_mark_stands_at_the_value() -> None:
+    drawn = figure(make_chart("sparsity", frames(), Query()), Page(limits=(80.0, 99.0)))
+    assert any("26‡" in text.get_text() for axes in drawn.axes for text in axes.texts)
 
 
 def test_the_table_of_every_cell_has_the_lost_layers_where_there_are_any() -> None:
