@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from prunesweep.workers.parts import whole_of
-from prunesweep.workers.spec import PruneStage, Stage, label, path
+from prunesweep.workers.spec import EvaluationStage, PruneStage, Stage, label, path
 
 
 def labels(stages: Mapping[str, Stage], keys: Iterable[str]) -> dict[str, str]:
@@ -46,6 +46,7 @@ def _settings(stage: Stage) -> dict[str, Any]:
         "prune_only": ", ".join(stage.prune.only),
         "prune_except": ", ".join(stage.prune.exempt),
         "phase": len(path(stage)) - 1,
+        **({"test_sets": ", ".join(stage.test_sets)} if isinstance(stage, EvaluationStage) else {}),
     }
 
 

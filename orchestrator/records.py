@@ -24,10 +24,11 @@ from prunesweep.orchestrator.text import counted
 from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, nearest
+from prunesweep.workers.fingerprints import without_fingerprints
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, last_stage
 from prunesweep.workers.seal import intact, sealed_json
-from prunesweep.workers.spec import Choice, Stage, TrainSpec, TrialSpec, without_fingerprints
+from prunesweep.workers.spec import Choice, Stage, TrainSpec, TrialSpec
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
 from prunesweep.workers.typed import typed

@@ -15,8 +15,8 @@ from prunesweep.orchestrator.records import read_records
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code
-from prunesweep.workers.spec import KINDS, TrialSpec, without_fingerprints
+from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code, without_fingerprints
+from prunesweep.workers.spec import KINDS, TrialSpec
 from prunesweep.workers.store import Store
 
 

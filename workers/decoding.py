@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from prunesweep.workers.corruptions import parsed
 from prunesweep.workers.spec import (
     KINDS,
     Choice,
+    EvaluationStage,
     PartStage,
     PruneStage,
     RetrainSpec,
@@ -26,16 +28,21 @@ def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
     epochs = data.get("dense_epochs")
     if epochs is not None and not (type(epochs) is int and epochs > 0):
         raise TypeError(f"its dense training has {epochs!r:.40} epochs")
-    return TrialSpec(**_decoded(data))
+    return TrialSpec(**{**_decoded(data), "test_sets": _test_sets(data.get("test_sets", []))})
 
 
 def decode_stage(data: Mapping[str, Any]) -> Stage:
     """The stage that `encode` made this from; raises as `decode_trial`."""
     if "whole" in data:
         whole, until = decode_stage(data["whole"]), data["until"]
-        if isinstance(whole, PartStage) or type(until) is not int or not 0 < until < whole.epochs:
+        if not isinstance(whole, TrainStage | PruneStage) or type(until) is not int or not 0 < until < whole.epochs:
             raise TypeError(f"it is part of a stage until epoch {until!r:.40}")
         return PartStage(whole, until)
+    if "test_sets" in data:
+        parent = decode_stage(data["parent"])
+        if not isinstance(parent, TrainStage | PruneStage):
+            raise TypeError("it evaluates what is no whole training")
+        return EvaluationStage(parent, _test_sets(data["test_sets"]))
     if "parent" not in data:
         return TrainStage(**_decoded(data))
     retrain = typed(RetrainSpec, data["retrain"]) if data["retrain"] else None
@@ -43,13 +50,21 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
     if not is_number(data["sparsity"]) or not (isinstance(criterion, str) and isinstance(allocation, str)):
         raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
     parent = decode_stage(data["parent"])
-    if isinstance(parent, PartStage):
-        raise TypeError("it starts from a part of a stage")
+    if not isinstance(parent, TrainStage | PruneStage):
+        raise TypeError("it starts from what is no whole training")
     rewind_epoch = data.get("rewind_epoch")
     if rewind_epoch is not None and not (type(rewind_epoch) is int and 0 <= rewind_epoch < parent.root.epochs):
         raise TypeError(f"it rewinds to epoch {rewind_epoch!r:.40}")
     scope = typed(Scope, data.get("prune", {}))
     return PruneStage(parent, data["sparsity"], retrain, criterion, allocation, rewind_epoch, scope)
+
+
+def _test_sets(data: Any) -> tuple[str, ...]:
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+        raise TypeError(f"its test sets are {data!r:.40}")
+    for name in data:
+        parsed(name)
+    return tuple(data)
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:

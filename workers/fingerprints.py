@@ -192,3 +192,11 @@ def require_content(dataset: Choice, data_folder: str) -> None:
             f"were {planned[:8]}, here they are {content and content[:8]}): give --data-dir with those, or run the "
             "sweep's file again, which makes trials of the new ones"
         )
+
+
+def without_fingerprints(trial: TrialSpec) -> TrialSpec:
+    """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
+    choices = {kind: getattr(trial, kind) for kind in KINDS}
+    if all(choice.fingerprint is None for choice in choices.values()):
+        return trial
+    return replace(trial, **{kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})

@@ -6,22 +6,25 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
+from prunesweep.workers.spec import EvaluationStage, PartStage, PruneStage, Stage, TrainStage
 from prunesweep.workers.store import STATE, Damaged, Store
 from prunesweep.workers.tasks.base import Metric
 
 log = logging.getLogger("prunesweep")
 
 
-def whole_of(stage: Stage) -> TrainStage | PruneStage:
+def whole_of(stage: Stage) -> TrainStage | PruneStage | EvaluationStage:
     """The stage that this is a part of; of a whole stage itself."""
     return stage.whole if isinstance(stage, PartStage) else stage
 
 
 def longest_state(stage: Stage, store: Store, epochs: Iterable[int]) -> bytes | None:
     """The state after the longest shorter part that is whole in the store, of those that end at these epochs."""
+    whole = whole_of(stage)
+    if isinstance(whole, EvaluationStage):
+        return None
     for until in sorted({until for until in epochs if 0 < until < stage.epochs}, reverse=True):
-        part = PartStage(whole_of(stage), until)
+        part = PartStage(whole, until)
         result = store.result(part.key)
         if result is None:
             continue

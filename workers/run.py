@@ -27,12 +27,13 @@ from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.claims import Claim, Claimed, Holding
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import ReplicaLost, UserError
+from prunesweep.workers.evaluation import Evaluation
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
 from prunesweep.workers.lineage import work
 from prunesweep.workers.location import public
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
-from prunesweep.workers.spec import Stage, label
+from prunesweep.workers.spec import EvaluationStage, Stage, label
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
 from prunesweep.workers.watchdog import Said, watchdog
@@ -107,7 +108,7 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
                 store.begin(stage, attempt)
                 replicas.agreed(lambda: True)
                 hear = activities.reached, activities.drawn
-                yield from Execution(stage, store, where, claim.require, *hear, replicas, contents).epochs()
+                yield from _kind(stage)(stage, store, where, claim.require, *hear, replicas, contents).epochs()
         except Claimed:
             raise
         except Exception as error:
@@ -163,7 +164,7 @@ def _explained(error: Exception, replicas: Replicas) -> Failure:
 def _follow(stage: Stage, store: Store, where: Where, replicas: Replicas) -> Iterator[Progress]:
     """A replica's part that does not lead; its own reason to fail is left for the one that does."""
     try:
-        yield from Execution(stage, store, where, _nothing, _nothing, _nothing, replicas).epochs()
+        yield from _kind(stage)(stage, store, where, _nothing, _nothing, _nothing, replicas).epochs()
     except Exception as error:
         failure = Failure.of(error)
         traceback.clear_frames(error.__traceback__)  # they hold the connections, by whose end the others notice
@@ -282,3 +283,7 @@ def _device(asked: str) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def _kind(stage: Stage) -> type[Execution]:
+    return Evaluation if isinstance(stage, EvaluationStage) else Execution

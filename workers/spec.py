@@ -9,7 +9,7 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -89,7 +89,7 @@ class TrialSpec:
     """One cell of a sweep and one seed: what a row of the results answers.
 
     `dense_epochs` is the length of the dense training that costs and budgets are multiples of, where that is not
-    `train.epochs`.
+    `train.epochs`. `test_sets` are corrupted ones (`workers.corruptions`), which change nothing of the training.
     """
 
     dataset: Choice
@@ -101,6 +101,7 @@ class TrialSpec:
     dense_epochs: int | None = added(None)
     prune: Scope = added(ALL)
     task: Choice = added(CLASSIFICATION)
+    test_sets: tuple[str, ...] = added(())
 
     @cached_property
     def key(self) -> str:
@@ -226,7 +227,44 @@ class PartStage:
         return self.whole.start_epoch
 
 
-Stage = TrainStage | PruneStage | PartStage
+@dataclass(frozen=True)
+class EvaluationStage:
+    """A finished network on corrupted test sets. It trains nothing: whoever asks for another set keeps the training."""
+
+    parent: TrainStage | PruneStage
+    test_sets: tuple[str, ...]
+
+    epochs = 0
+
+    @cached_property
+    def key(self) -> str:
+        """The stage's name in the store."""
+        return digest("evaluation", {"parent": self.parent.key, "test_sets": list(self.test_sets)})
+
+    @property
+    def root(self) -> TrainStage:
+        return self.parent.root
+
+    @property
+    def sparsity(self) -> float:
+        return self.parent.sparsity
+
+    @property
+    def prune(self) -> Scope:
+        return self.parent.prune
+
+    @property
+    def start_epoch(self) -> int:
+        """Epochs trained before, which are all."""
+        return self.parent.start_epoch + self.parent.epochs
+
+
+Stage = TrainStage | PruneStage | PartStage | EvaluationStage
+
+
+def evaluated(stage: TrainStage | PruneStage, test_sets: tuple[str, ...]) -> Stage:
+    """The stage that evaluates this one's network on corrupted test sets; without any it is the stage itself."""
+    return EvaluationStage(stage, test_sets) if test_sets else stage
 
 
 def path(stage: Stage) -> list[Stage]:
@@ -238,6 +276,9 @@ def label(stage: Stage) -> str:
     """A short name for people: `train dense resnet8 seed 0`, `prune 0.9 retrain 2 ALLR seed 0`."""
     if isinstance(stage, PartStage):
         return f"first {stage.until} epoch{'s' * (stage.until > 1)} of {label(stage.whole)}"
+    if isinstance(stage, EvaluationStage):
+        sets = stage.test_sets[0] if len(stage.test_sets) == 1 else f"{len(stage.test_sets)} corrupted test sets"
+        return f"{sets} after {label(stage.parent)}"
     root = stage.root
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
     if isinstance(stage, TrainStage):
@@ -249,14 +290,6 @@ def label(stage: Stage) -> str:
     retrain = "retrain" if stage.rewind_epoch is None else f"rewind to {stage.rewind_epoch}, retrain"
     how = f"{retrain} {epochs} {stage.retrain.schedule}" if stage.retrain else f"{root.method} {root.model}"
     return f"{kind} {stage.sparsity:g} {how} seed {root.seed}"
-
-
-def without_fingerprints(trial: TrialSpec) -> TrialSpec:
-    """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
-    choices = {kind: getattr(trial, kind) for kind in KINDS}
-    if all(choice.fingerprint is None for choice in choices.values()):
-        return trial
-    return replace(trial, **{kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})
 
 
 def freeze(value: Any) -> Any:

@@ -8,10 +8,11 @@ schema's holds the version. Light to import: no pandas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
+from prunesweep.workers.corruptions import CORRUPTIONS, SEVERITIES, named
 from prunesweep.workers.tasks import TASKS, task_class
 from prunesweep.workers.tasks.base import Metric
 from prunesweep.workers.tasks.classification import Classification
@@ -183,6 +184,29 @@ CLASSES = _schema(
     _field("value", _number, "the metric of the class, test set; null for a class that is not there"),
 )
 
+_OF_CORRUPTED = "top-1 accuracy of the final network, test set"
+
+CORRUPTED_MEAN = "test_accuracy_corrupted"
+
+CORRUPTED: dict[str, pa.Field] = {
+    field.name: field
+    for field in (
+        _field(CORRUPTED_MEAN, _number, "mean over the corrupted test sets", "fraction", "higher"),
+        *(
+            _field(
+                f"test_accuracy_{named(corruption, severity)}",
+                _number,
+                f"{_OF_CORRUPTED} with {corruption} of severity {severity}",
+                "fraction",
+                "higher",
+            )
+            for corruption in CORRUPTIONS
+            for severity in SEVERITIES
+        ),
+    )
+}
+"""Columns of sweeps that ask for corrupted test sets: those of the sets asked for, and their mean."""
+
 _FIRST_MEASUREMENT = TRIALS.get_field_index("total_epochs") + 1
 
 IDENTITY = ("trial", "sweep", "seed")
@@ -201,7 +225,11 @@ _OF_TASKS = ("test_", "validation_", "train_", "dense_test_", "pruned_test_")
 
 _known: dict[str, pa.Field] = {
     field.name: field
-    for field in (*TRIALS, *(field for name in sorted(TASKS) for field in task_fields(task_class(name).metrics)))
+    for field in (
+        *TRIALS,
+        *CORRUPTED.values(),
+        *(field for name in sorted(TASKS) for field in task_fields(task_class(name).metrics)),
+    )
 }
 """Columns by name. Metrics of one's own tasks are learned from the tables that have them (`learn`): what is asked by a
 column's name alone, its unit and its direction, would else have to be handed on beside every DataFrame."""
@@ -221,11 +249,16 @@ def measurements() -> tuple[str, ...]:
     return (*fixed, *(name for name in _known if name.startswith(_OF_TASKS) and name not in fixed))
 
 
-def trials_schema(hyperparameters: Mapping[str, pa.DataType], metrics: Sequence[Metric] = ()) -> pa.Schema:
+def trials_schema(
+    hyperparameters: Mapping[str, pa.DataType], metrics: Sequence[Metric] = (), test_sets: Iterable[str] = ()
+) -> pa.Schema:
     """`TRIALS` with a column for each hyperparameter after `total_epochs`; fixed columns are not repeated.
 
-    With `metrics` the columns of a task with these in the place of classification's.
+    With `metrics` the columns of a task with these in the place of classification's. Those of corrupted test sets come
+    last, in the order of `CORRUPTED`, after their mean.
     """
+    wanted = {f"test_accuracy_{name}" for name in test_sets}
+    corrupted = [field for name, field in CORRUPTED.items() if name in wanted or (wanted and name == CORRUPTED_MEAN)]
     extra = [
         _field(name, kind, f"setting {name}; null where the method has none")
         for name, kind in hyperparameters.items()
@@ -236,7 +269,7 @@ def trials_schema(hyperparameters: Mapping[str, pa.DataType], metrics: Sequence[
     if metrics and tuple(metrics) != Classification.metrics:
         first = 1 + [field.name for field in measured].index("primary_metric")
         measured = [*measured[:first], *task_fields(metrics), *measured[first + len(_USUAL) :]]
-    return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *measured)
+    return _schema(*fixed[:_FIRST_MEASUREMENT], *extra, *measured, *corrupted)
 
 
 def candidates_schema(settings: Mapping[str, pa.DataType]) -> pa.Schema:

@@ -28,6 +28,7 @@ from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
 from prunesweep.orchestrator.run.kept import kept
 from prunesweep.orchestrator.run.parts import Parts, repeated
 from prunesweep.orchestrator.run.rows import (
+    TEST_SETS,
     Inherited,
     Result,
     asked,
@@ -241,7 +242,10 @@ class Collector:
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        return trials_schema(setting_types(trial.method.name for trial in self.plan.sweep.exemplars), self.metrics)
+        trials = self.plan.sweep.exemplars
+        test_sets = {name for trial in trials for name in trial.test_sets}
+        types = setting_types(trial.method.name for trial in trials) | ({TEST_SETS: pa.string()} if test_sets else {})
+        return trials_schema(types, self.metrics, test_sets)
 
     @cached_property
     def metrics(self) -> tuple[Metric, ...]:

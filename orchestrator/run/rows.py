@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pyarrow as pa
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.results.schemas import task_fields
+from prunesweep.orchestrator.results.schemas import CORRUPTED, task_fields
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
@@ -43,6 +43,9 @@ COPIED = (
 TRAIN_SETTINGS = tuple(field.name for field in fields(TrainSpec) if field.name != "epochs")
 """Columns that are training settings; the epochs are in `pretrain_epochs` and `total_epochs`."""
 
+
+TEST_SETS = "test_sets"
+"""The column that says which corrupted test sets a trial asks for, in sweeps of which some do."""
 
 NEEDED = ("metrics", "layers", "train_seconds", "images", "peak_memory_bytes", "finished_at")
 """What a row takes from a `result.json`."""
@@ -161,7 +164,7 @@ def row_of(
     primary, measured = metrics[0].name, last["metrics"]
     return {
         **_settings(trial, stages),
-        **{name: measured.get(name) for name in (*task_columns(metrics), *COPIED)},
+        **{name: measured.get(name) for name in (*task_columns(metrics), *COPIED, *CORRUPTED)},
         "collapsed_layers": sum(layer["nonzero"] == 0 for layer in last["layers"]),
         **_question(sweep, trial, stages, method_class(trial.method.name).takes_sparsity),
         **_cost(steps),
@@ -215,6 +218,7 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
         "prune_only": _plain(trial.prune.only) or None,
         "prune_except": _plain(trial.prune.exempt) or None,
         "dataset_options": _options(trial.dataset),
+        TEST_SETS: ", ".join(trial.test_sets) or None,
         "model_options": _options(trial.model),
         "task_options": _options(trial.task),
         **{f"{kind}_version": _version(getattr(trial, kind)) for kind in KINDS},

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunesweep.orchestrator.search.spec import Rungs, Search
-from prunesweep.workers.spec import PartStage, Stage
+from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
 
 
 def rung_epochs(rungs: Rungs, length: int, shared: int = 0) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ def cut(stages: Sequence[Stage], epoch: int) -> list[Stage]:
     for stage in stages:
         end = stage.start_epoch + stage.epochs
         if epoch < end:
-            assert not isinstance(stage, PartStage)
+            assert isinstance(stage, TrainStage | PruneStage)
             return [*before, PartStage(stage, epoch - stage.start_epoch)]
         before.append(stage)
         if epoch == end and stages[-1].start_epoch + stages[-1].epochs > epoch:

@@ -11,6 +11,7 @@ from math import prod
 from typing import Any
 
 from prunesweep.orchestrator.resources import is_called
+from prunesweep.orchestrator.sweepfile import evaluation_sets, validation_split
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, TIMES, hyperparameters, loading
 from prunesweep.orchestrator.sweepfile.search_keys import Request
@@ -61,6 +62,11 @@ class Block:
     request: Request | None = None
 
     @property
+    def said(self) -> tuple[Mapping[str, Any], Mapping[str, Any], Loc]:
+        """Its settings, those around it, and where it stands."""
+        return self.settings, self.around, self.loc
+
+    @property
     def zips(self) -> list[tuple[Loc, list[str]]]:
         """The lists of axes that advance together."""
         loc, given = (*self.loc, "zip"), self.settings.get("zip", [])
@@ -97,7 +103,11 @@ def grid(block: Block) -> Grid:
     if TIMES in block.settings and block.request is not None:
         message = f"a search says its own budget (search.budget); leave {TIMES} out, or the search"
         raise Rejected(Problem((*block.loc, TIMES), message))
-    start = {**_defaults(block), "method": block.method}
+    start = {
+        **_defaults(block),
+        "method": block.method,
+        evaluation_sets.KEY: Element(*evaluation_sets.asked(*block.said)),
+    }
     return Grid(block, start, _groups(_given(block), block.zips))
 
 
@@ -126,8 +136,8 @@ def _given(block: Block) -> Axes:
     for kind in ("dataset", "model"):
         if kind not in axes:
             raise Rejected(Problem((*block.loc, kind), f"missing: give a {kind} here or for the whole file"))
-    _draw_validation(axes, block)
-    return axes
+    drawn = (replace(of, value=validation_split.drawn(of.value, *block.said)) for of in axes["dataset"])
+    return {**axes, "dataset": [*drawn]}
 
 
 def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: str = "") -> Axes:
@@ -135,26 +145,10 @@ def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: 
     for key, value in settings.items():
         if key in NESTED:
             axes |= _axes(value, (*loc, key), lists, f"{key}.")
-        elif key not in ("method", "zip", "exclude", "search", "validation"):
+        elif key not in ("method", "zip", "exclude", "search", validation_split.KEY, evaluation_sets.KEY):
             elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
             axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
     return axes
-
-
-def _draw_validation(axes: Axes, block: Block) -> None:
-    """The datasets with the validation images that the block, or the file, asks for; raises `Rejected`."""
-    given = {**block.around.get("validation", {}), **block.settings.get("validation", {})}
-    if not given:
-        return
-    loc: Loc = (*block.loc, "validation") if "validation" in block.settings else ("validation",)
-    options = {
-        "stratify": given.pop("stratify", True),
-        **{f"validation_{name}": value for name, value in given.items()},
-    }
-    try:
-        axes["dataset"] = [replace(of, value=data.with_validation(of.value, options)) for of in axes["dataset"]]
-    except UserError as error:
-        raise Rejected(Problem(loc, str(error))) from error
 
 
 def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:

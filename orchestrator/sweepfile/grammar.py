@@ -208,11 +208,16 @@ _VALIDATION = strict_model(
         "stratify": (explained(bool, "true or false"), True, "whether each class gives its share"),
     },
 )
+_TEST_SETS = explained(
+    Annotated[list[str | dict[str, Any]], Field(min_length=1)],
+    "a list such as [clean, {corruption: gaussian_noise, severity: 3}]",
+)
 SHARED: Settings = {
     "dataset": (_choice("dataset"), None, "the dataset, or several as an axis"),
     "model": (_choice("model"), None, "the network, or several as an axis"),
     "task": (_choice("task"), None, "what is learned and measured; default: classification"),
     "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
+    "test_sets": (_TEST_SETS, None, "corrupted test sets that the final network is evaluated on, beside the clean one"),
     "validation": (_VALIDATION, None, "how the validation images are drawn from the training images"),
 }
 """What holds for the whole file or for a block; the block's goes first."""

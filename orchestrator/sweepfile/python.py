@@ -13,6 +13,7 @@ from traceback import extract_tb
 from types import FunctionType, ModuleType
 from typing import Any
 
+from prunesweep.orchestrator.sweepfile import evaluation_sets
 from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
 from prunesweep.orchestrator.sweepfile.grammar import HEADER_KEYS, MAX_TRIALS, block_model, header
@@ -192,6 +193,7 @@ def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
         "task": _mapping(trial.task),
         "train": encode(trial.train),
         **({} if trial.prune == ALL else {"prune": _patterns(trial.prune)}),
+        **({evaluation_sets.KEY: evaluation_sets.mappings(trial.test_sets)} if trial.test_sets else {}),
         **sparsity,
     }
 

@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import Any
 
 from prunesweep.orchestrator.resources import SELECTORS, Shares, distinct
+from prunesweep.orchestrator.sweepfile import evaluation_sets
 from prunesweep.orchestrator.sweepfile.budget import dense_epochs, within_budget
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
@@ -107,6 +108,9 @@ def _check_task(trial: TrialSpec, method: Method) -> None:
     if method.needs_classification and trial.task != CLASSIFICATION:
         message = f"method {trial.method} ranks weights by the cross-entropy of images of each class"
         raise SpecError("task", f"{message}: it takes no task but classification")
+    if trial.test_sets and trial.task != CLASSIFICATION:
+        message = f"corrupted test sets are for the accuracy of classification, which task {trial.task} has not"
+        raise SpecError(evaluation_sets.KEY, f"{message}; leave them out")
     if trial.train.label_smoothing and not task_class(trial.task.name).smooths:
         smoothing = trial.train.label_smoothing
         raise SpecError("train.label_smoothing", f"{smoothing} would do nothing: task {trial.task} has no classes")
@@ -158,7 +162,8 @@ def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: Trai
     choice = method.choice(cell["method"].value)
     base, scope = dense_epochs(cell), _scope(cell)
     chosen = (cell["dataset"].value, cell["model"].value, choice)
-    trial = TrialSpec(*chosen, seed, sparsity, train, base, scope, cell["task"].value)
+    sets = cell[evaluation_sets.KEY].value
+    trial = TrialSpec(*chosen, seed, sparsity, train, base, scope, cell["task"].value, sets)
     _check_task(trial, method)
     method.check(trial)
     return trial

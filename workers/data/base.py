@@ -80,6 +80,13 @@ class Dataset(ABC):
         """
         return self if portion.whole else Cut(self, portion)
 
+    def corrupted(self, test_set: str) -> Dataset:
+        """The same with a corrupted test set (`workers.corruptions`); raises `UserError` where that cannot be."""
+        raise UserError(
+            f"dataset {self.name} makes its batches itself: test_sets are for datasets in memory (prunesweep.InMemory) "
+            "and folders of images; leave them out"
+        )
+
     def with_policy(self, policy: Policy) -> Dataset:
         """The same with training images augmented by a policy; raises `UserError` where that cannot be.
 

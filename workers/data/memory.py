@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from prunesweep.workers.data.base import (
     normalised,
     split_indices,
 )
+from prunesweep.workers.data.corrupted import corrupted, require_corruptible
 from prunesweep.workers.data.policies import Drawn, Policy, repeated, require_pictures
 from prunesweep.workers.data.portions import Portion
 from prunesweep.workers.data.splits import SHARE, ValidationSplit
@@ -119,6 +121,14 @@ class InMemory(Dataset):
     def portioned(self, portion: Portion) -> InMemory:
         """The same with only a portion of every batch; the rest is never made."""
         return replace(self, portion=portion)
+
+    def corrupted(self, test_set: str) -> InMemory:
+        """The same with each test image corrupted by its number."""
+        require_corruptible(self.name, self.shape[0], test_set)
+        pixels = self.test.images.permute(0, 2, 3, 1).cpu().numpy()
+        images = np.stack([corrupted(image, test_set, n, self.brightest) for n, image in enumerate(pixels)])
+        test = Split(torch.from_numpy(images).permute(0, 3, 1, 2), self.test.targets.cpu())
+        return replace(self, test=test.to(self.test.images.device))
 
     def with_policy(self, policy: Policy) -> InMemory:
         """The same with training images augmented by a policy, too."""

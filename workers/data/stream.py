@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from prunesweep.workers.data.augmentation import flip
 from prunesweep.workers.data.base import Batches, Dataset, SplitName, epoch_generator, normalised
+from prunesweep.workers.data.corrupted import corrupted, require_corruptible
 from prunesweep.workers.data.image_files import ImageFiles
 from prunesweep.workers.data.images import centred, random_box, read, resized
 from prunesweep.workers.data.policies import Policy, repeated
@@ -40,10 +41,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Part(NamedTuple):
-    """Part of a batch, as it is sent to a loading process: `draws` seed the random crops; None takes the centre."""
+    """Part of a batch, as it is sent to a loading process: `draws` seed the random crops; None takes the centre.
+
+    `corruptions` are test sets with the images' numbers there; None leaves the image as it is.
+    """
 
     paths: list[str]
     draws: list[str | None]
+    corruptions: list[tuple[str, int] | None]
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class Decoder(torch.utils.data.Dataset[Tensor | UserError]):
         """uint8 [B, H, W, 3]; an error is returned, since the DataLoader would bury its message in a traceback."""
         pixels = torch.empty(len(part.paths), self.size, self.size, 3, dtype=torch.uint8)
         try:
-            for index, (path, draw) in enumerate(zip(part.paths, part.draws, strict=True)):
-                pixels[index] = self._image(path, draw).permute(1, 2, 0)
+            for index, (path, draw, corruption) in enumerate(zip(*part, strict=True)):
+                image = self._image(path, draw).permute(1, 2, 0)
+                pixels[index] = torch.from_numpy(corrupted(image.numpy(), *corruption)) if corruption else image
         except UserError as error:
             return error
         return pixels
@@ -152,6 +158,7 @@ class Streamed(Dataset):
     processes: int = 0
     portion: Portion = Portion()
     policy: Policy = Policy()
+    test_set: str | None = None
     running: dict[tuple[int, bool], Loaders] = field(default_factory=dict)
 
     @property
@@ -171,6 +178,11 @@ class Streamed(Dataset):
     def portioned(self, portion: Portion) -> Streamed:
         """The same with only a portion of every batch: no other file is read."""
         return replace(self, portion=portion)
+
+    def corrupted(self, test_set: str) -> Streamed:
+        """The same with each test image corrupted by its number, by the loading processes."""
+        require_corruptible(self.name, self.shape[0], test_set)
+        return replace(self, test_set=test_set)
 
     def with_policy(self, policy: Policy) -> Streamed:
         """The same with training images augmented by a policy, too: on the device, in the training process."""
@@ -200,11 +212,18 @@ class Streamed(Dataset):
     def evaluation_batches(self, split: SplitName, *, batch_size: int, dtype: torch.dtype = torch.float32) -> Batches:
         """One split in its own order; see `Dataset.evaluation_batches`."""
         files = self._files(split)
-        for _, pixels, targets in self._batches(files, torch.arange(len(files)), batch_size):
+        test_set = self.test_set if split == "test" else None
+        for _, pixels, targets in self._batches(files, torch.arange(len(files)), batch_size, test_set=test_set):
             yield normalised(pixels.permute(0, 3, 1, 2), self.mean, self.std, dtype), targets
 
     def _batches(
-        self, files: ImageFiles, order: Tensor, batch_size: int, prefix: str | None = None, copies: Tensor | None = None
+        self,
+        files: ImageFiles,
+        order: Tensor,
+        batch_size: int,
+        prefix: str | None = None,
+        copies: Tensor | None = None,
+        test_set: str | None = None,
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """For each batch its start within the portion, its pixels [B, H, W, C] and its targets, both on the device.
 
@@ -214,7 +233,7 @@ class Streamed(Dataset):
         mine = self.portion.positions(len(order), batch_size)
         order, copies = order[mine], (torch.zeros_like(order) if copies is None else copies)[mine]
         targets = files.targets[order].to(self.device)
-        decoded, start = self._loaders().decoded(self._parts(files, order, copies, sizes, prefix)), 0
+        decoded, start = self._loaders().decoded(self._parts(files, order, copies, sizes, prefix, test_set)), 0
         for size in sizes:
             count = max(1, -(-size // self._part_size()))
             parts = [next(decoded).to(self.device, non_blocking=True) for _ in range(count)]
@@ -222,14 +241,21 @@ class Streamed(Dataset):
             start += size
 
     def _parts(
-        self, files: ImageFiles, order: Tensor, copies: Tensor, sizes: list[int], prefix: str | None
+        self,
+        files: ImageFiles,
+        order: Tensor,
+        copies: Tensor,
+        sizes: list[int],
+        prefix: str | None,
+        test_set: str | None,
     ) -> Iterator[Part]:
         """An empty batch is one part without images."""
         for batch in torch.split(torch.stack([order, copies]), sizes, 1):
             for images in torch.split(batch, self._part_size(), 1):
                 numbers = images[0].tolist()
                 draws = [prefix and _draw(prefix, *of) for of in images.T.tolist()]
-                yield Part([files.path(number) for number in numbers], draws)
+                corruptions = [(test_set, number) if test_set else None for number in numbers]
+                yield Part([files.path(number) for number in numbers], draws, corruptions)
 
     def _part_size(self) -> int:
         return max(1, PART_VALUES // prod(self.shape))

@@ -7,7 +7,7 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.lineage import scoped
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.registry import Entry
-from prunesweep.workers.spec import ALL, Choice, PartStage, Stage, TrialSpec
+from prunesweep.workers.spec import ALL, Choice, PruneStage, Stage, TrainStage, TrialSpec, evaluated
 
 METHODS: dict[str, Entry] = {
     "dense": Entry("prunesweep.workers.methods.dense:Dense"),
@@ -43,9 +43,13 @@ def method_class(name: str) -> type[Method]:
 
 
 def last_stage(trial: TrialSpec) -> Stage:
-    """The stage whose result is the trial's, as its method says, with the weights in scope that the trial has."""
+    """The stage whose result is the trial's, as its method says, with the weights in scope that the trial has.
+
+    Where the trial asks for corrupted test sets, it is the one that evaluates on them.
+    """
     stage = create(trial.method).stage(trial)
-    return stage if trial.prune == ALL or isinstance(stage, PartStage) else scoped(stage, trial.prune)
+    assert isinstance(stage, TrainStage | PruneStage), "a method's last stage is a whole one"
+    return evaluated(stage if trial.prune == ALL else scoped(stage, trial.prune), trial.test_sets)
 
 
 def create(choice: Choice) -> Method:

@@ -1,0 +1,62 @@
+"""A finished network on corrupted test sets: a stage without training, so that another set trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prunesweep.workers import checkpoint, training
+from prunesweep.workers.curve import curve_file
+from prunesweep.workers.errors import UserError
+from prunesweep.workers.execution import Execution
+from prunesweep.workers.seeding import seed_all
+from prunesweep.workers.spec import EvaluationStage, label
+from prunesweep.workers.store import CURVE, NETWORK, Damaged
+
+MEAN = "test_accuracy_corrupted"
+"""The metric that is the mean over all corrupted test sets."""
+
+
+class Evaluation(Execution):
+    """An `EvaluationStage` while it runs: its result is the parent's with the accuracies on corrupted test sets."""
+
+    def _begin(self) -> None:
+        """Load the parent's network; nothing of it changes."""
+        stage = self._evaluated()
+        network = self.replicas.agreed(lambda: self.store.read_published(stage.parent.key, NETWORK, self._parent()))
+        try:
+            checkpoint.load_network(self.model, checkpoint.unpack_tensors(network))
+        except ValueError as error:
+            raise UserError(
+                f"the network of {stage.parent.key} ({label(stage.parent)}) is of other code than {stage.root.model} "
+                f"is now: {error}; give the changed model another name, or take another store"
+            ) from error
+
+    def _measured(self) -> tuple[dict[str, bytes], dict[str, Any]]:
+        """The network and no curve; what the parent measured, and the accuracy on each corrupted test set."""
+        seed_all(self.stage.root.seed, "evaluation")
+        accuracies = {f"test_accuracy_{name}": self._accuracy(name) for name in self._evaluated().test_sets}
+        parent = self.replicas.agreed(self._parent)
+        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.metric, [])}
+        mean = sum(accuracies.values()) / len(accuracies)
+        same = {name: parent[name] for name in ("layers", "by_class") if name in parent}
+        return files, {"metrics": {**parent["metrics"], **accuracies, MEAN: mean}, **same}
+
+    def _accuracy(self, test_set: str) -> float:
+        corrupted = self.whole.corrupted(test_set).portioned(self.replicas.portion)
+        size = self.train.evaluation_batch_size
+        batches = self._told(corrupted.evaluation_batches("test", batch_size=size, dtype=self.dtype))
+        accuracy = training.evaluate(self.network, self._few("evaluation", batches), running=True).metrics["accuracy"]
+        assert accuracy is not None, "there are images, which have classes"
+        return accuracy
+
+    def _parent(self) -> Mapping[str, Any]:
+        parent = self._evaluated().parent
+        result = self.store.result(parent.key)
+        if result is None:
+            raise Damaged(parent.key, f"{parent.key} ({label(parent)}) has no result that is whole")
+        return result
+
+    def _evaluated(self) -> EvaluationStage:
+        assert isinstance(self.stage, EvaluationStage)
+        return self.stage
