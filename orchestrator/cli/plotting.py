@@ -58,7 +58,7 @@ def draw(folders: Sequence[Location], query: Query, figure: Figure) -> None:
         _draw(make_chart(figure.kind, frames, query, figure.metric), figure.file, figure.page)
         return
     lost = {}
-    searched = _has_searches(candidates)
+    searched = not trials.empty and _has_searches(candidates)
     for name, kind in KINDS.items():
         if kind.of_searches and not searched:
             continue

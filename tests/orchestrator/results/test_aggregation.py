@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_curves, load_layers
 from prunesweep.orchestrator.results.schemas import CURVES, LAYERS, SCHEMA_VERSION, TRIALS, VERSION_KEY, trials_schema
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
 from tests import gcs
 from tests.orchestrator.frames import write
@@ -104,7 +106,9 @@ def test_importing_the_columns_loads_neither_pandas_nor_torch_nor_ray() -> None:
 
 
 def test_what_is_written_with_the_schema_comes_back(frame: pd.DataFrame) -> None:
-    assert list(frame.columns) == SCHEMA.names
+    """Training settings that came after these columns are behind them, with what all trained with before."""
+    assert list(frame.columns)[: len(SCHEMA.names)] == SCHEMA.names
+    assert {*frame.columns[len(SCHEMA.names) :]} < {field.name for field in fields(TrainSpec)}
     assert frame.test_accuracy.tolist() == [0.9, 0.5, 0.7]
     assert frame.finished_at[1] == pd.Timestamp("2025-06-01 12:00", tz="UTC")
     assert list(frame.stage_keys[1]) == ["root", "last"]
