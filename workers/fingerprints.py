@@ -17,6 +17,7 @@ from typing import Any
 from prunesweep.workers import data, models, registry
 from prunesweep.workers.data.content import content_digest
 from prunesweep.workers.data.layout import all_classes, published, read_layout
+from prunesweep.workers.data.own_files import own_files
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.registry import Entry
@@ -145,6 +146,12 @@ def _content(choice: Choice, data_folder: str) -> str | None:
 
 def _files(choice: Choice, data_folder: str) -> list[tuple[str, str]] | None:
     """The dataset's files as (name, path), sorted by name."""
+    own = own_files(choice.name, choice.settings, data_folder)
+    if own is not None:
+        return [
+            (str(path.relative_to(data_folder) if path.is_relative_to(data_folder) else path), str(path))
+            for path in own
+        ]
     if is_own_folder(choice):
         return _folder_files(choice, Path(data_folder) / Path(str(choice.settings["path"])).expanduser())
     if module_of("dataset", choice.name) is None:

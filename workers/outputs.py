@@ -14,6 +14,9 @@ AUXILIARY = {"GoogLeNetOutputs": 0.3, "InceptionOutputs": 0.4}
 """torchvision's outputs with auxiliary logits, and what their authors weight each one's loss with (Szegedy et al. 2015,
 section 5; torchvision's reference training for Inception)."""
 
+SEGMENTATION = 0.5
+"""What the loss of a segmentation network's auxiliary logits counts, in torchvision's reference training."""
+
 KEYS = ("logits", "out")
 """Names of the logits in a mapping or an object: Hugging Face's, and torchvision's where there are several outputs."""
 
@@ -34,6 +37,8 @@ def read(outputs: Any) -> Outputs:
     if weight := AUXILIARY.get(type(outputs).__name__):
         logits, *auxiliary = outputs
         return Outputs(_flat(logits), tuple(a for a in auxiliary if a is not None), weight)
+    if isinstance(outputs, Mapping) and outputs.keys() == {"out", "aux"}:
+        return Outputs(outputs["out"], (outputs["aux"],), SEGMENTATION)
     logits = _logits(outputs)
     if not isinstance(logits, Tensor):
         raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prunesweep import compare, load_classes, load_curves, select_best
-from prunesweep.orchestrator.plan import Plan, make_plan
+from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.run.collect import Collector
@@ -15,11 +15,13 @@ from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.grid import laid_out
 from prunesweep.orchestrator.tables.means import best_table, means_table
 from prunesweep.orchestrator.tables.rendering import render
+from prunesweep.orchestrator.versions import versioned
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
 from prunesweep.workers.lineage import work
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.store import Store
+from tests.workers.test_segmentation import masks_of
 
 HALVES = """\
 dataset: "tests.task_data:vectors"
@@ -32,24 +34,34 @@ trials:
   - {method: gmp, sparsity: 0.5, pruning_interval: 1}
 """
 
+LRASPP = """\
+dataset: {name: mask_folder, path: leaves, classes: 3, size: 64}
+model: lraspp_mobilenet_v3_large
+task: segmentation
+train: {epochs: 1, batch_size: 4, lr: 0.01}
+trials: [{method: imp, sparsity: 0.8, retrain_epochs: 1}]
+"""
 
-def trained(text: str, folder: Path) -> tuple[Plan, Path]:
-    """As `prunesweep run` leaves it behind; the folder of the tables."""
-    file, store = folder / "halves.yaml", Store(folder / "store")
+EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+
+
+def trained(text: str, folder: Path) -> Path:
+    """As `prunesweep run --data-dir` leaves it behind: the folder of the tables."""
+    file, store = folder / "asked.yaml", Store(folder / "store")
     file.write_text(text)
-    plan = make_plan(read_sweep(file), store)
+    plan = make_plan(versioned(read_sweep(file), store, str(folder)), store)
     remember(plan.sweep, store)
     for last in plan.last.values():
         for stage in work(plan.stages[last]):
-            list(run_stage(stage, store, Where()))
+            list(run_stage(stage, store, Where(str(folder))))
     plan = plan.refreshed(store)
     Collector(plan, store).write()
-    return plan, folder / "store" / "halves"
+    return folder / "store" / plan.sweep.name
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(HALVES, tmp_path_factory.mktemp("halves"))[1]
+    return trained(HALVES, tmp_path_factory.mktemp("halves"))
 
 
 def test_the_columns_are_the_tasks(halves: Path):
@@ -81,6 +93,31 @@ def test_a_prune_makes_the_error_larger(halves: Path):
     frame = load_results(halves).query("method == 'imp' and lr == 0.05")
     rise = (frame.pruned_test_mse - frame.dense_test_mse) / frame.dense_test_mse
     assert frame.pruning_instability.tolist() == pytest.approx(rise.tolist())
+
+
+def test_the_documented_network_and_loss_of_ones_own(tmp_path: Path):
+    """A segmentation network and its loss to a table of three methods at three sparsities, in under twenty lines."""
+    text = (EXAMPLES / "leaves.yaml").read_text()
+    assert len(text.splitlines()) < 20
+    masks_of(tmp_path / "leaves", count=24)
+    folder = trained(text, tmp_path)
+    table = best_table(load_results(folder))
+    assert (table.metric, len(table.rows), len(table.columns)) == ("test_mean_iou", 3, 3)
+    assert all(0.2 < cell.mean <= 1 for cell in table.cells.values())
+    assert "test mean iou" in render(laid_out(table), "markdown")
+
+
+@pytest.mark.slow
+def test_torchvisions_network_is_measured_and_pruned(tmp_path: Path):
+    masks_of(tmp_path / "leaves", size=(64, 64))
+    folder = trained(LRASPP, tmp_path)
+    frame = load_results(folder)
+    assert frame.reached_sparsity.tolist() == pytest.approx([0.8], abs=1e-6)
+    assert frame.theoretical_speedup[0] > 1
+    classes = load_classes(folder)
+    assert classes["metric"].tolist() == ["iou"] * 3
+    assert classes["count"].sum() == 12 * 64 * 64
+    assert classes["value"].mean() == pytest.approx(frame.test_mean_iou[0])
 
 
 def test_choosing_by_what_is_not_there_names_what_is(halves: Path):

@@ -29,6 +29,7 @@ TRAIN = TrainSpec(epochs=3, batch_size=32, lr=0.05)
 SMALL = models.choose("cifar_resnet", {"depth": 8, "width": 4})
 TRIALS = {
     "classification": (cases.TINY, SMALL),
+    "segmentation": (data.choose("tests.task_data:masks", {}), models.choose("tests.task_data:pixelwise", {})),
     "regression": (data.choose("tests.task_data:vectors", {}), SMALL),
 }
 """Of every task in the registry a dataset and a network that are quick to train."""

@@ -37,6 +37,11 @@ DATASETS: dict[str, Entry] = {
         later=VALIDATION,
     ),
     "imagenet": Entry("prunesweep.workers.data.folder:imagenet", {"path": "imagenet", "size": 224}, later=VALIDATION),
+    "mask_folder": Entry(
+        "prunesweep.workers.data.masks:mask_folder",
+        {"path": ".", "classes": 2, "size": 256, "images": "images", "masks": "masks"},
+    ),
+    "voc": Entry("prunesweep.workers.data.masks:voc", {"path": "VOCdevkit/VOC2012", "size": 256}),
     "synthetic": Entry(
         "prunesweep.workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},

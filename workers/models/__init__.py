@@ -38,6 +38,14 @@ MODELS: dict[str, Entry] = {
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}") for name in TORCHVISION if name not in RESNETS + VGGS},
+    **{
+        name: Entry(f"prunesweep.workers.models.segmentation:{name}", {"aux_loss": False})
+        for name in ("fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101")
+    },
+    "deeplabv3_mobilenet_v3_large": Entry(
+        "prunesweep.workers.models.segmentation:deeplabv3_mobilenet_v3_large", {"aux_loss": False}
+    ),
+    "lraspp_mobilenet_v3_large": Entry("prunesweep.workers.models.segmentation:lraspp_mobilenet_v3_large"),
 }
 
 NAMED = {CIFAR_RESNET: ("cifar_resnet", ("depth",)), WIDE_RESNET: ("wide_resnet", ("depth", "width"))}

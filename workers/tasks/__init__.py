@@ -14,6 +14,7 @@ from prunesweep.workers.tasks.base import Metric, Task
 
 TASKS: dict[str, Entry] = {
     "classification": Entry("prunesweep.workers.tasks.classification:Classification"),
+    "segmentation": Entry("prunesweep.workers.tasks.segmentation:Segmentation"),
     "regression": Entry("prunesweep.workers.tasks.regression:Regression"),
 }
 

@@ -116,3 +116,11 @@ class Task:
         task = copy(self)
         task.label_smoothing = label_smoothing
         return task
+
+
+def beyond(targets: Tensor, classes: int) -> str | None:
+    """What to say of a class number that has no logit; None where there is none."""
+    if not targets.numel() or (int(targets.min()) >= 0 and int(targets.max()) < classes):
+        return None
+    wrong = int(targets.max()) if int(targets.max()) >= classes else int(targets.min())
+    return f"gives {classes} logits, and a target of the dataset is class {wrong}; classes are counted from 0"

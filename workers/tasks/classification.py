@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from prunesweep.workers.lazy import torch
-from prunesweep.workers.tasks.base import ClassScore, Metric, Task
+from prunesweep.workers.tasks.base import ClassScore, Metric, Task, beyond
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,4 +105,4 @@ class Classification(Task):
             )
         if not outputs.is_floating_point():
             return f"gives {outputs.dtype} where logits are needed; does it end with an argmax?"
-        return None
+        return None if targets.is_floating_point() else beyond(targets, outputs.shape[1])

@@ -1,0 +1,72 @@
+"""The files of datasets of one's own that are no folders of classes: which belong to them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prunesweep.workers.errors import UserError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Pair(NamedTuple):
+    """An image and its mask."""
+
+    image: Path
+    mask: Path
+
+
+def root_of(name: str, path: str, folder: str) -> Path:
+    """Where a dataset's files are; raises `UserError` where nothing is."""
+    root = Path(folder) / Path(path).expanduser()
+    if not root.exists():
+        raise UserError(
+            f"dataset {name}: there is no {root}; set `path`, and --data-dir or PRUNESWEEP_DATA to its folder"
+        )
+    return root
+
+
+def folder_pairs(name: str, folder: Path, images: str, masks: str) -> list[Pair]:
+    """Images and masks of the same names, sorted; raises `UserError` where one is missing."""
+    for part in (images, masks):
+        if not (folder / part).is_dir():
+            raise UserError(f"dataset {name}: there is no folder {folder / part}; its images and masks belong there")
+    by_name = {file.stem: file for file in (folder / masks).iterdir() if file.suffix.lower() in PICTURES}
+    pictures = sorted(file for file in (folder / images).iterdir() if file.suffix.lower() in PICTURES)
+    if not pictures:
+        raise UserError(f"dataset {name}: there are no images in {folder / images}")
+    for picture in pictures:
+        if picture.stem not in by_name:
+            raise UserError(f"dataset {name}: image {picture} has no mask in {folder / masks}")
+    return [Pair(picture, by_name[picture.stem]) for picture in pictures]
+
+
+def voc_pairs(root: Path, split: str) -> list[Pair]:
+    """Those that `ImageSets/Segmentation/SPLIT.txt` names."""
+    listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if not listing.is_file():
+        raise UserError(f"dataset voc: there is no {listing}; `path` leads to the folder VOC2012 of VOCdevkit")
+    names = listing.read_text().split()
+    pairs = [Pair(root / "JPEGImages" / f"{n}.jpg", root / "SegmentationClass" / f"{n}.png") for n in names]
+    for pair in pairs:
+        for file in pair:
+            if not file.is_file():
+                raise UserError(f"dataset voc: {file} is missing, which {listing.name} names")
+    return pairs
+
+
+def own_files(name: str, settings: Mapping[str, Any], folder: str) -> list[Path] | None:
+    """All files of such a dataset; None for other ones. Raises `UserError` where they are not there."""
+    if name == "mask_folder":
+        root = root_of(name, settings["path"], folder)
+        parts = [part for part in ("train", "val", "test") if part != "val" or (root / part).is_dir()]
+        pairs = [p for s in parts for p in folder_pairs(name, root / s, settings["images"], settings["masks"])]
+        return [file for pair in pairs for file in pair]
+    if name == "voc":
+        root = root_of(name, settings["path"], folder)
+        return [file for split in ("train", "val") for pair in voc_pairs(root, split) for file in pair]
+    if name == "text":
+        return [root_of(name, settings["path"], folder)]
+    return None
