@@ -83,13 +83,13 @@ def multiply_adds(
     `method` is that of the root, `curve` has the rows of the stage's curve. Those of results of version 0.1 lack
     `nonzero_multiply_adds`, which then follow from the sparsity after each epoch as `Forward.at` says.
     """
+    if not stage.epochs:  # of an evaluation the result says nothing else
+        return 0.0
     metrics: Mapping[str, Any] = result["metrics"]
     dense: float | None = metrics.get("multiply_adds")
     sparse: float | None = metrics.get("nonzero_multiply_adds")
     if dense is None or sparse is None:
         return None
-    if not stage.epochs:
-        return 0.0
     layers = [layer for layer in result["layers"] if layer["weights"]]
     end = Forward(dense, [sparse], metrics.get("reached_sparsity") or 0.0, layers)
     passes = [_pass(row, end) for row in curve]

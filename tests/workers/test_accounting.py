@@ -22,7 +22,7 @@ from prunesweep.workers.allocation import random_counts
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.selection import kept
-from prunesweep.workers.spec import Choice, PruneStage, RetrainSpec, TrainStage
+from prunesweep.workers.spec import Choice, EvaluationStage, PruneStage, RetrainSpec, TrainStage
 from prunesweep.workers.store import CURVE, Store
 from tests.cases import TAYLOR, TRAIN, last_stage, trial
 
@@ -139,6 +139,11 @@ def test_densities_of_the_layers_go_through_one_power_of_those_at_the_end() -> N
     assert forward.at(0.7) == pytest.approx(500 + 1000 * 0.5 + 10 * 0.1)
     assert forward.at(0.87) == pytest.approx(750.1)
     assert forward.at(0.0) == 1510.0
+
+
+def test_an_evaluation_costs_nothing() -> None:
+    evaluated = EvaluationStage(root_of("dense"), ("corrupted",))
+    assert accounting.multiply_adds(evaluated, methods.create(Choice("dense")), {"metrics": {}, "images": 0}, []) == 0.0
 
 
 def test_of_a_result_of_before_passes_follow_from_the_sparsities() -> None:
