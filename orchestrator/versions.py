@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from prunesweep.orchestrator.records import read_records
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
+from prunesweep.workers.choices import chosen
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code, without_fingerprints
-from prunesweep.workers.spec import KINDS, TrialSpec
+from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 
 
@@ -46,8 +47,7 @@ def versioned(sweep: Sweep, store: Store, data_folder: str | None = None) -> Swe
 
 def changes(sweep: Sweep, store: Store) -> list[Change]:
     """What has changed since trials of this sweep were last run in the store, under any name."""
-    choices = (getattr(trial, kind) for trial in sweep.exemplars for kind in KINDS)
-    if not any(choice.fingerprint for choice in choices):
+    if not any(choice.fingerprint for trial in sweep.exemplars for choice in chosen(trial).values()):
         return []
     keys = {trial.key for trial in sweep.trials}
     run_before = [(without_fingerprints(trial), trial) for trial in _run_before(store)]
@@ -107,8 +107,9 @@ def _run_before(store: Store) -> Iterator[TrialSpec]:
 
 
 def _differences(before: TrialSpec, now: TrialSpec) -> Iterator[tuple[str, str, str, str, str]]:
-    for kind in KINDS:
-        earlier, later = (parts(getattr(trial, kind).fingerprint) for trial in (before, now))
+    choices = chosen(now)
+    for kind in choices:
+        earlier, later = (parts(chosen(trial)[kind].fingerprint) for trial in (before, now))
         for part in ("code", "content"):
             if earlier.get(part) != later.get(part):
-                yield kind, getattr(now, kind).name, part, earlier.get(part, ""), later.get(part, "")
+                yield kind, choices[kind].name, part, earlier.get(part, ""), later.get(part, "")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from prunesweep.workers.json_tensors import JSON, as_json, from_json
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.optimizer_state import restore, stored
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
@@ -22,9 +23,6 @@ from prunesweep.workers.store import read_metadata
 
 ALIGNMENT = 16
 """Bytes, so that a tensor of any type may begin behind another one's."""
-
-JSON = ":json"
-"""Ends the name of extra state that is no tensor; no name of a module has a colon."""
 
 
 class Refused(ValueError):
@@ -47,7 +45,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
         **_prefixed("model", storable(model.state_dict())),
-        **_prefixed("momentum", stored(_parameters(model, pruner), optimizer)),
+        **_prefixed("momentum", storable(stored(_parameters(model, pruner), optimizer))),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
         **_prefixed("average", pruner.average.tensors if pruner.average else {}),
     }
@@ -98,7 +96,7 @@ def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         if name in tensors and tensors[name].shape != buffer.shape:
             module, _, own = name.rpartition(".")
             model.get_submodule(module)._buffers[own] = buffer.new_empty(tensors[name].shape)
-    extra = {name.removesuffix(JSON): _from_json(t) for name, t in tensors.items() if name.endswith(JSON)}
+    extra = {name.removesuffix(JSON): from_json(t) for name, t in tensors.items() if name.endswith(JSON)}
     model.load_state_dict({**{name: t for name, t in tensors.items() if not name.endswith(JSON)}, **extra})
 
 
@@ -109,20 +107,8 @@ def storable(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     return {
         **{name: value for name, value in state.items() if isinstance(value, Tensor)},
-        **{f"{name}{JSON}": _as_json(name, v) for name, v in state.items() if not isinstance(v, Tensor)},
+        **{f"{name}{JSON}": as_json(name, v) for name, v in state.items() if not isinstance(v, Tensor)},
     }
-
-
-def _as_json(name: str, value: Any) -> Tensor:
-    try:
-        text = json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} is a {type(value).__name__}: {error}; tensors and JSON can be stored") from error
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-
-
-def _from_json(tensor: Tensor) -> Any:
-    return json.loads(bytes(tensor.tolist()))
 
 
 def _difference(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:

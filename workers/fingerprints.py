@@ -12,9 +12,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prunesweep.workers import data, models, registry
+from prunesweep.workers.choices import choosing, chosen
 from prunesweep.workers.data.content import content_digest
 from prunesweep.workers.data.layout import all_classes, published, read_layout
 from prunesweep.workers.data.own_files import own_files
@@ -22,9 +22,10 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.source import source_digest, source_files
-from prunesweep.workers.spec import KINDS, Choice, Stage, TrialSpec
+from prunesweep.workers.spec import Choice, Stage, TrialSpec
 from prunesweep.workers.store import Store
 from prunesweep.workers.tasks import TASKS
+from prunesweep.workers.train_spec import CODE
 
 SAME_CODE = "same_code.json"
 """A store's file of the versions of code that its user takes for the same: hash of the source -> the earlier hash."""
@@ -43,11 +44,7 @@ def fingerprinted(trials: Iterable[TrialSpec], data_folder: str, same: Mapping[s
             made[kind, choice] = choice if choice.fingerprint else _stamped(kind, choice, data_folder, same)
         return made[kind, choice]
 
-    def stamped(trial: TrialSpec) -> TrialSpec:
-        choices: dict[str, Any] = {kind: of(kind, getattr(trial, kind)) for kind in KINDS}
-        return replace(trial, **choices)
-
-    return [stamped(trial) for trial in trials]
+    return [choosing(trial, {kind: of(kind, choice) for kind, choice in chosen(trial).items()}) for trial in trials]
 
 
 def same_code(store: Store) -> dict[str, str]:
@@ -70,6 +67,9 @@ def require_same(stage: Stage, store: Store) -> None:
     """
     root, method = stage.root, stage.root.method if stage.parent is None else None
     require_same_choices(store, root.dataset, root.model, method, root.task)
+    for kind, choice in chosen(root).items():
+        if kind in CODE:
+            _require_code(kind, choice, store)
 
 
 def require_same_choices(
@@ -129,6 +129,9 @@ def _counting_as(code: str, same: Mapping[str, str]) -> str:
 
 
 def _entries(kind: str, name: str) -> Mapping[str, Entry]:
+    """What the project has under a name of this kind; of optimizers and schedules a name with a colon is one's own."""
+    if kind in CODE:
+        return {}
     return {"dataset": data.DATASETS, "method": METHODS, "task": TASKS}.get(kind) or models.known(name)
 
 
@@ -203,7 +206,7 @@ def require_content(dataset: Choice, data_folder: str) -> None:
 
 def without_fingerprints(trial: TrialSpec) -> TrialSpec:
     """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
-    choices = {kind: getattr(trial, kind) for kind in KINDS}
+    choices = chosen(trial)
     if all(choice.fingerprint is None for choice in choices.values()):
         return trial
-    return replace(trial, **{kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})
+    return choosing(trial, {kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})

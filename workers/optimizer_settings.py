@@ -33,6 +33,8 @@ def check(name: str, given: dict[str, float | bool | None], lr: float | None, *,
         if name not in OPTIMIZERS:
             raise SpecError("train.optimizer", unknown("optimizer", name, OPTIMIZERS, more=" or module:name"))
         _check_taken(name, given)
+    elif (given["beta1"] is None) != (given["beta2"] is None):
+        raise SpecError("train.beta1", f"{name} is given both as betas, or none; give beta1 and beta2")
     elif lr is None:
         raise SpecError("train.lr", "missing: only the optimizers that come with prunesweep have a usual learning rate")
     if not all_decay and given["weight_decay"] == 0:

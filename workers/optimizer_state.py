@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from prunesweep.workers.json_tensors import JSON, from_json
 from prunesweep.workers.lazy import torch
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 MOMENTUM_BUFFER = "momentum_buffer"
 """What SGD keeps; in files it has the parameter's name alone."""
+
+GROUPS = "groups"
+"""What an optimizer of one's own keeps in its groups, such as a count of its own; no parameter is called so."""
 
 STEP = "step"
 """Counts steps; it is of no weight, also where a parameter is a single number."""
@@ -33,32 +37,53 @@ def of_weight(optimizer: Optimizer, weight: Tensor) -> Iterator[Tensor]:
 
 
 def begin_anew(optimizer: Optimizer) -> None:
-    """Forget all that was kept, of every parameter, and how many steps were taken."""
+    """Forget all that was kept, of every parameter, and how many steps were taken.
+
+    SGD keeps its zeros (`workers.optimizers.make_optimizer`); others begin with a state of their own.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        optimizer.state.clear()
     for state in optimizer.state.values():
         for value in state.values():
             if isinstance(value, torch.Tensor):
                 value.zero_()
 
 
-def stored(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Tensor]:
-    """What the optimizer keeps, by the parameter's name: `NAME` is its momentum, `KIND of NAME` all else."""
-    return {
+def stored(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict[str, Any]:
+    """What the optimizer keeps, by the parameter's name: `NAME` is its momentum, `KIND of NAME` all else.
+
+    Tensors, and JSON's values of an optimizer of one's own; of that what its groups keep beside parameters, too.
+    """
+    kept = {
         _name(kind, name): value
         for name, parameter in parameters.items()
         for kind, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, torch.Tensor)
     }
+    return kept if _is_ours(optimizer) else {**kept, GROUPS: [_settings(group) for group in optimizer.param_groups]}
 
 
-def restore(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Continue from `stored`; what is kept of each element has the parameter's layout."""
+def restore(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, kept: Mapping[str, Tensor]) -> None:
+    """Continue from `stored` as a file has it; what is kept of each element has the parameter's layout."""
     for name, parameter in parameters.items():
-        if name in tensors:
-            optimizer.state[parameter][MOMENTUM_BUFFER] = _like(parameter, tensors[name])
-    for said, tensor in tensors.items():
-        kind, of, name = said.partition(" of ")
+        if name in kept:
+            optimizer.state[parameter][MOMENTUM_BUFFER] = _like(parameter, kept[name])
+    for said, tensor in kept.items():
+        kind, of, name = said.removesuffix(JSON).partition(" of ")
         if of and name in parameters:
-            optimizer.state[parameters[name]][kind] = _restored(kind, tensor, parameters[name], optimizer)
+            value = from_json(tensor) if said.endswith(JSON) else None
+            own = optimizer.state[parameters[name]]
+            own[kind] = value if said.endswith(JSON) else _restored(kind, tensor, parameters[name], optimizer)
+        if said == f"{GROUPS}{JSON}":
+            for group, settings in zip(optimizer.param_groups, from_json(tensor), strict=True):
+                group.update({n: tuple(v) if isinstance(group[n], tuple) else v for n, v in settings.items()})
+
+
+def _is_ours(optimizer: Optimizer) -> bool:
+    return type(optimizer).__module__.startswith("torch.optim.")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name not in ("params", "lr")}
 
 
 def _restored(kind: str, tensor: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:

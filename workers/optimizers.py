@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from prunesweep.workers import own_optimizer
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.optimizer_state import MOMENTUM_BUFFER
 from prunesweep.workers.parameter_patterns import factors
@@ -19,7 +20,7 @@ def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimi
     """The optimizer over all parameters, the pruner's own included; the learning rate is set at every iteration.
 
     SGD's momentum begins as zeros, which gives the same first step as none: fused SGD refuses parameters of which some
-    have had a gradient before and others have not.
+    have had a gradient before and others have not. After a step of an optimizer of one's own masks are applied again.
     """
     groups = list(_groups(model, pruner, train))
     match train.optimizer:
@@ -32,7 +33,9 @@ def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimi
         case "rmsprop":
             alpha, eps, decay, momentum = _numbers(train, "alpha", "eps", "weight_decay", "momentum")
             return RMSprop(groups, train.lr, alpha, eps, decay, momentum, bool(train.centered))
-    raise AssertionError(train.optimizer)
+    optimizer = own_optimizer.make(train.optimizer, groups, train.lr, train.optimizer_settings)
+    optimizer.register_step_post_hook(lambda *_: pruner.mask_again())
+    return optimizer
 
 
 def _sgd(groups: list[dict[str, Any]], train: TrainSpec) -> Optimizer:

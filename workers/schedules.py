@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, cos, floor, pi, sqrt
+from math import ceil, cos, floor, isfinite, pi, sqrt
 
+from prunesweep.workers import registry
 from prunesweep.workers.errors import SpecError, unknown
+from prunesweep.workers.optimizer_settings import is_own
 from prunesweep.workers.spec import RetrainSpec, TrainSpec
 
 Schedule = Callable[[int], float]
@@ -37,6 +39,9 @@ TUNABLE = ("constant", "stepped", "cosine", "linear")
 
 RETRAIN_WARMUP = 0.1
 
+TRIED = 100
+"""Iterations at which a schedule of one's own is tried."""
+
 CYCLE_START = 25
 """A cycle begins with the peak divided by this, as torch's `OneCycleLR` does."""
 
@@ -54,9 +59,9 @@ class Pruned:
 
 def check_dense(train: TrainSpec) -> None:
     """Raise `SpecError` when the schedule is unknown, lacks a setting, has another's, or would not fall as one does."""
-    if train.schedule not in DENSE:
-        raise SpecError("train.schedule", unknown("schedule", train.schedule, DENSE))
-    takes = DENSE[train.schedule]
+    if train.schedule not in DENSE and not is_own(train.schedule):
+        raise SpecError("train.schedule", unknown("schedule", train.schedule, DENSE, more=" or module:name"))
+    takes = DENSE.get(train.schedule, ())
     given = {"step_epochs": train.step_epochs, "milestones": train.milestones, "gamma": train.gamma}
     given |= {"power": train.power, "rise": train.rise}
     for name, value in given.items():
@@ -77,6 +82,27 @@ def check_dense(train: TrainSpec) -> None:
             "train.warmup_epochs", "inverse_sqrt falls with the time over that of its warm-up; give it warmup_epochs"
         )
     _check_falling(train)
+    if is_own(train.schedule):
+        _check_own(train.schedule)
+
+
+def _check_own(name: str) -> None:
+    """One's own is called with an iteration and their number after the warm-up, and gives a factor of the peak."""
+    factor = registry.load(name)
+    if not callable(factor):
+        raise SpecError("train.schedule", f"{name} is a {type(factor).__name__}, not a function")
+    for k in range(TRIED):
+        try:
+            value = factor(k, TRIED)
+        except TypeError as error:
+            raise SpecError(
+                "train.schedule", f"{name} is called with an iteration and their number, which fails: {error}"
+            ) from error
+        if not isinstance(value, int | float) or not isfinite(value) or value < 0:
+            raise SpecError(
+                "train.schedule",
+                f"{name}({k}, {TRIED}) is {value!r:.40}, where a factor of train.lr of at least 0 is wanted",
+            )
 
 
 def _check_falling(train: TrainSpec) -> None:
@@ -141,7 +167,8 @@ def _after_warmup(train: TrainSpec, epoch: int, length: int) -> Schedule:
             return partial(_cycle, peak, end, train.rise or 0.0, length)
         case "inverse_sqrt":
             return lambda k: peak * sqrt(warmup / k)
-    raise AssertionError(train.schedule)
+    factor = registry.load(train.schedule)
+    return lambda k: peak * float(factor(k - warmup, length))
 
 
 def _cycle(peak: float, end: float, rise: float, length: int, k: int) -> float:

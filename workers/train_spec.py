@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from prunesweep.workers.encoding import added
-from prunesweep.workers.optimizer_settings import OPTIMIZERS, SETTINGS
+from prunesweep.workers.optimizer_settings import OPTIMIZERS, SETTINGS, is_own
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class TrainSpec:
     settings and of the learning rate gets its defaults; None are settings that it does not take. `lr_scale` are factors
     of the learning rate by patterns of parameters, and `freeze` patterns of those that do not train
     (`workers.parameter_patterns`). `ema` is the decay of the average that becomes the finished network
-    (`workers.average`), and that is validated after each epoch unless `validate_ema` says otherwise.
+    (`workers.average`), and that is validated after each epoch unless `validate_ema` says otherwise. The versions of an
+    optimizer and a schedule of one's own are `..._code` (`workers.fingerprints`).
     """
 
     epochs: int = 20
@@ -68,6 +69,8 @@ class TrainSpec:
     accumulate: int = added(1)
     ema: float | None = added(None)
     validate_ema: bool = added(True)
+    optimizer_code: str | None = added(None)
+    schedule_code: str | None = added(None)
 
     def __post_init__(self) -> None:
         for name, default in OPTIMIZERS.get(self.optimizer, {}).items():
@@ -75,6 +78,16 @@ class TrainSpec:
                 object.__setattr__(self, name, default)
 
     @property
+    def own(self) -> dict[str, str]:
+        """The optimizer and the schedule by name, where they are of one's own."""
+        names = {"optimizer": self.optimizer, "schedule": self.schedule}
+        return {kind: name for kind, name in names.items() if is_own(name)}
+
+    @property
     def optimizer_settings(self) -> dict[str, float | bool | None]:
         """What the optimizer is told beside the learning rate; None for what it does not take, or has its own of."""
         return {name: getattr(self, name) for name in SETTINGS}
+
+
+CODE = {"optimizer": "optimizer_code", "schedule": "schedule_code"}
+"""The fields that hold the versions of one's own code, which are made and not given."""

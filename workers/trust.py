@@ -10,23 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from prunesweep.workers.choices import chosen
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import module_of, parts
 from prunesweep.workers.models import known
 from prunesweep.workers.source import INSTALLED, defined_in, files_imported
-from prunesweep.workers.spec import KINDS, Choice, Stage, TrialSpec
+from prunesweep.workers.spec import Choice, Stage, TrialSpec
+from prunesweep.workers.train_spec import CODE
 
 Kinds = Iterable[tuple[str, Choice]]
-"""One of `KINDS`, and what is chosen of it."""
+"""One of `KINDS`, or an `optimizer` or `schedule` of one's own, and what is chosen of it."""
 
 
 def choices_of_trials(trials: Iterable[TrialSpec]) -> Kinds:
     for trial in trials:
-        yield from ((kind, getattr(trial, kind)) for kind in KINDS)
+        yield from chosen(trial).items()
 
 
 def choices_of_stage(stage: Stage) -> Kinds:
-    yield from ((kind, getattr(stage.root, kind)) for kind in KINDS)
+    yield from chosen(stage.root).items()
 
 
 def require_trusted(choices: Kinds, who: str, allowed: Sequence[str], otherwise: str) -> None:
@@ -36,7 +38,8 @@ def require_trusted(choices: Kinds, who: str, allowed: Sequence[str], otherwise:
     """
     for kind, choice in dict.fromkeys(choices):
         module, _, name = choice.name.partition(":")
-        if not name or choice.name in known(choice.name) or any(_is_in(module, package) for package in allowed):
+        ours = kind not in CODE and choice.name in known(choice.name)
+        if not name or ours or any(_is_in(module, package) for package in allowed):
             continue
         if reason := _why_not(kind, choice, module, name):
             raise UserError(

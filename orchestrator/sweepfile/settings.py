@@ -17,6 +17,7 @@ from prunesweep.workers.errors import nearest
 from prunesweep.workers.methods.base import Hyperparameter
 from prunesweep.workers.schedules import DENSE
 from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.train_spec import CODE
 
 AXIS, VALUE = "\0axis", "\0value"
 """Parts of a validation error's location that say which form a setting was taken for; no key can be spelled so."""
@@ -69,8 +70,11 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
 }
 """Help and limits of the fields of `TrainSpec`."""
 
+OWN = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+"""The name of something of one's own."""
+
 NAMES: dict[str, Any] = {
-    "schedule": Literal.__getitem__(tuple(DENSE)),
+    "schedule": Literal.__getitem__(tuple(DENSE)) | OWN,
     "precision": Literal["float32", "tf32", "bfloat16", "float64"],
     "lr_scale": dict[str, float] | None,
 }
@@ -85,7 +89,8 @@ def train_settings() -> tuple[Hyperparameter, ...]:
     hints = get_type_hints(TrainSpec)
     types = {name: NAMES.get(name, of) for name, of in hints.items()}
     usual = TrainSpec()
-    return tuple(Hyperparameter(f.name, types[f.name], getattr(usual, f.name), *TRAIN[f.name]) for f in fields(usual))
+    given = [f.name for f in fields(usual) if f.name not in CODE.values()]
+    return tuple(Hyperparameter(name, types[name], getattr(usual, name), *TRAIN[name]) for name in given)
 
 
 def setting(of: Hyperparameter) -> Any:
@@ -150,6 +155,8 @@ def is_axis(value: Any, *, is_list: bool) -> bool:
 
 def describe(of: Any, limits: Mapping[str, Any]) -> str:
     """What a type allows, for people: `a number in [0, 1)`, `one of ALLR, LLR`."""
+    if of is OWN:
+        return "module:name"
     if get_origin(of) is Literal:
         return f"one of {', '.join(map(str, get_args(of)))}"
     if get_origin(of) is tuple:

@@ -14,8 +14,8 @@ from prunesweep.orchestrator.sweepfile.budget import dense_epochs, within_budget
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.grammar import check_count
-from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method
-from prunesweep.workers import optimizer_settings
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method, loading
+from prunesweep.workers import optimizer_settings, own_optimizer
 from prunesweep.workers.augmentations import check_augmentations
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
@@ -183,7 +183,11 @@ def _training(cell: Cell) -> TrainSpec:
     train = TrainSpec(**given)
     own = train.optimizer_settings
     optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
-    check_dense(train)
+    if "optimizer" in train.own:
+        with _importing("train.optimizer", train.optimizer):
+            own_optimizer.check(train.optimizer, own, all_decay=train.decay_norm_and_bias)
+    with _importing("train.schedule", train.schedule):
+        check_dense(train)
     check_augmentations(train)
     if train.batch_size % train.accumulate:
         fitting = [n for n in range(2, train.batch_size + 1) if train.batch_size % n == 0]
@@ -195,6 +199,18 @@ def _training(cell: Cell) -> TrainSpec:
     if train.ema is None and not train.validate_ema:
         raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
     return train
+
+
+@contextmanager
+def _importing(field: str, name: str) -> Iterator[None]:
+    """What is wrong with one's own code is wrong with the setting that names it."""
+    try:
+        with loading(name):
+            yield
+    except SpecError:
+        raise
+    except UserError as error:
+        raise SpecError(field, str(error)) from error
 
 
 def _pairs(value: Any) -> Any:

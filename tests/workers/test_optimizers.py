@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from prunesweep.workers import checkpoint, methods, models
 from prunesweep.workers.checkpoint import Progress
 from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.fingerprints import fingerprinted, without_fingerprints
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
@@ -147,11 +148,15 @@ def test_decay_of_weights_alone_factors_of_the_learning_rate_and_frozen_layers_b
 # --- the contract
 
 
-REFUSED = {("gsm", "adamw"), ("gsm", "adam"), ("gsm", "rmsprop"), ("lc", "adamw")}
+REFUSED = {
+    *(("gsm", name) for name in ("adamw", "adam", "rmsprop", "tests.own_training:Restless")),
+    *(("lc", name) for name in ("adamw", "tests.own_training:Restless")),
+}
 """Methods whose mathematics is not that of the optimizer."""
 
 
-OTHERS = ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop"))]
+OWN = "tests.own_training:Restless"
+OTHERS = ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop", OWN))]
 
 
 def test_every_optimizer_is_tried():
@@ -162,7 +167,7 @@ def test_every_optimizer_is_tried():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_resumed_equals_unbroken_and_of_what_is_pruned_nothing_is_kept(name: str, optimizer: str):
     """In memory, with a checkpoint after the second of three epochs; the average of the weights is part of it."""
-    train = TrainSpec(epochs=6, optimizer=optimizer, weight_decay=1e-3)
+    train = TrainSpec(epochs=6, lr=1e-3, optimizer=optimizer, weight_decay=1e-3)
     if (name, optimizer) in REFUSED:
         with pytest.raises(SpecError, match="train it with sgd"):
             trial(name, train=train)
@@ -206,6 +211,30 @@ def test_phases_hand_on_all_that_the_optimizer_keeps(optimizer: str, tmp_path):
     squares = kept["exp_avg_sq of fc.weight" if optimizer == "adamw" else "square_avg of fc.weight"]
     assert (weight == 0).any()
     assert not squares[weight == 0].any()
+
+
+def test_an_optimizer_of_ones_own_keeps_masks_and_is_continued(tmp_path):
+    """It moves weights that have no gradient, and counts in its state and in its groups."""
+    asked = trial("gmp", 0.5, train=TrainSpec(epochs=3, batch_size=32, lr=0.05, optimizer=OWN, momentum=0.9))
+    stage = last_stage(fingerprinted([asked], "data", {})[0])
+    assert stage.root.train.optimizer_code.startswith("code:")
+    unbroken, broken = Store(tmp_path / "unbroken"), Store(tmp_path / "broken")
+    run(stage, unbroken)
+    resumed_after(2, stage, broken)
+    assert numbers(stage, broken) == numbers(stage, unbroken)
+    result = unbroken.result(stage.key)
+    n = sum(layer["weights"] for layer in result["layers"])
+    assert result["metrics"]["reached_sparsity"] == round(0.5 * n) / n
+
+
+def test_the_version_of_an_optimizer_of_ones_own_is_in_the_key_and_required(store: Store):
+    asked = trial("dense", train=TrainSpec(epochs=1, batch_size=32, lr=0.05, optimizer=OWN))
+    [named] = fingerprinted([asked], "data", {})
+    assert named.key != asked.key
+    assert without_fingerprints(named) == asked
+    other = replace(named, train=replace(named.train, optimizer_code="code:0123456789abcdef"))
+    with pytest.raises(StageFailed, match=r"optimizer .*own_training.py, or what it imports, has changed"):
+        run(last_stage(other), store)
 
 
 # --- settings and patterns

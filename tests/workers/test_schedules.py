@@ -47,6 +47,10 @@ HALF = Pruned(norm_drop=0.4, fraction=0.64)
             TrainSpec(epochs=10, lr=1.0, schedule="one_cycle", rise=0.3, end_lr=0.1),
             {0: 0.04, 15: 0.52, 30: 1.0, 65: 0.55, 99: 0.1 + 0.45 * (1 + cos(pi * 69 / 70))},
         ),
+        (
+            TrainSpec(epochs=10, lr=2.0, schedule="tests.own_training:halving", warmup_epochs=2),
+            {10: 1.0, 20: 2.0, 59: 2.0, 60: 1.0, 99: 1.0},
+        ),
         (TrainSpec(epochs=10, lr=1.0, schedule="inverse_sqrt", warmup_epochs=2), {10: 0.5, 20: 1.0, 80: 0.5}),
     ],
 )

@@ -47,6 +47,7 @@ class DPFPruner(Pruner, method=DPF):
     """What DPF does, with buffers for the masks and the sparse weights."""
 
     method: DPF
+    holds_masks = False
 
     def __init__(self, method: DPF, setup: Setup) -> None:
         super().__init__(method, setup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
@@ -68,6 +68,8 @@ class Pruner:
     """
 
     method: Method
+    holds_masks: ClassVar[bool] = True
+    """Whether weights outside of `masks` are zero; else the masks are those of the view alone."""
 
     def __init_subclass__(cls, *, method: type[Method] | None = None) -> None:
         super().__init_subclass__()
@@ -134,13 +136,21 @@ class Pruner:
     def hold(self, masks: Flat) -> None:
         """Zero what the masks prune, with all that the optimizer keeps of it, and keep it zero from here on."""
         self.masks = masks.views
-        apply_masks(self.weights, self.masks)
-        if self.optimizer is not None:
-            pairs = zip(self.weights, self.masks, strict=True)
-            kept = [(kept, mask) for weight, mask in pairs for kept in of_weight(self.optimizer, weight)]
-            apply_masks([tensor for tensor, _ in kept], [mask for _, mask in kept])
+        self._mask(self.masks)
         if self.average is not None:
             apply_masks(self.average.of(self.weights), self.masks)
+
+    def mask_again(self) -> None:
+        """After a step of an optimizer of one's own, which may move weights that have no gradient."""
+        if self.masks is not None and self.holds_masks:
+            self._mask(self.masks)
+
+    def _mask(self, masks: Sequence[torch.Tensor]) -> None:
+        apply_masks(self.weights, masks)
+        if self.optimizer is not None:
+            pairs = zip(self.weights, masks, strict=True)
+            kept = [(kept, mask) for weight, mask in pairs for kept in of_weight(self.optimizer, weight)]
+            apply_masks([tensor for tensor, _ in kept], [mask for _, mask in kept])
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a checkpoint must keep beside model, optimizer and `parameters`: here the masks, and what is `saved`."""
