@@ -24,6 +24,9 @@ FLOPS = 2
 TRAINING = 3
 """Forward passes that an iteration costs: one forward, and two for the gradients of activations and weights."""
 
+CRITERION_BATCHES = 64
+"""So many training batches tell what a trained weight matters."""
+
 
 @dataclass(frozen=True)
 class Forward:
@@ -95,11 +98,18 @@ def multiply_adds(
     passes = [_pass(row, end) for row in curve]
     images: float = result["images"] / stage.epochs
     if isinstance(stage, PruneStage):  # the first row is the network just pruned, and masks are held from there on
-        return images * TRAINING * sum(passes[:-1])
+        return TRAINING * (images * sum(passes[:-1]) + dense * _scored(stage, images))
     forward = replace(end, after=[*passes[:-1], sparse])
     steps = sum(method.multiply_adds(dense, passed) for passed in method.forward_passes(forward))
     classes: int | None = result.get("classes")
     return images * steps + dense * method.preparation(classes or 0)
+
+
+def _scored(stage: PruneStage, images: float) -> float:
+    """On how many images a criterion looks at gradients; they are taken for those of a dense network."""
+    if stage.criterion in ("magnitude", "random"):
+        return 0.0
+    return min(CRITERION_BATCHES * stage.root.train.batch_size, images)
 
 
 def _power(layers: Sequence[Mapping[str, Any]], density: float) -> float:

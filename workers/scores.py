@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from prunesweep.workers.accounting import CRITERION_BATCHES
 from prunesweep.workers.evaluating import same_buffers
 from prunesweep.workers.outputs import read
 
@@ -19,9 +20,6 @@ Batch = tuple[Tensor, Tensor]
 
 TOGETHER = 256
 """So many images go through the network at once; of more, gradients are added up."""
-
-CRITERION_BATCHES = 64
-"""So many training batches tell what a trained weight matters."""
 
 TEMPERATURE = 200.0
 """GraSP divides logits by it (Wang et al. 2020, in the authors' code)."""

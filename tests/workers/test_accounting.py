@@ -124,6 +124,13 @@ def test_a_retraining_has_the_masks_of_its_prune_and_costs_three_sparse_passes()
     assert measured == sparse_steps([20.0, 20.0])
 
 
+def test_a_criterion_that_looks_at_gradients_pays_for_them() -> None:
+    """64 batches of 32 images would be more than the ten that there are."""
+    pruned = PruneStage(root_of("dense"), 0.8, RetrainSpec(2), "fisher")
+    measured = accounting.multiply_adds(pruned, methods.create(Choice("dense")), result(20.0, 2), rows([20.0] * 3))
+    assert measured == sparse_steps([20.0, 20.0]) + 3 * DENSE * IMAGES
+
+
 def test_a_prune_without_retraining_costs_nothing() -> None:
     pruned = PruneStage(root_of("str"), 0.9)
     assert accounting.multiply_adds(pruned, methods.create(pruned.root.method), result(10.0, 0), rows([10.0])) == 0.0
