@@ -1,13 +1,15 @@
 """What the methods cost: images/s over those of plain training, and the seconds of a method's own work.
 
-    python benchmarks/methods.py [--network resnet56|resnet50|hooks|all] [--rounds N] [--output FOLDER]
+    python benchmarks/methods.py [--network resnet56|resnet50|hooks|all] [--methods NAME ...] [--rounds N]
+        [--output FOLDER]
 
 Throughput. In every round each method trains a few iterations with the real training loop next to as many of plain
 training, in alternating order: the ratio of such a pair cancels what the machine does meanwhile. Reported are the
 median ratio over the rounds, its quartiles and the standard error of the median; the row "dense" is plain training
 against itself, so what it shows is noise. Batches are synthetic and lie on the device. Everything is as late in a
 training: masks of 90 % held, thresholds that prune 90 % of a layer or filter. What comes seldom (GMP's prune, DPF's
-mask) is timed once a pair and shared over the iterations between two of them.
+mask, updates of SET, RigL and GraNet) is timed once a pair and shared over the iterations between two of them.
+Methods that prune before training, and AC/DC in a compressed phase, hold a mask.
 
 Hooks. At the size of ResNet-50, with random gradients and on one CPU thread: what a method does in an iteration beyond
 plain training, part by part; a larger optimizer (CS) is not in it. GMP's prunes are those of a whole training.
@@ -36,7 +38,9 @@ from prunesweep.workers.host import describe_device
 from prunesweep.workers.methods import METHODS, method_class
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.dpf import DPF
+from prunesweep.workers.methods.dynamic import DynamicPruner
 from prunesweep.workers.methods.gmp import GMP
+from prunesweep.workers.methods.granet import GraNetPruner
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.precision import set_backends
@@ -58,8 +62,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dst": {"penalty": 1e-6},
     "sr_ste": {"pattern": "2:4"},
 }
-EARLY, LATE, MASK = "gmp: early prunes", "gmp: late prunes", "dpf: a mask"
+HELD = ("snip", "grasp", "synflow", "acdc")
+"""Methods that train with a mask that something before has found."""
+
+EARLY, LATE, MASK, UPDATE = "gmp: early prunes", "gmp: late prunes", "dpf: a mask", "%s: an update"
+MOVING = ("set", "rigl", "granet")
+"""Methods that update their masks now and then."""
+
 GOALS = {EARLY: 0.3, LATE: 0.3, "gsm": 0.12, MASK: 0.3, "dnw": 0.09, "lc": 0.17, "str": 0.05, "dst": 0.08}
+GOALS |= {UPDATE % "rigl": 0.5}
 COLOURS = ["#4878a8", "#e0a458"]
 
 
@@ -130,7 +141,7 @@ class Trainer:
 
     def settle(self) -> None:
         """Masks and thresholds as they are late in training; momentum exists already."""
-        if self.name == RETRAINED:
+        if self.name in (RETRAINED, *HELD):
             self.pruner.hold(magnitude_masks(self.weights, SPARSITY))
         if self.name in ("str", "dst"):
             self.pruner.parameters()["threshold"].data.copy_(self.thresholds())
@@ -153,6 +164,16 @@ class Trainer:
             pruner.iteration = self.late
             pruner.after_step()
             return method.mask_interval
+        if isinstance(pruner, DynamicPruner):
+            pruner.iteration = pruner.method.update_interval
+            assert pruner.replace_step()
+            return pruner.method.update_interval
+        if isinstance(pruner, GraNetPruner):
+            pruner.iteration = pruner.last * pruner.method.update_interval - 1
+            pruner.adjust_gradients()
+            pruner.iteration += 1
+            pruner.after_step()
+            return pruner.method.update_interval
         return 0
 
     def train(self, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -196,10 +217,10 @@ class Throughput:
         return 0.93 * (high - low) / math.sqrt(len(self.ratios))
 
 
-def measure_throughput(key: str, rounds: int, setting: Setting) -> list[Throughput]:
-    """All methods on a network."""
+def measure_throughput(key: str, names: Sequence[str], rounds: int, setting: Setting) -> list[Throughput]:
+    """These methods on a network."""
     dense = Trainer("dense", NETWORKS[key], setting)
-    trainers = [Trainer(name, NETWORKS[key], setting) for name in NAMES]
+    trainers = [Trainer(name, NETWORKS[key], setting) for name in names]
     batches = synthetic(dense)
     for trainer in [dense, *trainers]:
         trainer.train(batches[:1])
@@ -242,9 +263,10 @@ class Work:
         return [sum(parts.values()) for parts in self.repeats]
 
 
-def measure_hooks(rounds: int, setting: Setting) -> list[Work]:
-    """All methods at the size of ResNet-50, one after the other."""
-    return [work for name in NAMES[1:] for work in own_work(Trainer(name, NETWORKS["resnet50"], setting), rounds)]
+def measure_hooks(names: Sequence[str], rounds: int, setting: Setting) -> list[Work]:
+    """These methods at the size of ResNet-50, one after the other."""
+    others = [name for name in names if name != "dense"]
+    return [work for name in others for work in own_work(Trainer(name, NETWORKS["resnet50"], setting), rounds)]
 
 
 def own_work(trainer: Trainer, rounds: int) -> Iterator[Work]:
@@ -260,8 +282,10 @@ def own_work(trainer: Trainer, rounds: int) -> Iterator[Work]:
         return
     trainer.settle()
     yield Work(trainer.name, [laps(clock, iteration(trainer, noise)) for _ in range(rounds)])
-    if trainer.name == "dpf":
-        yield Work(MASK, [laps(clock, mask(trainer)) for _ in range(rounds)])
+    if trainer.name in ("dpf", *MOVING):
+        give_gradients(trainer, noise)
+        name = MASK if trainer.name == "dpf" else UPDATE % trainer.name
+        yield Work(name, [laps(clock, mask(trainer)) for _ in range(rounds)])
 
 
 def give_gradients(trainer: Trainer, values: Sequence[Tensor]) -> None:
@@ -374,12 +398,13 @@ def draw_ratios(ax: Any, results: Sequence[Throughput]) -> None:
     height = 0.8 / len(networks)
     for i, network in enumerate(networks):
         low, median, high = np.array([r.quartiles() for r in results if r.network == network]).T
-        at = np.arange(len(NAMES)) + (i - (len(networks) - 1) / 2) * height
+        at = np.arange(len(low)) + (i - (len(networks) - 1) / 2) * height
         ax.barh(at, median - 1.0, 0.9 * height, left=1.0, color=COLOURS[i], label=network)
         ax.errorbar(median, at, xerr=[median - low, high - median], fmt="none", ecolor="#333333", lw=1, capsize=2)
     ax.axvline(1.0, color="#333333", lw=1)
     ax.axvline(GOAL, color="#b03030", lw=1, ls="--", label=f"goal: {GOAL}")
-    ax.set_yticks(range(len(NAMES)), NAMES)
+    names = list(dict.fromkeys(r.name for r in results))
+    ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("images/s over plain training's: median, quartiles")
 
 
@@ -406,10 +431,10 @@ def run(given: argparse.Namespace) -> None:
         torch.set_num_threads(1 if name == "hooks" else given.threads)
         where = str(setting)
         if name == "hooks":
-            work = measure_hooks(given.rounds or 9, setting)
+            work = measure_hooks(given.methods, given.rounds or 9, setting)
         else:
-            throughput += measure_throughput(name, given.rounds or 12, setting)
-        table = hooks_table(work) if name == "hooks" else throughput_table(throughput[-len(NAMES) :])
+            throughput += measure_throughput(name, given.methods, given.rounds or 12, setting)
+        table = hooks_table(work) if name == "hooks" else throughput_table(throughput[-len(given.methods) :])
         sections.append(f"{where}\n\n{markdown(table)}\n")
         print(sections[-1], flush=True)
     if given.output:
@@ -421,6 +446,7 @@ def run(given: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=[*NETWORKS, "hooks", "all"], default="all")
+    parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="default: all")
     parser.add_argument("--rounds", type=int, help="pairs a method, or repeats of its own work")
     parser.add_argument("--batch", type=int, help="default: 128 for ResNet-56; for ResNet-50 4, on a GPU 256")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

@@ -15,9 +15,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from prunesweep.workers.host import Where
+from prunesweep.workers.lineage import work as work_of
 from prunesweep.workers.replicas import Replicas, joined
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import Stage, path
+from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 
 Work = Callable[..., None]
@@ -69,7 +70,7 @@ def _member(rank: int, count: int, port: int, work: Work, arguments: tuple[Any, 
 def run(replicas: Replicas, stages: Sequence[Stage], folder: Path, **where: Any) -> None:
     """The stages with all that they need."""
     for stage in stages:
-        for each in path(stage):
+        for each in work_of(stage):
             list(run_stage(each, Store(folder), Where(**where), replicas))
 
 

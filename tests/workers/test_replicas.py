@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,7 @@ from prunesweep.workers.encoding import encode
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.fingerprints import fingerprinted
 from prunesweep.workers.host import Where
+from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.run import run_stage
 from prunesweep.workers.spec import Stage, path
@@ -88,6 +90,16 @@ def by_one_and(count: int, stage: Stage, folder: Path, **where: object) -> tuple
     team.together(count, partial(team.run, **where), [stage], folder / "many")
     team.run(ALONE, [stage], folder / "one", **where)
     return Store(folder / "many"), Store(folder / "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings", [{"retrain_epochs": 2, "criterion": "fisher"}, {"rewind_epoch": 2, "retrain_schedule": "LRW"}]
+)
+def test_scores_of_trained_weights_and_tickets(settings: dict[str, Any], tmp_path: Path) -> None:
+    method = IMP(**settings)
+    stage = method.stage(replace(trial("imp", train=EXACT), method=method.choice("imp")))
+    assert_alike(stage, *by_one_and(2, stage, tmp_path))
 
 
 @pytest.mark.parametrize("batch_size", [pytest.param(32, marks=SLOW), 89])
