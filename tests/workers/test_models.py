@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from prunesweep.workers import models
 from prunesweep.workers.errors import UserError
@@ -473,7 +474,7 @@ def test_options_of_an_entry_are_the_builders(name: str) -> None:
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     general, said = models.NAMED.get(entry.target, (name, ()))
     numbers = {} if name == general else dict(zip(said, map(int, re.findall(r"\d+", name)), strict=True))
-    assert entry.options == {**defaults, **numbers}
+    assert {**entry.options, **entry.later} == {**defaults, **numbers}
 
 
 def test_choosing_a_model_or_dataset_imports_no_torch() -> None:
@@ -485,3 +486,23 @@ def test_choosing_a_model_or_dataset_imports_no_torch() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "part"),
+    [
+        ("mobilenet_v3_small", "dropout", nn.Dropout),
+        ("efficientnet_b0", "stochastic_depth", StochasticDepth),
+        ("convnext_tiny", "stochastic_depth", StochasticDepth),
+    ],
+)
+def test_what_is_left_out_while_training_can_be_chosen(name: str, option: str, part: type[nn.Module]) -> None:
+    """A key of before stays where it is not chosen."""
+    assert models.choose(name, {option: None}) == models.choose(name, {})
+    assert models.choose(name, {}).options == ()
+    with torch.device("meta"):
+        chosen = models.build(models.choose(name, {option: 0.7}), (3, 224, 224), 10)
+    shares = {m.p for m in chosen.modules() if isinstance(m, part)}
+    assert max(shares) == pytest.approx(0.7, rel=0.1)
+    with pytest.raises(UserError, match=rf"{option}: 1.5 is not a fraction in \[0, 1\)"):
+        models.choose(name, {option: 1.5})

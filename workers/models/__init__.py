@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from prunesweep.workers import registry, signature
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
-from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_wide_resnet
-from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_share, check_wide_resnet
+from prunesweep.workers.models.torchvision_names import DROPOUT, RESNETS, STOCHASTIC_DEPTH, TORCHVISION, VGGS
 from prunesweep.workers.registry import Entry
-from prunesweep.workers.spec import Choice
+from prunesweep.workers.spec import Choice, Value
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +23,12 @@ WIDE_RESNET = "prunesweep.workers.models.wide_resnet:WideResNet"
 
 def _wide(depth: int, width: int) -> Entry:
     return Entry(WIDE_RESNET, {"depth": depth, "width": width, "dropout": 0.0})
+
+
+def _left_out(name: str) -> dict[str, Value]:
+    """The options of a torchvision model that say how much it leaves out while training; None is its own share."""
+    shares = {"dropout": DROPOUT, "stochastic_depth": STOCHASTIC_DEPTH}
+    return {option: None for option, names in shares.items() if name in names}
 
 
 MODELS: dict[str, Entry] = {
@@ -37,7 +43,11 @@ MODELS: dict[str, Entry] = {
     **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
     **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
-    **{name: Entry(f"prunesweep.workers.models.vision:{name}") for name in TORCHVISION if name not in RESNETS + VGGS},
+    **{
+        name: Entry(f"prunesweep.workers.models.vision:{name}", later=_left_out(name))
+        for name in TORCHVISION
+        if name not in RESNETS + VGGS
+    },
     **{
         name: Entry(f"prunesweep.workers.models.segmentation:{name}", {"aux_loss": False})
         for name in ("fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101")
@@ -82,7 +92,9 @@ def known(name: str) -> Mapping[str, Entry]:
     if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
         return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
     if name.startswith("timm:"):
-        return {**MODELS, name: Entry(f"prunesweep.workers.models.timm_models:{name.removeprefix('timm:')}")}
+        later: dict[str, Value] = {"dropout": None, "stochastic_depth": None}
+        target = f"prunesweep.workers.models.timm_models:{name.removeprefix('timm:')}"
+        return {**MODELS, name: Entry(target, later=later)}
     return MODELS
 
 
@@ -95,6 +107,8 @@ def _check(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
         check_wide_resnet(**given)
     elif name.startswith("timm:"):
         registry.load(entry.target)  # asks timm for the name now, which the nodes would else do one by one
+    for share in {"dropout", "stochastic_depth"} & given.keys() if entry.target != WIDE_RESNET else ():
+        check_share(share, given[share])
     for part in {"stem", "head"} & given.keys():
         check_form(part, given[part])
 

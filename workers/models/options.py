@@ -25,6 +25,12 @@ def check_wide_resnet(*, depth: int, width: int, dropout: float) -> None:
         raise UserError(f"dropout: {dropout:g} is not a fraction in [0, 1)")
 
 
+def check_share(option: str, share: object) -> None:
+    """Raise `UserError` unless it is a share that can be left out while training, or None for the network's own."""
+    if share is not None and not (isinstance(share, int | float) and 0 <= share < 1):
+        raise UserError(f"{option}: {share!r} is not a fraction in [0, 1)")
+
+
 def check_form(option: str, form: str) -> None:
     """Raise `UserError` when a network has no such form; `option` is the part of it that differs."""
     if form not in FORMS:

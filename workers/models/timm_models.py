@@ -13,10 +13,22 @@ from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.models.fit import fitted
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A timm model with random weights, for any number of channels; `UserError` on a size that does not fit."""
+def build(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
+) -> nn.Module:
+    """A timm model with random weights, for any number of channels; `UserError` on a size that does not fit.
+
+    `dropout` is timm's `drop_rate`, `stochastic_depth` its `drop_path_rate`; None is the model's own.
+    """
     timm = _timm()
     settings: dict[str, Any] = {"pretrained": False, "num_classes": classes, "in_chans": shape[0]}
+    settings |= {} if dropout is None else {"drop_rate": dropout}
+    settings |= {} if stochastic_depth is None else {"drop_path_rate": stochastic_depth}
     # These are made for one size, most transformers among them; the others do not know the argument.
     if timm.models.get_pretrained_cfg(name).fixed_input_size:
         settings["img_size"] = shape[1:]

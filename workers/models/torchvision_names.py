@@ -85,3 +85,9 @@ TORCHVISION = (
 
 RESNETS = tuple(name for name in TORCHVISION if name.startswith(("resnet", "resnext", "wide_resnet")))
 VGGS = tuple(name for name in TORCHVISION if name.startswith("vgg"))
+
+DROPOUT = tuple(n for n in TORCHVISION if n.startswith(("efficientnet_", "mnasnet", "mobilenet_", "vit_")))
+"""Those whose `dropout` can be chosen."""
+
+STOCHASTIC_DEPTH = tuple(n for n in TORCHVISION if n.startswith(("convnext_", "efficientnet_")))
+"""Those whose share of residual branches that are left out while training can be chosen."""

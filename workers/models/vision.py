@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torchvision
@@ -12,18 +13,54 @@ from torch import nn
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.models.fit import fitted
 from prunesweep.workers.models.options import check_form, is_cifar
-from prunesweep.workers.models.torchvision_names import RESNETS, TORCHVISION, VGGS
+from prunesweep.workers.models.torchvision_names import DROPOUT, RESNETS, STOCHASTIC_DEPTH, TORCHVISION, VGGS
 from prunesweep.workers.models.vgg import CifarVGG
 
 
-def build(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build(
+    name: str, shape: tuple[int, int, int], classes: int, shares: Mapping[str, float] = MappingProxyType({})
+) -> nn.Module:
     """A torchvision model with random weights; `UserError` on images that are not in colour or of a wrong size."""
     if shape[0] != 3:
         raise UserError(
             f"model {name} takes images with 3 channels, the dataset's have {shape[0]}; "
             "take a ResNet or a LeNet, or a dataset in colour"
         )
-    return fitted(name, shape, partial(_plain, name, shape, classes))
+    return fitted(name, shape, partial(_plain, name, shape, classes, shares))
+
+
+def with_dropout(name: str, shape: tuple[int, int, int], classes: int, *, dropout: float | None = None) -> nn.Module:
+    """A torchvision model that leaves out a share of its features while training, by default its own."""
+    return build(name, shape, classes, _given(dropout=dropout))
+
+
+def with_depth(
+    name: str, shape: tuple[int, int, int], classes: int, *, stochastic_depth: float | None = None
+) -> nn.Module:
+    """A torchvision model that leaves out residual branches while training, up to this share in its last block."""
+    return build(name, shape, classes, _given(stochastic_depth_prob=stochastic_depth))
+
+
+def with_both(
+    name: str,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
+) -> nn.Module:
+    """One that does both."""
+    return build(name, shape, classes, _given(dropout=dropout, stochastic_depth_prob=stochastic_depth))
+
+
+def _given(**shares: float | None) -> dict[str, float]:
+    return {name: share for name, share in shares.items() if share is not None}
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name in DROPOUT:
+        return with_both if name in STOCHASTIC_DEPTH else with_dropout
+    return with_depth if name in STOCHASTIC_DEPTH else build
 
 
 def resnet(name: str, shape: tuple[int, int, int], classes: int, *, stem: str = "auto") -> nn.Module:
@@ -50,8 +87,11 @@ def vgg(name: str, shape: tuple[int, int, int], classes: int, *, head: str = "au
     return fitted(name, shape, partial(CifarVGG, shape, classes, int(depth), norm == "bn"))
 
 
-def _plain(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **_settings(name, shape))
+def _plain(
+    name: str, shape: tuple[int, int, int], classes: int, shares: Mapping[str, float] = MappingProxyType({})
+) -> nn.Module:
+    settings = {**_settings(name, shape), **shares}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **settings)
     return model
 
 
@@ -72,4 +112,4 @@ def __getattr__(name: str) -> Callable[..., nn.Module]:
     """Every name is a builder, as the registry's `module:name` wants it, without eighty functions."""
     if name not in TORCHVISION:
         raise AttributeError(f"torchvision has no model {name}")
-    return partial(resnet if name in RESNETS else vgg if name in VGGS else build, name)
+    return partial(resnet if name in RESNETS else vgg if name in VGGS else _builder(name), name)
