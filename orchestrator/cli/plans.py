@@ -25,7 +25,7 @@ def show_plan(plan: Plan, forecast: Estimate | None) -> None:
     counts = plan.counts
     merged = f"; {counted(counts.duplicates, 'equal trial')} merged" if counts.duplicates else ""
     say(f"[bold]{plan.sweep.name}[/]: {_size(counts)} in {counted(counts.stages, 'stage')}{merged}")
-    say(f"  trials    {states(counts)}")
+    say(f"  trials    {states(counts) or 'none known yet'}")
     say(f"  epochs    {_epochs(counts)}")
     for line in (*(f"  {line}" for line in (*_frozen_lines(plan), *damaged_lines(plan))), *plan_lines(plan, forecast)):
         say(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isnan
+from typing import Any
 
 from rich.markup import escape
 
@@ -49,6 +50,26 @@ def status_lines(plan: Plan) -> Iterator[str]:
         yield f"  {escape(name_of(decision.search))}: {escape(_how_far(decision))}"
     if len(plan.decisions) > SHOWN:
         yield f"  and {len(plan.decisions) - SHOWN:,} searches more; `status --json` lists all"
+
+
+def search_record(decision: Decision) -> dict[str, Any]:
+    """A search for programs: what it is, how far it is, and the winner's settings, None while there is none."""
+    search, step = decision.search, decision.rounds[-1]
+    return {
+        "search": search.key,
+        "name": name_of(search),
+        "algorithm": search.algorithm,
+        "by": search.by,
+        "budget_epochs": search.epochs,
+        "spent_epochs": decision.spent,
+        "candidates": len(decision.candidates),
+        "round": len(decision.rounds),
+        "round_epoch": step.epoch,
+        "round_candidates": len(step.candidates),
+        "round_scored": sum(score is not None for score in step.scores),
+        "failed": decision.failed,
+        "winner": None if decision.winner is None else dict(decision.winner.point),
+    }
 
 
 def name_of(search: Search) -> str:

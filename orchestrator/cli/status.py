@@ -16,7 +16,7 @@ from rich.markup import escape
 from prunesweep.orchestrator.cli.options import STORE, DataOption, JsonOption, StoreOption, sweep_names
 from prunesweep.orchestrator.cli.plans import damaged_lines, states
 from prunesweep.orchestrator.cli.printing import as_json, say, show
-from prunesweep.orchestrator.cli.searches import status_lines
+from prunesweep.orchestrator.cli.searches import search_record, status_lines
 from prunesweep.orchestrator.lookup import is_file, open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan, make_plans
 from prunesweep.orchestrator.records import read_records, recall
@@ -194,4 +194,5 @@ def _record(plan: Plan, store: Store, seen: Seen) -> dict[str, Any]:
         "unfinished_stages": [asdict(stage) for stage in begun],
         "blocked_stages": plan.blocked,
         "damaged_stages": plan.damaged,
+        "search_states": [search_record(decision) for decision in plan.decisions],
     }
