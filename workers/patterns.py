@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import BLOCK, Flat
 from prunesweep.workers.lazy import torch
 
@@ -25,6 +26,11 @@ def parsed(pattern: str) -> tuple[int, int]:
             f'"{pattern}" is no pattern: N:M keeps N of every M weights, N below M, such as "2:4" or "1:4"'
         )
     return n, m
+
+
+def is_pattern(allocation: str) -> bool:
+    """Whether an allocation is a pattern N:M, right or wrong, and no name."""
+    return ":" in allocation
 
 
 def divides(m: int, weight: Tensor) -> bool:
@@ -49,6 +55,27 @@ def keep_in_groups(weights: Sequence[Tensor], n: int, m: int, buffer: Flat) -> N
         groups = part.view(-1, m)
         ranks = _compared(groups) if m <= COMPARED else _sorted(groups)
         groups.copy_(ranks < n)
+
+
+def pattern_masks(weights: Sequence[Tensor], n: int, m: int) -> Flat:
+    """Masks that keep the n largest |w| of each group of m, and all of a weight that is not made of whole groups."""
+    masks = Flat.like(weights)
+    masks.whole.fill_(1.0)
+    divided = [(weight, mask) for weight, mask in zip(weights, masks.views, strict=True) if divides(m, weight)]
+    own = grouped_buffer([weight for weight, _ in divided])
+    keep_in_groups([weight for weight, _ in divided], n, m, own)
+    for (_, mask), kept in zip(divided, own.views, strict=True):
+        mask.copy_(kept)
+    return masks
+
+
+def undivided(names: Sequence[str], weights: Sequence[Tensor], pattern: str) -> list[str]:
+    """The names of the weights that stay dense; raises `UserError` where all do."""
+    _, m = parsed(pattern)
+    others = [name for name, weight in zip(names, weights, strict=True) if not divides(m, weight)]
+    if len(others) == len(names):
+        raise UserError(f"pattern: {pattern} fits no layer, {m} divides none of their input dimensions")
+    return others
 
 
 def _compared(groups: Tensor) -> Tensor:

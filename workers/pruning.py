@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,10 +15,13 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.patterns import is_pattern, parsed, pattern_masks, undivided
 from prunesweep.workers.replicas import Replicas
 from prunesweep.workers.seeding import derive
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, label
 from prunesweep.workers.store import MOMENTUM, NETWORK, STATE, Damaged, Store
+
+log = logging.getLogger("prunesweep")
 
 
 class Pruning:
@@ -55,6 +59,10 @@ class Pruning:
         stage, weights = self.stage, self.pruner.weights
         if stage.criterion in ("fisher", "movement"):
             return selection.scored_masks(weights, self._scores(batches), stage.sparsity, stage.allocation)
+        if is_pattern(stage.allocation):
+            if others := undivided(self.pruner.names, weights, stage.allocation):
+                log.warning("%s does not divide the inputs of %s: dense", stage.allocation, ", ".join(others))
+            return pattern_masks(weights, *parsed(stage.allocation))
         if stage.criterion == "magnitude":
             return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
         seed = derive(stage.root.seed, "prune", stage.start_epoch)

@@ -151,9 +151,10 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
     if method.takes_sparsity and sparsity is None and None in own:
         instead = f", or {LEVELS}" if LEVELS in cell else ""
         raise SpecError("sparsity", f"missing: a number in [0, 1){instead}")
-    if sparsity is not None and None not in own:
-        levels = ", ".join(map(str, own))
-        raise SpecError("sparsity", f"{sparsity} is not allowed: with {LEVELS} the levels are {levels}; leave one out")
+    if sparsity is not None and None not in own and own != [sparsity]:
+        levels, phased = ", ".join(map(str, own)), LEVELS not in cell or cell[LEVELS].value is not None
+        said = f"with {LEVELS} the levels are" if phased else "by this allocation it is"
+        raise SpecError("sparsity", f"{sparsity} is not allowed: {said} {levels}; leave one out")
     for level, leveled in method.levels(sparsity and _rounded(sparsity, method)):
         yield _checked(cell, leveled, level or 0.0, seed, train)
 

@@ -9,12 +9,12 @@ from itertools import compress
 from typing import ClassVar
 
 from prunesweep.workers.accounting import Forward, straight_through
-from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
-from prunesweep.workers.patterns import divides, grouped_buffer, keep_in_groups, parsed
+from prunesweep.workers.patterns import divides, grouped_buffer, keep_in_groups, parsed, pattern_masks, undivided
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.swap import gradients, masked
 
@@ -68,10 +68,7 @@ class SRSTEPruner(Pruner, method=SRSTE):
         super().__init__(method, setup)
         self.n, self.m = parsed(method.pattern)
         self.divided = [weight for weight in self.weights if divides(self.m, weight)]
-        others = [name for name, weight in zip(self.names, self.weights, strict=True) if not divides(self.m, weight)]
-        if not self.divided:
-            raise UserError(f"pattern: {method.pattern} fits no layer, {self.m} divides none of their input dimensions")
-        if others:
+        if others := undivided(self.names, self.weights, method.pattern):
             log.warning("%s does not divide the inputs of %s: dense", method.pattern, ", ".join(others))
         self.kept, self.sparse = grouped_buffer(self.divided), Flat.like(self.divided)
 
@@ -91,12 +88,5 @@ class SRSTEPruner(Pruner, method=SRSTE):
 
     def finalize(self) -> bool:
         """The weights that the last view saw: the same function."""
-        keep_in_groups(self.divided, self.n, self.m, self.kept)
-        own = {id(weight): mask for weight, mask in zip(self.divided, self.kept.views, strict=True)}
-        masks = Flat.like(self.weights)
-        masks.whole.fill_(1.0)
-        for weight, mask in zip(self.weights, masks.views, strict=True):
-            if id(weight) in own:
-                mask.copy_(own[id(weight)])
-        self.hold(masks)
+        self.hold(pattern_masks(self.weights, self.n, self.m))
         return False
