@@ -151,10 +151,7 @@ def _files(choice: Choice, data_folder: str) -> list[tuple[str, str]] | None:
     """The dataset's files as (name, path), sorted by name."""
     own = own_files(choice.name, choice.settings, data_folder)
     if own is not None:
-        return [
-            (str(path.relative_to(data_folder) if path.is_relative_to(data_folder) else path), str(path))
-            for path in own
-        ]
+        return own
     if is_own_folder(choice):
         return _folder_files(choice, Path(data_folder) / Path(str(choice.settings["path"])).expanduser())
     if module_of("dataset", choice.name) is None:

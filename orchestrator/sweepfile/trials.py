@@ -111,6 +111,8 @@ def _check_task(trial: TrialSpec, method: Method) -> None:
     if trial.test_sets and trial.task != CLASSIFICATION:
         message = f"corrupted test sets are for the accuracy of classification, which task {trial.task} has not"
         raise SpecError(evaluation_sets.KEY, f"{message}; leave them out")
+    if method.needs_images and task_class(trial.task.name).targets == "tokens":
+        raise SpecError("task", f"method {trial.method} puts an image of ones through the network: it takes no tokens")
     if trial.train.label_smoothing and not task_class(trial.task.name).smooths:
         smoothing = trial.train.label_smoothing
         raise SpecError("train.label_smoothing", f"{smoothing} would do nothing: task {trial.task} has no classes")

@@ -13,6 +13,7 @@ from prunesweep.workers import data, models, tasks
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.fingerprints import fingerprinted
 from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.replicas import ALONE
 from prunesweep.workers.run import StageFailed
@@ -30,6 +31,10 @@ SMALL = models.choose("cifar_resnet", {"depth": 8, "width": 4})
 TRIALS = {
     "classification": (cases.TINY, SMALL),
     "segmentation": (data.choose("tests.task_data:masks", {}), models.choose("tests.task_data:pixelwise", {})),
+    "language_modelling": (
+        data.choose("text", {"path": __file__, "context": 16}),
+        models.choose("transformer", {"width": 16, "depth": 1, "heads": 2}),
+    ),
     "regression": (data.choose("tests.task_data:vectors", {}), SMALL),
 }
 """Of every task in the registry a dataset and a network that are quick to train."""
@@ -38,7 +43,8 @@ TRIALS = {
 def trial(task: str, train: TrainSpec = TRAIN) -> TrialSpec:
     dataset, model = TRIALS[task]
     method = IMP(retrain_epochs=2).choice("imp")
-    return TrialSpec(dataset, model, method, 0, 0.5, train, task=tasks.choose(task, {}))
+    asked = TrialSpec(dataset, model, method, 0, 0.5, train, task=tasks.choose(task, {}))
+    return fingerprinted([asked], "", {})[0]
 
 
 def scored(task: Task, *batches: tuple[Tensor, Tensor]) -> Score:

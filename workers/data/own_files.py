@@ -57,16 +57,20 @@ def voc_pairs(root: Path, split: str) -> list[Pair]:
     return pairs
 
 
-def own_files(name: str, settings: Mapping[str, Any], folder: str) -> list[Path] | None:
-    """All files of such a dataset; None for other ones. Raises `UserError` where they are not there."""
-    if name == "mask_folder":
-        root = root_of(name, settings["path"], folder)
-        parts = [part for part in ("train", "val", "test") if part != "val" or (root / part).is_dir()]
-        pairs = [p for s in parts for p in folder_pairs(name, root / s, settings["images"], settings["masks"])]
-        return [file for pair in pairs for file in pair]
-    if name == "voc":
-        root = root_of(name, settings["path"], folder)
-        return [file for split in ("train", "val") for pair in voc_pairs(root, split) for file in pair]
+def own_files(name: str, settings: Mapping[str, Any], folder: str) -> list[tuple[str, str]] | None:
+    """All files of such a dataset, with their names below its `path`; None for other ones.
+
+    Raises `UserError` where they are not there.
+    """
+    if name not in ("mask_folder", "voc", "text"):
+        return None
+    root = root_of(name, settings["path"], folder)
     if name == "text":
-        return [root_of(name, settings["path"], folder)]
-    return None
+        return [(root.name, str(root))]
+    if name == "voc":
+        pairs = [pair for split in ("train", "val") for pair in voc_pairs(root, split)]
+    else:
+        splits = [split for split in ("train", "val", "test") if split != "val" or (root / split).is_dir()]
+        named = settings["images"], settings["masks"]
+        pairs = [pair for split in splits for pair in folder_pairs(name, root / split, *named)]
+    return sorted((str(file.relative_to(root)), str(file)) for pair in pairs for file in pair)

@@ -74,6 +74,9 @@ class Method:
     needs_classification: ClassVar[bool] = False
     """Whether it ranks weights by the cross-entropy of images of each class."""
 
+    needs_images: ClassVar[bool] = False
+    """Whether it puts an image of its own through the network, which tokens are not."""
+
     pruner_class: ClassVar[type[Pruner]] = Pruner
 
     def __init_subclass__(cls) -> None:

@@ -24,6 +24,8 @@ class SynFlow(Method):
     Cost per step: one multiplication of the gradients with the mask.
     """
 
+    needs_images = True
+
     rounds: int = hyperparameter("rounds in which the mask is found", 100, ge=1, le=10_000)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:

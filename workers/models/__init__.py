@@ -32,6 +32,9 @@ def _left_out(name: str) -> dict[str, Value]:
 
 
 MODELS: dict[str, Entry] = {
+    "transformer": Entry(
+        "prunesweep.workers.models.transformer:Transformer", {"width": 64, "depth": 2, "heads": 4, "dropout": 0.0}
+    ),
     "lenet300": Entry("prunesweep.workers.models.lenet:lenet300"),
     "lenet5": Entry("prunesweep.workers.models.lenet:lenet5"),
     "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}),

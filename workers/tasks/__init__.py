@@ -15,6 +15,7 @@ from prunesweep.workers.tasks.base import Metric, Task
 TASKS: dict[str, Entry] = {
     "classification": Entry("prunesweep.workers.tasks.classification:Classification"),
     "segmentation": Entry("prunesweep.workers.tasks.segmentation:Segmentation"),
+    "language_modelling": Entry("prunesweep.workers.tasks.language_modelling:LanguageModelling"),
     "regression": Entry("prunesweep.workers.tasks.regression:Regression"),
 }
 
