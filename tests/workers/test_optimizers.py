@@ -27,6 +27,7 @@ from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
 from prunesweep.workers.training import Network, train_epoch
+from prunesweep.workers.trust import choices_of_stage, require_trusted
 from tests.cases import RESNET, SETTINGS, last_stage, trial
 from tests.contract import Awkward, numbers, resumed_after, run, trained_with
 
@@ -235,6 +236,13 @@ def test_the_version_of_an_optimizer_of_ones_own_is_in_the_key_and_required(stor
     other = replace(named, train=replace(named.train, optimizer_code="code:0123456789abcdef"))
     with pytest.raises(StageFailed, match=r"optimizer .*own_training.py, or what it imports, has changed"):
         run(last_stage(other), store)
+
+
+@pytest.mark.parametrize("name", ["os:system", "timm:create_model"])
+def test_code_that_a_record_names_as_an_optimizer_is_not_imported(name: str):
+    stage = last_stage(trial("dense", train=TrainSpec(epochs=1, lr=0.1, optimizer=name)))
+    with pytest.raises(UserError, match=f"it wants to import {name}, which is not of this folder"):
+        require_trusted(choices_of_stage(stage), "it", (), "leave it")
 
 
 # --- settings and patterns

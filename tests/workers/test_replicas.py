@@ -119,6 +119,13 @@ def test_in_single_precision_sums_in_another_order_are_all_that_differs(
     assert metrics(stage, many)["train_loss"] == pytest.approx(metrics(stage, one)["train_loss"], rel=tolerance)
 
 
+@SLOW
+def test_adamw_with_an_average_of_the_weights(tmp_path: Path) -> None:
+    averaged = replace(EXACT, lr=2e-3, optimizer="adamw", momentum=None, nesterov=None, weight_decay=0.05, ema=0.9)
+    stage = last_stage(trial("gmp", train=averaged))
+    assert_alike(stage, *by_one_and(2, stage, tmp_path))
+
+
 def test_every_kind_of_batch_norm_and_parameters_without_gradients(tmp_path: Path) -> None:
     asked = replace(trial("cs", train=EXACT), model=models.choose("tests.team:odd", {}))
     stage = last_stage(fingerprinted([asked], "data", {})[0])
