@@ -282,6 +282,7 @@ class Whole(Dataset):
         return self.inner.evaluation_batches(split, **options)
 
 
+@pytest.mark.slow
 def test_loading_processes_change_no_bit(tmp_path: Path) -> None:
     whole = augmented(image_folder(str(write_flowers(tmp_path / "flowers", 9)), size=32), TrainSpec(**EVERYTHING))
     loaded = whole.to("cpu", 2)
