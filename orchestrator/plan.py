@@ -265,4 +265,4 @@ def _replayed(plan: Plan, store: Store) -> Plan:
 
 
 def _total_epochs(stage: Stage) -> int:
-    return stage.start_epoch + stage.epochs
+    return stage.start_epoch + stage.epochs - stage.root.start_epoch

@@ -10,13 +10,17 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
-from prunesweep.orchestrator.records import read_records
+from prunesweep.orchestrator.forest import forest
+from prunesweep.orchestrator.records import read_records, require
+from prunesweep.orchestrator.sweepfile.document import listed
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.choices import chosen
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code, without_fingerprints
+from prunesweep.workers.init.resolving import Weights
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 
@@ -25,7 +29,7 @@ from prunesweep.workers.store import Store
 class Change:
     """Trials that were run with another version: of which dataset, model, method or task, and of what of it.
 
-    `part` is `code` or `content`; `before` and `now` are its hashes, "" from before versions were named.
+    `part` is `code`, `content` or `weights`; `before` and `now` are its hashes, "" from before versions were named.
     """
 
     kind: str
@@ -40,14 +44,46 @@ def versioned(sweep: Sweep, store: Store, data_folder: str | None = None) -> Swe
     """The sweep with the versions of the code and the images that are here; raises `UserError` where they are not."""
     folder = data_folder or os.environ.get("PRUNESWEEP_DATA") or "data"
     trials = fingerprinted(sweep.exemplars, folder, same_code(store))
+    if any(trial.init is not None for trial in trials):
+        weights = Weights(folder, store, partial(_stage_of, store=store))
+        trials = _with_hashes(sweep, trials, weights)
+        sweep = replace(sweep, supplies={**sweep.supplies, **weights.supplies}, starts=tuple(weights.starts))
     count = len(sweep.trials)
+    distinct = tuple(dict.fromkeys(trials[:count]))
     searches = (replace(search, base=base) for search, base in zip(sweep.searches, trials[count:], strict=True))
-    return replace(sweep, trials=tuple(trials[:count]), searches=tuple(searches))
+    duplicates = sweep.duplicates + count - len(distinct)
+    return replace(sweep, trials=distinct, duplicates=duplicates, searches=tuple(searches))
+
+
+def _with_hashes(sweep: Sweep, trials: list[TrialSpec], weights: Weights) -> list[TrialSpec]:
+    """The trials with the hashes of the weights that they start from; raises `UserError` with their places."""
+    problems: dict[str, None] = {}
+    hashed: list[TrialSpec] = []
+    for trial in trials:
+        try:
+            hashed.append(weights.resolved(trial))
+        except UserError as error:
+            assert trial.init is not None
+            problems[f"{sweep.places.get(trial.init.weights, f'{sweep.path}: init')}: {error}"] = None
+    if problems:
+        raise listed(problems)
+    return hashed
+
+
+def _stage_of(name: str, prefix: str, *, store: Store) -> tuple[str, str]:
+    """The key of a trial of the store that begins so, and its last stage's; raises `UserError`."""
+    sweep = require(name, store)
+    keys = [trial.key for trial in sweep.trials if trial.key.startswith(prefix)]
+    if len(keys) != 1:
+        count = f"{len(keys)} trials of {name}, give more of it" if keys else f"no trial of {name}"
+        raise UserError(f"trial: {prefix} begins the key of {count}; the column `trial` of its results has the keys")
+    _, last = forest(sweep)
+    return keys[0], last[keys[0]]
 
 
 def changes(sweep: Sweep, store: Store) -> list[Change]:
     """What has changed since trials of this sweep were last run in the store, under any name."""
-    if not any(choice.fingerprint for trial in sweep.exemplars for choice in chosen(trial).values()):
+    if not any(map(_has_version, sweep.exemplars)):
         return []
     keys = {trial.key for trial in sweep.trials}
     run_before = [(without_fingerprints(trial), trial) for trial in _run_before(store)]
@@ -67,8 +103,9 @@ def accept(sweep: Sweep, store: Store, data_folder: str | None = None) -> Sweep:
     Raises `UserError` where it has not been run, or its images have changed, which are never the same.
     """
     differing = changes(sweep, store)
-    if images := [change for change in differing if change.part == "content"]:
-        raise UserError(f"--same-code is for code, but the images of {images[0].name} have changed; run without it")
+    if others := [change for change in differing if change.part != "code"]:
+        what = f"the {'images of' if others[0].part == 'content' else 'weights'} {others[0].name}"
+        raise UserError(f"--same-code is for code, but {what} have changed; run without it")
     accepted = {change.now: change.before for change in differing}
     if accepted:
         store.write(json.dumps({**same_code(store), **accepted}, indent=1).encode(), SAME_CODE)
@@ -85,6 +122,7 @@ def lines(differing: list[Change]) -> Iterator[str]:
             if change.part == "code"
             else (f"the images of {change.name}")
         )
+        what = f"the weights {change.name}" if change.part == "weights" else what
         verb = "has" if change.part == "code" else "have"
         if change.before:
             versions = f"{change.before[:8]} before, {change.now[:8]} now"
@@ -94,6 +132,10 @@ def lines(differing: list[Change]) -> Iterator[str]:
             yield f"{counted(change.trials, 'trial')} from before the version of {what} was named {_are(change)} kept"
     if any(change.part == "code" for change in differing):
         yield "what is listed as new is trained; if the change moves no number (a name, a comment), give --same-code"
+
+
+def _has_version(trial: TrialSpec) -> bool:
+    return trial.init is not None or any(choice.fingerprint for choice in chosen(trial).values())
 
 
 def _are(change: Change) -> str:
@@ -113,3 +155,5 @@ def _differences(before: TrialSpec, now: TrialSpec) -> Iterator[tuple[str, str, 
         for part in ("code", "content"):
             if earlier.get(part) != later.get(part):
                 yield kind, choices[kind].name, part, earlier.get(part, ""), later.get(part, "")
+    if before.init and now.init and before.init != now.init:
+        yield "init", now.init.source, "weights", before.init.weights, now.init.weights

@@ -16,6 +16,7 @@ _MODULES = {
     "Dataset": "workers.data.base",
     "Flat": "workers.flat",
     "InMemory": "workers.data.memory",
+    "Init": "workers.spec",
     "Method": "workers.methods.base",
     "Metric": "workers.tasks.base",
     "Plan": "orchestrator.plan",
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from prunesweep.workers.selection import magnitude_masks as magnitude_masks
     from prunesweep.workers.selection import random_masks as random_masks
     from prunesweep.workers.spec import Choice as Choice
+    from prunesweep.workers.spec import Init as Init
     from prunesweep.workers.spec import Scope as Scope
     from prunesweep.workers.spec import TrainSpec as TrainSpec
     from prunesweep.workers.spec import TrialSpec as TrialSpec

@@ -10,6 +10,7 @@ from prunesweep.workers.spec import (
     KINDS,
     Choice,
     EvaluationStage,
+    Init,
     PartStage,
     PruneStage,
     RetrainSpec,
@@ -71,8 +72,9 @@ def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: _decode_choice(data[name]) for name in KINDS if name != "task" or name in data}
     if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
         raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
+    init = {"init": typed(Init, data["init"])} if "init" in data else {}
     scope = typed(Scope, data.get("prune", {}))
-    return {**data, **choices, "train": typed(TrainSpec, data["train"]), "prune": scope}
+    return {**data, **choices, "train": typed(TrainSpec, data["train"]), "prune": scope, **init}
 
 
 def _decode_choice(data: Mapping[str, Any]) -> Choice:

@@ -27,6 +27,11 @@ def added(default: Any, *, pairs: bool = False) -> Any:
     return field(default=default, metadata={"left out at": default, "pairs": pairs})
 
 
+def remark(default: Any) -> Any:
+    """A field for people alone: in records, but in no key, and equal specs may differ in it."""
+    return field(default=default, compare=False, metadata={"left out at": default, "in keys": False})
+
+
 def encode(value: Any, *, canonical: bool = False) -> Any:
     """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run.
 
@@ -37,7 +42,7 @@ def encode(value: Any, *, canonical: bool = False) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     if is_dataclass(value):
-        return {name: encode(held, canonical=canonical) for name, held in said(value)}
+        return {name: encode(held, canonical=canonical) for name, held in said(value, canonical=canonical)}
     if isinstance(value, tuple | list):
         return [encode(item, canonical=canonical) for item in value]
     if isinstance(value, dict):
@@ -45,11 +50,11 @@ def encode(value: Any, *, canonical: bool = False) -> Any:
     return value
 
 
-def said(value: Any) -> Iterator[tuple[str, Any]]:
-    """The fields of a spec that its key and records hold, under the names that they have there."""
-    for name, left_out_at, pairs in _fields(value.__class__):
+def said(value: Any, *, canonical: bool = True) -> Iterator[tuple[str, Any]]:
+    """The fields of a spec that its key holds, under the names that they have there; else those of its records."""
+    for name, left_out_at, pairs, in_keys in _fields(value.__class__):
         held = getattr(value, name)
-        if held != left_out_at:
+        if held != left_out_at and (in_keys or not canonical):
             yield name, dict(held) if pairs else held
 
 
@@ -60,5 +65,9 @@ def digest(kind: str, canonical: Any) -> str:
 
 
 @cache
-def _fields(cls: Any) -> tuple[tuple[str, Any, bool], ...]:
-    return tuple((f.name, f.metadata.get("left out at", ALWAYS), f.metadata.get("pairs", False)) for f in fields(cls))
+def _fields(cls: Any) -> tuple[tuple[str, Any, bool, bool], ...]:
+    def described(of: Any) -> tuple[str, Any, bool, bool]:
+        known = of.metadata.get
+        return of.name, known("left out at", ALWAYS), known("pairs", False), known("in keys", True)
+
+    return tuple(map(described, fields(cls)))

@@ -39,6 +39,8 @@ from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import require_same
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
+from prunesweep.workers.init.kept import stored_weights
+from prunesweep.workers.init.start import start_from
 from prunesweep.workers.lineage import data_epoch
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -164,6 +166,9 @@ class Execution:
         seed_all(root.seed, "weights")
         tasks.require_fitting(root.task.name, self.task, root.dataset.name, dataset.targets)
         model = models.build(root.model, dataset.shape, dataset.classes)
+        if root.init is not None and isinstance(self.stage, TrainStage):
+            weights = self.replicas.agreed(partial(stored_weights, root.init, self.store))
+            start_from(weights, root.init, model, root.model, dataset)
         parameter_patterns.freeze(model, self.train.freeze or ())
         channels_last = probe.place(model, root.model.name, dataset, self.device, self.dtype)
         network = Network(model, self.train, self.device, self.replicas, task=self.task, channels_last=channels_last)
@@ -218,6 +223,8 @@ class Execution:
         return True
 
     def _begin(self) -> None:
+        if isinstance(self.stage, TrainStage) and self.stage.loads:
+            self.progress.curve.append(self._curve_row(0, self._evaluate("validation")))
         if type(self.pruner).prepare is not Pruner.prepare:
             self._prepare()
         if isinstance(self.stage, PruneStage):

@@ -202,8 +202,9 @@ def require_content(dataset: Choice, data_folder: str) -> None:
 
 
 def without_fingerprints(trial: TrialSpec) -> TrialSpec:
-    """The trial as it is asked for, whatever the version of one's own code and data: the same in all versions."""
-    choices = chosen(trial)
-    if all(choice.fingerprint is None for choice in choices.values()):
+    """The trial as it is asked for, whatever the version of one's own code, data and weights: one for all versions."""
+    choices, init = chosen(trial), trial.init
+    if init is None and all(choice.fingerprint is None for choice in choices.values()):
         return trial
-    return choosing(trial, {kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})
+    bare = choosing(trial, {kind: replace(choice, fingerprint=None) for kind, choice in choices.items()})
+    return replace(bare, init=init and replace(init, weights=init.source))

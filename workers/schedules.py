@@ -34,6 +34,13 @@ DENSE: dict[str, tuple[str, ...]] = {
 RETRAINING = ("FT", "LRW", "SLR", "CLR", "LLR", "ALLR")
 """Retraining schedules that are derived from the dense one."""
 
+DESCRIBES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("FT", "LRW", "SLR", "CLR"), ("epochs", "lr", "schedule")),
+    "LLR": ("lr",),
+    "ALLR": ("epochs", "lr"),
+}
+"""What each of them must know of the training that the network comes from."""
+
 TUNABLE = ("constant", "stepped", "cosine", "linear")
 """Retraining schedules with an initial value and a warm-up of their own."""
 
@@ -148,7 +155,7 @@ def _after_warmup(train: TrainSpec, epoch: int, length: int) -> Schedule:
     peak, end, gamma = train.lr, train.end_lr, train.gamma or 0.0
     warmup = train.warmup_epochs * epoch
     match train.schedule:
-        case "constant":
+        case "constant" | "":  # of a training that nobody has described, and nothing asks for
             return lambda k: peak
         case "step":
             return lambda k: peak * gamma ** (k // ((train.step_epochs or 1) * epoch))
@@ -202,7 +209,7 @@ def retraining(spec: RetrainSpec, train: TrainSpec, epoch: int, pruned: Pruned) 
         assert length <= dense_length, "checked when the sweep was read"
         return lambda k: eta(dense_length - length + k)
     start = _falls_from(train, epoch)
-    values = [eta(k) for k in range(start, dense_length)]
+    values = [eta(k) for k in range(start, dense_length)] or [train.lr]  # LLR needs no length
     peak, lowest = max(values), min(values)
     warmup = floor(RETRAIN_WARMUP * length)
     rest = length - warmup

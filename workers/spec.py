@@ -8,60 +8,19 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from prunesweep.workers.choice import CLASSIFICATION as CLASSIFICATION
+from prunesweep.workers.choice import KINDS as KINDS
+from prunesweep.workers.choice import Choice as Choice
+from prunesweep.workers.choice import Value as Value
 from prunesweep.workers.encoding import added, digest, encode, said
+from prunesweep.workers.init.asked import Init as Init
+from prunesweep.workers.train_spec import RetrainSpec as RetrainSpec
 from prunesweep.workers.train_spec import TrainSpec as TrainSpec
-
-Value = str | int | float | bool | None | tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A name out of a registry (dataset, model, method or task) with its options, every default spelled out.
-
-    `fingerprint` stands for what the name leads to outside the registry: one's own source, one's own images
-    (`workers.fingerprints`). What is in the registry has none.
-    """
-
-    name: str
-    options: tuple[tuple[str, Value], ...] = field(default=(), metadata={"pairs": True})
-    fingerprint: str | None = added(None)
-
-    @classmethod
-    def of(cls, name: str, options: Mapping[str, Value] | None = None, fingerprint: str | None = None) -> Choice:
-        """The choice with its options in canonical order."""
-        return cls(name, tuple(sorted((options or {}).items())), fingerprint)
-
-    @property
-    def settings(self) -> dict[str, Value]:
-        """The options as a dict."""
-        return dict(self.options)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-KINDS = ("dataset", "model", "method", "task")
-"""The fields of a trial that are a `Choice`."""
-
-CLASSIFICATION = Choice("classification")
-
-
-@dataclass(frozen=True)
-class RetrainSpec:
-    """One retraining phase: its length in epochs and its learning-rate schedule.
-
-    `lr` (the initial value) and `warmup` (a fraction of the phase) are set for the tunable schedules only.
-    """
-
-    epochs: int
-    schedule: str = "ALLR"
-    lr: float | None = None
-    warmup: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,16 +61,29 @@ class TrialSpec:
     prune: Scope = added(ALL)
     task: Choice = added(CLASSIFICATION)
     test_sets: tuple[str, ...] = added(())
+    init: Init | None = added(None)
 
     @cached_property
     def key(self) -> str:
         """Names the trial; equal trials have equal keys."""
         return digest("trial", encode(self, canonical=True))
 
+    def root(
+        self, *, method: Choice | None = None, sparsity: float | None = None, train: TrainSpec | None = None
+    ) -> TrainStage:
+        """The stage that the trial's path begins with, as the trial asks for it but for what is given."""
+        target = self.sparsity if sparsity is None else sparsity
+        choices = (self.dataset, self.model, method or self.method)
+        return TrainStage(*choices, self.seed, target, train or self.train, task=self.task, init=self.init)
+
 
 @dataclass(frozen=True)
 class TrainStage:
-    """Training from random weights over `train.epochs`, dense or with a method that sparsifies on the way."""
+    """Training over `train.epochs`, dense or with a method that sparsifies on the way.
+
+    It starts from random weights, or from those of `init`. Where these are not fine-tuned they are only loaded and
+    evaluated, and `train` describes how they were trained.
+    """
 
     dataset: Choice
     model: Choice
@@ -121,6 +93,7 @@ class TrainStage:
     train: TrainSpec
     prune: Scope = added(ALL)
     task: Choice = added(CLASSIFICATION)
+    init: Init | None = added(None)
 
     parent = None
 
@@ -137,12 +110,20 @@ class TrainStage:
     @property
     def epochs(self) -> int:
         """The length of this stage."""
-        return self.train.epochs
+        return 0 if self.loads else self.train.epochs
+
+    @property
+    def loads(self) -> bool:
+        """Whether it only loads what was trained elsewhere."""
+        return self.init is not None and not self.init.fine_tunes
 
     @property
     def start_epoch(self) -> int:
-        """Epochs trained before this stage."""
-        return 0
+        """Epochs trained before this stage: those of the training elsewhere, as far as it is described.
+
+        What follows draws its data as it would behind a stage that had trained the network for so long.
+        """
+        return self.train.epochs if self.loads else 0
 
 
 @dataclass(frozen=True)
@@ -281,9 +262,12 @@ def label(stage: Stage) -> str:
         return f"{sets} after {label(stage.parent)}"
     root = stage.root
     epochs = f"{stage.epochs} epoch{'s' * (stage.epochs > 1)}"
+    if isinstance(stage, TrainStage) and stage.loads:
+        return f"load {root.init} {root.model} {root.dataset} seed {root.seed}"
     if isinstance(stage, TrainStage):
         target = f" {stage.sparsity:g}" if stage.sparsity else ""
-        return f"train {root.method}{target} {root.model} {root.dataset} {epochs} seed {root.seed}"
+        source = f" from {root.init}" if root.init else ""
+        return f"train {root.method}{target} {root.model} {root.dataset} {epochs} seed {root.seed}{source}"
     usual = {"criterion": "magnitude", "allocation": "global"}
     unusual = ", ".join(value for name in usual if (value := getattr(stage, name)) != usual[name])
     kind = f"prune ({unusual})" if unusual else "prune"

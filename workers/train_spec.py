@@ -91,3 +91,16 @@ class TrainSpec:
 
 CODE = {"optimizer": "optimizer_code", "schedule": "schedule_code"}
 """The fields that hold the versions of one's own code, which are made and not given."""
+
+
+@dataclass(frozen=True)
+class RetrainSpec:
+    """One retraining phase: its length in epochs and its learning-rate schedule.
+
+    `lr` (the initial value) and `warmup` (a fraction of the phase) are set for the tunable schedules only.
+    """
+
+    epochs: int
+    schedule: str = "ALLR"
+    lr: float | None = None
+    warmup: float | None = None

@@ -27,6 +27,8 @@ def show_plan(plan: Plan, forecast: Estimate | None) -> None:
     say(f"[bold]{plan.sweep.name}[/]: {_size(counts)} in {counted(counts.stages, 'stage')}{merged}")
     say(f"  trials    {states(counts) or 'none known yet'}")
     say(f"  epochs    {_epochs(counts)}")
+    for line in plan.sweep.starts or dict.fromkeys(str(trial.init) for trial in plan.sweep.trials if trial.init):
+        say(f"  init      {escape(line)}")
     for line in (*(f"  {line}" for line in (*_frozen_lines(plan), *damaged_lines(plan))), *plan_lines(plan, forecast)):
         say(line)
     if not plan.to_run:

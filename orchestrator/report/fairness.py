@@ -182,6 +182,15 @@ def _same_training(evidence: Evidence) -> Item:
     return _item("identical data, augmentation, optimizer and training settings", not varied, reason)
 
 
+def _same_start(evidence: Evidence) -> Item:
+    """Without trained weights the seed alone says what a network starts from."""
+    demand, inits = "the same initial weights for all", evidence.trials.get("init")
+    if inits is None or inits.isna().all():
+        return _item(demand, True, "random weights, of the same seeds for every method")
+    differing = [name for name, same in evidence.subjects if same["init"].nunique(dropna=False) > 1]
+    return _item(demand, not differing, _listed(inits.fillna("random")) + "".join(f"; not on {d}" for d in differing))
+
+
 def _budgets(evidence: Evidence) -> Item:
     groups = evidence.sparse.groupby([*SUBJECT, TARGET, "total_epochs"], sort=False)["method"].nunique()
     alone = int((groups < 2).sum())
@@ -239,7 +248,8 @@ def _tuned(evidence: Evidence) -> Item:
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (
     *(_named, _pairs, _both_ratios, _top5, _operating_points, _seeds, _whole, _raw),
-    *(_control, _magnitude, _random, _same_code, _same_device, _same_training, _budgets, _tuned, _equal_cost),
+    *(_control, _magnitude, _random, _same_code, _same_device, _same_start, _same_training, _budgets, _tuned),
+    _equal_cost,
     *(_layers, _real_size, _real_speed),
 )
 

@@ -25,6 +25,7 @@ from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
+from prunesweep.orchestrator.run.supplying import supply
 from prunesweep.workers.claims import release
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
@@ -99,6 +100,7 @@ def prepare(plan: Plan, store: Store, options: Options) -> None:
         if plan.runnable:
             _require_room_here(plan, options)
     store.require_writable()
+    supply(plan, store)
     remember(plan.question, store)
 
 

@@ -15,8 +15,9 @@ from prunesweep.orchestrator.results.schemas import CORRUPTED, task_fields
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
+from prunesweep.workers.init.asked import UNSAID
 from prunesweep.workers.methods import METHODS, create, method_class
-from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrainStage, TrialSpec, path
 from prunesweep.workers.tasks.base import Metric
 
 Result = dict[str, Any]
@@ -214,7 +215,7 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     return {
         **_later_defaults(trial.method.name),
         **trial.method.settings,
-        **_train_settings(stages[0].root.train),
+        **_train_settings(stages[0].root),
         "prune_only": _plain(trial.prune.only) or None,
         "prune_except": _plain(trial.prune.exempt) or None,
         "dataset_options": _options(trial.dataset),
@@ -233,9 +234,13 @@ def _later_defaults(method: str) -> Mapping[str, Any]:
     return {h.name: h.default for h in method_class(method).hyperparameters() if h.default not in (MISSING, None)}
 
 
-def _train_settings(train: TrainSpec) -> dict[str, Any]:
-    """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum."""
-    return {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
+def _train_settings(root: TrainStage) -> dict[str, Any]:
+    """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum.
+
+    What nobody has said of a training elsewhere is null.
+    """
+    values = {name: _plain(getattr(root.train, name)) for name in TRAIN_SETTINGS}
+    return {name: None if root.loads and value == UNSAID.get(name) else value for name, value in values.items()}
 
 
 def _takes_sparsity(sweep: Sweep, trial: TrialSpec, stages: list[Stage]) -> bool:
@@ -248,6 +253,7 @@ def _takes_sparsity(sweep: Sweep, trial: TrialSpec, stages: list[Stage]) -> bool
 def _question(sweep: str, trial: TrialSpec, stages: list[Stage], takes_sparsity: bool) -> dict[str, Any]:
     """What the trial asked for. A method that sparsifies while training has no retraining."""
     phases, last = sum(isinstance(stage, PruneStage) and stage.epochs > 0 for stage in stages), stages[-1]
+    epochs = sum(stage.epochs for stage in stages)
     return {
         "trial": trial.key,
         "sweep": sweep,
@@ -255,14 +261,15 @@ def _question(sweep: str, trial: TrialSpec, stages: list[Stage], takes_sparsity:
         "model": trial.model.name,
         "task": trial.task.name,
         "method": trial.method.name,
+        "init": None if trial.init is None else str(trial.init),
         "seed": trial.seed,
         "target_sparsity": last.sparsity if takes_sparsity else None,
         "retrain_schedule": trial.method.settings.get("retrain_schedule"),
         "pretrain_epochs": stages[0].epochs,
-        "retrain_epochs": last.start_epoch + last.epochs - stages[0].epochs,
+        "retrain_epochs": epochs - stages[0].epochs,
         "phases": phases or None,
-        "total_epochs": last.start_epoch + last.epochs,
-        "budget": (last.start_epoch + last.epochs) / (trial.dense_epochs or trial.train.epochs),
+        "total_epochs": epochs,
+        "budget": epochs / dense if (dense := trial.dense_epochs or trial.train.epochs) else None,
     }
 
 

@@ -17,6 +17,7 @@ from prunesweep.orchestrator.results.sealing import described, unsealed_table
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE
+from prunesweep.workers.init.kept import FOLDER, HASH, is_whole
 from prunesweep.workers.seal import intact
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
@@ -27,6 +28,7 @@ TABLES = ("trials", "curves", "layers", "classes")
 
 COMPUTED = "the next run of its sweep computes the stage again"
 WRITTEN = "the next run of the sweep writes it again"
+SUPPLIED = "a stage that needs it sets it aside; running the sweep's file, where the weights are, writes it again"
 HARMLESS = "nothing needs it; it is written again when the stage runs"
 PASSED_OVER = "a stage that runs passes it over, and sets it aside"
 
@@ -69,6 +71,16 @@ class Check:
         for name in self.sweeps:
             yield from self._sweep(name)
             step(1)
+        yield from self._weights()
+
+    def _weights(self) -> Iterator[Fault]:
+        """What trials start from: read only when all is."""
+        for file in self.store.files(FOLDER) if self.deep else ():
+            weights = file.path[-1].removesuffix(".safetensors")
+            if len(file.path) == 2 and HASH.fullmatch(weights):
+                data = self.store.read(*file.path)
+                if data is None or not is_whole(data, weights):
+                    yield Fault("/".join(file.path), "is damaged, or other weights than its name says", SUPPLIED)
 
     # --- stages
 

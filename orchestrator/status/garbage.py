@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +13,9 @@ from prunesweep.workers.appearing import TEMPORARY
 from prunesweep.workers.claims import CLAIM
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import ASIDE, File
+from prunesweep.workers.init.kept import FOLDER, HASH
 from prunesweep.workers.rehearsal import PREFIX
+from prunesweep.workers.spec import Init
 from prunesweep.workers.store import CHECKPOINTS, Store
 
 ABANDONED = timedelta(days=1)
@@ -43,7 +45,7 @@ def find(store: Store) -> Garbage:
     """Look for what nothing needs. A finished checkpoint, a file set aside, or a stage that no remembered sweep has."""
     every = store.files()
     files = [file for file in every if not file.path[0].startswith(PREFIX)]
-    needed, unreadable = _needed(store)
+    needed, weights, unreadable = _needed(store)
     stages = {file.path[1] for file in files if file.path[0] == "stages" and len(file.path) > 2}
     unneeded = set() if unreadable else stages - needed
     unneeded -= _begun(unneeded, files, store)
@@ -54,8 +56,10 @@ def find(store: Store) -> Garbage:
     lost = {
         file for file in rest if not _recent(file) and file.path[2:] and store.unneeded(file.path[1], file.path[-1:])
     }
+    unused = {f for f in rest if _is_weights(f) and f.path[1] not in weights and not unreadable and not _recent(f)}
     kinds = {
         "stages of no sweep": _folders(unneeded, files),
+        "weights that no sweep starts from": _sizes(unused),
         "checkpoints and claims of finished stages": _sizes(file for file in leavings if file.path[1] in finished),
         "files of results that do not stand": _sizes(lost),
         "damaged files that were set aside": _sizes(file for file in rest if file.path[-1].startswith(ASIDE)),
@@ -75,21 +79,32 @@ def remove(garbage: Garbage, store: Store) -> int:
     return freed
 
 
-def _needed(store: Store) -> tuple[set[str], tuple[str, ...]]:
-    """The stages of all sweeps that the store remembers, and the names of those whose record is damaged."""
+def _needed(store: Store) -> tuple[set[str], set[str], tuple[str, ...]]:
+    """The stages of all sweeps that the store remembers, the files of the weights that they start from, and the names
+    of those whose record is damaged.
+    """
     names = known(store)
     stages = dict(zip(names, store.at_once(lambda name: _stages(name, store), names), strict=True))
-    needed = {key for keys in stages.values() for key in keys or ()}
-    return needed, tuple(name for name, keys in stages.items() if keys is None)
+    needed = {key: init for of_sweep in stages.values() for key, init in (of_sweep or {}).items()}
+    weights = {f"{init.weights}.safetensors" for init in needed.values() if init is not None}
+    return set(needed), weights, tuple(name for name, of_sweep in stages.items() if of_sweep is None)
 
 
-def _stages(name: str, store: Store) -> Set[str] | None:
-    """Those of a sweep that the store remembers, and that its searches stand on; None where its record is damaged."""
+def _stages(name: str, store: Store) -> Mapping[str, Init | None] | None:
+    """Those of a sweep that the store remembers, and that its searches stand on, each with what it starts from.
+
+    None where the sweep's record is damaged.
+    """
     try:
         sweep = require(name, store)
-        return set(make_plan(sweep, store).stages if sweep.searches else forest(sweep)[0])
+        stages = make_plan(sweep, store).stages if sweep.searches else forest(sweep)[0]
+        return {key: stage.root.init for key, stage in stages.items()}
     except UserError:
         return None
+
+
+def _is_weights(file: File) -> bool:
+    return file.path[:-1] == (FOLDER,) and HASH.fullmatch(file.path[-1].removesuffix(".safetensors")) is not None
 
 
 def _begun(stages: Iterable[str], files: Iterable[File], store: Store) -> set[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
 from prunesweep.orchestrator.sweepfile.methods import LEVELS, PHASE, RETRAIN, TIMES, known_method
+from prunesweep.orchestrator.sweepfile.starting import FROM_INIT
 
 EPOCHS = "train.epochs"
 
@@ -26,6 +27,9 @@ def within_budget(cell: Cell) -> Cell:
     """The cell with the lengths that its budget makes of them; raises `Rejected` where it makes none."""
     if TIMES not in cell:
         return cell
+    if cell["init"].value is not None:
+        instead = f"{RETRAIN}, or {FROM_INIT}: {{epochs: ...}} for methods that train"
+        raise _rejected(cell, f"{cell[TIMES].value} of a dense training, which init takes the place of: give {instead}")
     times = _times(cell)
     return _retrained(cell, times) if RETRAIN in cell else _extended(cell, times)
 

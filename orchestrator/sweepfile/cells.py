@@ -16,6 +16,7 @@ from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, s
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, PHASE, RETRAIN, TIMES, hyperparameters, loading
 from prunesweep.orchestrator.sweepfile.search_keys import Request
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, holds_list, is_axis, meant, train_settings
+from prunesweep.orchestrator.sweepfile.starting import FROM_INIT, initial
 from prunesweep.workers import data, models, tasks
 from prunesweep.workers.errors import UserError, nearest, unknown
 from prunesweep.workers.optimizer_settings import SETTINGS
@@ -27,13 +28,14 @@ CHOOSE: dict[str, Choose] = {"dataset": data.choose, "model": models.choose, "ta
 
 @dataclass(frozen=True)
 class Element:
-    """One value of an axis, and where it stands in the file."""
+    """One value of an axis, and where it stands in the file, or would if it were `said` there."""
 
     value: Any
     loc: Loc
+    said: bool = True
 
 
-NESTED = ("train", "prune")
+NESTED = ("train", FROM_INIT, "prune")
 """Keys whose value is a mapping of settings."""
 
 PATTERNS = ("prune.only", "prune.except")
@@ -148,6 +150,8 @@ def _axes(settings: Mapping[str, Any], loc: Loc, lists: frozenset[str], prefix: 
         elif key not in ("method", "zip", "exclude", "search", validation_split.KEY, evaluation_sets.KEY):
             elements = _elements(value, (*loc, key), f"{prefix}{key}" in lists)
             axes[f"{prefix}{key}"] = [_chosen(key, item) for item in elements] if key in CHOOSE else elements
+            if key == "init":
+                axes[key] = [replace(item, value=initial(item.value, item.loc)) for item in elements]
     return axes
 
 
@@ -161,7 +165,8 @@ def _elements(value: Any, loc: Loc, is_list: bool) -> list[Element]:
 def _list_settings(method: str) -> frozenset[str]:
     """The settings of which one value is a list."""
     own = {h.name for h in hyperparameters(method) if holds_list(h.type)}
-    return frozenset(own | {*PATTERNS} | {f"train.{h.name}" for h in train_settings() if holds_list(h.type)})
+    trainings = {f"{key}.{h.name}" for key in ("train", FROM_INIT) for h in train_settings() if holds_list(h.type)}
+    return frozenset(own | {*PATTERNS} | trainings)
 
 
 def _chosen(kind: str, element: Element) -> Element:
@@ -185,11 +190,12 @@ def _defaults(block: Block) -> Cell:
     """What holds where nothing is said, placed where it would be said; settings of the optimizer are left to it."""
     base = block.loc if "train" in block.settings else ()
     given = {h.name: None if h.name in ("lr", *SETTINGS) else h.default for h in train_settings()}
-    train = {f"train.{name}": Element(default, (*base, "train", name)) for name, default in given.items()}
+    train = {f"train.{name}": Element(value, (*base, "train", name), said=False) for name, value in given.items()}
     own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
     patterns = {name: Element((), (*block.loc, *name.split("."))) for name in PATTERNS}
     task = {"task": Element(CLASSIFICATION, (*block.loc, "task"))}
-    return {**train, **patterns, **task, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
+    init = {"init": Element(None, (*block.loc, "init"), said=False)}
+    return {**train, **patterns, **task, **init, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 
 
 # --- product and zip

@@ -15,6 +15,7 @@ from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, TIMES, hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, axis, explained, setting, train_settings
+from prunesweep.orchestrator.sweepfile.starting import FROM_INIT
 from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model, validate
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Hyperparameter, Method
@@ -177,6 +178,8 @@ RECIPE = strict_model(
     },
 )
 """A file of `orchestrator.sweepfile.recipes`."""
+_FROM_INIT = strict_model(FROM_INIT, {name: (of, None, help) for name, (of, _, help) in _TRAIN_SETTINGS.items()})
+_INIT = Annotated[Any, WithJsonSchema({"x-choice": "init"})]
 _SHARE: Settings = {
     "cpus": (_CPUS, 1.0, "CPU cores per trial"),
     "gpus": (_GPUS, 0.0, "GPUs per trial; 0.25 lets four share one"),
@@ -219,6 +222,8 @@ SHARED: Settings = {
     "train": (_TRAIN, None, "settings of the training; a block's go before the file's"),
     "test_sets": (_TEST_SETS, None, "corrupted test sets that the final network is evaluated on, beside the clean one"),
     "validation": (_VALIDATION, None, "how the validation images are drawn from the training images"),
+    "init": (axis(_INIT), None, "trained weights to start from; train then says how they were trained"),
+    FROM_INIT: (_FROM_INIT, None, "the training that starts from these weights; what it lacks is as in train"),
 }
 """What holds for the whole file or for a block; the block's goes first."""
 

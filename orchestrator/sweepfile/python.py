@@ -18,6 +18,7 @@ from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
 from prunesweep.orchestrator.sweepfile.grammar import HEADER_KEYS, MAX_TRIALS, block_model, header
 from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_method
+from prunesweep.orchestrator.sweepfile.starting import FROM_INIT, absolute
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import plain_scalar
@@ -25,7 +26,7 @@ from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError, unknown
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.source import look_here
-from prunesweep.workers.spec import ALL, Choice, Scope, TrainSpec, TrialSpec
+from prunesweep.workers.spec import ALL, Choice, Init, Scope, TrainSpec, TrialSpec
 
 PARTS: dict[str, tuple[type, str]] = {
     "dataset": (Choice, 'a Choice, such as Choice.of("digits")'),
@@ -49,7 +50,7 @@ def read(path: Path, text: str) -> tuple[dict[str, Any], list[TrialSpec]]:
     trials: list[TrialSpec] = []
     for index, (line, item) in enumerate(yielded):
         with _noting(problems, line):
-            trials.append(_checked(item, ("trials()", index)))
+            trials.append(_checked(item, ("trials()", index), path.parent))
     with noting(problems):
         check_rules(top, trials)
     if problems:
@@ -126,12 +127,15 @@ def _noting(problems: list[Problem], line: int) -> Iterator[None]:
     problems += [replace(problem, line=line) for problem in of_trial]
 
 
-def _checked(trial: Any, loc: Loc) -> TrialSpec:
-    """The trial with all options spelled out; raises `Rejected` by the rules of a block of a YAML sweep."""
+def _checked(trial: Any, loc: Loc, folder: Path) -> TrialSpec:
+    """The trial with all options spelled out; raises `Rejected` by the rules of a block of a YAML sweep.
+
+    Paths of weights are below `folder`.
+    """
     trial = _plain(trial)
     _check_types(trial, loc)
     cls = _method(trial, loc)
-    settings = validate(block_model(trial.method.name), _block(trial, cls), loc)
+    settings = validate(block_model(trial.method.name), _block(trial, cls, folder), loc)
     block = Block(loc, Element(trial.method.name, (*loc, "method")), settings, {})
     cell = grid(block).cells()[0]
     for name, element in cell.items():
@@ -157,6 +161,9 @@ def _plain(value: Any) -> Any:
 def _check_types(trial: Any, loc: Loc) -> None:
     if not isinstance(trial, TrialSpec):
         raise Rejected(Problem(loc, f"{shown(trial)} is not allowed: trials() yields TrialSpecs"))
+    if not isinstance(trial.init, Init | None):
+        example = 'an Init, such as Init.of({"path": "resnet18.pth"})'
+        raise Rejected(Problem((*loc, "init"), f"{shown(trial.init)} is not allowed: {example}"))
     for name, (part, example) in PARTS.items():
         value = getattr(trial, name)
         if not isinstance(value, part):
@@ -182,8 +189,11 @@ def _method(trial: TrialSpec, loc: Loc) -> type[Method]:
     return cls
 
 
-def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
-    """The trial as a block of a YAML sweep."""
+def _block(trial: TrialSpec, cls: type[Method], folder: Path) -> dict[str, Any]:
+    """The trial as a block of a YAML sweep. What its method trains from given weights it trains as `train` says."""
+    trains = (
+        trial.init is not None and not cls.prunes_trained and (trial.method.name != "dense" or trial.init.fine_tunes)
+    )
     sparsity = {"sparsity": trial.sparsity} if cls.takes_sparsity else {}
     return {
         **{name: encode(value) for name, value in trial.method.options},
@@ -191,7 +201,8 @@ def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
         "dataset": _mapping(trial.dataset),
         "model": _mapping(trial.model),
         "task": _mapping(trial.task),
-        "train": encode(trial.train),
+        FROM_INIT if trains else "train": encode(trial.train),
+        **({} if trial.init is None else {"init": _init(trial.init, folder)}),
         **({} if trial.prune == ALL else {"prune": _patterns(trial.prune)}),
         **({evaluation_sets.KEY: evaluation_sets.mappings(trial.test_sets)} if trial.test_sets else {}),
         **sparsity,
@@ -200,6 +211,10 @@ def _block(trial: TrialSpec, cls: type[Method]) -> dict[str, Any]:
 
 def _patterns(scope: Scope) -> dict[str, Any]:
     return {"only": encode(scope.only), "except": encode(scope.exempt)}
+
+
+def _init(init: Init, folder: Path) -> Any:
+    return absolute({**(init.given or {"path": init.weights}), **({"head": "new"} if init.new_head else {})}, folder)
 
 
 def _mapping(choice: Choice) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ from prunesweep.orchestrator.sweepfile.grammar import PRUNE, SHARED, SWEEP, bloc
 from prunesweep.orchestrator.sweepfile.recipes import with_recipes
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
+from prunesweep.orchestrator.sweepfile.starting import require_used, with_absolute_paths
 from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.init.resolving import Supply
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.spec import Stage, TrialSpec
 
@@ -56,6 +58,9 @@ class Sweep:
     `recorded` is None of a file, which is its author's program. Of a sweep that a store remembers it holds the last
     stages of trials with other people's methods, by the trials' keys: nothing is imported by a name out of a store.
     What `searches` choose becomes trials when it is planned.
+
+    `places` are those in the file that name trained weights. Of what is there (`orchestrator.versions`) `supplies` say
+    by its hash where a run gets it from, and `starts` what starts from it.
     """
 
     name: str
@@ -66,6 +71,9 @@ class Sweep:
     path: Path
     recorded: Mapping[str, Stage] | None = None
     about: About = About()
+    places: Mapping[str, str] = field(default_factory=dict)
+    supplies: Mapping[str, Supply] = field(default_factory=dict)
+    starts: tuple[str, ...] = ()
     searches: tuple[Search, ...] = ()
 
     @property
@@ -87,19 +95,22 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
     if path.suffix == ".py":
         top, trials = python.read(path, text)
         return _sweep(top, trials, [], text, path)
-    return _sweep(*_read_yaml(with_recipes(parse(path, text), path.parent)), text, path)
+    document, places = with_absolute_paths(with_recipes(parse(path, text), path.parent), path.parent)
+    return replace(_sweep(*_read_yaml(document), text, path), places=places)
 
 
 def sweep_of(settings: Mapping[str, Any], folder: Path | None = None) -> Sweep:
     """The sweep with these settings, which are a sweep file's; raises `UserError`. Its file would be `NAME.yaml`.
 
-    Recipes of one's own are looked for from `folder`, by default the current one.
+    Recipes of one's own and trained weights are looked for from `folder`, by default the current one.
     """
     if "name" not in settings:
         raise UserError("name: missing: a sweep that has no file needs one, for its folder in the store")
     text = dump(settings)
-    top, trials, searches = _read_yaml(with_recipes(parse(None, text), folder or Path()))
-    return _sweep(top, trials, searches, text, Path(f"{top['name']}.yaml"))
+    base = folder or Path()
+    document, places = with_absolute_paths(with_recipes(parse(None, text), base), base)
+    top, trials, searches = _read_yaml(document)
+    return replace(_sweep(top, trials, searches, text, Path(f"{top['name']}.yaml")), places=places)
 
 
 def with_resources(sweep: Sweep, changes: Sequence[str]) -> Sweep:
@@ -146,6 +157,7 @@ def _read_yaml(document: Document) -> tuple[dict[str, Any], list[TrialSpec], lis
             trials, searches = _expanded(grids, _seeds(top))
             check_rules(top, [*trials, *(search.base for search, _ in searches)])
             check_equal_cost(searches)
+            require_used(document.value, [*trials, *(search.base for search, _ in searches)])
     if problems:
         raise document.error(problems)
     return top, trials, [search for search, _ in searches]

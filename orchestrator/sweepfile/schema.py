@@ -9,6 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from prunesweep.orchestrator.sweepfile.grammar import SWEEP, block_model
+from prunesweep.orchestrator.sweepfile.starting import JSON_SCHEMA
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.models import MODELS
@@ -56,6 +57,7 @@ def sweep_schema() -> dict[str, Any]:
         "model": _choices(MODELS, MODEL),
         "method": {"anyOf": [{"enum": sorted(METHODS)}, FOREIGN]},
         "task": _choices(TASKS, FOREIGN),
+        "init": JSON_SCHEMA,
     }
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": {**definitions, **choices}}
     linked: dict[str, Any] = _linked(whole)

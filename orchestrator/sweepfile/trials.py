@@ -14,14 +14,19 @@ from prunesweep.orchestrator.sweepfile.budget import dense_epochs, within_budget
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, shown
 from prunesweep.orchestrator.sweepfile.grammar import check_count
-from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method, loading
-from prunesweep.workers import optimizer_settings, own_optimizer
-from prunesweep.workers.augmentations import check_augmentations
+from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, known_method
+from prunesweep.orchestrator.sweepfile.starting import (
+    FROM_INIT,
+    described,
+    fine_tuning,
+    require_startable,
+    require_started,
+)
+from prunesweep.orchestrator.sweepfile.training import check_training
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
-from prunesweep.workers.schedules import check_dense
-from prunesweep.workers.spec import CLASSIFICATION, Scope, TrainSpec, TrialSpec
+from prunesweep.workers.spec import CLASSIFICATION, Init, Scope, TrainSpec, TrialSpec
 from prunesweep.workers.tasks import metrics_of, task_class
 
 
@@ -57,13 +62,16 @@ def completed(cell: Cell) -> Cell:
     """The cell with the settings of its optimizer where none are given, and its budget as epochs."""
     own = OPTIMIZERS.get(cell["train.optimizer"].value, {})
     lacking = {name: cell[f"train.{name}"] for name in own if cell[f"train.{name}"].value is None}
-    return _budgeted({**cell, **{f"train.{name}": Element(own[name], e.loc) for name, e in lacking.items()}})
+    return _budgeted({**cell, **{f"train.{name}": replace(e, value=own[name]) for name, e in lacking.items()}})
 
 
 def _budgeted(cell: Cell) -> Cell:
     """The cell with its `budget` or `retrain_budget`, if any, as epochs: the nearest whole number, ties upwards."""
     if BUDGET not in cell:
         return within_budget(cell)
+    if cell["init"].value is not None and not cell["train.epochs"].said:
+        message = "is a share of train.epochs: say for how long the network was trained, train: {epochs: ...}"
+        raise Rejected(Problem(cell[BUDGET].loc, f"{cell[BUDGET].value} {message}, or give {RETRAIN}"))
     epochs = int(_share(cell).quantize(Decimal(1), ROUND_HALF_UP))
     return {**cell, RETRAIN: Element(epochs, cell[BUDGET].loc)}
 
@@ -162,13 +170,14 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
 
 
 def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: TrainSpec) -> TrialSpec:
-    choice = method.choice(cell["method"].value)
     base, scope = dense_epochs(cell), _scope(cell)
-    chosen = (cell["dataset"].value, cell["model"].value, choice)
+    init: Init | None = cell["init"].value and replace(cell["init"].value, fine_tunes=_fine_tunes(cell))
+    choices = cell["dataset"].value, cell["model"].value, method.choice(cell["method"].value)
     sets = cell[evaluation_sets.KEY].value
-    trial = TrialSpec(*chosen, seed, sparsity, train, base, scope, cell["task"].value, sets)
+    trial = TrialSpec(*choices, seed, sparsity, train, base, scope, cell["task"].value, sets, init)
     _check_task(trial, method)
     method.check(trial)
+    require_started(method, trial)
     return trial
 
 
@@ -178,47 +187,31 @@ def _scope(cell: Cell) -> Scope:
 
 def _training(cell: Cell) -> TrainSpec:
     """The cell's training settings; raises `SpecError` when they do not fit together."""
-    given: dict[str, Any] = {
-        name.removeprefix("train."): _pairs(element.value)
-        for name, element in cell.items()
-        if name.startswith("train.")
-    }
-    train = TrainSpec(**given)
-    own = train.optimizer_settings
-    optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
-    if "optimizer" in train.own:
-        with _importing("train.optimizer", train.optimizer):
-            own_optimizer.check(train.optimizer, own, all_decay=train.decay_norm_and_bias)
-    with _importing("train.schedule", train.schedule):
-        check_dense(train)
-    check_augmentations(train)
-    if train.batch_size % train.accumulate:
-        fitting = [n for n in range(2, train.batch_size + 1) if train.batch_size % n == 0]
-        shown_ = ", ".join(map(str, fitting[:5]))
-        raise SpecError(
-            "train.accumulate",
-            f"{train.batch_size} images do not divide into {train.accumulate} equal parts; take one of {shown_}",
-        )
-    if train.ema is None and not train.validate_ema:
-        raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
+    if cell["init"].value is not None:
+        require_startable(known_method(cell["method"].value), cell["method"].value)
+        said, own = _settings(cell, "train", said=True), _settings(cell, FROM_INIT)
+        return fine_tuning(said, own, cell["method"].value) if _fine_tunes(cell) else described(said)
+    train = TrainSpec(**_settings(cell, "train"))
+    check_training(train)
     return train
 
 
-@contextmanager
-def _importing(field: str, name: str) -> Iterator[None]:
-    """What is wrong with one's own code is wrong with the setting that names it."""
-    try:
-        with loading(name):
-            yield
-    except SpecError:
-        raise
-    except UserError as error:
-        raise SpecError(field, str(error)) from error
+def _settings(cell: Cell, key: str, *, said: bool = False) -> dict[str, Any]:
+    """The settings under a key of the file; those that are `said` there, or with their defaults."""
+    names = {name: name.removeprefix(f"{key}.") for name in cell if name.startswith(f"{key}.")}
+    return {own: _pairs(cell[name].value) for name, own in names.items() if cell[name].said or not said}
 
 
 def _pairs(value: Any) -> Any:
     """A mapping as a frozen spec has it."""
     return tuple(sorted(value.items())) if isinstance(value, dict) else value
+
+
+def _fine_tunes(cell: Cell) -> bool:
+    """Whether the cell's method trains the network that it is given. A dense control does where it is told how."""
+    cls = known_method(cell["method"].value)
+    trains = cell["method"].value != "dense" or bool(_settings(cell, FROM_INIT))
+    return cell["init"].value is not None and trains and not cls.prunes_trained
 
 
 def _method(cell: Cell) -> Method:

@@ -420,7 +420,7 @@ def test_a_vision_transformer_is_made_for_the_size_of_the_images() -> None:
     ("name", "message"),
     [
         ("timm:resnte18d", 'unknown timm model "resnte18d".*did you mean "resnet18d"'),
-        ("timm:resnet18.a1_in1k", "names trained weights, and here all start from random ones; take timm:resnet18$"),
+        ("timm:resnet18.a1_in1k", "names trained weights; take timm:resnet18 with init: {timm: a1_in1k}$"),
     ],
 )
 def test_a_name_that_timm_does_not_have(name: str, message: str) -> None:

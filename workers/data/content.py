@@ -46,7 +46,7 @@ def file_digests(files: Sequence[tuple[str, str]], memory: Path, name: str) -> l
 
 
 def _known(files: Sequence[tuple[str, str]], memory: Path, name: str) -> list[Known]:
-    for folder in (memory / FINGERPRINTS, _user_cache()):
+    for folder in (memory / FINGERPRINTS, user_cache()):
         with suppress(OSError), _locked(folder / f"{name}.lock"):
             return _looked_up(files, folder / name)
     return _looked_up(files, None)
@@ -107,7 +107,8 @@ def _write(place: Path, files: Sequence[str], known: Sequence[Known]) -> None:
         temporary.write_bytes("".join(rows).encode(errors="surrogateescape"))
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """Where hashes are remembered that have no better place."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunesweep"
 
 

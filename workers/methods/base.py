@@ -16,7 +16,7 @@ from prunesweep.workers.encoding import said
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.pruner import HOOKS, Pruner, Setup
-from prunesweep.workers.spec import Choice, Stage, TrainStage, TrialSpec
+from prunesweep.workers.spec import Choice, Stage, TrialSpec
 
 ALLOCATION = "how many weights each layer keeps: ranked over all layers, the same fraction, by ERK, or by LAMP's scores"
 """What the hyperparameter `allocation` means (`workers.allocation`)."""
@@ -68,6 +68,12 @@ class Method:
     lengths: ClassVar[tuple[str, ...]] = ()
     """The hyperparameters that are lengths in epochs and grow with the training where a sweep's `budget` does."""
 
+    prunes_trained: ClassVar[bool] = False
+    """Whether it prunes a trained network, so that there is no training of its own where weights are given (`init`)."""
+
+    not_from_trained: ClassVar[str] = ""
+    """Why it cannot start from trained weights, and what can in its place; empty where it can."""
+
     needs_gradients: ClassVar[bool] = False
     """Whether it learns from gradients what to prune, and has nothing to do where no prunable weight trains."""
 
@@ -110,9 +116,7 @@ class Method:
 
     def stage(self, trial: TrialSpec) -> Stage:
         """The last stage of the trial's path; here a single training with this method."""
-        return TrainStage(
-            trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, trial.train, task=trial.task
-        )
+        return trial.root()
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """Multiply-adds of a forward pass in each epoch of a training with this method (`workers.accounting`).

@@ -10,7 +10,7 @@ from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.dense import Dense
-from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
+from prunesweep.workers.spec import RetrainSpec, Stage, TrialSpec
 
 
 class BIMP(Method):
@@ -24,6 +24,7 @@ class BIMP(Method):
     """
 
     lengths = ("pretrain_epochs",)
+    not_from_trained = "it trains the network itself, for pretrain_epochs; take imp, whose schedule ALLR is the same"
 
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
@@ -60,7 +61,7 @@ class BIMP(Method):
             power=None,
             rise=None,
         )
-        root = TrainStage(trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, train, task=trial.task)
+        root = trial.root(method=Dense().choice("dense"), sparsity=0.0, train=train)
         epochs = phases.split(trial.train.epochs - self.pretrain_epochs, self.phases)
         retrains = [RetrainSpec(length, self.retrain_schedule) for length in epochs]
         return phases.chain(root, phases.levels(trial.sparsity, self.phases), retrains, allocation=self.allocation)

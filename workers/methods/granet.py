@@ -7,7 +7,7 @@ from math import ceil, cos, pi
 
 from prunesweep.workers.accounting import Forward, updating
 from prunesweep.workers.allocation import random_counts
-from prunesweep.workers.errors import UserError
+from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
@@ -16,6 +16,7 @@ from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.schedules import cubic_sparsity
 from prunesweep.workers.seeding import derive
 from prunesweep.workers.selection import drawn_masks, kept, largest
+from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.swap import gradients
 
 LEAST = 0.005
@@ -45,6 +46,11 @@ class GraNet(Method):
     update_interval: int = hyperparameter("iterations between two updates of the masks", 1000, ge=1)
     drop_fraction: float = hyperparameter("fraction of a layer's weights moved, at the start", 0.5, gt=0.005, lt=1)
     prune_until: float = hyperparameter("fraction of the training after which masks stay", 0.5, gt=0, le=1)
+
+    def check(self, trial: TrialSpec) -> None:
+        """From trained weights it starts dense: a random mask would take away what they have learned."""
+        if trial.init is not None and self.initial_density < 1:
+            raise SpecError("initial_density", "a random mask would spoil the weights of init: give initial_density: 1")
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """Sparsity grows throughout, from that of the initial density."""

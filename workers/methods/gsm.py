@@ -11,7 +11,7 @@ from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.selection import apply_masks, kept, largest, magnitude_masks
-from prunesweep.workers.spec import Stage, TrainStage, TrialSpec
+from prunesweep.workers.spec import Stage, TrialSpec
 from prunesweep.workers.swap import gradients
 
 
@@ -49,7 +49,7 @@ class GSM(Method):
         """One training, with the method's momentum."""
         momentum = trial.train.momentum if self.momentum is None else self.momentum
         train = replace(trial.train, momentum=momentum)
-        return TrainStage(trial.dataset, trial.model, trial.method, trial.seed, trial.sparsity, train, task=trial.task)
+        return trial.root(train=train)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """All weights train until the end, so that all of it is dense."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunesweep.workers.errors import SpecError
-from prunesweep.workers.schedules import RETRAINING, TUNABLE
+from prunesweep.workers.init.asked import UNSAID
+from prunesweep.workers.schedules import DESCRIBES, RETRAINING, TUNABLE
 from prunesweep.workers.spec import PruneStage, RetrainSpec, Stage, TrainStage, TrialSpec
 
 DIGITS = 10
@@ -50,10 +51,7 @@ def sparsified(trial: TrialSpec) -> Stage:
 
     The target is no part of the training, so that all targets share it. A network that is sparser stays as it is.
     """
-    return PruneStage(
-        TrainStage(trial.dataset, trial.model, trial.method, trial.seed, 0.0, trial.train, task=trial.task),
-        trial.sparsity,
-    )
+    return PruneStage(trial.root(sparsity=0.0), trial.sparsity)
 
 
 def check_schedule(schedule: str, lr: float | None, warmup: float | None) -> None:
@@ -67,6 +65,18 @@ def check_schedule(schedule: str, lr: float | None, warmup: float | None) -> Non
                 f"retrain_schedule {schedule} takes its learning rates from the dense schedule; "
                 f"{field} belongs to {', '.join(TUNABLE)}",
             )
+
+
+def check_described(schedule: str, trial: TrialSpec) -> None:
+    """Raise `SpecError` when weights are given, and not what the schedule needs to know of their training."""
+    lacking = [name for name in DESCRIBES.get(schedule, ()) if getattr(trial.train, name) == UNSAID[name]]
+    if trial.init is not None and lacking:
+        raise SpecError(
+            "retrain_schedule",
+            f"{schedule} takes its learning rates from the training that the network comes from: add "
+            f"train: {{{', '.join(f'{name}: ...' for name in lacking)}}} as {'they were' if lacking[1:] else 'it was'} "
+            f"there, or take one of {', '.join(TUNABLE)} with retrain_lr",
+        )
 
 
 def check_rewind(schedule: str, longest: int, dense_epochs: int) -> None:

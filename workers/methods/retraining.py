@@ -11,7 +11,7 @@ from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.dense import Dense
-from prunesweep.workers.spec import RetrainSpec, Stage, TrainStage, TrialSpec
+from prunesweep.workers.spec import RetrainSpec, Stage, TrialSpec
 
 RetrainSchedule = Literal["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "constant", "stepped", "cosine", "linear"]
 
@@ -20,6 +20,7 @@ class Retraining(Method):
     """A dense training, and phases of a prune and a retraining; `criterion` is what each prune goes by."""
 
     criterion = "magnitude"
+    prunes_trained = True
 
     retrain_epochs: int | None = hyperparameter("epochs of retraining, over all phases together", None, ge=1)
     phase_epochs: int | None = hyperparameter(
@@ -56,9 +57,16 @@ class Retraining(Method):
         if self.retrain_epochs is not None and self.retrain_epochs < self.phases:
             raise SpecError("retrain_epochs", f"{self.retrain_epochs} epochs cannot serve {self.phases} phases")
         phases.check_schedule(self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
+        phases.check_described(self.retrain_schedule, trial)
         phases.check_rewind(self.retrain_schedule, max(self._epochs(trial)), trial.train.epochs)
 
     def _check_rewind(self, epoch: int, trial: TrialSpec) -> None:
+        if trial.init is not None:
+            raise SpecError(
+                "rewind_epoch",
+                "there is no earlier state of the network that init gives; leave it out, and rewind the learning rate "
+                "alone with retrain_schedule: LRW",
+            )
         total = trial.train.epochs
         if epoch >= total:
             raise SpecError("rewind_epoch", f"{epoch} is not before the end of {total} epochs (train.epochs)")
@@ -91,9 +99,7 @@ class Retraining(Method):
             sparsities = phases.levels(trial.sparsity, self.phases)
         else:
             sparsities = [phases.level(self.phase_fraction, i) for i in range(1, self.phases + 1)]
-        root = TrainStage(
-            trial.dataset, trial.model, Dense().choice("dense"), trial.seed, 0.0, trial.train, task=trial.task
-        )
+        root = trial.root(method=Dense().choice("dense"), sparsity=0.0)
         retrains = [
             RetrainSpec(epochs, self.retrain_schedule, self.retrain_lr, self.retrain_warmup)
             for epochs in self._epochs(trial)

@@ -27,6 +27,8 @@ class Static(Method):
     Cost per step: one multiplication of the gradients with the mask.
     """
 
+    not_from_trained = "it draws its mask at random, whatever the weights are, before it trains; take gmp or snip"
+
     allocation: RandomAllocation = hyperparameter(START, "erk")
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:

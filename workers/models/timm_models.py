@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Callable[[tuple[int, int, int], int], nn.Module]:
     names = _timm().list_models()
     network, _, weights = name.partition(".")
     if weights and network in names:
-        raise UserError(f"timm:{name} names trained weights, and here all start from random ones; take timm:{network}")
+        raise UserError(f"timm:{name} names trained weights; take timm:{network} with init: {{timm: {weights}}}")
     if name not in names:
         raise UserError(unknown("timm model", name, names))
     return partial(build, name)

@@ -576,6 +576,42 @@ MISTAKES = [
         "7: trials[0].allocation: lamp ranks by magnitude; criterion movement takes global, uniform or erk",
         "",
     ),
+    (
+        "seeds: 2",
+        "init: net.pt",
+        '4: init: "net.pt" is not allowed: {path: FILE}, {torchvision: TAG}, {timm: true}, {timm: TAG} or {sweep: NAME',
+        "for a file write {path: net.pt}",
+    ),
+    ("seeds: 2", "init: {pth: net.pt}", '4: init.pth: unknown key of init "pth": allowed are head,', '"path"?'),
+    ("seeds: 2", "init: {head: new}", '4: init: {head: "new"} is not allowed: one of {path: FILE}', ""),
+    ("seeds: 2", "init: {path: a, timm: true}", "4: init: {", "is not allowed: one of {path: FILE}"),
+    ("seeds: 2", "init: {path: a, head: old}", '4: init.head: "old" is not allowed: new, or leave it out', ""),
+    (
+        "seeds: 2",
+        "init: {path: a, tag: b}",
+        '4: init.tag: unknown key of init with path "tag": allowed are head, key,',
+        "",
+    ),
+    ("seeds: 2", "init: {sweep: x}", "4: init: missing: trial, the key of a trial of x (column `trial`)", ""),
+    ("seeds: 2", "init: {timm: 1}", "4: init.timm: 1 is not allowed: true, or the tag of timm's weights", ""),
+    (
+        "seeds: 2",
+        "init: {path: net.pt}",
+        "7: trials[0].retrain_schedule: FT takes its learning rates from the training that the network comes from",
+        "8: trials[1].train_from_init.epochs: missing: gmp trains the network that init gives: say how long",
+    ),
+    (
+        "seeds: 2",
+        "train_from_init: {epochs: 2}",
+        "4: train_from_init: has no effect, since there is no init; leave it out",
+        "",
+    ),
+    (
+        "gmp, sparsity: 0.9, pruning_interval: 2",
+        "gmp, sparsity: 0.9, train_from_init: {epochs: 2}",
+        "8: trials[1].train_f",
+        "",
+    ),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""

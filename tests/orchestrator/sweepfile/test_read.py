@@ -487,7 +487,7 @@ WRONG_FILES = [
     (
         f"{HEAD}seed: 3\ntrials: [{{method: dense}}]",
         'x.yaml:3: seed: unknown key of sweep file "seed": allowed are authors, dataset, '
-        'model, name, notes, prune, resources, seeds, task, test_sets, title, train and 2 more; did you mean "seeds"?',
+        'init, model, name, notes, prune, resources, seeds, task, test_sets, title and 4 more; did you mean "seeds"?',
     ),
     (
         "model: resnet8\ntrials:\n  - method: dense\n",

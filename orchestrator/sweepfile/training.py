@@ -1,0 +1,47 @@
+"""What the settings of one training must have in common, whichever key of a sweep file they are under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prunesweep.orchestrator.sweepfile.methods import loading
+from prunesweep.workers import optimizer_settings, own_optimizer
+from prunesweep.workers.augmentations import check_augmentations
+from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.schedules import check_dense
+from prunesweep.workers.spec import TrainSpec
+
+
+def check_training(train: TrainSpec, *, dense: bool = True) -> None:
+    """Raise `SpecError` unless they fit together; without `dense` the schedule is not looked at."""
+    own = train.optimizer_settings
+    optimizer_settings.check(train.optimizer, own, train.lr, all_decay=train.decay_norm_and_bias)
+    if "optimizer" in train.own:
+        with _importing("train.optimizer", train.optimizer):
+            own_optimizer.check(train.optimizer, own, all_decay=train.decay_norm_and_bias)
+    if dense:
+        with _importing("train.schedule", train.schedule):
+            check_dense(train)
+    check_augmentations(train)
+    if train.batch_size % train.accumulate:
+        fitting = [n for n in range(2, train.batch_size + 1) if train.batch_size % n == 0]
+        raise SpecError(
+            "train.accumulate",
+            f"{train.batch_size} images do not divide into {train.accumulate} equal parts; "
+            f"take one of {', '.join(map(str, fitting[:5]))}",
+        )
+    if train.ema is None and not train.validate_ema:
+        raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
+
+
+@contextmanager
+def _importing(field: str, name: str) -> Iterator[None]:
+    """What is wrong with one's own code is wrong with the setting that names it."""
+    try:
+        with loading(name):
+            yield
+    except SpecError:
+        raise
+    except UserError as error:
+        raise SpecError(field, str(error)) from error
