@@ -45,6 +45,8 @@ def sweep_schema() -> dict[str, Any]:
     )
     definitions = made["$defs"]
     names = {model: refs[model, "validation"]["$ref"].rpartition("/")[2] for model in (SWEEP, *blocks.values())}
+    for block in blocks.values():
+        _let_search_give(definitions[names[block]])
     top = definitions.pop(names[SWEEP])
     top["properties"]["trials"]["items"] = {
         "type": "object",
@@ -62,6 +64,14 @@ def sweep_schema() -> dict[str, Any]:
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": {**definitions, **choices}}
     linked: dict[str, Any] = _linked(whole)
     return linked
+
+
+def _let_search_give(block: dict[str, Any]) -> None:
+    """A setting that a method cannot do without may be in the space of a search instead."""
+    settings = [key for key in block["required"] if key != "method"]
+    if settings:
+        block["required"] = ["method"]
+        block["anyOf"] = [{"required": ["search"]}, {"required": settings}]
 
 
 def _if_method(method: str, definition: str) -> dict[str, Any]:

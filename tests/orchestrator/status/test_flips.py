@@ -70,7 +70,7 @@ def test_flipped_bits_are_noticed_and_healed(seed: int, tmp_path: Path):
     rows, expected, draw = results(whole), tables(whole), random.Random(seed)
     assert rows is not None
     files = sorted(file.relative_to(whole) for file in (whole / "results").rglob("*") if file.is_file())
-    assert len(files) == 17
+    assert len(files) == 18
     for file in files:
         shutil.rmtree(harmed, ignore_errors=True)
         shutil.copytree(whole, harmed)
