@@ -164,14 +164,21 @@ def _files(choice: Choice, data_folder: str) -> list[tuple[str, str]] | None:
 def _folder_files(choice: Choice, root: Path) -> list[tuple[str, str]]:
     if not root.is_dir():
         raise UserError(
-            f"{choice.name}: there is no folder {root}, and its images are part of what a trial is; set `path` to it, "
-            "and --data-dir, or PRUNESWEEP_DATA, to what it lies in"
+            f"{choice.name}: there is no folder {root}, and its images are part of what a trial is; "
+            f"{_where_else(str(choice.settings['path']))}"
         )
     layouts = {"auto": read_layout, "classes": all_classes}
     layout = layouts[str(choice.settings["layout"])] if choice.name == "image_folder" else published
     labelled = layout(choice.name, root).given
     paths = {f"{part.folder}/{name}" for part in labelled for name in part.names}
     return sorted((path.removeprefix(f"{root}/"), path) for path in paths)
+
+
+def _where_else(path: str) -> str:
+    """What to say instead, of a folder that is not below the data folder."""
+    if Path(path).is_dir():
+        return f"{path} is in the current folder: add --data-dir ., or set PRUNESWEEP_DATA to it"
+    return "set `path` to it, and --data-dir, or PRUNESWEEP_DATA, to what it lies in"
 
 
 def _require_code(kind: str, choice: Choice, store: Store) -> None:

@@ -207,6 +207,12 @@ def test_images_that_are_missing_are_said_with_the_remedy(images: Path):
         planned_sweep("pictures.yaml", Store("results"), "nowhere")
 
 
+def test_images_beside_the_sweep_file_are_found_by_the_data_folder_that_is_named(images: Path):
+    images.rename("shapes")
+    with pytest.raises(UserError, match=r"shapes is in the current folder: add --data-dir \."):
+        planned_sweep("pictures.yaml", Store("results"), "nowhere")
+
+
 def test_files_of_a_dataset_of_ones_own_count_too(folder: Path):
     (folder / "version_data.py").write_text(
         "def own(folder):\n    ...\ndef files(name, folder):\n    return ['a.npz']\n"

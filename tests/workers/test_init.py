@@ -277,5 +277,6 @@ def test_timms_weights_are_found_in_hugging_faces_cache_and_in_the_data_folder(c
 
 def test_a_file_that_is_not_there_is_asked_about(tmp_path: Path):
     touched(tmp_path / "resnet18.pth")
-    with pytest.raises(UserError, match=r'resnet18\.pt: no such file; did you mean "resnet18\.pth"'):
+    said = r'resnet18\.pt: no such file, and a path is relative to the sweep file; did you mean "resnet18\.pth"\?$'
+    with pytest.raises(UserError, match=said):
         locate({"path": str(tmp_path / "resnet18.pt")}, "resnet18", "data")

@@ -41,7 +41,7 @@ def _own_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UserError(f"{path}: no such file; there is no folder {path.parent} either")
     closest = nearest(path.name, [other.name for other in path.parent.iterdir()])
-    raise UserError(f"{path}: no such file{closest}; a path is relative to the sweep file")
+    raise UserError(f"{path}: no such file, and a path is relative to the sweep file{closest}")
 
 
 # --- torchvision's

@@ -9,11 +9,13 @@ from prunesweep.workers.spec import TrialSpec
 
 def check_interval(interval: int, trial: TrialSpec) -> None:
     """Raise `SpecError` unless at least one prune fits before the last interval."""
-    if 2 * interval > trial.train.epochs:
+    epochs = trial.train.epochs
+    if 2 * interval > epochs:
+        remedy = f"at most {epochs // 2} does" if epochs > 1 else "train for at least 2, with a pruning_interval of 1"
         raise SpecError(
             "pruning_interval",
-            f"an interval of {interval} epochs does not fit twice into the {trial.train.epochs} "
-            f"epochs of training; at most {trial.train.epochs // 2} does",
+            f"an interval of {interval} epochs does not fit twice into the {epochs} "
+            f"{'epochs' if epochs > 1 else 'epoch'} of training; {remedy}",
         )
 
 

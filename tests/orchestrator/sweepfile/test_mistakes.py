@@ -159,6 +159,12 @@ MISTAKES = [
         "",
     ),
     (
+        "epochs: 4",
+        "epochs: 1",
+        "8: trials[1].pruning_interval: an interval of 2 epochs does not fit twice into the 1 epoch of training; train",
+        "train for at least 2, with a pruning_interval of 1",
+    ),
+    (
         "pruning_interval: 2",
         "pruning_interval: 0",
         "8: trials[1].pruning_interval: 0 is not allowed: a whole number of at least 1 (epochs between",
