@@ -29,7 +29,7 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     """Turn off the gradients of what the patterns match; raises `UserError` for one that matches nothing."""
     parameters = dict(model.named_parameters())
     for pattern in patterns:
-        for name in _matching("train.freeze", pattern, parameters):
+        for name in matching("train.freeze", pattern, parameters):
             parameters[name].requires_grad_(False)
 
 
@@ -38,7 +38,7 @@ def factors(names: Iterable[str], scales: Mapping[str, float]) -> dict[str, floa
     chosen: dict[str, str] = {}
     names = list(names)
     for pattern in scales:
-        for name in _matching("train.lr_scale", pattern, names):
+        for name in matching("train.lr_scale", pattern, names):
             if name in chosen:
                 raise UserError(
                     f"train.lr_scale: both {chosen[name]} and {pattern} match {name}; give patterns of which one does"
@@ -47,9 +47,10 @@ def factors(names: Iterable[str], scales: Mapping[str, float]) -> dict[str, floa
     return {name: scales[chosen[name]] if name in chosen else 1.0 for name in names}
 
 
-def _matching(setting: str, pattern: str, names: Iterable[str]) -> list[str]:
-    matching = [name for name in names if matches(pattern, name)]
-    if not matching:
+def matching(setting: str, pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern of this setting matches; raises `UserError` where there are none."""
+    matched = [name for name in names if matches(pattern, name)]
+    if not matched:
         there = list(names)
         more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
         closest = nearest(pattern, dict.fromkeys(place for name in there for place in _places(name)))
@@ -57,4 +58,4 @@ def _matching(setting: str, pattern: str, names: Iterable[str]) -> list[str]:
             f'{setting}: "{pattern}" matches no parameter of the model; there are {", ".join(there[:SHOWN])}{more}'
             f"{closest}"
         )
-    return matching
+    return matched
