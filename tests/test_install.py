@@ -118,7 +118,7 @@ def test_a_wheel_holds_every_module_and_every_file_that_they_read(wheel: Path):
     here = {name for name in here if "__pycache__" not in name and not (ROOT / name).is_dir()}
     held = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert held == here | {"prunesweep/__init__.py", "prunesweep/py.typed"}
-    assert {Path(name).suffix for name in held} == {".py", ".typed", ".csv", ".html", ".css", ".js"}
+    assert {Path(name).suffix for name in held} == {".py", ".typed", ".csv", ".html", ".css", ".js", ".yaml"}
 
 
 def test_a_source_distribution_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Path):

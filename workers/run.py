@@ -281,9 +281,9 @@ def _device(asked: str) -> str:
     return f"cuda:{own}" if on_gpu else asked
 
 
-if __name__ == "__main__":
-    sys.exit(main())
-
-
 def _kind(stage: Stage) -> type[Execution]:
     return Evaluation if isinstance(stage, EvaluationStage) else Execution
+
+
+if __name__ == "__main__":
+    sys.exit(main())

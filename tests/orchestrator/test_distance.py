@@ -121,14 +121,14 @@ def test_results_are_read_once_in_their_life(
     assert made == {"GET": 1 + pages(count) + count}, "no index, the listing, and each result"
     with requests.counted() as made:
         run(plan, store)
-    assert made == {"GET": 2 + count + pages(count), "PUT": 4}, "the index, each curve; three tables and the index"
+    assert made == {"GET": 2 + count + pages(count), "PUT": 5}, "the index, each curve; four tables and the index"
     with requests.counted() as made:
         plan, store = plan_of(count, tmp_path, place)
     assert set(plan.states.values()) == {State.DONE}
     assert made == {"GET": 1 + pages(count)}
     with requests.counted() as made:
         run(plan, store)
-    assert made == {"GET": 1 + 3}, "the index and the tables, which are right"
+    assert made == {"GET": 1 + 4}, "the index and the tables, which are right"
     remember(plan.sweep, store)
     with requests.counted() as made:
         remember(plan.sweep, store)
@@ -147,8 +147,8 @@ def test_a_sweep_that_is_extended_costs_what_is_new(requests: Requests, place: s
     finish(make_plan(sweep_of(SMALL + 7, tmp_path), store), store)
     with requests.counted() as made:
         run(*plan_of(SMALL + 7, tmp_path, f"{place}/extended"))
-    planned, collected = 1 + pages(SMALL + 7) + 7, 2 + 3 + 7 + pages(SMALL + 7)
-    assert made == {"GET": planned + collected, "PUT": 4}, "of what is new results and curves; the index and the tables"
+    planned, collected = 1 + pages(SMALL + 7) + 7, 2 + 4 + 7 + pages(SMALL + 7)
+    assert made == {"GET": planned + collected, "PUT": 5}, "of what is new results and curves; the index and the tables"
     assert len(load_results(f"{place}/extended/far")) == SMALL + 7
 
 

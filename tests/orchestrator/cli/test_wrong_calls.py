@@ -27,8 +27,8 @@ MISTAKES = {
     "pln mine": "Did you mean 'plan'?",
     "results": "Missing argument 'SWEEP'. (see `prunesweep results -h`)",
     "status a b": "(b) (see `prunesweep status -h`)",
-    "results mine --nosuch": "No such option: --nosuch (see `prunesweep results -h`)",
-    "results mine --metrc x": "--metrc (Possible options: --metric)",
+    "results mine --zzz": "No such option: --zzz (see `prunesweep results -h`)",
+    "results mine --metrc x": "--metrc (Possible options: --metric",
     "results mine --where": "'--where' requires an argument",
     # sweeps, files and stores
     "results nosuch": 'has no sweep "nosuch": it knows mine',

@@ -25,9 +25,9 @@ from prunesweep.workers.store import Store
 from tests import gcs
 from tests.orchestrator.frames import write
 
-DESIGN = """trial sweep dataset model task method seed target_sparsity retrain_schedule pretrain_epochs retrain_epochs
-phases total_epochs phase_fraction augment milestones budget primary_metric test_accuracy test_accuracy_top5
-test_macro_accuracy test_worst_class_accuracy test_calibration_error test_loss validation_accuracy
+DESIGN = """trial sweep dataset model task method init seed target_sparsity retrain_schedule pretrain_epochs
+retrain_epochs phases total_epochs phase_fraction augment milestones budget primary_metric test_accuracy
+test_accuracy_top5 test_macro_accuracy test_worst_class_accuracy test_calibration_error test_loss validation_accuracy
 validation_accuracy_top5 validation_macro_accuracy validation_worst_class_accuracy validation_calibration_error
 validation_loss train_accuracy train_loss dense_test_accuracy pruned_test_accuracy pruning_instability
 relative_norm_drop reached_sparsity sparsity_with_exempt overall_sparsity collapsed_layers prunable_share parameters
