@@ -8,6 +8,8 @@ from prunesweep.workers.spec import TrialSpec
 
 METHODS: Mapping[str, str] = {
     "dense": "training without pruning: the control",
+    "small_dense": "a narrower dense network of about as many weights, not pruned: the control that pruning must beat "
+    "(Zhu & Gupta 2017)",
     "imp": "iterative magnitude pruning: a trained network loses its smallest weights and is retrained, in one "
     "or several phases (Han et al. 2015)",
     "bimp": "budgeted IMP: dense training is cut short, so that pruning and retraining fit into the epochs of one "

@@ -14,6 +14,7 @@ TAYLOR = "taylor:Taylor"
 
 SETTINGS: dict[str, dict[str, object]] = {
     "dense": {},
+    "small_dense": {},
     "imp": {"retrain_epochs": 3, "phases": 2},
     "bimp": {"pretrain_epochs": 3},
     "random": {"retrain_epochs": 2},

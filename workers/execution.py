@@ -38,6 +38,7 @@ from prunesweep.workers.data.base import Dataset, SplitName
 from prunesweep.workers.data.portions import batch_sizes
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import require_same
+from prunesweep.workers.full_network import full_size
 from prunesweep.workers.host import Where, cap_memory, describe_device, keep_freed_memory
 from prunesweep.workers.init.kept import stored_weights
 from prunesweep.workers.init.start import start_from
@@ -121,7 +122,8 @@ class Execution:
         self.recorded = self._record()
         self.prunable = prunable(self.model, self.recorded)
         self.weights = in_scope(self.stage.prune, self.model, self.prunable, self.recorded)
-        self.sparse = measure.Sparse(self.weights, self.recorded)
+        self.full = full_size(self.stage.root, dataset, self.images)
+        self.sparse = measure.Sparse(self.weights, self.recorded, self.full)
         if self.recorded.depends_on_data:
             said = "the images decide what is computed: multiply-adds are the mean over %d of them"
             log.info(said, self.recorded.images)
@@ -432,7 +434,8 @@ class Execution:
         recorded, exempt = self._record(), self.prunable.keys() - self.weights.keys()
         require_effective(self.model, self.prunable, self.recorded, recorded)
         layers = measure.layer_costs(self.prunable, recorded)
-        metrics = {**outcome.measured(scores), **measure.summary(self.model, layers, exempt), **self.progress.pruned}
+        size = measure.summary(self.model, layers, exempt, self.full)
+        metrics = {**outcome.measured(scores), **size, **self.progress.pruned}
         by_class = outcome.by_class(self.task, scores["test"])
         return files, {"metrics": metrics, "layers": [asdict(layer) for layer in layers], **by_class}
 

@@ -67,10 +67,35 @@ def layer_costs(weights: Mapping[str, Tensor], recording: Recording) -> list[Lay
     ]
 
 
-class Sparse:
-    """What a network's sparsity is at any time, and what it saves, given what was recorded of it once."""
+@dataclass(frozen=True)
+class Size:
+    """What a dense network has, and what one image costs it."""
 
-    def __init__(self, weights: Mapping[str, Tensor], recording: Recording) -> None:
+    parameters: int
+    weights: int
+    multiply_adds: int
+    prunable_multiply_adds: int
+
+
+def size_of(model: nn.Module, weights: Mapping[str, Tensor], recording: Recording) -> Size:
+    """That of a network with these prunable weights."""
+    return _size(model, layer_costs(weights, recording), frozenset())
+
+
+def _size(model: nn.Module, layers: Sequence[Layer], exempt: Set[str]) -> Size:
+    prunable = [layer for layer in layers if layer.weights is not None and layer.name not in exempt]
+    costs = [sum(layer.multiply_adds for layer in of) for of in (layers, prunable)]
+    return Size(sum(p.numel() for p in model.parameters()), _counts(prunable)[0], *costs)
+
+
+class Sparse:
+    """What a network's sparsity is at any time, and what it saves, given what was recorded of it once.
+
+    That of a narrower network is what it lacks of the `full` one's weights.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], recording: Recording, full: Size | None = None) -> None:
+        self.full = full
         costs = dict.fromkeys(weights, 0)
         for use in recording.uses:
             if use.name in costs:
@@ -87,36 +112,39 @@ class Sparse:
         counts, sizes = _nonzero([*weights, *(masks or ())]), [weight.numel() for weight in weights]
         nonzero, taking_part = counts[: len(weights)], counts[-len(weights) :]
         costs = (cost * part / size for cost, part, size in zip(self.costs, taking_part, sizes, strict=True))
-        return {"sparsity": 1.0 - sum(nonzero) / sum(sizes), "nonzero_multiply_adds": self.other + sum(costs)}
+        of = self.full.weights if self.full else sum(sizes)
+        return {"sparsity": 1.0 - sum(nonzero) / of, "nonzero_multiply_adds": self.other + sum(costs)}
 
 
-def summary(model: nn.Module, layers: Sequence[Layer], exempt: Set[str] = frozenset()) -> dict[str, float | int | None]:
+def summary(
+    model: nn.Module, layers: Sequence[Layer], exempt: Set[str] = frozenset(), full: Size | None = None
+) -> dict[str, float | int | None]:
     """The network's size and cost as columns of the results, given what `layer_costs` says of it.
 
     `reached_sparsity` is of the prunable weights that are not `exempt` from pruning, `sparsity_with_exempt` of all
     prunable weights; parameters, compression ratio and `overall_sparsity` are of all, and multiply-adds of all
-    operations. A ratio to zero is None.
+    operations. A ratio to zero is None. A narrower network is described as the `full` one without what it lacks.
     """
-    parameters = list(model.parameters())
-    total, nonzero = sum(p.numel() for p in parameters), sum(_nonzero(parameters))
+    dense, nonzero = full or _size(model, layers, exempt), sum(_nonzero(list(model.parameters())))
     able = [layer for layer in layers if layer.weights is not None]
     prunable = [layer for layer in able if layer.name not in exempt]
-    weights, kept = _counts(prunable)
-    all_weights, all_kept = _counts(able)
-    dense = sum(layer.multiply_adds for layer in layers)
+    kept, (all_weights, all_kept) = _counts(prunable)[1], _counts(able)
+    all_weights = full.weights if full else all_weights
     sparse = sum(layer.nonzero_multiply_adds for layer in layers)
     return {
-        "parameters": total,
+        "parameters": dense.parameters,
         "nonzero_parameters": nonzero,
-        "prunable_share": weights / total,
-        "reached_sparsity": (weights - kept) / weights,
+        "prunable_share": dense.weights / dense.parameters,
+        "reached_sparsity": (dense.weights - kept) / dense.weights,
         "sparsity_with_exempt": (all_weights - all_kept) / all_weights,
-        "overall_sparsity": (total - nonzero) / total,
-        "multiply_adds": dense,
-        "prunable_multiply_adds_share": sum(layer.multiply_adds for layer in prunable) / dense if dense else None,
+        "overall_sparsity": (dense.parameters - nonzero) / dense.parameters,
+        "multiply_adds": dense.multiply_adds,
+        "prunable_multiply_adds_share": dense.prunable_multiply_adds / dense.multiply_adds
+        if dense.multiply_adds
+        else None,
         "nonzero_multiply_adds": sparse,
-        "theoretical_speedup": dense / sparse if sparse else None,
-        "compression_ratio": total / nonzero if nonzero else None,
+        "theoretical_speedup": dense.multiply_adds / sparse if sparse else None,
+        "compression_ratio": dense.parameters / nonzero if nonzero else None,
     }
 
 

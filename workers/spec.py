@@ -69,11 +69,16 @@ class TrialSpec:
         return digest("trial", encode(self, canonical=True))
 
     def root(
-        self, *, method: Choice | None = None, sparsity: float | None = None, train: TrainSpec | None = None
+        self,
+        *,
+        model: Choice | None = None,
+        method: Choice | None = None,
+        sparsity: float | None = None,
+        train: TrainSpec | None = None,
     ) -> TrainStage:
         """The stage that the trial's path begins with, as the trial asks for it but for what is given."""
         target = self.sparsity if sparsity is None else sparsity
-        choices = (self.dataset, self.model, method or self.method)
+        choices = (self.dataset, model or self.model, method or self.method)
         return TrainStage(*choices, self.seed, target, train or self.train, task=self.task, init=self.init)
 
 

@@ -99,7 +99,7 @@ BY_HAND: dict[str, tuple[list[float], float]] = {
     **dict.fromkeys(("str", "dst"), (GROWING, dense_gradients(HALFWAY))),
     "dnw": (GROWING, dense_gradients([GROWING[0], *HALFWAY[1:]])),
     "sr_ste": (FLAT, dense_gradients(FLAT)),
-    **dict.fromkeys(("static", "set"), (FLAT, sparse_steps(FLAT))),
+    **dict.fromkeys(("static", "set", "small_dense"), (FLAT, sparse_steps(FLAT))),
     "rigl": (FLAT, with_updates(FLAT, 4)),
     "granet": ([40.0, 30.0, 20.0, 20.0], with_updates([45.0, 35.0, 25.0, 20.0], 5)),
     "snip": (FLAT, sparse_steps(FLAT) + 3 * DENSE * 10 * CLASSES),

@@ -11,6 +11,7 @@ from prunesweep.workers.spec import ALL, Choice, PruneStage, Stage, TrainStage, 
 
 METHODS: dict[str, Entry] = {
     "dense": Entry("prunesweep.workers.methods.dense:Dense"),
+    "small_dense": Entry("prunesweep.workers.methods.small_dense:SmallDense"),
     "imp": Entry("prunesweep.workers.methods.imp:IMP"),
     "bimp": Entry("prunesweep.workers.methods.bimp:BIMP"),
     "random": Entry("prunesweep.workers.methods.random:RandomPruning"),

@@ -65,6 +65,9 @@ class Method:
     """Whether its trials may say which weights are pruned."""
 
     takes_sparsity: ClassVar[bool] = True
+    narrows: ClassVar[bool] = False
+    """Whether it trains a network with fewer channels, whose results are relative to the full one."""
+
     lengths: ClassVar[tuple[str, ...]] = ()
     """The hyperparameters that are lengths in epochs and grow with the training where a sweep's `budget` does."""
 
@@ -140,7 +143,7 @@ class Method:
         """What this method does in one stage; `UserError` when nothing says what that is, or it has nothing to do."""
         name = type(self).__name__
         self.require_gradients(setup.weights)
-        if self.pruner_class is Pruner and self.takes_sparsity and type(self) is not Method:
+        if self.pruner_class is Pruner and self.takes_sparsity and not (self.narrows or type(self) is Method):
             raise UserError(f"{name} would prune nothing: it has no class {name}Pruner(Pruner, method={name})")
         return self.pruner_class(self, setup)
 

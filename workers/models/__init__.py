@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prunesweep.workers import registry, signature
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
-from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_share, check_wide_resnet
+from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_share, check_size, check_wide_resnet
 from prunesweep.workers.models.torchvision_names import DROPOUT, RESNETS, STOCHASTIC_DEPTH, TORCHVISION, VGGS
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.spec import Choice, Value
@@ -21,8 +22,14 @@ CIFAR_RESNET = "prunesweep.workers.models.resnet:CifarResNet"
 WIDE_RESNET = "prunesweep.workers.models.wide_resnet:WideResNet"
 
 
+SIZE = "size"
+"""The option of networks that can be made narrower: the share of the full network's weights that they have."""
+
+NARROWS: Mapping[str, Value] = {SIZE: 1.0}
+
+
 def _wide(depth: int, width: int) -> Entry:
-    return Entry(WIDE_RESNET, {"depth": depth, "width": width, "dropout": 0.0})
+    return Entry(WIDE_RESNET, {"depth": depth, "width": width, "dropout": 0.0}, later=NARROWS)
 
 
 def _left_out(name: str) -> dict[str, Value]:
@@ -35,12 +42,14 @@ MODELS: dict[str, Entry] = {
     "transformer": Entry(
         "prunesweep.workers.models.transformer:Transformer", {"width": 64, "depth": 2, "heads": 4, "dropout": 0.0}
     ),
-    "lenet300": Entry("prunesweep.workers.models.lenet:lenet300"),
-    "lenet5": Entry("prunesweep.workers.models.lenet:lenet5"),
-    "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}),
+    "lenet300": Entry("prunesweep.workers.models.lenet:lenet300", later=NARROWS),
+    "lenet5": Entry("prunesweep.workers.models.lenet:lenet5", later=NARROWS),
+    "cifar_resnet": Entry(CIFAR_RESNET, {"depth": 20, "width": 16}, later=NARROWS),
     # resnet8, resnet14, ... resnet110, but not resnet50: that name, like resnet18, 34, 101 and 152, is torchvision's,
     # on small images too. A CIFAR ResNet of that depth is `cifar_resnet` with `depth: 50`.
-    **{f"resnet{n}": Entry(CIFAR_RESNET, {"depth": n, "width": 16}) for n in range(8, 111, 6) if n != 50},
+    **{
+        f"resnet{n}": Entry(CIFAR_RESNET, {"depth": n, "width": 16}, later=NARROWS) for n in range(8, 111, 6) if n != 50
+    },
     "wide_resnet": _wide(28, 10),
     # Those of the paper's tables, to complete and to suggest; `known` reads the others.
     **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
@@ -79,8 +88,7 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
     entry = registry.find("model", known(choice.name), choice.name)
     factory = registry.load(entry.target)
     if not registry.is_foreign(entry):
-        model: nn.Module = factory(shape, classes, **choice.settings)
-        return model
+        return _built(partial(factory, shape, classes), choice.settings, narrows=SIZE in entry.later)
     model = signature.call(choice.name, factory, shape, classes, choice.settings)
     if not isinstance(model, torch.nn.Module):
         raise UserError(
@@ -88,6 +96,29 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
             "torch.nn.Module; does its function end with `return`?"
         )
     return model
+
+
+def narrower(choice: Choice, size: float) -> Choice | None:
+    """The network with this share of its weights; None for one that cannot be made narrower."""
+    entry = known(choice.name).get(choice.name)
+    if entry is None or SIZE not in entry.later:
+        return None
+    return choose(choice.name, {**choice.settings, SIZE: size})
+
+
+def full(choice: Choice) -> Choice:
+    """The network that this one is a narrower one of, which may be itself."""
+    return Choice.of(choice.name, {o: v for o, v in choice.options if o != SIZE}, choice.fingerprint)
+
+
+def _built(make: Callable[..., nn.Module], settings: dict[str, Value], *, narrows: bool) -> nn.Module:
+    size = settings.pop(SIZE, 1.0) if narrows else 1.0
+    assert isinstance(size, float), "the registry has seen to it"
+    if size == 1.0:
+        return make(**settings)
+    from prunesweep.workers.models.narrow import of_size
+
+    return of_size(lambda factor: make(factor=factor, **settings), size)
 
 
 def known(name: str) -> Mapping[str, Entry]:
@@ -104,6 +135,9 @@ def known(name: str) -> Mapping[str, Entry]:
 def _check(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
     """Raise `UserError` when options of the right type have values that cannot be."""
     _check_name(name, entry, given)
+    given = dict(given)
+    if SIZE in given and SIZE in entry.later:
+        check_size(given.pop(SIZE))
     if entry.target == CIFAR_RESNET:
         check_cifar_resnet(**given)
     elif entry.target == WIDE_RESNET:

@@ -31,6 +31,12 @@ def check_share(option: str, share: object) -> None:
         raise UserError(f"{option}: {share!r} is not a fraction in [0, 1)")
 
 
+def check_size(size: float) -> None:
+    """Raise `UserError` unless it is a share of a network's weights that one with fewer channels can have."""
+    if not 0 < size <= 1:
+        raise UserError(f"size: {size:g} is not a fraction in (0, 1]")
+
+
 def check_form(option: str, form: str) -> None:
     """Raise `UserError` when a network has no such form; `option` is the part of it that differs."""
     if form not in FORMS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunesweep.workers.models.narrow import channels
 from prunesweep.workers.models.options import blocks_per_group, check_cifar_resnet
 
 
@@ -38,19 +39,23 @@ class Block(nn.Module):
 class CifarResNet(nn.Module):
     """ResNet of `depth` = 6n+2 layers: three groups of n blocks, `width`, 2 `width` and 4 `width` channels wide.
 
-    Any image size and number of channels; raises `UserError` on another depth or a width below 1.
+    Any image size and number of channels; raises `UserError` on another depth or a width below 1. All three are
+    multiplied by `factor`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, *, depth: int = 20, width: int = 16) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, *, depth: int = 20, width: int = 16, factor: float = 1.0
+    ) -> None:
         super().__init__()
         check_cifar_resnet(depth=depth, width=width)
         blocks = blocks_per_group(depth)
-        self.conv1 = conv3x3(shape[0], width)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = group(width, width, blocks, stride=1)
-        self.layer2 = group(width, 2 * width, blocks, stride=2)
-        self.layer3 = group(2 * width, 4 * width, blocks, stride=2)
-        self.fc = nn.Linear(4 * width, classes)
+        first, second, third = (channels(times * width, factor) for times in (1, 2, 4))
+        self.conv1 = conv3x3(shape[0], first)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.layer1 = group(first, first, blocks, stride=1)
+        self.layer2 = group(first, second, blocks, stride=2)
+        self.layer3 = group(second, third, blocks, stride=2)
+        self.fc = nn.Linear(third, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, C, H, W] -> logits [N, classes]."""

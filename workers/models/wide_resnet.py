@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunesweep.workers.models.narrow import channels
 from prunesweep.workers.models.options import blocks_per_group, check_wide_resnet
 from prunesweep.workers.models.resnet import conv3x3
 
@@ -19,7 +20,7 @@ class WideBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv3x3(outputs, outputs)
-        self.shortcut = conv1x1(inputs, outputs, stride) if inputs != outputs else None
+        self.shortcut = conv1x1(inputs, outputs, stride) if inputs != outputs or stride != 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] -> [N, outputs, ceil(H / stride), ceil(W / stride)]."""
@@ -35,21 +36,30 @@ class WideResNet(nn.Module):
     """WRN-depth-width: three groups of n blocks, depth = 6n+4, `width` times 16, 32 and 64 channels wide.
 
     Any image size and number of channels; raises `UserError` on another depth, a width below 1 or dropout outside
-    [0, 1).
+    [0, 1). All channels, those of the first convolution included, are multiplied by `factor`.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, *, depth: int = 28, width: int = 10, dropout: float = 0.0
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        *,
+        depth: int = 28,
+        width: int = 10,
+        dropout: float = 0.0,
+        factor: float = 1.0,
     ) -> None:
         super().__init__()
         check_wide_resnet(depth=depth, width=width, dropout=dropout)
         blocks = blocks_per_group(depth, extra=4)
-        self.conv1 = conv3x3(shape[0], 16)
-        self.layer1 = group(16, 16 * width, blocks, 1, dropout)
-        self.layer2 = group(16 * width, 32 * width, blocks, 2, dropout)
-        self.layer3 = group(32 * width, 64 * width, blocks, 2, dropout)
-        self.bn = nn.BatchNorm2d(64 * width)
-        self.fc = nn.Linear(64 * width, classes)
+        start, *groups = (channels(count, factor) for count in (16, 16 * width, 32 * width, 64 * width))
+        first, second, third = groups
+        self.conv1 = conv3x3(shape[0], start)
+        self.layer1 = group(start, first, blocks, 1, dropout)
+        self.layer2 = group(first, second, blocks, 2, dropout)
+        self.layer3 = group(second, third, blocks, 2, dropout)
+        self.bn = nn.BatchNorm2d(third)
+        self.fc = nn.Linear(third, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, C, H, W] -> logits [N, classes]."""

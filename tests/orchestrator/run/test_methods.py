@@ -47,6 +47,9 @@ def test_every_method_has_its_rows(frame: pd.DataFrame):
     assert set(frame.method) == {*SETTINGS}
     sparse = frame[frame.method.isin(ASKED)]
     assert (sparse.groupby("method").target_sparsity.apply(list).map(tuple) == (0.3, 0.9)).all()
+    narrower = sparse[sparse.method == "small_dense"]  # its channels are whole
+    assert (narrower.reached_sparsity - narrower.target_sparsity).abs().max() < 5e-3
+    sparse = sparse.drop(narrower.index)
     assert (sparse.reached_sparsity > sparse.target_sparsity - 1e-4).all()
     exact = sparse[~sparse.method.isin([*LEARNED, "set"])]  # what has grown behind a black pixel stays zero
     assert (exact.reached_sparsity - exact.target_sparsity).abs().max() < 1e-4
@@ -62,6 +65,13 @@ def test_hyperparameters_are_columns_and_null_where_a_method_has_none(frame: pd.
     assert (rows.loc[TAYLOR, "when"] == 0.5).all()
     assert set(rows.loc["bimp", "schedule"]) == {"linear"}, "what it trained on, whatever train.schedule says"
     assert rows.loc["dnw", ["s_initial", "mask_interval", "when"]].isna().all().all()
+
+
+def test_a_narrower_network_costs_its_share_of_dense_training(frame: pd.DataFrame):
+    """All multiply-adds of LeNet-300-100 are those of its weights, one each."""
+    rows = frame[frame.method == "small_dense"]
+    assert rows.train_flops_ratio.tolist() == pytest.approx((1 - rows.reached_sparsity).tolist())
+    assert (rows.model == "lenet300").all()
 
 
 def test_a_method_that_learns_its_sparsity_trains_once_for_all_targets(frame: pd.DataFrame):
