@@ -44,6 +44,7 @@ from prunesweep.workers.models import MODELS
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.schedules import RETRAINING
 from prunesweep.workers.store import Store
+from prunesweep.workers.train_spec import CODE
 from tests import warm
 from tests.orchestrator.conftest import COMMAND
 from tests.warm import NEED_RAY, Answer
@@ -219,8 +220,7 @@ def test_the_documents_can_be_followed(tmp_path: Path):
     settings = {h.name for h in train_settings()} - {"epochs"} | {
         *OPTIONS,
         METHOD_VERSION,
-        "task_options",
-        "task_version",
+        *("task_options", "task_version", "prune_only", "prune_except", *CODE.values()),
     }
     assert set(columns) == {*TRIALS.names, *settings, *hyperparameters}, "docs/columns.md names other columns"
 
