@@ -78,6 +78,9 @@ def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) ->
         trials_of(_at(cell, corner, request.loc), loc, seeds[:1])
     made = []
     for base in trials_of(cell, loc, seeds[:1]):
+        if base.init is not None:  # whose training `train.lr` means, and which epochs count, would be a guess
+            text = "a search does not start from trained weights yet: give its settings as lists, or no init"
+            raise Rejected(Problem(request.loc, text))
         primary = metrics_of(base.task)[0].name
         if request.by == "validation_accuracy" and primary != "accuracy":
             text = f"task {base.task} has no accuracy but {primary}: say by: validation_loss"

@@ -130,3 +130,8 @@ def test_methods_of_one_block_are_tuned_at_equal_cost_unless_it_says_otherwise(r
 def test_a_setting_is_either_given_or_searched_for(read: Reader):
     with pytest.raises(UserError, match=r"train\.lr is searched for and given as well"):
         read(f"{{space: {LR}, budget: 16x}}", more="train: {lr: 0.1}")
+
+
+def test_a_search_that_starts_from_trained_weights_is_refused(read: Reader):
+    with pytest.raises(UserError, match=r"trials\[0\]\.search: a search does not start from trained weights yet"):
+        read(f"{{space: {LR}, budget: 16x}}", more="init: {path: net.pt}\n    train_from_init: {epochs: 20, lr: 0.1}")
