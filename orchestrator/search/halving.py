@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunesweep.orchestrator.search.spec import Rungs, Search
+from prunesweep.orchestrator.search.spec import MOST_CANDIDATES, Rungs, Search
 from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
 
 
@@ -43,7 +43,7 @@ def affordable(search: Search) -> int:
     """How many candidates a halving may begin with, so that all its rungs together stay within the budget."""
     assert search.rungs is not None
     stops, count = rungs_of(search), 0
-    while cost(count + 1, search.rungs, stops) * len(search.seeds) <= search.epochs:
+    while count < MOST_CANDIDATES and cost(count + 1, search.rungs, stops) * len(search.seeds) <= search.epochs:
         count += 1
     return count
 

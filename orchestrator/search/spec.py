@@ -23,6 +23,9 @@ ADAPTIVE = ("tpe",)
 ALGORITHMS = ("random", "grid", "halving", *ADAPTIVE)
 """How candidates are chosen: `orchestrator.search.decision`."""
 
+MOST_CANDIDATES = 10_000
+"""Of one search: a budget that pays for more is a mistake, and a record that asks for more was not written here."""
+
 TRAIN = "train."
 """Begins the name of a setting of the training."""
 
@@ -140,6 +143,8 @@ def decode_search(data: Mapping[str, Any]) -> Search:
     )
     if search.by not in BETTER or not isinstance(search.epochs, int) or not search.seeds:
         raise TypeError(f"it searches by {search.by!r:.40}")
+    if search.trainings > MOST_CANDIDATES:
+        raise TypeError(f"it searches for {search.epochs} epochs")
     return search
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from prunesweep.orchestrator.search.adaptive import require_optuna
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.space import Point, Space, Values, point
-from prunesweep.orchestrator.search.spec import ADAPTIVE, TRAIN, Rungs, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, MOST_CANDIDATES, TRAIN, Rungs, Search
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
 from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
@@ -132,6 +132,8 @@ def _check_budget(search: Search, request: Request) -> None:
         with_seeds = f" with each of {len(search.seeds)} seeds" if len(search.seeds) > 1 else ""
         text = f"{request.budget} pays for no candidate: one takes {search.length} epochs{with_seeds}"
         raise Rejected(Problem(loc, text))
+    if search.trainings > MOST_CANDIDATES or planned(search).candidates >= MOST_CANDIDATES:
+        raise Rejected(Problem(loc, f"{request.budget} pays for {MOST_CANDIDATES:,} candidates or more: give less"))
     if search.rungs is not None:
         own = search.length - search.shared_epochs
         if search.rungs.start * own < 1:

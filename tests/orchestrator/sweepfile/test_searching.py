@@ -87,6 +87,8 @@ WRONG = {
     f"{{space: {LR}}}": "missing: what is spent on each method",
     f"{{space: {LR}, budget: 16}}": "trainings or epochs, such as 16x",
     f"{{space: {LR}, budget: 10 epochs}}": "10 epochs pays for no candidate: one takes 20 epochs",
+    f"{{space: {LR}, budget: 999999x}}": "999999x pays for 10,000 candidates or more: give less",
+    f"{{space: {LR}, budget: 10000x, algorithm: halving}}": "10000x pays for 10,000 candidates or more: give less",
     f"{{space: {LR}, budget: 2x, seeds: 3}}": "2x pays for no candidate: one takes 20 epochs with each of 3 seeds",
     f"{{space: {LR}, budget: 16x, seeds: 4}}": "4 seeds are more than the 3 of the sweep",
     f"{{space: {LR}, budget: 16x, algorithm: bohb}}": "one of random, grid, halving, tpe",
