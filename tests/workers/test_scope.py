@@ -125,4 +125,4 @@ def test_the_stage_and_the_examination_before_it_say_what_matches_nothing(store:
 
 
 def test_only_dense_training_takes_no_scope():
-    assert [name for name in SETTINGS if not method_class(name).prunes] == ["dense"]
+    assert [name for name in SETTINGS if not method_class(name).prunes] == ["dense", "small_dense"]
