@@ -108,8 +108,12 @@ answers() {
     timeout 10 ray health-check --address "$head" > /dev/null 2>&1
 }
 
-# Waits for the end of $run, whose exit code becomes $code: a signal interrupts `wait`, and is answered by its trap.
+# Waits for the end of $run, whose exit code becomes $code. bash's `wait` for a process that still runs may hang where that
+# ends while a trap does, so it is asked once the process is gone; a signal interrupts it even then.
 await() {
+    while kill -0 "$run" 2> /dev/null; do
+        sleep 0.5
+    done
     while true; do
         heard=
         wait "$run" && code=0 || code=$?

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections import Counter
@@ -466,14 +467,12 @@ def test_a_job_that_cannot_start_says_why(slurm: Slurm):
 
 def test_whatever_signal_comes_when_a_job_ends_and_is_put_into_the_queue_where_it_should(tmp_path: Path):
     """All at once, each with a start of its own; a job that was done before has no use for another turn."""
-    jobs, moments = {}, [0.05 + 0.15 * step for step in range(10)]
+    jobs, moments = {}, [0.3 + 0.15 * step for step in range(10)]
     for number, (name, seconds) in enumerate(product(ASKED, moments)):
         slurm = Slurm(tmp_path / f"{number}", 10000 + number, {**SHIMS, **QUICK})
-        jobs[name, seconds] = slurm, slurm.start("sweep.yaml")
-    began = time.monotonic()
-    for (name, seconds), (_, process) in sorted(jobs.items(), key=lambda job: job[0][1]):
-        time.sleep(max(0.0, began + seconds - time.monotonic()))
-        process.send_signal(signal.Signals[f"SIG{name}"])
+        process = slurm.start("sweep.yaml")
+        jobs[name, seconds] = slurm, process
+        threading.Timer(seconds, process.send_signal, [signal.Signals[f"SIG{name}"]]).start()
     codes = Counter()
     for (name, seconds), (slurm, process) in jobs.items():
         printed = "".join(process.communicate(timeout=60))
