@@ -7,11 +7,11 @@ from typing import Any
 
 from prunesweep.workers import checkpoint, training
 from prunesweep.workers.curve import curve_file
-from prunesweep.workers.errors import UserError
 from prunesweep.workers.execution import Execution
+from prunesweep.workers.parents import file_of, load_network, result_of
 from prunesweep.workers.seeding import seed_all
-from prunesweep.workers.spec import EvaluationStage, label
-from prunesweep.workers.store import CURVE, NETWORK, Damaged
+from prunesweep.workers.spec import EvaluationStage
+from prunesweep.workers.store import CURVE, NETWORK
 
 MEAN = "test_accuracy_corrupted"
 """The metric that is the mean over all corrupted test sets."""
@@ -22,21 +22,15 @@ class Evaluation(Execution):
 
     def _begin(self) -> None:
         """Load the parent's network; nothing of it changes."""
-        stage = self._evaluated()
-        network = self.replicas.agreed(lambda: self.store.read_published(stage.parent.key, NETWORK, self._parent()))
-        try:
-            checkpoint.load_network(self.model, checkpoint.unpack_tensors(network))
-        except ValueError as error:
-            raise UserError(
-                f"the network of {stage.parent.key} ({label(stage.parent)}) is of other code than {stage.root.model} "
-                f"is now: {error}; give the changed model another name, or take another store"
-            ) from error
+        parent = self._evaluated().parent
+        network = file_of(parent, NETWORK, self._parent(), self.store, self.replicas)
+        load_network(self.model, checkpoint.unpack_tensors(network), parent)
 
     def _measured(self) -> tuple[dict[str, bytes], dict[str, Any]]:
         """The network and no curve; what the parent measured, and the accuracy on each corrupted test set."""
         seed_all(self.stage.root.seed, "evaluation")
         accuracies = {f"test_accuracy_{name}": self._accuracy(name) for name in self._evaluated().test_sets}
-        parent = self.replicas.agreed(self._parent)
+        parent = self._parent()
         files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.metric, [])}
         mean = sum(accuracies.values()) / len(accuracies)
         same = {name: parent[name] for name in ("layers", "by_class") if name in parent}
@@ -51,11 +45,7 @@ class Evaluation(Execution):
         return accuracy
 
     def _parent(self) -> Mapping[str, Any]:
-        parent = self._evaluated().parent
-        result = self.store.result(parent.key)
-        if result is None:
-            raise Damaged(parent.key, f"{parent.key} ({label(parent)}) has no result that is whole")
-        return result
+        return result_of(self._evaluated().parent, self.store, self.replicas)
 
     def _evaluated(self) -> EvaluationStage:
         assert isinstance(self.stage, EvaluationStage)

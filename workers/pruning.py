@@ -11,15 +11,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from prunesweep.workers import checkpoint, optimizer_state, scores, selection
-from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.parents import file_of, load_network, result_of
 from prunesweep.workers.patterns import is_pattern, parsed, pattern_masks, undivided
 from prunesweep.workers.replicas import Replicas
 from prunesweep.workers.seeding import derive
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, label
-from prunesweep.workers.store import MOMENTUM, NETWORK, STATE, Damaged, Store
+from prunesweep.workers.spec import PartStage, PruneStage, Stage
+from prunesweep.workers.store import MOMENTUM, NETWORK, STATE, Store
 
 log = logging.getLogger("prunesweep")
 
@@ -47,8 +47,8 @@ class Pruning:
         One optimizer serves all phases, unless they rewind: then each begins without momentum.
         """
         parent = self.stage.parent
-        result = self._result(parent)
-        self._load(checkpoint.unpack_tensors(self._read(parent, NETWORK, result)), parent)
+        result = result_of(parent, self.store, self.replicas)
+        load_network(self.model, checkpoint.unpack_tensors(self._read(parent, NETWORK, result)), parent)
         if isinstance(parent, PruneStage) and self.stage.rewind_epoch is None:
             buffers = checkpoint.unpack_tensors(self._read(parent, MOMENTUM, result))
             optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
@@ -85,26 +85,11 @@ class Pruning:
             return
         part = rewound(self.stage)
         state = self.random if part is None else self._state(part)
-        self._load(state, part or self.stage.root)
+        load_network(self.model, state, part or self.stage.root)
         self.pruner.hold(masks)
 
     def _state(self, part: PartStage) -> Mapping[str, Any]:
-        return checkpoint.network_in(self._read(part, STATE, self._result(part)))
-
-    def _load(self, network: Mapping[str, Any], of: Stage) -> None:
-        try:
-            checkpoint.load_network(self.model, network)
-        except ValueError as error:
-            raise UserError(
-                f"the network of {of.key} ({label(of)}) is of other code than {of.root.model} is now: "
-                f"{error}; give the changed model another name, or take another store"
-            ) from error
-
-    def _result(self, stage: Stage) -> Mapping[str, Any]:
-        result = self.replicas.agreed(lambda: self.store.result(stage.key))
-        if result is None:
-            raise Damaged(stage.key, f"{stage.key} ({label(stage)}) has no result that is whole")
-        return result
+        return checkpoint.network_in(self._read(part, STATE, result_of(part, self.store, self.replicas)))
 
     def _read(self, stage: Stage, name: str, result: Mapping[str, Any]) -> bytes:
-        return self.replicas.agreed(lambda: self.store.read_published(stage.key, name, result))
+        return file_of(stage, name, result, self.store, self.replicas)
