@@ -9,9 +9,13 @@ from math import exp, log
 from typing import Any
 
 from prunesweep.workers.spec import Value, freeze
+from prunesweep.workers.typed import typed
 
 Point = tuple[tuple[str, Value], ...]
 """A value for each setting of a space, in the order of their names."""
+
+MOST_VALUES = 10_000
+"""A range with more whole numbers is drawn from as if it had no end of them; nobody lists so many."""
 
 DIGITS = 4
 """Significant digits of a drawn number: nobody needs more, and tables stay readable."""
@@ -37,7 +41,7 @@ class Range:
         if self.steps is not None:
             parts = max(self.steps - 1, 1)
             return tuple(dict.fromkeys(self._value(step / parts) for step in range(self.steps)))
-        if self.whole and self.scale == "uniform":
+        if self.whole and self.scale == "uniform" and self.high - self.low < MOST_VALUES:
             return tuple(range(int(self.low), int(self.high) + 1))
         return None
 
@@ -102,7 +106,8 @@ def decode_dimension(data: Mapping[str, Any]) -> Dimension:
     """The dimension that `encode` made this from; raises `TypeError` for anything else."""
     if "values" in data:
         return Values(str(data["name"]), freeze(data["values"]))
-    dimension = Range(**data)
-    if dimension.scale not in ("uniform", "log") or not dimension.low <= dimension.high:
+    dimension = typed(Range, data)
+    known = dimension.scale in ("uniform", "log") and 0 < (dimension.steps or 1) <= MOST_VALUES
+    if not known or not dimension.low <= dimension.high or (dimension.scale == "log" and dimension.low <= 0):
         raise TypeError(f"its range of {dimension.name!r:.40} is none")
     return dimension

@@ -13,6 +13,7 @@ from prunesweep.workers.encoding import digest, encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import last_stage
 from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
+from prunesweep.workers.typed import typed
 
 BETTER = {"validation_accuracy": 1, "validation_loss": -1}
 """What a search may choose by, and the sign by which more of it is better. Nothing of the test set is among them."""
@@ -130,7 +131,9 @@ def with_settings(trial: TrialSpec, settings: Mapping[str, Any], seed: int) -> T
 
 def decode_search(data: Mapping[str, Any]) -> Search:
     """The search that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
-    rungs = Rungs(**data["rungs"]) if data["rungs"] else None
+    rungs = typed(Rungs, data["rungs"]) if data["rungs"] else None
+    if rungs is not None and not (0 < rungs.start < 1 and rungs.factor > 1):
+        raise TypeError(f"its rungs are {data['rungs']!r:.40}")
     search = Search(
         base=decode_trial(data["base"]),
         space=tuple(decode_dimension(dimension) for dimension in data["space"]),

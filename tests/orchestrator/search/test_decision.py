@@ -6,6 +6,7 @@ import json
 import random
 from dataclasses import replace
 from math import log
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,31 @@ def test_a_search_is_named_by_what_decides_it():
     assert decode_search(json.loads(json.dumps(encode(search)))) == search
     halved = replace(search, algorithm="halving", rungs=Rungs())
     assert decode_search(json.loads(json.dumps(encode(halved)))) == halved
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"rungs": {"start": start, "factor": factor}} for start, factor in ((0.1, 1), (0.1, 0), (0.0, 3), ("x", 3))),
+        *({"epochs": epochs} for epochs in (10**12, 1.5, "64")),
+        *(
+            {"space": [{**encode(LR[0]), **of}]}
+            for of in ({"steps": 10**9}, {"low": 0.0}, {"low": "0"}, {"scale": "x"})
+        ),
+    ],
+    ids=str,
+)
+def test_a_record_that_asks_for_what_no_file_can_is_refused(changes: dict[str, Any]):
+    """Anybody may have written it: a factor of 1 would never reach the last rung."""
+    said = encode(replace(search_of("gmp"), algorithm="halving", rungs=Rungs()))
+    with pytest.raises((TypeError, ValueError)):
+        decode_search({**said, **changes})
+
+
+def test_a_range_of_a_billion_whole_numbers_is_drawn_from_and_not_listed():
+    dimension = Range("pruning_interval", "uniform", 1, 10**9, whole=True)
+    assert dimension.values is None
+    assert (dimension.at(0.0), dimension.at(0.5)) == (1, 5 * 10**8)
 
 
 def test_the_budget_is_in_epochs_of_whole_paths():
