@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from prunesweep.workers.errors import Diverged
-from prunesweep.workers.scoring import Score
 from prunesweep.workers.tasks.base import Metric
+
+if TYPE_CHECKING:
+    from prunesweep.workers.scoring import Score
 
 
 def curve_row(
@@ -34,7 +37,7 @@ def require_finite(what: str, score: Score, epoch: int) -> None:
         raise Diverged(f"the {what} loss became {score.loss} in epoch {epoch}; try a lower learning rate")
 
 
-def curve_file(metric: Metric, rows: list[dict[str, Any]]) -> bytes:
+def curve_file(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> bytes:
     """The curve of a stage as a Parquet file; `metric` is the task's primary one."""
     losses = ("train_loss", f"train_{metric.name}", "validation_loss", f"validation_{metric.name}")
     names = (*losses, "learning_rate", "sparsity", "nonzero_multiply_adds")

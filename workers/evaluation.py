@@ -9,6 +9,7 @@ from prunesweep.workers import checkpoint, training
 from prunesweep.workers.curve import curve_file
 from prunesweep.workers.execution import Execution
 from prunesweep.workers.parents import file_of, load_network, result_of
+from prunesweep.workers.parts import Measured
 from prunesweep.workers.seeding import seed_all
 from prunesweep.workers.spec import EvaluationStage
 from prunesweep.workers.store import CURVE, NETWORK
@@ -26,7 +27,7 @@ class Evaluation(Execution):
         network = file_of(parent, NETWORK, self._parent(), self.store, self.replicas)
         load_network(self.model, checkpoint.unpack_tensors(network), parent)
 
-    def _measured(self) -> tuple[dict[str, bytes], dict[str, Any]]:
+    def _measured(self) -> Measured:
         """The network and no curve; what the parent measured, and the accuracy on each corrupted test set."""
         seed_all(self.stage.root.seed, "evaluation")
         accuracies = {f"test_accuracy_{name}": self._accuracy(name) for name in self._evaluated().test_sets}
@@ -37,10 +38,9 @@ class Evaluation(Execution):
         return files, {"metrics": {**parent["metrics"], **accuracies, MEAN: mean}, **same}
 
     def _accuracy(self, test_set: str) -> float:
-        corrupted = self.whole.corrupted(test_set).portioned(self.replicas.portion)
-        size = self.train.evaluation_batch_size
-        batches = self._told(corrupted.evaluation_batches("test", batch_size=size, dtype=self.dtype))
-        accuracy = training.evaluate(self.network, self._few("evaluation", batches), running=True).metrics["accuracy"]
+        corrupted = self.passes.whole.corrupted(test_set).portioned(self.replicas.portion)
+        batches = self.passes.evaluation("test", corrupted)
+        accuracy = training.evaluate(self.network, batches, running=True).metrics["accuracy"]
         assert accuracy is not None, "there are images, which have classes"
         return accuracy
 

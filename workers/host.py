@@ -56,6 +56,18 @@ class Where:
         return torch.device(name)
 
 
+def settle(where: Where, precision: str) -> None:
+    """Give this process the memory and the threads that a stage has there, and torch the precision that it asks for."""
+    import torch
+
+    from prunesweep.workers.precision import set_backends
+
+    keep_freed_memory()
+    cap_memory(where.torch_device, where.gpu_share)
+    torch.set_num_threads(where.threads)
+    set_backends(precision)
+
+
 def cap_memory(device: torch.device, share: float) -> None:
     """Leave to the others on a GPU what is theirs: who needs more than its share is out of memory, and nobody else."""
     if device.type == "cuda":

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from prunesweep.workers.spec import EvaluationStage, PartStage, PruneStage, Stage, TrainStage
-from prunesweep.workers.store import STATE, Damaged, Store
+from prunesweep.workers.curve import curve_file
+from prunesweep.workers.spec import EvaluationStage, PartStage, Stage, Whole
+from prunesweep.workers.store import CURVE, STATE, Damaged, Store
 from prunesweep.workers.tasks.base import Metric
 
 log = logging.getLogger("prunesweep")
 
+Measured = tuple[dict[str, bytes], dict[str, Any]]
+"""The files of a result, and what it says of them."""
 
-def whole_of(stage: Stage) -> TrainStage | PruneStage | EvaluationStage:
+
+def whole_of(stage: Stage) -> Whole:
     """The stage that this is a part of; of a whole stage itself."""
     return stage.whole if isinstance(stage, PartStage) else stage
 
@@ -35,10 +39,11 @@ def longest_state(stage: Stage, store: Store, epochs: Iterable[int]) -> bytes | 
     return None
 
 
-def part_metrics(metric: Metric, last: Mapping[str, Any]) -> dict[str, float | None]:
-    """What a part's result says, out of the last row of its curve: the test set is not looked at.
+def measured_part(metric: Metric, state: bytes, curve: Sequence[Mapping[str, Any]]) -> Measured:
+    """What a part leaves: its state and its curve, and of that the last row. The test set is not looked at.
 
     `metric` is the task's primary one.
     """
     names = ("train_loss", f"train_{metric.name}", "validation_loss", f"validation_{metric.name}")
-    return {name: last[name] for name in names} | {"reached_sparsity": last["sparsity"]}
+    last = {name: curve[-1][name] for name in names} | {"reached_sparsity": curve[-1]["sparsity"]}
+    return {STATE: state, CURVE: curve_file(metric, curve)}, {"metrics": last}

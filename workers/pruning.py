@@ -54,8 +54,15 @@ class Pruning:
             optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
         return result
 
-    def masks(self, batches: Callable[[], Iterable[scores.Batch]]) -> Flat:
-        """Which weights stay; the batches are made where the criterion looks at some."""
+    def prune(self, batches: Callable[[], Iterable[scores.Batch]]) -> float:
+        """Hold the masks; returns the share of the norm that they drop. Batches are made where a criterion asks."""
+        self.masks = self._masks(batches)
+        norm_drop = selection.norm_drop(self.pruner.weights, self.masks.views)
+        self.pruner.hold(self.masks)
+        return norm_drop
+
+    def _masks(self, batches: Callable[[], Iterable[scores.Batch]]) -> Flat:
+        """Which weights stay."""
         stage, weights = self.stage, self.pruner.weights
         if stage.criterion in ("fisher", "movement"):
             return selection.scored_masks(weights, self._scores(batches), stage.sparsity, stage.allocation)
@@ -79,14 +86,14 @@ class Pruning:
         tensors = checkpoint.unpack_tensors(self.replicas.agreed(packed))
         return [tensors[name].to(weight.device) for name, weight in zip(names, weights, strict=True)]
 
-    def rewind(self, masks: Flat) -> None:
+    def rewind(self) -> None:
         """Where the stage rewinds: parameters and buffers as the dense training had them, and the masks held again."""
         if self.stage.rewind_epoch is None:
             return
         part = rewound(self.stage)
         state = self.random if part is None else self._state(part)
         load_network(self.model, state, part or self.stage.root)
-        self.pruner.hold(masks)
+        self.pruner.hold(self.masks)
 
     def _state(self, part: PartStage) -> Mapping[str, Any]:
         return checkpoint.network_in(self._read(part, STATE, result_of(part, self.store, self.replicas)))

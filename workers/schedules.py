@@ -13,7 +13,7 @@ from math import ceil, cos, floor, isfinite, pi, sqrt
 from prunesweep.workers import registry
 from prunesweep.workers.errors import SpecError, unknown
 from prunesweep.workers.optimizer_settings import is_own
-from prunesweep.workers.spec import RetrainSpec, TrainSpec
+from prunesweep.workers.spec import PruneStage, RetrainSpec, TrainSpec, Whole
 
 Schedule = Callable[[int], float]
 """Learning rate at iteration 0, 1, ... of a stage."""
@@ -134,6 +134,15 @@ def _check_falling(train: TrainSpec) -> None:
         raise SpecError(
             "train.end_lr", f"{train.end_lr:g} is above the peak train.lr, {train.lr:g}; take an end_lr of at most that"
         )
+
+
+def of_stage(stage: Whole, epoch: int, norm_drop: float) -> Schedule:
+    """Of a stage whose prune dropped that share of the norm; a training stage prunes nothing."""
+    if not isinstance(stage, PruneStage) or stage.retrain is None:
+        return dense(stage.root.train, epoch)
+    before = stage.parent.sparsity
+    pruned = Pruned(norm_drop, (stage.sparsity - before) / (1.0 - before))
+    return retraining(stage.retrain, stage.root.train, epoch, pruned)
 
 
 def dense(train: TrainSpec, epoch: int) -> Schedule:

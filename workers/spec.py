@@ -245,7 +245,8 @@ class EvaluationStage:
         return self.parent.start_epoch + self.parent.epochs
 
 
-Stage = TrainStage | PruneStage | PartStage | EvaluationStage
+Whole = TrainStage | PruneStage | EvaluationStage
+Stage = Whole | PartStage
 
 
 def evaluated(stage: TrainStage | PruneStage, test_sets: tuple[str, ...]) -> Stage:
