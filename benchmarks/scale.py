@@ -1,6 +1,7 @@
 """The driver at scale: stages that only sleep, on fake GPUs, beside raw Ray Tune and a plain actor pool, in one run.
 
     python -m benchmarks.scale [--stages 500 2000 8000] [--slots 150] [--seconds 4] [--driver prunesweep]
+    python -m benchmarks.scale --driver prunesweep --sweep trials searches [--stages 500] [--slots 8] [--seconds 0.5]
     python -m benchmarks.scale --occupancy [--stages 400] [--seconds 10]
 
 A stage does what every stage does to the store (begin, publish) and sleeps instead of training; its result, curve and
@@ -11,6 +12,9 @@ know of no chains, claims, retries or tables. Each driver is a process of its ow
 process's, Ray's threads in it included, from the first stage to the last table; wall time counts from the first stage
 that ends. A worker takes 110 MB, so 150 want 17 GB. Raw Tune may be slow: it gives workers that are idle to trials
 whose own worker is starting, and ends that one.
+
+`--sweep` says what the stages are: `chains`, `trials` of one stage each, or `searches` by halving, of 39 stages each:
+27 candidates at the first rung, 9 at the second, 3 at the end. Of searches the driver also decides what comes next.
 
 With `--occupancy` a quarter and half a GPU are mixed on eight fake GPUs: of the time between the moment when all are
 first taken and the start of the last stage, the share of the GPUs that is in use.
@@ -30,6 +34,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import product
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -46,13 +51,15 @@ from prunesweep.orchestrator.run import tune
 from prunesweep.orchestrator.run.assignments import task
 from prunesweep.orchestrator.run.cluster import OBJECT_STORE, largest_node
 from prunesweep.orchestrator.run.collect import Collector, collecting
-from prunesweep.orchestrator.run.events import Event, Failed, Finished
+from prunesweep.orchestrator.run.events import Event, Failed, Finished, Grown
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import Done, StageStates
 from prunesweep.orchestrator.run.stopping import Stopping
 from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweepfile.read import sweep_of as read_settings
 from prunesweep.workers import data, methods, models
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.decoding import decode_stage
@@ -68,6 +75,9 @@ FAILING = 25
 SHARE = {"cpus": 1, "gpus": 0.25}
 MIXED = {**SHARE, "for": [{"model": "lenet5", "gpus": 0.5}]}
 GPUS_MIXED = 8
+
+STAGES_OF_SEARCH = 39
+"""27 candidates to epoch 2, 9 to epoch 6, 3 to epoch 20."""
 
 Ended = Callable[[], None]
 
@@ -141,17 +151,20 @@ def prunesweep(plan: Plan, store: Store, where: Where, slots: int, ended: Ended)
     with stopping.heeding_signals(), progress, collecting(collector) as collect:
 
         def tell(event: Event) -> None:
+            if isinstance(event, Grown):
+                collector.grow(event.plan)
             for hear in (progress.hear, collect, stopping.hear):
                 hear(event)
             if isinstance(event, Finished | Failed):
                 ended()
 
-        queue = StageQueue(plan, store, states, tell, largest_node())
+        searches = OpenSearches(plan, store, tell)
+        queue = searches.queue = StageQueue(plan, store, states, searches.hear, largest_node())
         tune.execute(queue, where, slots, trainable=Sleeper)
     collector.catch_up()
     collector.write()
     rows = parquet.read_metadata(store.path(plan.sweep.name, "trials.parquet")).num_rows
-    assert rows == sum(len(plan.trials_of.get(key, ())) for key in states.of(Done)), rows
+    assert rows == sum(len(queue.plan.trials_of.get(key, ())) for key in states.of(Done)), rows
 
 
 def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
@@ -203,6 +216,30 @@ def sweep_of(stages: int, resources: Mapping[str, Any], names: tuple[str, ...]) 
     return Sweep("sleep", trials, 0, Shares(resources), "", Path("sleep.yaml"))
 
 
+def of_gmp(searches: int, block: Mapping[str, Any]) -> Sweep:
+    """As many sparsities as there are to be searches."""
+    sparsities = [round(0.1 + 0.8 * k / searches, 6) for k in range(searches)]
+    settings = {"name": "sleep", "dataset": "digits", "model": "lenet300", "train": {"epochs": 20}, "resources": SHARE}
+    return read_settings({**settings, "trials": [{"method": "gmp", "sparsity": sparsities, **block}]})
+
+
+def trials(stages: int) -> Sweep:
+    rates = [round(0.01 * (k + 1), 2) for k in range(STAGES_OF_SEARCH)]
+    return of_gmp(stages // STAGES_OF_SEARCH, {"train": {"lr": rates}})
+
+
+def searches(stages: int) -> Sweep:
+    search = {"space": {"train.lr": {"log": [0.01, 0.5]}}, "budget": "132 epochs", "algorithm": "halving"}
+    return of_gmp(stages // STAGES_OF_SEARCH, {"search": search})
+
+
+def chains(stages: int) -> Sweep:
+    return sweep_of(stages, SHARE, ("lenet300",))
+
+
+SWEEPS: Mapping[str, Callable[[int], Sweep]] = {"chains": chains, "trials": trials, "searches": searches}
+
+
 def levels(plan: Plan) -> Plan:
     """Parents before children by whole generations, so that who knows no chains does not start a child too early."""
     depth = {key: sum(1 for _ in _path(stage)) for key, stage in plan.stages.items()}
@@ -215,7 +252,7 @@ def _path(stage: Stage | None) -> Any:
         stage = stage.parent
 
 
-def drive(name: str, stages: int, slots: int, seconds: float) -> dict[str, float]:
+def drive(name: str, sweep: str, stages: int, slots: int, seconds: float) -> dict[str, float]:
     """One driver from its first to its last stage."""
     start_ray(cpus=slots, gpus=slots * SHARE["gpus"])
     wall, cpu = [], []
@@ -227,15 +264,19 @@ def drive(name: str, stages: int, slots: int, seconds: float) -> dict[str, float
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder)
         store.require_writable()
-        plan = levels(make_plan(sweep_of(stages, SHARE, ("lenet300",)), store))
-        before, part = time.process_time(), min(1000, stages // 3)
+        plan = levels(make_plan(SWEEPS[sweep](stages), store))
+        before = time.process_time()
         DRIVERS[name](plan, store, Where(device=str(seconds)), slots, ended)
         spent = time.process_time()
+        plan = plan.refreshed(store)
+        stages = len(plan.stages)
+        part = min(1000, stages // 3)
         well = {key for key, stage in plan.stages.items() if not fails(stage)}
         assert store.done(plan.stages) == well, "every stage that should have a result has one, and no other"
         assert len(cpu) == len(plan.stages), (len(cpu), len(plan.stages))
     ray.shutdown()
     return {
+        "stages": stages,
         "wall": (wall[-1] - wall[0]) * 1000 / stages,
         "cpu": (spent - before) * 1000 / stages,
         "first": (cpu[2 * part - 1] - cpu[part - 1]) * 1000 / part,
@@ -255,17 +296,17 @@ def start_ray(cpus: float, gpus: float) -> None:
     )
 
 
-def compare(names: Iterable[str], counts: Iterable[int], slots: int, seconds: float) -> None:
+def compare(names: Iterable[str], sweeps: Iterable[str], counts: Iterable[int], slots: int, seconds: float) -> None:
     print(f"stages of {seconds:g} s on {slots} slots: with nothing but sleep {seconds * 1000 / slots:.1f} ms a stage")
-    print(f"{'':<12}{'stages':>8}{'wall':>8}{'CPU':>8}{'2nd part':>10}{'last part':>11}  ms a stage{'memory':>9} MB")
-    for name in names:
-        for stages in counts:
-            alone = [sys.executable, "-m", "benchmarks.scale", "--only", name]
-            numbers = ["--stages", str(stages), "--slots", str(slots), "--seconds", str(seconds)]
-            said = subprocess.run([*alone, *numbers], stdout=subprocess.PIPE, text=True, check=True).stdout
-            cost = json.loads(said.splitlines()[-1])
-            figures = f"{cost['wall']:>8.2f}{cost['cpu']:>8.2f}{cost['first']:>10.2f}{cost['last']:>11.2f}"
-            print(f"{name:<12}{stages:>8,}{figures}{'':<12}{cost['memory']:>9.0f}", flush=True)
+    parts = f"{'2nd part':>10}{'last part':>11}  ms a stage"
+    print(f"{'':<12}{'':<10}{'stages':>8}{'wall':>8}{'CPU':>8}{parts}{'memory':>9} MB")
+    for name, sweep, stages in product(names, sweeps, counts):
+        alone = [sys.executable, "-m", "benchmarks.scale", "--only", name, "--sweep", sweep]
+        numbers = ["--stages", str(stages), "--slots", str(slots), "--seconds", str(seconds)]
+        said = subprocess.run([*alone, *numbers], stdout=subprocess.PIPE, text=True, check=True).stdout
+        cost = json.loads(said.splitlines()[-1])
+        figures = f"{cost['wall']:>8.2f}{cost['cpu']:>8.2f}{cost['first']:>10.2f}{cost['last']:>11.2f}"
+        print(f"{name:<12}{sweep:<10}{cost['stages']:>8,}{figures}{'':<12}{cost['memory']:>9.0f}", flush=True)
 
 
 def occupancy(stages: int, seconds: float) -> None:
@@ -302,15 +343,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--occupancy", action="store_true")
     parser.add_argument("--driver", choices=DRIVERS, nargs="+", default=[*DRIVERS])
+    parser.add_argument("--sweep", choices=SWEEPS, nargs="+", default=["chains"])
     parser.add_argument("--only", choices=DRIVERS, help=argparse.SUPPRESS)  # one driver, its figures as JSON
     options = parser.parse_args()
     counts, seconds = options.stages or [500, 2000, 8000], 4.0 if options.seconds is None else options.seconds
     if options.occupancy:
         occupancy(counts[0] if options.stages else 400, options.seconds or 10.0)
     elif options.only:
-        print(json.dumps(drive(options.only, counts[0], options.slots, seconds)))
+        print(json.dumps(drive(options.only, options.sweep[0], counts[0], options.slots, seconds)))
     else:
-        compare(options.driver, counts, options.slots, seconds)
+        compare(options.driver, options.sweep, counts, options.slots, seconds)
 
 
 if __name__ == "__main__":

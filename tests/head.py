@@ -48,6 +48,7 @@ class Head:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))
         }
+        environment["RAY_worker_niceness"] = os.environ["RAY_worker_niceness"]
         return subprocess.Popen(
             [str(word) for word in (*within, *command, *limits, *arguments)],
             env={

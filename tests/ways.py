@@ -88,8 +88,7 @@ def version(commit: str, folder: Path) -> Callable[[Way], Way]:
 @contextmanager
 def jobs(environment: Mapping[str, str]) -> Iterator[Way]:
     """As a job of a cluster on this machine, whose processes have this environment."""
-    # Ray starts workers with a niceness of 15, so that nothing would ever happen on a machine that is busy.
-    with Head(environment={**environment, "RAY_worker_niceness": "0"}) as head:
+    with Head(environment=environment) as head:
         told = head.cli(head.folder).environment
         path = {"PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"}
         yield Way("job", ["sh", "-c", JOB, "sh"], {**told, **path}, job=True)
