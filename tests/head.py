@@ -17,6 +17,9 @@ from tests.orchestrator.conftest import COMMAND, Cli, descendants
 
 TOKEN = "of-the-tests-" + "0" * 51
 
+KEPT = ("RAY_worker_niceness",)
+"""Of Ray's variables those that a cluster of the tests has from them."""
+
 
 class Head:
     """`ray start --head` by hand; `programs` is the `bin` of the environment that it runs in."""
@@ -48,7 +51,7 @@ class Head:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PRUNESWEEP_"))
         }
-        environment["RAY_worker_niceness"] = os.environ["RAY_worker_niceness"]
+        environment |= {name: os.environ[name] for name in KEPT}
         return subprocess.Popen(
             [str(word) for word in (*within, *command, *limits, *arguments)],
             env={

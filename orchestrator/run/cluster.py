@@ -69,7 +69,7 @@ def _import_tune() -> None:
 
 def _start() -> None:
     try:
-        with ray_internals.in_sessions_of_their_own(), ray_internals.on_loopback():
+        with ray_internals.in_sessions_of_their_own(), ray_internals.on_loopback(), ray_internals.with_patience():
             ray.init(
                 address="local",
                 num_cpus=usable_cores(),

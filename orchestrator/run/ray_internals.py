@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -35,6 +36,9 @@ TESTED = "2.60"
 NEEDED_PROCESSES = ("raylet", "gcs_server")
 """Those of Ray's processes without which no stage runs."""
 
+START_SECONDS = 180.0
+"""A raylet that has not registered by then is not waited for any longer."""
+
 NO_HEAD = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 """What other servers answer to a question for the head; a head may answer that it wants a token first."""
 
@@ -58,6 +62,7 @@ def require_known() -> None:
         (ray._private.utils, "set_sigterm_handler"),
         (ray._private.utils, "detect_fate_sharing_support"),
         (ray._private.services, "ConsolePopen"),
+        (ray._private.services, "get_node"),
         (ray._private.accelerators, "get_accelerator_manager_for_resource"),
         (ray._private.ray_constants, "ENABLE_RAY_CLUSTER"),
         (registry, "_global_registry"),
@@ -119,6 +124,25 @@ def on_loopback() -> Iterator[None]:
 
 
 @contextmanager
+def with_patience() -> Iterator[None]:
+    """Inside it Ray waits longer than its own 30 s for its raylet, while all is alive: busy cores make it slow."""
+    ask: Callable[[str, str], Any] = ray._private.services.get_node
+
+    def get_node(gcs_address: str, node_id: str) -> Any:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return ask(gcs_address, node_id)
+            except RuntimeError:  # it is not there yet
+                if time.monotonic() > deadline or any(process.poll() is not None for process in _sessions):
+                    raise
+                time.sleep(0.1)
+
+    with _replaced(ray._private.services, "get_node", get_node):
+        yield
+
+
+@contextmanager
 def in_sessions_of_their_own() -> Iterator[None]:
     """Inside it Ray's processes start where no signal to this process's group or terminal reaches them.
 
@@ -135,7 +159,7 @@ def in_sessions_of_their_own() -> Iterator[None]:
 
 def _start_in_session(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
     process: subprocess.Popen[Any] = subprocess.Popen(*arguments, **options, start_new_session=True)
-    _sessions.append(process.pid)
+    _sessions.append(process)
     return process
 
 
@@ -146,10 +170,10 @@ def end_sessions() -> None:
     """
     while _sessions:
         with suppress(ProcessLookupError):
-            os.killpg(_sessions.pop(), signal.SIGKILL)
+            os.killpg(_sessions.pop().pid, signal.SIGKILL)
 
 
-_sessions: list[int] = []
+_sessions: list[subprocess.Popen[Any]] = []
 
 
 def dead_processes() -> list[str]:

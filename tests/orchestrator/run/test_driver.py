@@ -171,6 +171,21 @@ def test_a_ray_that_is_killed_is_started_again_or_says_so(victim: str, cli: Cli,
 
 
 @pytest.mark.slow
+def test_a_raylet_that_needs_longer_than_ray_would_wait_is_waited_for(cli: Cli):
+    """As where others use all cores; Ray's own limit is 30 s."""
+    process = cli.start("run", cli.sweep())
+    cli.wait_for(lambda: len(descendants(process.pid, "raylet")) == 1, process)
+    (pid,) = descendants(process.pid, "raylet")
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(35)
+    os.kill(pid, signal.SIGCONT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    assert "14 of 14 trials done" in out
+    assert "starting Ray again" not in out
+
+
+@pytest.mark.slow
 def test_a_store_that_goes_away_and_comes_back(cli: Cli, undisturbed: Path):
     """As when a network filesystem is unmounted: its mount point stays."""
     process = cli.start("run", cli.sweep())
