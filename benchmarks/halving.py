@@ -1,6 +1,6 @@
 """Halving against the full grid on digits: how far its winner is behind the grid's, for a quarter of its epochs.
 
-    python -m benchmarks.halving [--store FOLDER] [--methods gmp gsm ...] [--sparsity 0.9] [--validation 0.25]
+    python -m benchmarks.halving [--store FOLDER] [--methods gmp gsm ...] [--model resnet8] [--sparsity 0.9]
 
 Each of eight methods has a grid of 27 settings, nine learning rates times three values of a setting of its own. One
 sweep trains all of them for 20 epochs (`grid`); another gives `halving` a quarter of that, which begins with the same
@@ -50,9 +50,9 @@ def sweep(algorithm: str, epochs: int, options: argparse.Namespace) -> dict[str,
         "algorithm": algorithm,
     }
     return {
-        "name": f"benchmark_{algorithm}",
+        "name": f"{algorithm}_{options.model}",
         "dataset": "digits",
-        "model": "resnet8",
+        "model": options.model,
         "seeds": SEEDS,
         "validation": {"fraction": options.validation},
         "train": {"epochs": EPOCHS, "batch_size": 64, "lr": 0.1, "warmup_epochs": 1, "weight_decay": 5e-4},
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", help="where results are kept (default: a folder that is removed)")
     parser.add_argument("--methods", nargs="+", choices=OWN, default=[*OWN])
+    parser.add_argument("--model", default="resnet8")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--validation", type=float, default=0.25, help="fraction of the training images")
     options = parser.parse_args()

@@ -76,8 +76,8 @@ class Outcome(NamedTuple):
 
 def sweep_of(algorithm: str, epochs: int, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """The search of `benchmarks.halving` for one method; the winner runs with the search's seed alone."""
-    one = argparse.Namespace(methods=[method], sparsity=options.sparsity, validation=options.validation)
-    return {**halving.sweep(algorithm, epochs, one), "name": f"search_{algorithm}_{method}", "seeds": 1}
+    asked = halving.sweep(algorithm, epochs, argparse.Namespace(**{**vars(options), "methods": [method]}))
+    return {**asked, "name": f"{asked['name']}_{method}", "seeds": 1}
 
 
 def space_of(method: str, options: argparse.Namespace, store: str) -> Space:
@@ -209,6 +209,7 @@ def main() -> None:
     parser.add_argument("--store", help="of benchmarks.halving (default: a folder that is removed)")
     parser.add_argument("--methods", nargs="+", choices=halving.OWN, default=["gmp", "str"])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="resnet8")
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--validation", type=float, default=0.25)
     options = parser.parse_args()

@@ -370,16 +370,18 @@ def _sweep(file: Path) -> Sequence[str]:
     query = re.search(r"What it asks: ([^?]*\?)", said)
     assert query, f"{file.name} does not begin with what it asks"
     plan = make_plan(read_sweep(file), Store("results-of-nothing"))
-    size, trials = plan.counts.per_seed, plan.sweep.trials
-    assert size is not None
+    size, searches = plan.counts.per_seed, [decision.search for decision in plan.decisions]
+    trials = [*plan.sweep.trials, *(search.base for search in searches)]
     on = ", ".join(dict.fromkeys(trial.dataset.name for trial in trials))
     on += ": " + ", ".join(dict.fromkeys(trial.model.name for trial in trials))
-    epochs, count = f"{size.epochs:,} ({size.epochs_unshared:,})", str(size.trials)
-    if plan.decisions:
-        count += f", and {len(plan.decisions)} winners"
-        spent = sum(planned(decision.search).epochs for decision in plan.decisions)
-        epochs += f", and once up to {spent:,} to tune"
-    return f"`sweeps/{file.name}`", query[1], on, str(plan.counts.seeds), count, epochs
+    counts = [str(size.trials)] if size else []
+    epochs = [f"{size.epochs:,} ({size.epochs_unshared:,})"] if size else []
+    if searches:
+        counts.append(f"{len(searches)} winners")
+        epochs.append(f"{sum(search.length for search in searches):,} for winners")
+        epochs.append(f"once up to {sum(planned(search).epochs for search in searches):,} to tune")
+    seeds = max([plan.counts.seeds or 0, *(len(search.final_seeds) for search in searches)])
+    return f"`sweeps/{file.name}`", query[1], on, str(seeds), ", and ".join(counts), ", and ".join(epochs)
 
 
 def _entries(registry: Mapping[str, Entry]) -> str:

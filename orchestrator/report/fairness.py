@@ -230,11 +230,14 @@ def _equal_cost(evidence: Evidence) -> Item:
     methods = sparse.assign(spent=spent).groupby("method", sort=False)["spent"]
     told = ", ".join(f"{method} {_range(values)}" for method, values in methods if values.notna().any())
     lacking = [str(method) for method, values in methods if values.isna().any()]
+    control = evidence.trials[evidence.trials[TARGET].isna()]["tuning_epochs"]
     at_each = sparse.assign(spent=spent).groupby([*SUBJECT, TARGET], sort=False)["spent"]
     unequal = bool(((at_each.max() - at_each.min()) >= sparse["total_epochs"].max()).any())
     tried = _range(sparse["candidates"].astype(float))
     reason = f"epochs of each search: {told}; {tried} settings tried, chosen on validation images"
     reason += f"; not searched for: {', '.join(lacking)}" if lacking else ""
+    if len(control) and control.isna().any():
+        reason += "; the dense network beside has the settings of the file"
     return _item(demand, not lacking and not unequal, reason)
 
 
@@ -242,8 +245,11 @@ def _tuned(evidence: Evidence) -> Item:
     names = [n for n in (*evidence.table.row_names, *evidence.table.column_names) if n not in (*SUBJECT, TARGET)]
     counts = evidence.sparse.groupby("method", sort=False)[names].apply(lambda same: len(same.drop_duplicates()))
     tried = ", ".join(f"{method} {count}" for method, count in counts.items())
-    reason = f"settings here, budgets and schedules included: {tried}; how they were found is not recorded"
-    return _item("equal care for the settings of every method", None, reason)
+    reason = f"settings here, budgets and schedules included: {tried}; "
+    is_searched = bool(evidence.sparse["tuning_epochs"].notna().all()) and len(evidence.sparse) > 0
+    reason += "all were found by searches" if is_searched else "how they were found is not recorded"
+    is_met = _equal_cost(evidence).verdict == MET if is_searched else None
+    return _item("equal care for the settings of every method", is_met, reason)
 
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (

@@ -14,29 +14,40 @@ from prunesweep.orchestrator.text import counted
 
 LABELS = ("dataset", "model", "method", "target_sparsity")
 
+MANY = 5
+"""Of fewer values that were tried, the best is often the first or the last."""
+
 
 def candidates_table(frame: pd.DataFrame) -> TextTable:
     """A line for each candidate, as far as it was trained, search by search; the winner stands out."""
     settings = [name for name in frame.columns if name not in CANDIDATES.names and frame[name].notna().any()]
     varied = [name for name in LABELS if name == "method" or frame[name].nunique(dropna=False) > 1]
     ranked = ranked_candidates(frame)
-    lines = [_line(row, varied, settings, place) for place, row in ranked]
+    is_alike = bool(frame.groupby("search")[settings].count().gt(0).all(axis=None))
+    heads = settings if is_alike else ["setting"]
+    lines = [
+        _line(row, varied, _settings(row, settings) if is_alike else [_in_words(row, settings)], place)
+        for place, row in ranked
+    ]
     by = ", ".join(words(name) for name in dict.fromkeys(frame["by"]))
     return TextTable(
         title=f"candidates, chosen by {by}",
         heads=(*(("sparsity" if name == "target_sparsity" else name) for name in varied), "candidate"),
-        columns=tuple((name,) for name in (*settings, "epochs", by)),
+        columns=tuple((name,) for name in (*heads, "epochs", by)),
         lines=tuple(lines),
         holds=Columns.TEXTS,
         legend=("{best} the winner",) if frame["winner"].any() else (),
-        notes=tuple(_notes(frame)),
+        notes=(*_notes(frame), *_at_ends(frame, varied, settings)),
         records=tuple(_record(row, settings) for _, row in ranked),
     )
 
 
 def ranked_candidates(frame: pd.DataFrame) -> list[tuple[int, Any]]:
-    """Place within its search and row: those trained longest first, and of these the best; of each its last look."""
-    last = frame.sort_values("epoch").groupby(["search", "candidate"], sort=False).tail(1)
+    """Place within its search and row: those trained longest first, and of these the best; of each its last look.
+
+    Searches are in the order of the sweep.
+    """
+    last = frame.loc[frame.groupby(["search", "candidate"], sort=False)["epoch"].idxmax()]
     ranked = []
     for _, same in last.groupby("search", sort=False):
         sign = -1 if same["by"].iloc[0].endswith("loss") else 1
@@ -48,7 +59,7 @@ def ranked_candidates(frame: pd.DataFrame) -> list[tuple[int, Any]]:
 
 
 def _line(row: dict[str, Any], varied: Sequence[str], settings: Sequence[str], place: int) -> Line:
-    entries = [Entry(text) for text in (*(_setting(row.get(name)) for name in settings), str(row["epoch"]))]
+    entries = [Entry(text) for text in (*settings, str(row["epoch"]))]
     score = Entry(_score(row), Emphasis.BEST if row["winner"] else Emphasis.PLAIN)
     labels = (*(_label(name, row[name]) for name in varied), str(row["candidate"]))
     return Line(labels, (*entries, score), starts_block=place == 0)
@@ -58,6 +69,15 @@ def _label(name: str, value: Any) -> str:
     if name != "target_sparsity":
         return str(value)
     return "" if pd.isna(value) else f"{100 * value:.6g}%"
+
+
+def _settings(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    return [_setting(row.get(name)) for name in names]
+
+
+def _in_words(row: dict[str, Any], names: Sequence[str]) -> str:
+    """In one text, where searches have different settings, whose columns would be empty for most."""
+    return ", ".join(f"{name} {value}" for name, value in zip(names, _settings(row, names), strict=True) if value)
 
 
 def _setting(value: Any) -> str:
@@ -80,6 +100,22 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
     yield "of the last look at each candidate; accuracies are of validation images, in percent"
     if undecided:
         yield f"{undecided:,} of {counted(searches, 'search', 'searches')} without a winner yet"
+
+
+def _at_ends(frame: pd.DataFrame, varied: Sequence[str], settings: Sequence[str]) -> Iterator[str]:
+    """A winner beyond whose setting nothing was tried: in a wider range the method may do better."""
+    ends = []
+    for _, tried in frame.groupby("search", sort=False):
+        for row in tried[tried["winner"]].tail(1).to_dict("records"):
+            label = " ".join(_label(name, row[name]) for name in varied)
+            ends += [f"{label} {name} {_setting(row[name])}" for name in settings if _is_at_end(tried[name], row[name])]
+    if ends:
+        yield f"winners at an end of the values tried, so that a wider range may be better: {', '.join(ends)}"
+
+
+def _is_at_end(tried: pd.Series, value: Any) -> bool:
+    is_number = pd.api.types.is_numeric_dtype(tried) and not pd.api.types.is_bool_dtype(tried)
+    return is_number and tried.nunique() >= MANY and value in (tried.min(), tried.max())
 
 
 def _record(row: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:

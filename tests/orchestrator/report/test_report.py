@@ -192,9 +192,18 @@ def tuned(rows: list[dict], spent: dict[str, int | None]) -> list[dict]:
     ],
 )
 def test_methods_that_were_tuned_at_unlike_cost_are_named(spent: dict[str, int | None], verdict: str, says: str):
-    item = verdicts(evidence(tuned(FAIR, spent)))["tuned at equal cost"]
-    assert item[0] == verdict
-    assert says in item[1]
+    checked = verdicts(evidence(tuned(FAIR, spent)))
+    assert checked["tuned at equal cost"][0] == verdict
+    assert says in checked["tuned at equal cost"][1]
+    assert checked["tuned at equal cost"][1].endswith("the dense network beside has the settings of the file")
+    care = checked["equal care for the settings of every method"]
+    assert care[0] == (verdict if len(spent) == 2 else UNKNOWN)
+    assert care[1].endswith("all were found by searches" if len(spent) == 2 else "found is not recorded")
+
+
+def test_a_control_that_was_searched_for_is_no_matter():
+    checked = verdicts(evidence(tuned(FAIR, {"imp": 352, "random": 352, "dense": 320})))
+    assert "dense" not in checked["tuned at equal cost"][1]
 
 
 def verdicts(found: Evidence) -> dict[str, tuple[str, str]]:

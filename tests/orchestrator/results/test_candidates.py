@@ -36,6 +36,36 @@ def test_candidates_are_ranked_within_their_search_and_the_winner_stands_out():
     assert table.records[0]["settings"] == {"train.lr": 0.5}
 
 
+def tried(method: str, winner: int, **settings: list[float]) -> list[dict[str, object]]:
+    """A search at 90 % with these values of its settings; its scores do not matter."""
+    made = {**CANDIDATES_MADE[0], "method": method, "search": method, "epoch": 20, "score": 0.5, "diverged": False}
+    del made["train.lr"]
+    return [
+        {**made, "candidate": number, "winner": number == winner, **dict(zip(settings, values, strict=True))}
+        for number, values in enumerate(zip(*settings.values(), strict=True), 1)
+    ]
+
+
+def test_settings_of_searches_that_have_others_are_in_one_column_in_the_order_of_the_sweep():
+    rates = [0.1, 0.2, 0.3, 0.4, 0.5]
+    gsm = tried("gsm", 5, **{"train.lr": rates, "momentum": [0.9, 0.95, 0.9, 0.95, 0.9]})
+    table = candidates_table(pd.DataFrame([*gsm, *tried("gmp", 3, **{"train.lr": rates})]))
+    assert table.columns[0] == ("setting",)
+    first = [(line.labels[0], line.entries[0].text) for line in table.lines if line.starts_block]
+    assert first == [("gsm", "train.lr 0.5, momentum 0.9"), ("gmp", "train.lr 0.3")]
+
+
+def test_a_winner_beyond_whose_setting_nothing_was_tried_is_said():
+    """Of momentum two values were tried, one of which is always an end; a winner in the middle is none."""
+    rates = [0.5, 0.2, 0.3, 0.4, 0.1]
+    gsm = tried("gsm", 1, **{"train.lr": rates, "momentum": [0.9, 0.95, 0.9, 0.95, 0.9]})
+    table = candidates_table(pd.DataFrame([*gsm, *tried("gmp", 3, **{"train.lr": rates})]))
+    assert table.notes[-1] == (
+        "winners at an end of the values tried, so that a wider range may be better: gsm train.lr 0.5"
+    )
+    assert "end of the values" not in str(candidates_table(pd.DataFrame(tried("gmp", 3, **{"train.lr": rates}))).notes)
+
+
 def test_candidates_are_loaded_from_a_folder_and_absent_ones_said(tmp_path: Path):
     frames.write(tmp_path / "a", CANDIDATES_MADE, candidates_schema({"train.lr": pa.float64()}), "candidates")
     assert load_candidates(tmp_path / "a")["train.lr"].tolist() == [row["train.lr"] for row in CANDIDATES_MADE]

@@ -83,11 +83,12 @@ def test_every_sweep_that_ships_has_its_size_here():
     assert {file.stem for file in SWEEPS.glob("*.yaml")} == {*SIZES, "digits_tuned"}
 
 
-def test_the_tuned_comparison_tunes_ten_methods_at_equal_cost():
+def test_the_tuned_comparison_tunes_ten_methods_and_their_control_at_equal_cost():
     """15 candidates to epoch 6 and 5 on to 20: 90 + 70 = 160. IMP's paths have 22 epochs, its rungs 7: 14 and 4."""
     decisions = plan("digits_tuned").decisions
     spent = {(d.search.base.method.name, d.search.base.sparsity): planned(d.search) for d in decisions}
-    assert len(spent) == 20
+    assert len(spent) == 21
+    assert spent["dense", 0.0] == (15, 160)
     assert {spent[name, 0.9] for name in ("gmp", "gsm", "dpf", "dnw", "lc", "str", "dst", "cs", "bimp")} == {(15, 160)}
     assert spent["imp", 0.98] == (14, 14 * 7 + 4 * 15)
     assert {decision.search.final_seeds for decision in decisions} == {(0, 1, 2, 3, 4)}
