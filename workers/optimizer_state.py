@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,13 @@ MOMENTUM_BUFFER = "momentum_buffer"
 """What SGD keeps; in files it has the parameter's name alone."""
 
 GROUPS = "groups"
-"""What an optimizer of one's own keeps in its groups, such as a count of its own; no parameter is called so."""
+"""What an optimizer that is not torch's keeps in its groups, such as a count of its own; no parameter is called so."""
+
+OF_GROUP = re.compile(rf"{GROUPS} (\d+) (.+)")
+"""The name of a tensor that it keeps there."""
+
+GIVEN = frozenset({"params", "lr", "lr_scale", "weight_decay"})
+"""What a group is given by `workers.optimizers`; all else in it is the optimizer's own."""
 
 STEP = "step"
 """Counts steps; it is of no weight, also where a parameter is a single number."""
@@ -37,10 +44,14 @@ def of_weight(optimizer: Optimizer, weight: Tensor) -> Iterator[Tensor]:
 
 
 def begin_anew(optimizer: Optimizer) -> None:
-    """Forget all that was kept, of every parameter, and how many steps were taken.
+    """Forget all that was kept, of every parameter and group, and how many steps were taken.
 
     SGD keeps its zeros (`workers.optimizers.make_optimizer`); others begin with a state of their own.
     """
+    for group in optimizer.param_groups:
+        for name in group.keys() - GIVEN - optimizer.defaults.keys():
+            del group[name]
+        group.update({name: value for name, value in optimizer.defaults.items() if name not in GIVEN})
     if not isinstance(optimizer, torch.optim.SGD):
         optimizer.state.clear()
     for state in optimizer.state.values():
@@ -59,7 +70,7 @@ def stored(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer) -> dict
         for name, parameter in parameters.items()
         for kind, value in optimizer.state.get(parameter, {}).items()
     }
-    return kept if _is_ours(optimizer) else {**kept, GROUPS: [_settings(group) for group in optimizer.param_groups]}
+    return kept if _is_ours(optimizer) else {**kept, **_stored_groups(optimizer)}
 
 
 def restore(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, kept: Mapping[str, Tensor]) -> None:
@@ -75,15 +86,26 @@ def restore(parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, kept: 
             own[kind] = value if said.endswith(JSON) else _restored(kind, tensor, parameters[name], optimizer)
         if said == f"{GROUPS}{JSON}":
             for group, settings in zip(optimizer.param_groups, from_json(tensor), strict=True):
-                group.update({n: tuple(v) if isinstance(group[n], tuple) else v for n, v in settings.items()})
+                group.update({n: tuple(v) if isinstance(group.get(n), tuple) else v for n, v in settings.items()})
+        if match := OF_GROUP.fullmatch(said):
+            optimizer.param_groups[int(match[1])][match[2]] = tensor.clone()
 
 
 def _is_ours(optimizer: Optimizer) -> bool:
     return type(optimizer).__module__.startswith("torch.optim.")
 
 
-def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in group.items() if name not in ("params", "lr")}
+def _stored_groups(optimizer: Optimizer) -> dict[str, Any]:
+    """The settings of all groups, and tensors for themselves, such as a count of steps."""
+    groups = [{n: v for n, v in group.items() if n not in ("params", "lr")} for group in optimizer.param_groups]
+    tensors = {
+        f"{GROUPS} {number} {name}": value
+        for number, group in enumerate(groups)
+        for name, value in group.items()
+        if isinstance(value, torch.Tensor)
+    }
+    plain = [{n: v for n, v in group.items() if not isinstance(v, torch.Tensor)} for group in groups]
+    return {GROUPS: plain, **tensors}
 
 
 def _restored(kind: str, tensor: Tensor, parameter: Tensor, optimizer: Optimizer) -> Tensor:

@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from prunesweep.workers import own_optimizer
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.optimizer_settings import require_installed
 from prunesweep.workers.optimizer_state import MOMENTUM_BUFFER
 from prunesweep.workers.parameter_patterns import factors
 from prunesweep.workers.spec import TrainSpec
@@ -33,6 +34,8 @@ def make_optimizer(model: nn.Module, pruner: Pruner, train: TrainSpec) -> Optimi
         case "rmsprop":
             alpha, eps, decay, momentum = _numbers(train, "alpha", "eps", "weight_decay", "momentum")
             return RMSprop(groups, train.lr, alpha, eps, decay, momentum, bool(train.centered))
+        case "lamb":
+            return _lamb(groups, train)
     optimizer = own_optimizer.make(train.optimizer, groups, train.lr, train.optimizer_settings)
     optimizer.register_step_post_hook(lambda *_: pruner.mask_again())
     return optimizer
@@ -46,6 +49,16 @@ def _sgd(groups: list[dict[str, Any]], train: TrainSpec) -> Optimizer:
         for group in groups:
             for parameter in (p for p in group["params"] if p.requires_grad):
                 optimizer.state[parameter][MOMENTUM_BUFFER] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _lamb(groups: list[dict[str, Any]], train: TrainSpec) -> Optimizer:
+    """timm's, which bounds the norm of all gradients by 1, and moves what does not decay without its trust ratio."""
+    require_installed(train.optimizer)
+    from timm.optim.lamb import Lamb
+
+    beta1, beta2, eps, decay = _numbers(train, "beta1", "beta2", "eps", "weight_decay")
+    optimizer: Optimizer = Lamb(groups, train.lr, betas=(beta1, beta2), eps=eps, weight_decay=decay)
     return optimizer
 
 

@@ -26,6 +26,9 @@ class TrainSpec:
     (`workers.parameter_patterns`). `ema` is the decay of the average that becomes the finished network
     (`workers.average`), and that is validated after each epoch unless `validate_ema` says otherwise. The versions of an
     optimizer and a schedule of one's own are `..._code` (`workers.fingerprints`).
+
+    `loss` is one of `workers.tasks.classification.LOSSES`, and None the task's own, by which networks are evaluated
+    whatever they are trained with.
     """
 
     epochs: int = 20
@@ -71,6 +74,8 @@ class TrainSpec:
     validate_ema: bool = added(True)
     optimizer_code: str | None = added(None)
     schedule_code: str | None = added(None)
+    loss: str | None = added(None)
+    target_threshold: float | None = added(None)
 
     def __post_init__(self) -> None:
         for name, default in OPTIMIZERS.get(self.optimizer, {}).items():

@@ -54,7 +54,7 @@ class Network:
     ) -> None:
         """`task` is classification and `compiled` what `train.compile` says unless given."""
         self.task = task or Classification()
-        self.trained = self.task.smoothed(train.label_smoothing)
+        self.trained = self.task.in_training(train)
         self.model, self.train, self.device, self.replicas = model, train, device, replicas
         self.channels_last = channels_last
         mode = "reduce-overhead" if device.type == "cuda" else "default"
@@ -98,8 +98,8 @@ class Network:
         return loss
 
     def reported(self, loss: Tensor, outputs: Outputs, targets: Tensor, whole: int) -> Tensor:
-        """The loss to report: of the logits alone, and without label smoothing, as in evaluation."""
-        if not (self.train.label_smoothing or outputs.auxiliary):
+        """The loss to report: of the logits alone, and the task's own without label smoothing, as in evaluation."""
+        if self.trained is self.task and not outputs.auxiliary:
             return loss.detach()
         return self._mean(self.task, outputs.logits.detach(), targets, whole)
 

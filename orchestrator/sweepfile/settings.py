@@ -17,6 +17,7 @@ from prunesweep.workers.errors import nearest
 from prunesweep.workers.methods.base import Hyperparameter
 from prunesweep.workers.schedules import DENSE
 from prunesweep.workers.spec import TrainSpec
+from prunesweep.workers.tasks.classification import LOSSES
 from prunesweep.workers.train_spec import CODE
 
 AXIS, VALUE = "\0axis", "\0value"
@@ -50,10 +51,10 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
     "random_erasing": ("probability that a random box of an image is erased", {"ge": 0, "le": 1}),
     "gaussian_noise": ("deviation of noise on training images, in deviations of the images", {"ge": 0}),
     "repeated_augmentation": ("how often each image comes in a batch, augmented anew", {"ge": 1}),
-    "optimizer": ("sgd, adamw, adam, rmsprop, or one of your own, module:name", {}),
-    "beta1": ("Adam: decay of the mean of gradients from one iteration to the next", {"ge": 0, "lt": 1}),
-    "beta2": ("Adam: decay of the mean of squared gradients", {"ge": 0, "lt": 1}),
-    "eps": ("Adam and RMSprop: what is added to the root of the mean of squares", {"gt": 0}),
+    "optimizer": ("sgd, adamw, adam, rmsprop, lamb (timm's), or one of your own, module:name", {}),
+    "beta1": ("Adam and LAMB: decay of the mean of gradients from one iteration to the next", {"ge": 0, "lt": 1}),
+    "beta2": ("Adam and LAMB: decay of the mean of squared gradients", {"ge": 0, "lt": 1}),
+    "eps": ("Adam, LAMB and RMSprop: what is added to the root of the mean of squares", {"gt": 0}),
     "alpha": ("RMSprop: decay of the mean of squared gradients", {"ge": 0, "lt": 1}),
     "centered": ("RMSprop: divide by the deviation of gradients", {}),
     "decay_norm_and_bias": ("whether weight decay also acts on biases and normalisation", {}),
@@ -67,6 +68,8 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
         {"gt": 0, "lt": 1},
     ),
     "validate_ema": ("validate the average after each epoch, or the weights that are trained", {}),
+    "loss": ("loss that is trained with, in the place of the task's own", {}),
+    "target_threshold": ("binary_cross_entropy: mixed targets above it become 1, others 0", {"gt": 0, "lt": 1}),
 }
 """Help and limits of the fields of `TrainSpec`."""
 
@@ -77,6 +80,7 @@ NAMES: dict[str, Any] = {
     "schedule": Literal.__getitem__(tuple(DENSE)) | OWN,
     "precision": Literal["float32", "tf32", "bfloat16", "float64"],
     "lr_scale": dict[str, float] | None,
+    "loss": Union.__getitem__((Literal.__getitem__(LOSSES), None)),
 }
 """The fields of `TrainSpec` that are one of a few names, or that a file has as a mapping."""
 

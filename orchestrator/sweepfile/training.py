@@ -31,8 +31,20 @@ def check_training(train: TrainSpec, *, dense: bool = True) -> None:
             f"{train.batch_size} images do not divide into {train.accumulate} equal parts; "
             f"take one of {', '.join(map(str, fitting[:5]))}",
         )
+    _check_loss(train)
     if train.ema is None and not train.validate_ema:
         raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
+
+
+def _check_loss(train: TrainSpec) -> None:
+    name, mixes = "train.target_threshold", train.mixup is not None or train.cutmix is not None
+    if train.target_threshold is None:
+        return
+    if train.loss is None:
+        raise SpecError(name, "it is for targets of loss: binary_cross_entropy; give that, or leave it out")
+    if not mixes:
+        why = "it would undo label smoothing" if train.label_smoothing else "all targets are 0 or 1 already"
+        raise SpecError(name, f"without mixup or cutmix {why}; leave it out")
 
 
 @contextmanager

@@ -124,6 +124,11 @@ def _check_task(trial: TrialSpec, method: Method) -> None:
     if trial.train.label_smoothing and not task_class(trial.task.name).smooths:
         smoothing = trial.train.label_smoothing
         raise SpecError("train.label_smoothing", f"{smoothing} would do nothing: task {trial.task} has no classes")
+    if trial.train.loss and trial.task != CLASSIFICATION:
+        message = (
+            f"{trial.train.loss} is for the classes of classification, and task {trial.task} has a loss of its own"
+        )
+        raise SpecError("train.loss", f"{message}; leave it out")
     if trial.task != CLASSIFICATION and (given := [name for name in OF_CLASSES if getattr(trial.train, name)]):
         raise SpecError(
             f"train.{given[0]}", f"it changes images but not the targets of task {trial.task}: leave it out"

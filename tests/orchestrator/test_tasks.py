@@ -130,6 +130,7 @@ MISTAKES = [
     ("task: [regression, classification]", "a sweep compares its trials by one metric: .*mse.*accuracy"),
     ("task: {name: regression, ignore: 1}", "task regression has no options"),
     ("task: regression\ntrain: {label_smoothing: 0.1}", "0.1 would do nothing: task regression has no classes"),
+    ("task: regression\ntrain: {loss: binary_cross_entropy}", "task regression has a loss of its own; leave it out"),
     ("task: regression\ntrain: {mixup: 0.2}", "changes images but not the targets of task regression"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from prunesweep.workers.fingerprints import fingerprinted, without_fingerprints
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
-from prunesweep.workers.optimizer_state import of_weight
+from prunesweep.workers.optimizer_state import begin_anew, of_weight
 from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.parameter_patterns import factors, freeze, matches
 from prunesweep.workers.run import StageFailed
@@ -72,10 +73,20 @@ def rmsprop(p: Tensor, g: Tensor, state: Tensors, t: int, lr: float = LR, decay:
     p -= lr * state["b"]
 
 
+def lamb(p: Tensor, g: Tensor, state: Tensors, t: int, lr: float = LR, decay: float = 0.1) -> None:
+    """You et al. 2020, algorithm 2: Adam's step with the decay in it, as long as the weights are."""
+    state["m"] = 0.8 * state.get("m", torch.zeros_like(p)) + 0.2 * g
+    state["v"] = 0.99 * state.get("v", torch.zeros_like(p)) + 0.01 * g * g
+    step = (state["m"] / (1 - 0.8**t)) / ((state["v"] / (1 - 0.99**t)).sqrt() + 1e-6) + decay * p
+    lengths = p.norm(), step.norm()
+    p -= lr * (lengths[0] / lengths[1] if min(lengths) > 0 else 1.0) * step
+
+
 LOOPS: dict[str, tuple[Step, dict[str, Any]]] = {
     "adamw": (adamw, {"beta1": 0.8, "beta2": 0.99, "eps": 1e-6}),
     "adam": (adam, {"beta1": 0.8, "beta2": 0.99, "eps": 1e-6}),
     "rmsprop": (rmsprop, {"alpha": 0.9, "centered": True, "momentum": 0.5, "eps": 1e-6}),
+    "lamb": (lamb, {"beta1": 0.8, "beta2": 0.99, "eps": 1e-6}),
 }
 
 
@@ -93,15 +104,22 @@ def ours(train: TrainSpec) -> nn.Module:
     return net
 
 
-def by_hand(step: Step, told: Callable[[str], dict[str, float]] = lambda name: {}) -> nn.Module:
-    """The same in a plain loop; `told` says what a parameter's step is told otherwise than others."""
+def by_hand(
+    step: Step, told: Callable[[str], dict[str, float]] = lambda name: {}, bound: float = math.inf
+) -> nn.Module:
+    """The same in a plain loop; `told` says what a parameter's step is told otherwise than others.
+
+    `bound` is of the norm of all gradients together.
+    """
     net, masks, states = model(), {}, {name: {} for name, _ in model().named_parameters()}
     for t, (images, targets) in enumerate(batches(STEPS), 1):
         net.zero_grad()
         cross_entropy(net(images), targets).backward()
         with torch.no_grad():
+            gradients = {name: p.grad * masks.get(name, 1.0) for name, p in net.named_parameters()}
+            norm = math.sqrt(sum(float(g.square().sum()) for g in gradients.values()))
             for name, p in net.named_parameters():
-                step(p, p.grad * masks.get(name, 1.0), states[name], t, **told(name))
+                step(p, gradients[name] / max(1.0, norm / bound), states[name], t, **told(name))
             if t == PRUNED_AFTER:
                 weights = {name: p for name, p in net.named_parameters() if p.dim() > 1}
                 order = torch.cat([p.abs().flatten() for p in weights.values()]).sort().values
@@ -116,7 +134,7 @@ def by_hand(step: Step, told: Callable[[str], dict[str, float]] = lambda name: {
 def test_fifty_steps_with_a_mask_by_hand(name: str):
     step, settings = LOOPS[name]
     train = TrainSpec(batch_size=8, precision="float64", optimizer=name, weight_decay=0.1, **settings)
-    trained, expected = ours(train), by_hand(step)
+    trained, expected = ours(train), by_hand(step, bound=1.0 if name == "lamb" else math.inf)
     for (parameter, p), q in zip(trained.named_parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-13)
         assert torch.equal(p == 0, q == 0), parameter
@@ -150,18 +168,18 @@ def test_decay_of_weights_alone_factors_of_the_learning_rate_and_frozen_layers_b
 
 
 REFUSED = {
-    *(("gsm", name) for name in ("adamw", "adam", "rmsprop", "tests.own_training:Restless")),
-    *(("lc", name) for name in ("adamw", "tests.own_training:Restless")),
+    *(("gsm", name) for name in ("adamw", "adam", "rmsprop", "lamb", "tests.own_training:Restless")),
+    *(("lc", name) for name in ("adamw", "lamb", "tests.own_training:Restless")),
 }
 """Methods whose mathematics is not that of the optimizer."""
 
 
 OWN = "tests.own_training:Restless"
-OTHERS = ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop", OWN))]
+OTHERS = ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adam", "rmsprop", "lamb", OWN))]
 
 
 def test_every_optimizer_is_tried():
-    assert {"sgd", "adamw", "adam", "rmsprop"} == OPTIMIZERS.keys()
+    assert {"sgd", "adamw", "adam", "rmsprop", "lamb"} == OPTIMIZERS.keys()
 
 
 @pytest.mark.parametrize("optimizer", OTHERS)
@@ -195,6 +213,25 @@ def test_resumed_equals_unbroken_and_of_what_is_pruned_nothing_is_kept(name: str
 def begun(name: str, optimizer: str):
     torch.manual_seed(0)
     return trained_with(name, Awkward(), optimizer=optimizer, weight_decay=1e-3, ema=0.9)
+
+
+@pytest.mark.parametrize("name", ["adam", "lamb"])
+def test_what_begins_anew_steps_as_at_first(name: str):
+    """LAMB counts steps in its groups, and not with each parameter."""
+    net = nn.Linear(3, 2)
+    optimizer = make_optimizer(net, Method().pruner(Setup(net, {}, 0.0, 1, 4)), TrainSpec(optimizer=name, lr=0.1))
+    gradient, start = torch.linspace(-0.1, 0.1, 6).view(2, 3), net.weight.detach().clone()
+
+    def stepped(factor: float) -> Tensor:
+        net.weight.data.copy_(start)
+        net.weight.grad = factor * gradient
+        optimizer.step()
+        return net.weight.detach().clone()
+
+    first = stepped(1.0)
+    stepped(3.0)
+    begin_anew(optimizer)
+    assert torch.equal(stepped(1.0), first)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("rmsprop", marks=pytest.mark.slow)])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -16,6 +17,7 @@ from prunesweep.workers.methods.pruner import Setup
 from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.spec import TrainSpec
 from prunesweep.workers.store import Store
+from prunesweep.workers.tasks.classification import Classification, binary_targets
 from tests.cases import TRAIN, last_stage, trial
 from tests.contract import network, numbers, resumed_after, run
 
@@ -42,16 +44,19 @@ def trained(**settings: object) -> tuple[nn.Module, training.Score]:
     return model, training.train_epoch(computed, pruner, optimizer, batches(), lambda k: LR, 0)
 
 
-def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Module, float]:
+def by_hand(*, smoothing: float = 0.0, clip: float = math.inf, binary: bool = False) -> tuple[nn.Module, float]:
     """Plain SGD with Nesterov momentum; the loss on targets as distributions; clipping as torch defines it.
 
-    The loss that is reported is without smoothing.
+    The loss that is reported is cross-entropy without smoothing.
     """
     model, losses = linear(), []
     momentum = [torch.zeros_like(p) for p in model.parameters()]
     for images, targets in batches():
         wanted = (1 - smoothing) * torch.eye(4, dtype=torch.float64)[targets] + smoothing / 4
-        loss = -(wanted * model(images).log_softmax(1)).sum(1).mean()
+        logits = model(images)
+        loss = -(wanted * logits.log_softmax(1)).sum(1).mean()
+        if binary:
+            loss = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log()).mean()
         losses.append(float(cross_entropy(model(images), targets).detach()))
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
@@ -67,6 +72,7 @@ def by_hand(*, smoothing: float = 0.0, clip: float = math.inf) -> tuple[nn.Modul
     [
         ({}, {}),
         ({"label_smoothing": 0.2}, {"smoothing": 0.2}),
+        ({"loss": "binary_cross_entropy", "label_smoothing": 0.2}, {"smoothing": 0.2, "binary": True}),
         ({"clip_norm": 0.3}, {"clip": 0.3}),
         ({"accumulate": 4}, {}),
         ({"accumulate": 2, "label_smoothing": 0.2, "clip_norm": 0.3}, {"smoothing": 0.2, "clip": 0.3}),
@@ -78,6 +84,27 @@ def test_an_epoch_by_hand(settings: dict[str, float], same: dict[str, float]):
     assert score.loss == pytest.approx(loss, rel=1e-12)
     for p, q in zip(model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "threshold", "wanted"),
+    [
+        (0.0, None, [[0.7, 0.3, 0.0, 0.0], [0.0, 0.15, 0.85, 0.0]]),
+        (0.2, None, [[0.61, 0.29, 0.05, 0.05], [0.05, 0.17, 0.73, 0.05]]),
+        (0.2, 0.2, [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]),
+    ],
+)
+def test_targets_of_mixed_images_are_smoothed_and_then_held_against_the_threshold(
+    smoothing: float, threshold: float | None, wanted: list[list[float]]
+):
+    """As timm's loss has them behind its Mixup."""
+    logits = torch.randn(2, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    shares = torch.tensor([[0.7, 0.3, 0.0, 0.0], [0.0, 0.15, 0.85, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(binary_targets(logits, shares, smoothing, threshold), torch.tensor(wanted).double())
+    train = TrainSpec(label_smoothing=smoothing, loss="binary_cross_entropy", target_threshold=threshold, mixup=0.1)
+    ours = Classification().in_training(train).reduced(logits, shares, "mean")
+    theirs = BinaryCrossEntropy(target_threshold=threshold)(logits, shares * (1 - smoothing) + smoothing / 4)
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-12)
 
 
 def test_lc_decays_the_smallest_weights_alone_also_where_gradients_are_clipped():

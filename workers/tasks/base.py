@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from prunesweep.workers.train_spec import TrainSpec
+
     Sums = Mapping[str, Tensor]
 
 
@@ -111,10 +113,12 @@ class Task:
         """What is wrong with a network's outputs for these targets, to come after `model NAME`; None for nothing."""
         return None
 
-    def smoothed(self, label_smoothing: float) -> Self:
-        """The task as it is trained with label smoothing."""
+    def in_training(self, train: TrainSpec) -> Self:
+        """The task with the loss that is trained with; itself where it is that of evaluation."""
+        if not train.label_smoothing:
+            return self
         task = copy(self)
-        task.label_smoothing = label_smoothing
+        task.label_smoothing = train.label_smoothing
         return task
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.tasks.base import ClassScore, Metric, Task, beyond
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from torch import Tensor
 
     from prunesweep.workers.tasks.base import Sums
+    from prunesweep.workers.train_spec import TrainSpec
 
 BINS = 15
 """Of the expected calibration error: of equal width (Guo et al. 2017, section 2, with their experiments' number)."""
+
+BINARY = "binary_cross_entropy"
+
+LOSSES = (BINARY,)
+"""That can be trained with instead of cross-entropy."""
 
 MANY = 10
 """With more classes than these top-5 accuracy says something."""
@@ -39,12 +48,27 @@ class Classification(Task):
     class_metric = "accuracy"
     smooths = True
 
+    loss: str | None = None
+    target_threshold: float | None = None
+
+    def in_training(self, train: TrainSpec) -> Self:
+        task = super().in_training(train)
+        if train.loss is not None:
+            task = copy(task)
+            task.loss, task.target_threshold = train.loss, train.target_threshold
+        return task
+
     def reduced(self, outputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
+        if self.loss == BINARY:
+            return super().reduced(outputs, targets, reduction)
         return torch.nn.functional.cross_entropy(
             outputs, targets, label_smoothing=self.label_smoothing, reduction=reduction
         )
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.loss == BINARY:
+            wanted = binary_targets(outputs, targets, self.label_smoothing, self.target_threshold)
+            return torch.nn.functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").mean(1)
         return torch.nn.functional.cross_entropy(
             outputs, targets, label_smoothing=self.label_smoothing, reduction="none"
         )
@@ -106,3 +130,17 @@ class Classification(Task):
         if not outputs.is_floating_point():
             return f"gives {outputs.dtype} where logits are needed; does it end with an argmax?"
         return None if targets.is_floating_point() else beyond(targets, outputs.shape[1])
+
+
+def binary_targets(outputs: Tensor, targets: Tensor, smoothing: float, threshold: float | None) -> Tensor:
+    """Of each class whether an image has it, as `outputs` [B, classes], of class numbers [B] or shares [B, classes].
+
+    Smoothed as for cross-entropy; with a threshold 1 for what then is above it, and 0 for what is not. As in timm's
+    `BinaryCrossEntropy` behind its `Mixup`.
+    """
+    classes, shares = outputs.shape[1], targets
+    if not targets.is_floating_point():
+        shares = torch.nn.functional.one_hot(targets, classes)
+    shares = shares.to(torch.promote_types(outputs.dtype, torch.float32))
+    smoothed = shares * (1 - smoothing) + smoothing / classes
+    return smoothed if threshold is None else (smoothed > threshold).to(smoothed.dtype)

@@ -266,7 +266,7 @@ MISTAKES = [
     (
         "lr: 0.1",
         "optimizer: adamm",
-        '5: train.optimizer: unknown optimizer "adamm": allowed are adam, adamw, rmsprop, sgd or module:name',
+        '5: train.optimizer: unknown optimizer "adamm": allowed are adam, adamw, lamb, rmsprop, sgd or module:name',
         'did you mean "adam"?',
     ),
     (
@@ -284,19 +284,19 @@ MISTAKES = [
     (
         "lr: 0.1",
         "beta1: 0.9",
-        "5: train.beta1: optimizer sgd has no beta1, which belongs to adamw and adam; its settings are lr, momentum",
+        "5: train.beta1: optimizer sgd has no beta1, which belongs to adamw, adam and lamb; its settings are lr",
         "",
     ),
     (
         "lr: 0.1",
         "optimizer: adamw, beta2: 1",
-        "5: train.beta2: 1 is not allowed: a number in [0, 1) (Adam: decay of the mean of squared gradients)",
+        "5: train.beta2: 1 is not allowed: a number in [0, 1) (Adam and LAMB: decay of the mean of squared gradients)",
         "",
     ),
     (
         "lr: 0.1",
         "optimizer: rmsprop, eps: 0",
-        "5: train.eps: 0 is not allowed: a number above 0 (Adam and RMSprop: what is added to the root of",
+        "5: train.eps: 0 is not allowed: a number above 0 (Adam, LAMB and RMSprop: what is added to the root of",
         "",
     ),
     (
@@ -407,6 +407,24 @@ MISTAKES = [
         "lr: 0.1",
         "schedule: inverse_sqrt",
         "5: train.warmup_epochs: inverse_sqrt falls with the time over that of its warm-up; give it warmup_epochs",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "loss: bce",
+        '5: train.loss: "bce" is not allowed: one of binary_cross_entropy (loss that is trained with',
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "target_threshold: 0.2, mixup: 0.1",
+        "5: train.target_threshold: it is for targets of loss: binary_cross_entropy; give that, or leave it out",
+        "",
+    ),
+    (
+        "lr: 0.1",
+        "loss: binary_cross_entropy, target_threshold: 0.2, label_smoothing: 0.1",
+        "5: train.target_threshold: without mixup or cutmix it would undo label smoothing; leave it out",
         "",
     ),
     (
