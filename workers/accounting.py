@@ -47,8 +47,10 @@ class Forward:
         """
         if sparsity <= 0 or not self.layers:
             return self.dense
-        power = _power(self.layers, 1 - sparsity)
-        saved: float = sum(layer["multiply_adds"] * (1 - _density(layer) ** power) for layer in self.layers)
+        densities = [_density(layer) for layer in self.layers]
+        power = _power([layer["weights"] for layer in self.layers], densities, 1 - sparsity)
+        costs = (layer["multiply_adds"] for layer in self.layers)
+        saved: float = sum(cost * (1 - kept**power) for cost, kept in zip(costs, densities, strict=True))
         return self.dense - saved
 
     def before(self, start: float) -> list[float]:
@@ -95,7 +97,7 @@ def multiply_adds(
         return None
     layers = [layer for layer in result["layers"] if layer["weights"]]
     end = Forward(dense, [sparse], metrics.get("reached_sparsity") or 0.0, layers)
-    passes = [_pass(row, end) for row in curve]
+    passes = _passes(curve, end)
     images: float = result["images"] / stage.epochs
     if isinstance(stage, PruneStage):  # the first row is the network just pruned, and masks are held from there on
         return TRAINING * (images * sum(passes[:-1]) + dense * _scored(stage, images))
@@ -112,13 +114,13 @@ def _scored(stage: PruneStage, images: float) -> float:
     return min(CRITERION_BATCHES * stage.root.train.batch_size, images)
 
 
-def _power(layers: Sequence[Mapping[str, Any]], density: float) -> float:
-    """Where the densities of the layers at the end, to this power, give a density over all weights; at most 8."""
-    low, high, weights = 0.0, 8.0, sum(layer["weights"] for layer in layers)
+def _power(weights: Sequence[float], densities: Sequence[float], density: float) -> float:
+    """Where the layers' densities at the end, to this power, give a density over all weights; at most 8."""
+    low, high, wanted = 0.0, 8.0, density * sum(weights)
     for _ in range(60):
         power = (low + high) / 2
-        kept = sum(layer["weights"] * _density(layer) ** power for layer in layers)
-        low, high = (power, high) if kept > density * weights else (low, power)
+        kept = sum(count * of_layer**power for count, of_layer in zip(weights, densities, strict=True))
+        low, high = (power, high) if kept > wanted else (low, power)
     return low
 
 
@@ -127,6 +129,10 @@ def _density(layer: Mapping[str, Any]) -> float:
     return float(max(layer["nonzero"] or 0, 0.5) / layer["weights"])
 
 
-def _pass(row: Mapping[str, Any], end: Forward) -> float:
-    known: float | None = row.get("nonzero_multiply_adds")
-    return end.at(row["sparsity"] or 0.0) if known is None else known
+def _passes(curve: Sequence[Mapping[str, Any]], end: Forward) -> list[float]:
+    """Of each row; those of one sparsity cost the same, and finding that out takes longest."""
+    known = [row.get("nonzero_multiply_adds") for row in curve]
+    sparsities = [row["sparsity"] or 0.0 for row in curve]
+    lacking = {sparsity for cost, sparsity in zip(known, sparsities, strict=True) if cost is None}
+    at = {sparsity: end.at(sparsity) for sparsity in lacking}
+    return [at[sparsity] if cost is None else cost for cost, sparsity in zip(known, sparsities, strict=True)]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from prunesweep.workers.store import Store
 from tests.head import TOKEN, Head, JobsCli
 from tests.orchestrator.conftest import descendants
 
@@ -82,6 +83,26 @@ def test_a_node_that_joins_and_does_not_see_the_store_uses_up_no_stage(cli: Jobs
     assert process.returncode == 0, out + err
     assert "21 of 21 trials done" in out
     assert not list((store / "stages").glob("*/damaged*"))
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
+    process = cli.start("run", cli.sweep(6), "--address", f"127.0.0.1:{head.gcs}")
+    cli.wait_for(lambda: cli.results() >= 1, process)
+    workers: set[int] = set()
+    with head.second_node() as node:
+
+        def is_done() -> bool:
+            workers.update(descendants(node.pid, "ray::Resource"))
+            return process.poll() is not None
+
+        cli.until(is_done, 580)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    assert "42 of 42 trials done" in out
+    store = Store(cli.folder / "results")
+    there = [key for key in store.names("stages") if store.attempts(key)[-1].process in workers]
+    assert len(there) >= 5, "about half of what was left"
 
 
 @pytest.mark.slow
