@@ -22,6 +22,7 @@ from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.preflight import require_ready, require_trainable
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.repetitions import Repetitions
 from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
@@ -38,14 +39,8 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.run.cluster import ClusterLost
     from prunesweep.orchestrator.run.collect import Collector
 
-ROUNDS = 3
-"""So often at most the stages that lack a result are run: those found damaged on the way in the next round."""
-
 DEMAND = 100
 """An autoscaling cluster is asked for so many stages at once, unless fewer are allowed."""
-
-RAYS, NOT_STARTED = 10, 2
-"""So many in one run may be lost before it gives up, and so many in a row may not come up at all."""
 
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
@@ -204,31 +199,6 @@ class SweepRun:
                     hear(event)
 
             yield tell
-
-
-@dataclass
-class Repetitions:
-    """How often a run has begun anew, by reason, and how often it may."""
-
-    rays_lost: int = 0
-    not_started: int = 0
-    rounds: int = 0
-
-    def allow(self, lost: ClusterLost | None) -> bool:
-        """Count one more, because Ray was lost, or else because something was damaged; false when it is one too many.
-
-        Raises `UserError` where Ray is lost again and again.
-        """
-        if lost is None:
-            self.rounds += 1
-            return self.rounds < ROUNDS
-        self.rays_lost += 1
-        self.not_started = 0 if lost.had_started else self.not_started + 1
-        if self.not_started == NOT_STARTED:
-            raise UserError(f"{lost}, twice; `prunesweep doctor` looks at this machine") from lost
-        if self.rays_lost == RAYS:
-            raise UserError(f"Ray ended {RAYS} times; see what kills it: {CONTINUES}") from lost
-        return True
 
 
 def _why_again(lost: ClusterLost | None, damaged_paths: Sequence[str]) -> Iterator[str]:
