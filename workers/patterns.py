@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from prunesweep.workers.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger("prunesweep")
 
 COMPARED = 8
 """In groups of up to so many weights each is compared with each; larger ones are sorted."""
@@ -57,9 +60,12 @@ def keep_in_groups(weights: Sequence[Tensor], n: int, m: int, buffer: Flat) -> N
         groups.copy_(ranks < n)
 
 
-def pattern_masks(weights: Sequence[Tensor], n: int, m: int) -> Flat:
-    """Masks that keep the n largest |w| of each group of m, and all of a weight that is not made of whole groups."""
-    masks = Flat.like(weights)
+def pattern_masks(weights: Sequence[Tensor], n: int, m: int, masks: Flat | None = None) -> Flat:
+    """Masks that keep the n largest |w| of each group of m, and all of a weight that is not made of whole groups.
+
+    `masks` is overwritten if given.
+    """
+    masks = masks or Flat.like(weights)
     masks.whole.fill_(1.0)
     divided = [(weight, mask) for weight, mask in zip(weights, masks.views, strict=True) if divides(m, weight)]
     own = grouped_buffer([weight for weight, _ in divided])
@@ -69,13 +75,16 @@ def pattern_masks(weights: Sequence[Tensor], n: int, m: int) -> Flat:
     return masks
 
 
-def undivided(names: Sequence[str], weights: Sequence[Tensor], pattern: str) -> list[str]:
-    """The names of the weights that stay dense; raises `UserError` where all do."""
-    _, m = parsed(pattern)
+def require_divided(names: Sequence[str], weights: Sequence[Tensor], allocation: str) -> None:
+    """Where the allocation is a pattern: log which weights stay dense, and raise `UserError` where all do."""
+    if not is_pattern(allocation):
+        return
+    _, m = parsed(allocation)
     others = [name for name, weight in zip(names, weights, strict=True) if not divides(m, weight)]
     if len(others) == len(names):
-        raise UserError(f"pattern: {pattern} fits no layer, {m} divides none of their input dimensions")
-    return others
+        raise UserError(f"{allocation} fits no layer: {m} divides none of their input dimensions")
+    if others:
+        log.warning("%s does not divide the inputs of %s: dense", allocation, ", ".join(others))
 
 
 def _compared(groups: Tensor) -> Tensor:

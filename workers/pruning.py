@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,13 +14,11 @@ from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.parents import file_of, load_network, result_of
-from prunesweep.workers.patterns import is_pattern, parsed, pattern_masks, undivided
+from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.replicas import Replicas
 from prunesweep.workers.seeding import derive
 from prunesweep.workers.spec import PartStage, PruneStage, Stage
 from prunesweep.workers.store import MOMENTUM, NETWORK, STATE, Store
-
-log = logging.getLogger("prunesweep")
 
 
 class Pruning:
@@ -64,12 +61,9 @@ class Pruning:
     def _masks(self, batches: Callable[[], Iterable[scores.Batch]]) -> Flat:
         """Which weights stay."""
         stage, weights = self.stage, self.pruner.weights
+        require_divided(self.pruner.names, weights, stage.allocation)
         if stage.criterion in ("fisher", "movement"):
             return selection.scored_masks(weights, self._scores(batches), stage.sparsity, stage.allocation)
-        if is_pattern(stage.allocation):
-            if others := undivided(self.pruner.names, weights, stage.allocation):
-                log.warning("%s does not divide the inputs of %s: dense", stage.allocation, ", ".join(others))
-            return pattern_masks(weights, *parsed(stage.allocation))
         if stage.criterion == "magnitude":
             return selection.magnitude_masks(weights, stage.sparsity, stage.allocation)
         seed = derive(stage.root.seed, "prune", stage.start_epoch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prunesweep.workers.allocation import lamp_scores, layer_counts
 from prunesweep.workers.flat import BLOCK, Flat, memory
 from prunesweep.workers.lazy import np, torch
+from prunesweep.workers.patterns import is_pattern, parsed, pattern_masks
 from prunesweep.workers.radix import keep_largest
 
 if TYPE_CHECKING:
@@ -204,14 +205,15 @@ def magnitude_masks(
     """Masks that keep the n - round(s n) weights of largest magnitude, distributed over the layers by `allocation`.
 
     They are 1 and 0 in the weights' own type and layout, so that applying them is one multiplication; `masks` is
-    overwritten if given. The allocations are those of `workers.allocation`; `waiting` is that of `largest`.
+    overwritten if given. The allocations are those of `workers.allocation`, and patterns N:M, where each group of M
+    keeps M - round(s M) weights (`workers.patterns`); `waiting` is that of `largest`.
     """
     scores = lamp_scores(weights) if allocation == "lamp" else weights
     return _masks(scores, weights, sparsity, allocation, masks, waiting=waiting)
 
 
 def random_masks(weights: Sequence[Tensor], sparsity: float, seed: int, allocation: str = "global") -> Flat:
-    """Masks that keep n - round(s n) weights drawn uniformly from those that are not zero yet."""
+    """Masks that keep n - round(s n) weights drawn uniformly from those that are not zero yet, of groups likewise."""
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.rand(w.shape, generator=generator).to(w.device) for w in weights]
     scores = [(1.0 + d) * (w.detach() != 0) for d, w in zip(draws, weights, strict=True)]
@@ -238,6 +240,13 @@ def drawn_masks(weights: Sequence[Tensor], counts: Sequence[int], seed: int) -> 
     return masks
 
 
+def drawn_groups(weights: Sequence[Tensor], pattern: str, seed: int) -> Flat:
+    """Masks that keep N weights of every group of M, drawn uniformly, and all of a weight that M does not divide."""
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.rand(weight.shape, generator=generator).to(weight.device) for weight in weights]
+    return pattern_masks(draws, *parsed(pattern), Flat.like(weights))
+
+
 def _masks(
     scores: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -248,6 +257,11 @@ def _masks(
     waiting: bool,
 ) -> Flat:
     masks = masks or Flat.like(weights)
+    if is_pattern(allocation):
+        if waiting and any(bool(score.isnan().any()) for score in scores):
+            raise FloatingPointError("cannot rank weights: there are NaN among them")
+        _, m = parsed(allocation)
+        return pattern_masks(scores, kept(m, sparsity), m, masks)
     k = kept(sum(w.numel() for w in weights), sparsity)
     if allocation in ("global", "lamp"):
         largest(scores, k, masks, waiting=waiting)

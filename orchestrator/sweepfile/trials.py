@@ -167,9 +167,9 @@ def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:
         instead = f", or {LEVELS}" if LEVELS in cell else ""
         raise SpecError("sparsity", f"missing: a number in [0, 1){instead}")
     if sparsity is not None and None not in own and own != [sparsity]:
-        levels, phased = ", ".join(map(str, own)), LEVELS not in cell or cell[LEVELS].value is not None
-        said = f"with {LEVELS} the levels are" if phased else "by this allocation it is"
-        raise SpecError("sparsity", f"{sparsity} is not allowed: {said} {levels}; leave one out")
+        phased = LEVELS in cell and cell[LEVELS].value is not None
+        said = f"with {LEVELS} the levels are" if phased else "by the other settings it is"
+        raise SpecError("sparsity", f"{sparsity} is not allowed: {said} {', '.join(map(str, own))}; leave one out")
     for level, leveled in method.levels(sparsity and _rounded(sparsity, method)):
         yield _checked(cell, leveled, level or 0.0, seed, train)
 

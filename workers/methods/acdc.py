@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from prunesweep.workers.accounting import Forward
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
-from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
+from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.optimizer_state import begin_anew
+from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 
@@ -35,10 +38,15 @@ class ACDC(Method):
     phase: int = hyperparameter("epochs of each phase, compressed or dense, in between", 5, ge=1)
     final_dense: int = hyperparameter("epochs of the last dense phase", 10, ge=1)
     final_compressed: int = hyperparameter("epochs of the last compressed phase", 15, ge=1)
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
 
     def check(self, trial: TrialSpec) -> None:
         """What is between beginning and end are phases that begin and end compressed: an odd number of them."""
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
         between = trial.train.epochs - self.warmup - self.final_dense - self.final_compressed
         if between % self.phase or between // self.phase % 2 == 0 or between < 0:
             fitting = trial.train.epochs - between + self.phase * max(1, between // self.phase // 2 * 2 + 1)
@@ -68,6 +76,10 @@ class ACDCPruner(Pruner, method=ACDC):
     """What AC/DC does at the ends of epochs."""
 
     method: ACDC
+
+    def __init__(self, method: ACDC, setup: Setup) -> None:
+        super().__init__(method, setup)
+        require_divided(self.names, self.weights, method.allocation)
 
     def after_epoch(self, epoch: int) -> bool:
         """Prune where a compressed phase follows, and lift the mask where a dense one does."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.dense import Dense
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, check_one_phase, pattern_level
 from prunesweep.workers.spec import RetrainSpec, Stage, TrialSpec
 
 
@@ -18,7 +20,7 @@ class BIMP(Method):
 
     A total budget of `train.epochs` epochs T: dense training for T_0 = `pretrain_epochs` < T on a linear schedule,
     then IMP with ALLR (or LLR) over the remaining T - T_0, split over the phases, the remainder to the last.
-    In ALLR the length of the dense schedule is T_0.
+    In ALLR the length of the dense schedule is T_0. The allocation N:M is `imp`'s, in one phase.
 
     Cost per step: one multiplication of the gradients with the mask, after the pretraining.
     """
@@ -29,10 +31,16 @@ class BIMP(Method):
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
     phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
 
     def check(self, trial: TrialSpec) -> None:
         """The budget leaves at least one epoch of retraining a phase."""
+        check_one_phase(self.allocation, self.phases)
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
         rest = trial.train.epochs - self.pretrain_epochs
         shown = f"{self.phases} retraining phase{'s' * (self.phases > 1)}"
         if rest < self.phases:

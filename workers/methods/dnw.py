@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import get_args
 
 from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.selection import magnitude_masks
+from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.swap import masked
 
 
@@ -18,7 +22,8 @@ class DNW(Method):
     """Discovering neural wirings, as a sparse training method (Wortsman et al. 2019, sections 3 and 4.4).
 
     At every iteration the forward pass sees only the k weights of largest magnitude; the gradient there is applied to
-    all weights, as if the selection were the identity. From the first iteration on at the target sparsity.
+    all weights, as if the selection were the identity. From the first iteration on at the target sparsity. With the
+    allocation N:M it is `sr_ste` without its refinement.
 
     Values: no hyperparameters beyond the selection.
     The authors' code selects layer by layer (`allocation: uniform`), and keeps the first layer dense in some runs; that
@@ -27,7 +32,15 @@ class DNW(Method):
     Cost per step: one selection among all weights, and one multiplication of the weights with the mask.
     """
 
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
+
+    def check(self, trial: TrialSpec) -> None:
+        """The allocation is one."""
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """Sparse from the first iteration on; the shares of the layers move."""
@@ -45,6 +58,7 @@ class DNWPruner(Pruner, method=DNW):
 
     def __init__(self, method: DNW, setup: Setup) -> None:
         super().__init__(method, setup)
+        require_divided(self.names, self.weights, method.allocation)
         self.buffer, self.sparse = Flat.like(self.weights), Flat.like(self.weights)
 
     def view(self) -> AbstractContextManager[None]:

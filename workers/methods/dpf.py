@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import get_args
 
 from prunesweep.workers.accounting import straight_through
 from prunesweep.workers.allocation import Allocation
@@ -10,7 +12,9 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.swap import masked
@@ -21,7 +25,8 @@ class DPF(Method):
 
     Forward and backward pass see w m; the gradient there is applied to the stored w, which is never zeroed:
     w <- w - lr g(w m). The mask m keeps the largest |w| at the current sparsity of GMP's cubic, and is recomputed
-    every `mask_interval` iterations; the final mask is that of the final weights.
+    every `mask_interval` iterations; the final mask is that of the final weights. With the allocation N:M each group of
+    M keeps M - round(s_t M), which ends at N.
 
     Values: the mask every 16 iterations (Lin et al. 2020); sparsity grows with GMP's interval.
     The code of Zimmer et al. also recomputes the mask at the end of an epoch at which sparsity grows; here the new
@@ -32,10 +37,15 @@ class DPF(Method):
 
     pruning_interval: int = hyperparameter("epochs between increases of sparsity", 2, ge=1)
     mask_interval: int = hyperparameter("iterations between two masks", 16, ge=1)
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
 
     def check(self, trial: TrialSpec) -> None:
         """Sparsity grows at least once before the last interval."""
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
         gradual.check_interval(self.pruning_interval, trial)
 
     def multiply_adds(self, dense: float, sparse: float) -> float:
@@ -51,6 +61,7 @@ class DPFPruner(Pruner, method=DPF):
 
     def __init__(self, method: DPF, setup: Setup) -> None:
         super().__init__(method, setup)
+        require_divided(self.names, self.weights, method.allocation)
         total = self.epochs * self.iterations
         if method.mask_interval >= total:
             raise UserError(

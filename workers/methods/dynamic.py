@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import cos, floor, pi
+from typing import get_args
 
+from prunesweep.workers.allocation import RandomAllocation
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
-from prunesweep.workers.methods.base import hyperparameter
+from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.grouped import check_name
 from prunesweep.workers.methods.pruner import Setup
-from prunesweep.workers.methods.static import Static, StaticPruner
+from prunesweep.workers.methods.static import START, Static, StaticPruner
 from prunesweep.workers.selection import largest
+from prunesweep.workers.spec import TrialSpec
 
 
 class Dynamic(Static):
     """What SET and RigL are told: when and how much of their masks moves."""
 
+    allocation: RandomAllocation = hyperparameter(
+        f"{START}; no pattern N:M, since weights grow anywhere in a layer; static and sr_ste take one", "erk"
+    )
     update_interval: int = hyperparameter("iterations between two updates of the masks", 100, ge=1)
     drop_fraction: float = hyperparameter("fraction of a layer's weights that the first update moves", 0.3, gt=0, lt=1)
     update_until: float = hyperparameter("fraction of the training after which masks stay", 0.75, gt=0, le=1)
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """The target is the sparsity of the masks, which are no pattern."""
+        yield sparsity, self
+
+    def check(self, trial: TrialSpec) -> None:
+        """The allocation is one that masks keep as they move."""
+        check_name(self.allocation, get_args(RandomAllocation))
 
 
 class DynamicPruner(StaticPruner):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import get_args
+
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
-from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
+from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.selection import magnitude_masks
 from prunesweep.workers.spec import TrialSpec
 
@@ -16,7 +21,8 @@ class GMP(Method):
 
     With interval I epochs there are S = floor(T / I) - 1 prunes, at the ends of epochs I, 2I, ... S I, to
     s_t = s (1 - (1 - t/S)^3). Momentum of pruned weights is zeroed and stays zero. Masks only grow; with `recover`
-    pruned weights are set aside as they are, and each prune chooses among all.
+    pruned weights are set aside as they are, and each prune chooses among all. With the allocation N:M each group of M
+    keeps M - round(s_t M), which ends at N.
 
     Values: the original prunes every 100 to 1,000 steps; Zimmer et al. tune the interval in epochs.
     The authors' code prunes layer by layer, counts steps, and keeps masked weights stored, as `recover` does. That of
@@ -27,10 +33,15 @@ class GMP(Method):
 
     pruning_interval: int = hyperparameter("epochs between prunes", 2, ge=1)
     recover: bool = hyperparameter("let each prune choose among all weights, those pruned before included", False)
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
 
     def check(self, trial: TrialSpec) -> None:
         """At least one prune fits before the last interval, two where the second is to bring weights back."""
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
         gradual.check_interval(self.pruning_interval, trial)
         epochs = trial.train.epochs
         if self.recover and gradual.prunes(epochs, self.pruning_interval) < 2:
@@ -46,6 +57,10 @@ class GMPPruner(Pruner, method=GMP):
     """What GMP does; the weights set aside are `saved`."""
 
     method: GMP
+
+    def __init__(self, method: GMP, setup: Setup) -> None:
+        super().__init__(method, setup)
+        require_divided(self.names, self.weights, method.allocation)
 
     def after_epoch(self, epoch: int) -> bool:
         """Prune at the ends of epochs I, 2I, ... S I."""

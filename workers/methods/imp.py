@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal
 
-from prunesweep.workers.allocation import Allocation
-from prunesweep.workers.errors import SpecError, nearest
-from prunesweep.workers.methods import phases
-from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
+from prunesweep.workers.errors import SpecError
+from prunesweep.workers.methods.base import hyperparameter
 from prunesweep.workers.methods.retraining import Retraining
-from prunesweep.workers.patterns import is_pattern, parsed
+from prunesweep.workers.patterns import is_pattern
 from prunesweep.workers.spec import CLASSIFICATION, TrialSpec
 
 
@@ -41,47 +38,13 @@ class IMP(Retraining):
         later=True,
     )
 
-    allocation: Allocation | str = hyperparameter(  # type: ignore[assignment]  # wider than what random pruning takes
-        f"{ALLOCATION}; or a pattern N:M, such as 2:4", "global"
-    )
-
-    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
-        """A pattern has a sparsity of its own."""
-        if not is_pattern(self.allocation):
-            yield from super().levels(sparsity)
-            return
-        self._check_pattern()
-        yield self._pattern_sparsity(), self
-
-    def _pattern_sparsity(self) -> float:
-        n, m = parsed(self.allocation)
-        return round(1 - n / m, phases.DIGITS)
-
-    def _check_pattern(self) -> None:
-        try:
-            parsed(self.allocation)
-        except ValueError as error:
-            raise SpecError("allocation", str(error)) from error
-        if self.phases > 1 or self.phase_fraction is not None or self.criterion != "magnitude":
-            raise SpecError(
-                "allocation", f"{self.allocation} is reached in one phase, by magnitude; leave the rest out"
-            )
-
     def check(self, trial: TrialSpec) -> None:
-        """LAMP's scores are magnitudes, and gradients are those of the cross-entropy."""
+        """LAMP's scores are magnitudes, as is what patterns go by, and gradients are those of the cross-entropy."""
         super().check(trial)
-        names = get_args(Allocation)
-        if is_pattern(self.allocation):
-            self._check_pattern()
-            if trial.sparsity != self._pattern_sparsity():
-                raise SpecError(
-                    "sparsity", f"{self.allocation} is {self._pattern_sparsity():g}, not {trial.sparsity:g}"
-                )
-        elif self.allocation not in names:
-            closest = nearest(self.allocation, names)
+        if is_pattern(self.allocation) and self.criterion != "magnitude":
             raise SpecError(
                 "allocation",
-                f'"{self.allocation}" is not allowed: one of {", ".join(names)}, or a pattern such as 2:4{closest}',
+                f"{self.allocation} keeps the largest of each group; leave out criterion: {self.criterion}",
             )
         if self.criterion != "magnitude" and trial.task != CLASSIFICATION:
             raise SpecError("criterion", f"{self.criterion} takes the gradients of classification; take magnitude")

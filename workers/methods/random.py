@@ -10,7 +10,8 @@ from prunesweep.workers.spec import TrialSpec
 class RandomPruning(Retraining):
     """Random pruning with IMP's machinery: the control that a fair comparison needs (Blalock et al. 2020).
 
-    The weights to prune are drawn uniformly from those still alive, by the trial's seed; everything else is IMP's.
+    The weights to prune are drawn uniformly from those still alive, by the trial's seed; everything else is IMP's. With
+    the allocation N:M they are drawn in each group of M.
 
     Cost per step: one multiplication of the gradients with the mask.
     """

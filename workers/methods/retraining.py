@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.dense import Dense
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, check_one_phase, pattern_level
 from prunesweep.workers.spec import RetrainSpec, Stage, TrialSpec
 
 RetrainSchedule = Literal["FT", "LRW", "SLR", "CLR", "LLR", "ALLR", "constant", "stepped", "cosine", "linear"]
@@ -35,7 +36,7 @@ class Retraining(Method):
     phase_fraction: float | None = hyperparameter(
         "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
     )
-    allocation: Allocation = hyperparameter(ALLOCATION, "global")
+    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
     rewind_epoch: int | None = hyperparameter(
         "epoch of the dense training that each phase goes back to and repeats from, instead of retraining",
         None,
@@ -45,6 +46,8 @@ class Retraining(Method):
 
     def check(self, trial: TrialSpec) -> None:
         """Budgets, schedule and phases fit together and to the dense schedule."""
+        check_one_phase(self.allocation, self.phases, self.phase_fraction)
+        check_allocation(self.allocation, get_args(Allocation), trial.sparsity)
         if self.rewind_epoch is not None:
             self._check_rewind(self.rewind_epoch, trial)
             return
@@ -87,8 +90,9 @@ class Retraining(Method):
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """With `phase_fraction` a trial for every phase, each the continuation of the one before."""
+        check_one_phase(self.allocation, self.phases, self.phase_fraction)
         if self.phase_fraction is None:
-            yield sparsity, self
+            yield pattern_level(self.allocation, sparsity), self
             return
         for phase in range(1, self.phases + 1):
             yield phases.level(self.phase_fraction, phase), replace(self, phases=phase)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import compress
@@ -14,11 +13,9 @@ from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
-from prunesweep.workers.patterns import divides, grouped_buffer, keep_in_groups, parsed, pattern_masks, undivided
+from prunesweep.workers.patterns import divides, grouped_buffer, keep_in_groups, parsed, pattern_masks, require_divided
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.swap import gradients, masked
-
-log = logging.getLogger("prunesweep")
 
 
 class SRSTE(Method):
@@ -68,8 +65,7 @@ class SRSTEPruner(Pruner, method=SRSTE):
         super().__init__(method, setup)
         self.n, self.m = parsed(method.pattern)
         self.divided = [weight for weight in self.weights if divides(self.m, weight)]
-        if others := undivided(self.names, self.weights, method.pattern):
-            log.warning("%s does not divide the inputs of %s: dense", method.pattern, ", ".join(others))
+        require_divided(self.names, self.weights, method.pattern)
         self.kept, self.sparse = grouped_buffer(self.divided), Flat.like(self.divided)
 
     def view(self) -> AbstractContextManager[None]:

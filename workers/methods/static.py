@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import get_args
 
 from prunesweep.workers.accounting import Forward
 from prunesweep.workers.allocation import RandomAllocation, random_counts
 from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
 from prunesweep.workers.methods.pruner import Pruner, Setup
+from prunesweep.workers.patterns import is_pattern, require_divided
 from prunesweep.workers.seeding import derive
-from prunesweep.workers.selection import drawn_masks, kept
+from prunesweep.workers.selection import drawn_groups, drawn_masks, kept
+from prunesweep.workers.spec import TrialSpec
 
 START = "how many weights each layer starts with: by ERK, the same fraction, or all of the first layer's"
 """What the hyperparameter `allocation` means for masks that are drawn before training."""
@@ -20,7 +24,8 @@ class Static(Method):
 
     The weights of each layer that are kept are drawn uniformly by the trial's seed. With `erk` and `uniform` exactly
     n - round(s n) of all are kept; with `first_dense` the first layer is dense and all others have sparsity s, so that
-    the network's own is a little lower.
+    the network's own is a little lower. With the allocation N:M exactly N are drawn of every M weights along the input
+    dimension, and layers that M does not divide are dense.
 
     Values: ERK; `first_dense` is what the tables of Evci et al. call uniform.
 
@@ -29,7 +34,15 @@ class Static(Method):
 
     not_from_trained = "it draws its mask at random, whatever the weights are, before it trains; take gmp or snip"
 
-    allocation: RandomAllocation = hyperparameter(START, "erk")
+    allocation: RandomAllocation | str = hyperparameter(START + PATTERN, "erk")
+
+    def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
+        """A pattern has a sparsity of its own."""
+        yield pattern_level(self.allocation, sparsity), self
+
+    def check(self, trial: TrialSpec) -> None:
+        """The allocation is one."""
+        check_allocation(self.allocation, get_args(RandomAllocation), trial.sparsity)
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:
         """The masks have as many weights of each layer from the first iteration on."""
@@ -37,12 +50,20 @@ class Static(Method):
 
 
 class StaticPruner(Pruner, method=Static):
-    """A mask from the first iteration to the last; `counts` are the weights that it keeps of each layer."""
+    """A mask from the first iteration to the last; `counts` are the weights that it keeps of each layer.
+
+    A pattern has none: no method that moves weights takes one.
+    """
 
     method: Static
 
     def __init__(self, method: Static, setup: Setup) -> None:
         super().__init__(method, setup)
+        seed = derive(self.seed, "mask")
+        if is_pattern(method.allocation):
+            require_divided(self.names, self.weights, method.allocation)
+            self.hold(drawn_groups(self.weights, method.allocation, seed))
+            return
         total = kept(sum(weight.numel() for weight in self.weights), self.sparsity)
         self.counts = random_counts(self.weights, total, self.sparsity, method.allocation)
-        self.hold(drawn_masks(self.weights, self.counts, derive(self.seed, "mask")))
+        self.hold(drawn_masks(self.weights, self.counts, seed))

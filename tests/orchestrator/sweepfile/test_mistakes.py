@@ -601,6 +601,24 @@ MISTAKES = [
         "",
     ),
     (
+        "retrain_schedule: FT",
+        "allocation: 4:2",
+        '7: trials[0].allocation: "4:2" is no pattern: N:M keeps N of every M weights',
+        'such as "2:4"',
+    ),
+    (
+        "retrain_schedule: FT",
+        "allocation: 2:4",
+        "7: trials[0].sparsity[0]: 0.8 is not allowed: by the other settings it is 0.5; leave one out",
+        "",
+    ),
+    (
+        "method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT",
+        "method: rigl, sparsity: 0.5, allocation: 2:4",
+        '7: trials[0].allocation: "2:4" is not allowed: one of erk, uniform, first_dense (',
+        "no pattern N:M, since weights grow anywhere in a layer",
+    ),
+    (
         "seeds: 2",
         "init: net.pt",
         '4: init: "net.pt" is not allowed: {path: FILE}, {torchvision: TAG}, {timm: true}, {timm: TAG} or {sweep: NAME',
