@@ -247,8 +247,16 @@ def make_plans(
             refuse(error)
     trust((sweep.name for sweep, _, _ in forests), store)
     states = store.states({key: None for _, stages, _ in forests for key in stages})
-    plans = [Plan(sweep, stages, last, whole_states(stages, states)) for sweep, stages, last in forests]
-    return [_replayed(plan, store) if plan.sweep.searches else plan for plan in plans]
+    plans = []
+    for sweep, stages, last in forests:
+        plan = Plan(sweep, stages, last, whole_states(stages, states))
+        try:
+            plans.append(_replayed(plan, store) if sweep.searches else plan)
+        except UserError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+    return plans
 
 
 def _replayed(plan: Plan, store: Store) -> Plan:

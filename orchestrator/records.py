@@ -16,7 +16,7 @@ from typing import Any
 
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Resources, Shares
-from prunesweep.orchestrator.search.spec import decode_search
+from prunesweep.orchestrator.search.decoding import decode_search
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
 from prunesweep.orchestrator.sweepfile.grammar import NAME
 from prunesweep.orchestrator.sweepfile.read import About, Sweep

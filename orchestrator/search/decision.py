@@ -194,7 +194,7 @@ def _candidates(search: Search, points: Sequence[Point], drawn: int = 0) -> tupl
 
 
 def _score(search: Search, paths: Sequence[Sequence[Stage]], known: Known) -> float | None:
-    """The mean over seeds; a candidate has diverged when one of its stages has, with any seed."""
+    """The mean over seeds; NaN where a stage has diverged, with any seed, or has no such number."""
     if any(stage.key in known and known[stage.key] is None for path in paths for stage in path):
         return nan
     values = []
@@ -202,5 +202,8 @@ def _score(search: Search, paths: Sequence[Sequence[Stage]], known: Known) -> fl
         metrics = known.get(path[-1].key)
         if metrics is None:
             return None
-        values.append(float(metrics[search.by]))
+        value = metrics.get(search.by)
+        if value is None:
+            return nan
+        values.append(float(value))
     return sum(values) / len(values)

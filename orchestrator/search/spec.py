@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from prunesweep.orchestrator.search.space import Point, Space, decode_dimension, point
-from prunesweep.workers.decoding import decode_trial
+from prunesweep.orchestrator.search.space import Point, Space, point
 from prunesweep.workers.encoding import digest, encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import last_stage
 from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
-from prunesweep.workers.typed import typed
 
 BETTER = {"validation_accuracy": 1, "validation_loss": -1}
 """What a search may choose by, and the sign by which more of it is better. Nothing of the test set is among them."""
@@ -127,28 +125,6 @@ def with_settings(trial: TrialSpec, settings: Mapping[str, Any], seed: int) -> T
     train = {name.removeprefix(TRAIN): value for name, value in settings.items() if name.startswith(TRAIN)}
     method = Choice.of(trial.method.name, {**trial.method.settings, **own}, trial.method.fingerprint)
     return replace(trial, seed=seed, method=method, train=replace(trial.train, **train))
-
-
-def decode_search(data: Mapping[str, Any]) -> Search:
-    """The search that `encode` made this from; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
-    rungs = typed(Rungs, data["rungs"]) if data["rungs"] else None
-    if rungs is not None and not (0 < rungs.start < 1 and rungs.factor > 1):
-        raise TypeError(f"its rungs are {data['rungs']!r:.40}")
-    search = Search(
-        base=decode_trial(data["base"]),
-        space=tuple(decode_dimension(dimension) for dimension in data["space"]),
-        epochs=data["epochs"],
-        algorithm=data["algorithm"],
-        by=data["by"],
-        rungs=rungs,
-        seeds=tuple(data["seeds"]),
-        final_seeds=tuple(data["final_seeds"]),
-    )
-    if search.by not in BETTER or not isinstance(search.epochs, int) or not search.seeds:
-        raise TypeError(f"it searches by {search.by!r:.40}")
-    if search.trainings > MOST_CANDIDATES:
-        raise TypeError(f"it searches for {search.epochs} epochs")
-    return search
 
 
 def _neutral(base: TrialSpec, space: Space) -> TrialSpec:

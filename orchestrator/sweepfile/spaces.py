@@ -14,7 +14,9 @@ from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, PHASE, RET
 from prunesweep.orchestrator.sweepfile.settings import setting, train_settings
 from prunesweep.workers.errors import unknown
 from prunesweep.workers.methods.base import Hyperparameter
+from prunesweep.workers.optimizer_settings import is_own
 from prunesweep.workers.spec import freeze
+from prunesweep.workers.train_spec import CODE
 
 ASKED_FOR = {RETRAIN, PHASE, BUDGET, LEVELS, "train.epochs", "epochs", "sparsity", "seeds"}
 """What decides the length of a training, its target or its seed: candidates of a search have these in common."""
@@ -113,3 +115,6 @@ def _check(of: Hyperparameter, value: Any, loc: Loc) -> None:
         raise Rejected(Problem(loc, str(error.errors()[0]["msg"]))) from error
     if isinstance(value, list):
         raise Rejected(Problem(loc, f"{shown(value)} is not allowed: a list is no value of a space"))
+    if of.name in CODE and is_own(value):
+        text = f"{value} can't be searched for: the version of your code is part of a key, and a candidate has none"
+        raise Rejected(Problem(loc, f"{text}; give it under train, in a block for each"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from prunesweep.orchestrator.plan import make_plan
+from prunesweep.orchestrator.plan import make_plan, make_plans
 from prunesweep.orchestrator.records import RECORD, remember, require, require_own_code
 from prunesweep.orchestrator.sweepfile.read import read_sweep, sweep_of
 from prunesweep.orchestrator.versions import versioned
@@ -129,6 +129,36 @@ def test_a_sweep_that_cannot_be_read_hides_no_other(cli: Cli):
     answer = cli.ask("status")
     assert (answer.code, answer.out) == (0, "whole: 1 trial: 1 new\n")
     assert answer.err.startswith("error: the record of quick names the method subprocess:getoutput")
+
+
+SEARCHED = """\
+name: quick
+dataset: digits
+model: lenet300
+train: {epochs: 8}
+trials: [{method: gmp, sparsity: 0.9, search: {space: {train.lr: [0.1, 0.2]}, budget: 2x}}]
+"""
+
+
+@pytest.mark.parametrize("name", ["antigravity:fly", "mine:Mine"])
+def test_a_recorded_search_is_read_without_the_method_that_it_names(cli: Cli, name: str):
+    """What a candidate trains is the method's to say: without it nothing of the search is known."""
+    store = Store(cli.folder / "results")
+    store.require_writable()
+    remember(read_sweep(cli.folder / cli.write(SEARCHED)), store)
+    record = unsealed_json(store.read("quick", RECORD) or b"")
+    record["searches"][0]["base"]["method"] = {"name": name, "options": {}}
+    store.write(sealed_json(record), "quick", RECORD)
+    remember(read_sweep(cli.folder / cli.write(QUICK.replace("quick", "whole"))), store)
+    before = set(sys.modules)
+    sweep = require("quick", store)
+    refused: list[UserError] = []
+    plans = make_plans([sweep, require("whole", store)], store, refused.append)
+    assert [plan.sweep.name for plan in plans] == ["whole"], "it hides no other"
+    assert f"searches for settings of {name}" in str(refused[0])
+    with pytest.raises(UserError, match=f"wants to import {name}"):
+        require_own_code(sweep)
+    assert not {"antigravity", "mine"} & (set(sys.modules) - before)
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ import pytest
 
 from prunesweep.orchestrator.search import halving
 from prunesweep.orchestrator.search.decision import decide
+from prunesweep.orchestrator.search.decoding import decode_search
 from prunesweep.orchestrator.search.sampling import sobol_points
 from prunesweep.orchestrator.search.space import Range, Values, grid_points, size
-from prunesweep.orchestrator.search.spec import Rungs, decode_search
+from prunesweep.orchestrator.search.spec import Rungs
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import PartStage, PruneStage
@@ -87,6 +88,22 @@ def test_a_search_is_named_by_what_decides_it():
         *(
             {"space": [{**encode(LR[0]), **of}]}
             for of in ({"steps": 10**9}, {"low": 0.0}, {"low": "0"}, {"scale": "x"})
+        ),
+        *({"space": space} for space in ([], {}, "x", [encode(LR[0])] * 2)),
+        *({"space": [{"name": "train.lr", "values": values}]} for values in ([], "0.1", ["x"], [{"a": 1}], [10**30])),
+        *(
+            {"space": [{"name": name, "values": [value]}]}
+            for name, value in (
+                *(("train.optimizer", "evil:Optimizer"), ("train.schedule", "evil:schedule"), ("train.no", 1)),
+                *(("train.epochs", 1), ("train.optimizer_code", "0"), ("no", 1)),
+            )
+        ),
+        *({"algorithm": algorithm} for algorithm in ("no", "random", None)),
+        *({"algorithm": "grid", "rungs": None}, {"rungs": None}),
+        *(
+            {name: seeds}
+            for name in ("seeds", "final_seeds")
+            for seeds in ([], "01", [0, 0], ["0"], [-1], [1.5], [2**70])
         ),
     ],
     ids=str,
@@ -244,3 +261,11 @@ def test_a_path_that_ends_with_a_prune_is_whole_at_its_last_epoch():
     stages = search_of("str", (Range("s_initial", "uniform", -4.0, -2.0),)).path((("s_initial", -3.0),), 0)
     assert isinstance(halving.cut(stages, 6)[-1], PruneStage)
     assert halving.cut(stages, 5) == [PartStage(stages[0], 5)]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"validation_accuracy": None}])
+def test_a_candidate_whose_result_does_not_say_what_is_chosen_by_does_not_win(metrics: dict[str, Any]):
+    search = search_of("gmp", (Values("train.lr", (0.1, 0.2)),), epochs=1000, algorithm="grid")
+    first, second = decide(search, {}).rounds[0].candidates
+    decision = decide(search, {first.key: metrics, second.key: {"validation_accuracy": 0.1}})
+    assert decision.winner == second

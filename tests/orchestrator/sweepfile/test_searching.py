@@ -103,6 +103,7 @@ WRONG = {
     "{space: {penalty: {log: [0.1, 0.5]}}, budget: 16x}": 'unknown setting of method gmp "penalty"',
     "{space: {lr: {log: [0.1, 0.5]}}, budget: 16x}": 'did you mean "train.lr"?',
     "{space: {train.epochs: [10, 20]}, budget: 16x}": "train.epochs can't be searched for",
+    '{space: {train.optimizer: [sgd, "mine:Own"]}, budget: 16x}': "mine:Own can't be searched for",
     "{space: {sparsity: [0.5, 0.9]}, budget: 16x}": "sparsity can't be searched for",
     "{space: {gmp: {train.lr: [0.1]}, str: {train.lr: [0.1]}}, budget: 16x}": 'unknown method of this block "str"',
     f"{{space: {LR}, budget: 16x, algorithm: grid}}": "a grid needs lists, or ranges with steps",
