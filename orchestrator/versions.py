@@ -15,6 +15,7 @@ from functools import partial
 from prunesweep.orchestrator.forest import forest
 from prunesweep.orchestrator.records import read_records, require
 from prunesweep.orchestrator.sweepfile.document import listed
+from prunesweep.orchestrator.sweepfile.matching import require_matching
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.choices import chosen
@@ -48,6 +49,7 @@ def versioned(sweep: Sweep, store: Store, data_folder: str | None = None) -> Swe
         weights = Weights(folder, store, partial(_stage_of, store=store))
         trials = _with_hashes(sweep, trials, weights)
         sweep = replace(sweep, supplies={**sweep.supplies, **weights.supplies}, starts=tuple(weights.starts))
+    require_matching(sweep, trials, folder)
     count = len(sweep.trials)
     distinct = tuple(dict.fromkeys(trials[:count]))
     searches = (replace(search, base=base) for search, base in zip(sweep.searches, trials[count:], strict=True))

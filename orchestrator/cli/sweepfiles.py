@@ -7,6 +7,7 @@ from pathlib import Path
 from prunesweep.orchestrator.cli.options import ChangesOption, DataOption, SweepFile
 from prunesweep.orchestrator.cli.printing import as_json
 from prunesweep.orchestrator.run.preflight import absent_data
+from prunesweep.orchestrator.sweepfile.matching import require_matching
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.schema import sweep_schema
 from prunesweep.orchestrator.text import counted
@@ -15,6 +16,7 @@ from prunesweep.orchestrator.text import counted
 def validate(sweep: SweepFile, data_dir: DataOption = Path("data"), changes: ChangesOption = None) -> None:
     """Check a sweep file; says what is wrong and where, or how many trials it makes."""
     read = read_sweep(sweep, changes or ())
+    require_matching(read, read.exemplars, str(data_dir))
     merged = f"; {counted(read.duplicates, 'equal trial')} merged" if read.duplicates else ""
     asked = counted(len(read.trials), "trial")
     if read.searches:

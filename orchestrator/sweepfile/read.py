@@ -33,6 +33,7 @@ from prunesweep.orchestrator.sweepfile.recipes import with_recipes
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
 from prunesweep.orchestrator.sweepfile.starting import require_used, with_absolute_paths
+from prunesweep.orchestrator.sweepfile.training import pattern_places
 from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
@@ -59,8 +60,8 @@ class Sweep:
     stages of trials with other people's methods, by the trials' keys: nothing is imported by a name out of a store.
     What `searches` choose becomes trials when it is planned.
 
-    `places` are those in the file that name trained weights. Of what is there (`orchestrator.versions`) `supplies` say
-    by its hash where a run gets it from, and `starts` what starts from it.
+    `places` are those in the file that name trained weights and patterns of parameters. Of the weights that are there
+    (`orchestrator.versions`) `supplies` say by the hash where a run gets them from, and `starts` what starts from them.
     """
 
     name: str
@@ -96,7 +97,7 @@ def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:
         top, trials = python.read(path, text)
         return _sweep(top, trials, [], text, path)
     document, places = with_absolute_paths(with_recipes(parse(path, text), path.parent), path.parent)
-    return replace(_sweep(*_read_yaml(document), text, path), places=places)
+    return replace(_sweep(*_read_yaml(document), text, path), places={**places, **pattern_places(document)})
 
 
 def sweep_of(settings: Mapping[str, Any], folder: Path | None = None) -> Sweep:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from prunesweep.orchestrator.sweepfile.document import Document, Loc, where
 from prunesweep.orchestrator.sweepfile.methods import loading
 from prunesweep.workers import optimizer_settings, own_optimizer
 from prunesweep.workers.augmentations import check_augmentations
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.schedules import check_dense
 from prunesweep.workers.spec import TrainSpec
+
+PATTERNED = ("freeze", "lr_scale")
+"""Settings whose values are patterns of parameters, or have them."""
 
 
 def check_training(train: TrainSpec, *, dense: bool = True) -> None:
@@ -57,3 +62,38 @@ def _importing(field: str, name: str) -> Iterator[None]:
         raise
     except UserError as error:
         raise SpecError(field, str(error)) from error
+
+
+# --- places in the file
+
+
+def pattern_places(document: Document) -> dict[str, str]:
+    """The place of each pattern of parameters, `x.yaml:4: train.freeze`, by its setting and itself."""
+    places: dict[str, str] = {}
+    for loc, train in _trains(document.value):
+        for name in PATTERNED:
+            for inner, pattern in _patterns(train.get(name), (*loc, name)):
+                line = f"{document.path}:{document.line(inner)}: " if document.path else ""
+                places.setdefault(f"train.{name} {pattern}", f"{line}{where((*loc, name))}")
+    return places
+
+
+def _trains(value: Mapping[str, Any]) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
+    blocks = value.get("trials")
+    holders: list[tuple[Loc, Any]] = [((), value)]
+    holders += [(("trials", index), block) for index, block in enumerate(blocks if isinstance(blocks, list) else ())]
+    for loc, holder in holders:
+        for key in ("train", "train_from_init"):
+            if isinstance(holder, Mapping) and isinstance(holder.get(key), Mapping):
+                yield (*loc, key), holder[key]
+
+
+def _patterns(value: Any, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """Of a value or an axis, lists and mappings."""
+    if isinstance(value, str):
+        yield loc, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _patterns(item, (*loc, index))
+    elif isinstance(value, Mapping):
+        yield from (((*loc, pattern), str(pattern)) for pattern in value)

@@ -264,16 +264,6 @@ MISTAKES = [
         "trial: zzz begins the key of no trial of tra",
     ),
     (DENSE.replace("path: x.pt", "sweep: nosuch, trial: a"), None, "nosuch"),
-    (
-        DENSE + "train: {freeze: [conv1, blok]}\ntrain_from_init: {epochs: 1, lr: 0.1}\n",
-        rewritten(len),
-        'train.freeze: "blok" matches no parameter of the model; there are',
-    ),
-    (
-        DENSE + "train_from_init: {epochs: 1, lr: 0.1, lr_scale: {fcc: 10}}\n",
-        rewritten(len),
-        'train.lr_scale: "fcc" matches no parameter of the model; there are',
-    ),
 ]
 
 

@@ -27,14 +27,10 @@ COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class Outline:
-    """A network's tensors by the names that files have, and those of them whose shapes depend on the classes.
-
-    `parameters` are the names that they have in the network, of those that are no buffers.
-    """
+    """A network's tensors by the names that files have, and those of them whose shapes depend on the classes."""
 
     shapes: Shapes
     head: frozenset[str]
-    parameters: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,13 +62,8 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
 
 def outline(build: Callable[[int], nn.Module], classes: int) -> Outline:
     """Of the network that `build` makes for a number of classes; it is built twice, to see what depends on it."""
-    (own, parameters), (other, _) = (_names(build(n)) for n in (classes, classes + 1))
-    return Outline(own, frozenset(name for name in own if own[name] != other.get(name, [])), parameters)
-
-
-def _names(model: nn.Module) -> tuple[Shapes, tuple[str, ...]]:
-    """The shapes by the names that files have, and the names of parameters as they are."""
-    return shapes_of(unprefixed(storable(model.state_dict()))), tuple(name for name, _ in model.named_parameters())
+    own, other = (shapes_of(unprefixed(storable(build(n).state_dict()))) for n in (classes, classes + 1))
+    return Outline(own, frozenset(name for name in own if own[name] != other.get(name, [])))
 
 
 def differences(network: Outline, shapes: Shapes, new_head: bool) -> Differences:

@@ -14,7 +14,6 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.init import known, places
 from prunesweep.workers.models.options import is_cifar
 from prunesweep.workers.models.torchvision_names import RESNETS, VGGS
-from prunesweep.workers.parameter_patterns import matching
 from prunesweep.workers.spec import Init, TrialSpec
 from prunesweep.workers.store import NETWORK, Store
 
@@ -71,7 +70,7 @@ class Weights:
     supplies: dict[str, Supply] = field(default_factory=dict)
     starts: dict[str, None] = field(default_factory=dict)
     contents: dict[tuple[str, str], tuple[Init, Mapping[str, Any]]] = field(default_factory=dict)
-    fitting: dict[Any, list[str]] = field(default_factory=dict)
+    fitting: set[Any] = field(default_factory=set)
 
     def resolved(self, trial: TrialSpec) -> TrialSpec:
         """The trial with the hash of its weights; raises `UserError` where they are not there or do not fit."""
@@ -85,8 +84,8 @@ class Weights:
         resolved = replace(trial, init=init)
         network = (init.weights, init.new_head, trial.model, trial.dataset)
         if network not in self.fitting:
-            self.fitting[network] = self._require_fit(resolved, content["shapes"])
-        _require_matching(resolved, self.fitting[network])
+            self._require_fit(resolved, content["shapes"])
+            self.fitting.add(network)
         return resolved
 
     def _looked_up(self, init: Init, model: str) -> tuple[Init, Mapping[str, Any]]:
@@ -107,8 +106,7 @@ class Weights:
             return Supply(store=self.store, stage=stage)
         return Supply(places.locate(given, model, self.data_folder), given.get("key"))
 
-    def _require_fit(self, trial: TrialSpec, shapes: Mapping[str, Any]) -> list[str]:
-        """The names of the network's parameters; none where the images are not here."""
+    def _require_fit(self, trial: TrialSpec, shapes: Mapping[str, Any]) -> None:
         assert trial.init is not None
         choices = [json.dumps(encode(choice), sort_keys=True) for choice in (trial.model, trial.dataset)]
         of = ("fitting", trial.init.weights, str(trial.init.new_head), *choices)
@@ -121,10 +119,9 @@ class Weights:
             self.starts[f"{trial.init}: {trial.model} starts with random {', '.join(fit['head'])}"] = None
         else:
             self.starts[f"{trial.init}"] = None
-        return list(fit.get("parameters", []))
 
     def _fit(self, trial: TrialSpec, shapes: Mapping[str, Any]) -> dict[str, Any]:
-        """The tensors of a new head, and all parameters; nothing where the images are not here, whose classes count."""
+        """The tensors of a new head; nothing where the images are not here, whose classes count."""
         from prunesweep.workers.init.fitting import differences, outline
         from prunesweep.workers.seeding import preserved
 
@@ -139,7 +136,7 @@ class Weights:
             raise UserError(f"head: new is for a classifier that depends on the classes, and {trial.model} has none")
         differing = differences(network, shapes, trial.init.new_head)
         if not differing.names:
-            return {"head": sorted(network.head) if trial.init.new_head else [], "parameters": network.parameters}
+            return {"head": sorted(network.head) if trial.init.new_head else []}
         if not trial.init.new_head and differing.names <= network.head:
             classes = next((other[0] for _, other in differing.shapes.values()), "other")
             raise UserError(
@@ -147,14 +144,6 @@ class Weights:
                 f"{dataset.classes}: add head: new, with which {', '.join(sorted(network.head))} start at random"
             )
         raise UserError(f"{trial.init.source} does not fit {trial.model}: {differing}; {_advice(trial, dataset)}")
-
-
-def _require_matching(trial: TrialSpec, parameters: list[str]) -> None:
-    """Raise `UserError` for a pattern of the training that matches none of these; where none are known, do nothing."""
-    scaled = [pattern for pattern, _ in trial.train.lr_scale or ()]
-    for setting, patterns in (("train.freeze", trial.train.freeze or ()), ("train.lr_scale", scaled)):
-        for pattern in patterns if parameters else ():
-            matching(setting, pattern, parameters)
 
 
 def _content(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
