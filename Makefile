@@ -28,9 +28,10 @@ test-all: $(TESTING)
 
 chaos: $(TESTING)
 	$(BIN)/python -m tests.chaos --kills $(KILLS) --seed $(SEED)
-	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --s3
+	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --s3 --ui
 	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --version $(OTHER) $(TWO_USERS)
 	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --jobs
+	$(BIN)/python -m tests.chaos --kills 20 --seed $(SEED) --sweep tests/chaos_search.yaml
 
 lint: $(TESTING)
 	$(BIN)/ruff check .

@@ -4,13 +4,14 @@
     python -m tests.chaos --kills 30 --s3
     python -m tests.chaos --kills 30 --users --version HEAD~1
     python -m tests.chaos --kills 30 --jobs
+    python -m tests.chaos --kills 30 --ui
 
 A sweep runs once undisturbed. Then it runs in fresh stores, round after round, while chance kills its driver, its
 workers and its Ray node, stops and continues them, damages files of the store, and starts a second driver on it;
 whenever the driver has ended, the same command is given again: by another user, with another version of the code, or as
-a job of a cluster, where that is asked for (`tests.ways`). In the end each store is let finish, and its tables are
-compared with the undisturbed ones. Exit code 1 unless every row is there once with the same bits, no output has a
-traceback, every exit code is a documented one, and nothing hangs.
+a job of a cluster, where that is asked for (`tests.ways`). The live page may be looked at meanwhile. In the end each
+store is let finish, and its tables are compared with the undisturbed ones. Exit code 1 unless every row is there once
+with the same bits, no output has a traceback, every exit code is a documented one, and nothing hangs.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from pyarrow import fs
 
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.store import CHECKPOINTS
+from tests.chaos_page import LivePage
 from tests.damage import DAMAGE, damaged
 from tests.family import Family
 from tests.s3 import bucket
@@ -45,6 +47,9 @@ from tests.ways import Way, forget_users, jobs, share, users, version
 SWEEP = Path(__file__).with_suffix(".yaml")
 SETTLING_RUNS = 4
 POLL_SECONDS = 0.1
+
+WEIGHTS_FILE = "chaos_weights.safetensors"
+"""From which a block of the sweep starts."""
 
 PROGRAMS = {"worker": "ray::ResourceTrainable", "raylet": "raylet", "gcs_server": "gcs_server"}
 """How the command lines of Ray's processes begin."""
@@ -99,6 +104,7 @@ class Tally:
     rounds: int = 0
     left: int = 0
     explained: int = 0
+    pages: Counter[int] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     codes: Counter[int] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
@@ -128,6 +134,7 @@ class Tally:
             f"events    {', '.join(f'{count} {name}' for name, count in sorted(self.events.items()))}",
             f"runs      {self.codes.total()}, in {self.rounds} rounds and one undisturbed",
             f"causes    {self.explained} deaths of workers under a driver that went on, each with its cause",
+            f"pages     {', '.join(f'{count} with {code}' for code, count in sorted(self.pages.items())) or 'none'}",
             f"left      {self.left} processes, which were killed after their round",
             f"exits     {', '.join(f'{count} with {code}' for code, count in sorted(self.codes.items()))}",
         ]
@@ -203,8 +210,10 @@ class Round:
         epoch_seconds: Mapping[str, float],
         bucket_url: str | None = None,
         ways: Sequence[Way] = (Way("alone"),),
+        with_page: bool = False,
     ) -> None:
         """In a bucket the store lies under the folder's name. Runs are called in the given ways by turns."""
+        self.with_page, self.page = with_page, None
         folder.mkdir(parents=True, exist_ok=True)
         self.ways = ways
         self.store = Files(folder / "results", f"{bucket_url}/{folder.name}" if bucket_url else None)
@@ -248,6 +257,15 @@ class Round:
         if self.runs and not self.stopped and time.monotonic() - max(self.moved, self.paused_at) > self.tally.patience:
             self._hung()
 
+    def end_page(self) -> None:
+        if self.page is None:
+            return
+        self.page.end()
+        self.tally.pages.update(self.page.answers)
+        for problem in self.page.problems:
+            self.tally.fail(problem)
+        self.page = None
+
     def settle(self) -> bool:
         """Let what runs run to its end, and then again undisturbed until all is done."""
         self._continue()
@@ -256,8 +274,10 @@ class Round:
             self.start()
             self._wait()
             if self.code == 0:
+                self.end_page()
                 self.store.copy()
                 return True
+        self.end_page()
         self.tally.fail(f"{self.folder}: not done after {SETTLING_RUNS} undisturbed runs")
         return False
 
@@ -294,6 +314,7 @@ class Round:
             self.killed.clear()
 
     def _hung(self) -> None:
+        self.end_page()
         report = self.folder / f"hang-{self.number:03}.txt"
         report.write_text(self.family.table())
         outputs = ", ".join(str(run.output) for run in self.runs)
@@ -315,6 +336,9 @@ class Round:
             if path.parent.name == "attempts":
                 self._began(path)
         self.files = files
+        if self.with_page and self.page is None:
+            name = read_sweep(self.sweep).name
+            self.page = LivePage(self.family, self.folder, self.store.location, name)
 
     def _scan(self) -> dict[Path, int]:
         times = self.store.times().items()
@@ -498,6 +522,7 @@ def chaos(
     bucket_url: str | None = None,
     ways: Sequence[Way] = (Way("alone"),),
     as_jobs: bool = False,
+    with_page: bool = False,
 ) -> Tally:
     """Run the sweep undisturbed, unless the folder has that already, and then in torture until enough was killed."""
     tally, family, coming = Tally(kills, patience), Family(), events(seed, without)
@@ -513,7 +538,7 @@ def chaos(
                 if ways[0].shared:
                     share(place / "results")
                 with cluster(family) if as_jobs else nullcontext(ways) as called:
-                    one = Round(place, sweep, family, tally, lengths, bucket_url, called)
+                    one = Round(place, sweep, family, tally, lengths, bucket_url, called, with_page)
                     torture(one, coming, damage_between="file" not in without)
                     if one.settle():
                         check(one, undisturbed)
@@ -522,6 +547,16 @@ def chaos(
     finally:
         tally.clear(family)
     return tally
+
+
+def write_weights(file: Path) -> None:
+    """Of a `lenet300` for digits, drawn with a seed; torch loads here, and not where the torture runs."""
+    code = (
+        "import sys, torch; from safetensors.torch import save_file; from prunesweep.workers import models;"
+        "torch.manual_seed(0); network = models.build(models.choose('lenet300', {}), (1, 8, 8), 10);"
+        "save_file(network.state_dict(), sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", code, file], check=True)
 
 
 def main() -> int:
@@ -537,6 +572,7 @@ def main() -> int:
     parser.add_argument("--users", action="store_true", help="run as two users of one group, by turns; for root")
     parser.add_argument("--version", metavar="COMMIT", help="run every other time with the code of this commit")
     parser.add_argument("--jobs", action="store_true", help="submit to a cluster on this machine, a new one each round")
+    parser.add_argument("--ui", action="store_true", help="look at the live page all the time")
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="chaos-"))).absolute()
     print(f"chaos in {folder}", flush=True)
@@ -547,9 +583,11 @@ def main() -> int:
         ways = [*ways, *map(changed, ways)]
     without = [*options.without, *(("raylet", "gcs_server") if options.jobs else ())]
     sweep = Path(shutil.copy(options.sweep, folder))  # where a second user may read it
+    if WEIGHTS_FILE in sweep.read_text():
+        write_weights(folder / WEIGHTS_FILE)
     with bucket() if options.s3 else nullcontext() as bucket_url:
         told = options.kills, options.seed, options.patience, without
-        tally = chaos(folder, sweep, *told, bucket_url, ways, options.jobs)
+        tally = chaos(folder, sweep, *told, bucket_url, ways, options.jobs, options.ui)
     if options.users:
         forget_users()
     print(tally.summary())

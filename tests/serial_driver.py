@@ -8,6 +8,7 @@ For tests that kill a run more often than Ray can be started.
 from __future__ import annotations
 
 import sys
+import time
 from math import inf
 from pathlib import Path
 
@@ -24,9 +25,12 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage
 from prunesweep.workers.store import Store
 
+LOOK_SECONDS = 0.2
+"""How often it is seen whether a store that could not be used is back."""
 
-def main(sweep: Path, folder: Path) -> None:
-    store = Store(folder)
+
+def main(sweep: Path, place: str) -> None:
+    store = Store(place)
     store.require_writable()
     plan = make_plan(read_sweep(sweep), store)
     remember(plan.question, store)
@@ -34,7 +38,12 @@ def main(sweep: Path, folder: Path) -> None:
     searches = OpenSearches(plan, store, heard.append)
     states = StageStates(plan.runnable)
     queue = searches.queue = StageQueue(plan, store, states, searches.hear, Resources(), None, run="serial")
-    while (key := queue.take()) is not None:
+    while not queue.over:
+        queue.look()
+        key = queue.take()
+        if key is None:
+            time.sleep(LOOK_SECONDS)
+            continue
         parts = tuple(part.until for part in queue.plan.parts.get(key, ()))
         try:
             for _ in run_stage(queue.stages[key], store, Where(run="serial", parts=parts, checkpoint_share=inf)):
@@ -42,7 +51,6 @@ def main(sweep: Path, folder: Path) -> None:
             queue.ended(key, Ended())
         except StageFailed as failure:
             queue.ended(key, Ended(str(failure.cause), failure.message))
-    assert queue.over
     whole = make_plan(read_sweep(sweep), store)
     collector = Collector(whole, store)
     collector.catch_up()
@@ -51,4 +59,4 @@ def main(sweep: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -40,6 +40,9 @@ KEY_FILE = "service_account"
 CLIENT = {"timeout": "300s", "connect_timeout": "5s"}
 RETRIES = {"max_retries": 3}
 
+CUT = "response body error"
+"""What obstore says of an answer whose end has not come."""
+
 
 def open_objects(url: Location) -> Objects | None:
     """What is at an `s3://` or `gs://` URL; None where pyarrow is to serve."""
@@ -211,8 +214,11 @@ class Objects:
 
     def page(self, folder: str, after: str) -> list[Entry]:
         prefix, start = self._key(folder), self._key(f"{folder}/{after}")
-        listing = self.api.list(self.store, prefix or None, offset=start, chunk_size=PAGE)
-        return list(map(self._entry, self._asked(lambda: next(iter(listing), []))))
+
+        def first() -> Any:
+            return next(iter(self.api.list(self.store, prefix or None, offset=start, chunk_size=PAGE)), [])
+
+        return list(map(self._entry, self._asked(first)))
 
     def _entry(self, about: Mapping[str, Any]) -> Entry:
         return Entry(f"{self.bucket}/{about['path']}", about["size"], about["last_modified"], _tag(about))
@@ -236,10 +242,14 @@ class Objects:
     def _key(self, path: str) -> str:
         return path.removeprefix(self.bucket).lstrip("/")
 
-    def _asked(self, request: Callable[[], Any]) -> Any:
-        """The answer; an `OSError` of one line."""
+    def _asked(self, request: Callable[[], Any], tries: int = 3) -> Any:
+        """The answer; an `OSError` of one line. Where a list breaks off, obstore does not ask again itself."""
         try:
             return request()
+        except self.api.exceptions.GenericError as error:
+            if CUT not in str(error) or tries == 1:
+                raise OSError(_line(error)) from None
+            return self._asked(request, tries - 1)
         except self.api.exceptions.AlreadyExistsError as error:
             raise FileExistsError(_line(error)) from None
         except FileNotFoundError as error:
