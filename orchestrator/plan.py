@@ -193,9 +193,14 @@ class Plan:
         return {seed: self._size(of_seed) for seed, of_seed in trials.items()}
 
     def with_decisions(self, decisions: Iterable[Decision], store: Store) -> Plan:
-        """The plan with what searches have decided since, in the place of what they had decided before."""
+        """The plan with what searches have decided since, in the place of what they had decided before.
+
+        Winners are in the order of the searches, whichever was decided first: so are the rows of the tables.
+        """
         latest = {decision.search.key: decision for decision in (*self.decisions, *decisions)}
-        winners = {trial.key: trial for d in latest.values() for trial in d.trials if trial.key not in self.last}
+        asked = {trial.key for trial in self.question.trials}
+        chosen = {trial.key: trial for d in latest.values() for trial in d.trials if trial.key not in asked}
+        winners = {key: trial for key, trial in chosen.items() if key not in self.last}
         stages, last = dict(self.stages), dict(self.last)
         for trial in winners.values():
             stage = last_stage(trial, self.sweep)
@@ -207,7 +212,7 @@ class Plan:
         fresh = [key for key in stages if key not in self.stages] + [last[key] for key in winners]
         again = {step.key: step for key in fresh for step in work(stages[key])}
         states = {**self.states, **whole_states(again, store.states(again))}
-        sweep = replace(self.sweep, trials=(*self.sweep.trials, *winners.values()))
+        sweep = replace(self.sweep, trials=(*self.question.trials, *chosen.values()))
         return replace(
             self,
             sweep=sweep,

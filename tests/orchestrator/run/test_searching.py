@@ -172,6 +172,21 @@ def test_winners_are_trials_from_the_moment_they_are_known(tmp_path: Path):
     assert counts[-1] == 10
 
 
+def test_winners_are_in_the_order_of_the_searches_whichever_was_decided_first(tmp_path: Path):
+    """So are the rows of tables, which a run writes by its plan as that grew. Here STR, the last, is decided before."""
+    store, asked = Store(tmp_path), settings()
+    store.require_writable()
+    dense, gmp, str_ = asked["trials"]
+    for blocks in ([str_], [dense, gmp, str_]):
+        sweep = sweep_of({**asked, "trials": blocks})
+        slots = Slots(make_plan(sweep, store), store, 4)
+        for _ in slots.turns():
+            pass
+    (*_, grown) = (event.plan for event in slots.heard if isinstance(event, Grown))
+    assert [trial.method.name for trial in grown.sweep.trials] == ["dense"] * 2 + ["gmp"] * 4 + ["str"] * 4
+    assert grown.sweep.trials == make_plan(sweep, store).sweep.trials
+
+
 def test_parts_cost_only_the_epochs_that_they_add(straight: Plan):
     """Of 10 epochs rungs are at 1 and 3: what a candidate had trained is not counted, and not trained, again."""
     search = straight.decisions[0].search
