@@ -43,6 +43,19 @@ def resumed_after(stop: int, stage: Stage, store: Store) -> None:
     run(stage, store, checkpoint_share=math.inf)
 
 
+def resumed_at_every_epoch(stage: Stage, store: Store) -> None:
+    """Leave the stage after each of its epochs, and each time begin again from what is in the store."""
+    for ancestor in path(stage)[:-1]:
+        run(ancestor, store)
+    for _ in range(stage.epochs - 1):
+        stepped = run_stage(stage, store, Where(checkpoint_share=math.inf))
+        next(stepped)
+        del stepped
+    assert store.result(stage.key) is None
+    run(stage, store, checkpoint_share=math.inf)
+    assert len(store.attempts(stage.key)) == stage.epochs
+
+
 def in_parts(stage: Stage, store: Store) -> None:
     """Train a stage as a search does: its first epoch, two more, and the rest, each continued from the one before."""
     for ancestor in path(stage)[:-1]:

@@ -83,9 +83,9 @@ def _command() -> None:
 
 
 def _program() -> None:
+    sys.path.insert(0, str(Path.cwd()))
     if sys.argv[0] == "-m":
         module, sys.argv = sys.argv[1], sys.argv[1:]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
-        sys.path.insert(0, str(Path.cwd()))
         runpy.run_path(sys.argv[0], run_name="__main__")

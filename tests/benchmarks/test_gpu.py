@@ -29,6 +29,9 @@ class BrokenPruner(Pruner, method=Broken):
         raise RuntimeError("this method is broken")
 """
 
+KINDS = ("dense", "imp", "bimp", "gmp", "dst", "rigl")
+"""Of each kind one: pruned and retrained, at the end of training, while it goes on, learned, and sparse throughout."""
+
 SMALL = ["--device", "cpu", "--smoke", "--threads", "1", "--seconds", "3000"]
 
 Rows = list[dict[str, object]]
@@ -50,9 +53,12 @@ def script(folder: Path, *arguments: str) -> tuple[int, str, Rows]:
     return done.returncode, done.stdout, json.loads((folder / "gpu.json").read_text())["rows"]
 
 
-def test_every_method_stands_in_the_table_and_a_broken_one_is_reported(tmp_path: Path):
+@pytest.mark.parametrize(
+    "methods", [pytest.param(KINDS, id="kinds"), pytest.param(tuple(METHODS), id="all", marks=pytest.mark.slow)]
+)
+def test_every_method_stands_in_the_table_and_a_broken_one_is_reported(methods: tuple[str, ...], tmp_path: Path):
     """The only wrong or failed rows are those of the broken method; every section has come to its end."""
-    names = [option for name in (*METHODS, "broken:Broken") for option in ("--method", name)]
+    names = [option for name in (*methods, "broken:Broken") for option in ("--method", name)]
     code, output, rows = script(tmp_path, *names)
     assert list(dict.fromkeys(row["section"] for row in rows)) == ["right", "methods", "loops", "sharing", "kernels"]
     bad = [row for row in rows if row["outcome"] in ("WRONG", "FAILED")]
@@ -61,10 +67,10 @@ def test_every_method_stands_in_the_table_and_a_broken_one_is_reported(tmp_path:
     assert code == 1
     assert not [row for row in rows if row["outcome"] == "left out"]
     for check in ("as on the CPU, float64", "as on the CPU, float32", "no waits"):
-        assert {str(row["subject"]) for row in rows if row["check"] == check} >= METHODS.keys()
+        assert {str(row["subject"]) for row in rows if row["check"] == check} >= {*methods}
     for check, prefix in (("hook", ""), ("launches", ""), ("over dense", "resnet8, ")):
         subjects = {str(row["subject"]).removeprefix(prefix) for row in rows if row["check"] == check}
-        expected = {*tried(list(METHODS))} - (set() if check == "over dense" else {"dense"})
+        expected = {*tried(methods)} - (set() if check == "over dense" else {"dense"})
         assert expected <= {subject.partition(":")[0] for subject in subjects}
     assert {"memory cap", "out of memory", "peak memory", "two processes", "two ranks", "exported as in its table"} <= {
         row["check"] for row in rows

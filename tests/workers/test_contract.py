@@ -17,7 +17,17 @@ from prunesweep.workers.selection import kept
 from prunesweep.workers.spec import PruneStage, Stage, TrainStage, path
 from prunesweep.workers.store import CURVE, Store
 from tests.cases import SETTINGS, TAYLOR, TRAIN, last_stage, trial
-from tests.contract import Awkward, batches, in_parts, network, numbers, resumed_after, run, trained_with
+from tests.contract import (
+    Awkward,
+    batches,
+    in_parts,
+    network,
+    numbers,
+    resumed_after,
+    resumed_at_every_epoch,
+    run,
+    trained_with,
+)
 from tests.networks import prunable_weights
 
 NAMES = [*METHODS, TAYLOR]
@@ -29,46 +39,64 @@ def test_every_method_has_a_case():
     assert SETTINGS.keys() == {*NAMES}
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bfloat16", "float64"))]
-)
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Of stages that ran undisturbed: each is trained once, for all tests that look at it."""
+    return Store(tmp_path_factory.mktemp("unbroken"))
+
+
+def own_stages(name: str, last: Stage) -> list[Stage]:
+    """Those of a trial that the method itself has, not the dense network that it starts from."""
+    return [stage for stage in path(last) if name == "dense" or stage.parent or stage.root.method.name == name]
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_resumed_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, tmp_path):
-    last = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
-    unbroken = Store(tmp_path / "unbroken")
+def test_resumed_at_every_epoch_equals_unbroken_bit_for_bit(name: str, unbroken: Store, tmp_path):
+    last, broken = last_stage(trial(name)), Store(tmp_path / "broken")
     run(last, unbroken)
-    own = [stage for stage in path(last) if name == "dense" or stage.parent or stage.root.method.name == name]
+    own = own_stages(name, last)
     assert any(stage.epochs > 1 for stage in own)
     for stage in own:
-        for stop in range(1, stage.epochs):
-            broken = Store(tmp_path / f"broken{stage.key}{stop}")
-            resumed_after(stop, stage, broken)
-            assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
+        resumed_at_every_epoch(stage, broken)
+        assert numbers(stage, broken) == numbers(stage, unbroken), "resumed"
     parted, longest = Store(tmp_path / "parted"), max(own, key=lambda stage: stage.epochs)
     in_parts(longest, parted)
     assert numbers(longest, parted) == numbers(longest, unbroken), "trained in parts"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_resumed_once_at_any_epoch_equals_unbroken_bit_for_bit(name: str, precision: str, unbroken: Store, tmp_path):
+    last = last_stage(trial(name, train=replace(TRAIN, precision=precision)))
+    run(last, unbroken)
+    for stage in own_stages(name, last):
+        for stop in range(1, stage.epochs):
+            broken = Store(tmp_path / f"broken{stage.key}{stop}")
+            resumed_after(stop, stage, broken)
+            assert numbers(stage, broken) == numbers(stage, unbroken), f"resumed after epoch {stop}"
+
+
 @pytest.mark.parametrize("name", SPARSE)
 @pytest.mark.parametrize("sparsity", [0.05, 0.5, 0.9, 0.99])
-def test_reaches_its_sparsity_exactly_or_reports_that_it_is_sparser(name: str, sparsity: float, store: Store):
+def test_reaches_its_sparsity_exactly_or_reports_that_it_is_sparser(name: str, sparsity: float, unbroken: Store):
     stage = last_stage(trial(name, sparsity))
-    run(stage, store)
-    result = store.result(stage.key)
+    run(stage, unbroken)
+    result = unbroken.result(stage.key)
     n = sum(layer["weights"] for layer in result["layers"])
-    zeros = sum(int((network(stage, store)[layer["name"]] == 0).sum()) for layer in result["layers"])
+    zeros = sum(int((network(stage, unbroken)[layer["name"]] == 0).sum()) for layer in result["layers"])
     assert result["metrics"]["reached_sparsity"] == zeros / n
     learned = isinstance(stage, PruneStage) and stage.retrain is None
-    before = store.result(stage.parent.key)["metrics"]["reached_sparsity"] if learned else 0.0
+    before = unbroken.result(stage.parent.key)["metrics"]["reached_sparsity"] if learned else 0.0
     assert zeros == max(n - kept(n, sparsity), round(before * n))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ends_as_a_plain_network_with_the_dense_keys(name: str, store: Store):
+def test_ends_as_a_plain_network_with_the_dense_keys(name: str, unbroken: Store):
     stage, dense = last_stage(trial(name)), last_stage(trial("dense"))
-    run(stage, store)
-    run(dense, store)
-    assert network(stage, store).keys() == network(dense, store).keys()
+    run(stage, unbroken)
+    run(dense, unbroken)
+    assert network(stage, unbroken).keys() == network(dense, unbroken).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,11 +186,11 @@ def test_memory_layout_does_not_change_the_numbers(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_golden_loss_curves(name: str, store: Store):
+def test_golden_loss_curves(name: str, unbroken: Store):
     """A change that moves one says so in its commit and in the changelog: `changes results`."""
     stage = last_stage(trial(name, train=replace(TRAIN, epochs=4, precision="float64")))
-    run(stage, store)
-    assert losses_of(stage, store) == pytest.approx(GOLDEN[name], rel=1e-7)
+    run(stage, unbroken)
+    assert losses_of(stage, unbroken) == pytest.approx(GOLDEN[name], rel=1e-7)
 
 
 def losses_of(stage: Stage, store: Store) -> list[float]:

@@ -9,8 +9,8 @@ import pytest
 from pyarrow import fs
 
 from prunesweep.workers.store import Store
-from tests import serial_driver
 from tests.faulty_proxy import FAULTS, FaultyProxy, faulty_bucket
+from tests.in_process import run_here
 from tests.orchestrator.conftest import SWEEP
 from tests.same_tables import assert_same, compare
 
@@ -50,9 +50,9 @@ def test_one_fault_is_not_noticed(call: str, fault: str, network: tuple[str, Fau
 def test_a_sweep_whose_every_twentieth_request_goes_wrong_has_the_same_tables(tmp_path: Path):
     sweep = tmp_path / "small.yaml"
     sweep.write_text(SWEEP.format(seeds=1, name="small"))
-    serial_driver.main(sweep, str(tmp_path / "near"))
+    run_here(sweep, Store(tmp_path / "near"))
     with faulty_bucket(0.05, delay=0.02, seed=18) as (url, proxy):
-        serial_driver.main(sweep, f"{url}/far")
+        run_here(sweep, Store(f"{url}/far"))
         proxy.share = 0.0
         remote, root = fs.FileSystem.from_uri(f"{url}/far")
         fs.copy_files(root, str(tmp_path / "far"), source_filesystem=remote)

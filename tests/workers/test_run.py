@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage
 from prunesweep.workers.spec import label, path
 from prunesweep.workers.store import State, Store
+from tests import warm
 from tests.cases import TRAIN, last_stage, trial
 
 
@@ -37,26 +40,29 @@ def test_data_order_is_the_same_in_every_process_and_the_network_too(tmp_path):
     stage = last_stage(trial("imp"))
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(encode(stage)))
-    sums = []
-    for name in ("a", "b"):
-        command = [sys.executable, "-m", "prunesweep.workers.run", str(spec), "--store", str(tmp_path / name)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert all(label(each) in done.stdout for each in path(stage))
-        sums.append([Store(tmp_path / name).result(each.key)["files"] for each in path(stage)])
-    assert sums[0] == sums[1]
+    command = [sys.executable, "-m", "prunesweep.workers.run", str(spec), "--store", str(tmp_path / "there")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    for step in path(stage):
+        list(run_stage(step, here, Where()))
+        assert label(step) in done.stdout
+        assert here.result(step.key)["files"] == there.result(step.key)["files"]
+
+
+def asked(folder: Path, *arguments: str) -> warm.Answer:
+    """What `python -m prunesweep.workers.run` answers."""
+    return warm.python(["-m", "prunesweep.workers.run", *arguments], folder, os.environ, 60)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"parent": 3}'])
 def test_a_bad_spec_is_one_line(text: str, tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "prunesweep.workers.run", str(spec)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert str(spec) in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = asked(tmp_path, str(spec))
+    assert code == 2
+    assert str(spec) in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
@@ -73,12 +79,11 @@ def test_what_it_cannot_run_with_is_said_in_a_line(options: list[str], said: str
         pytest.skip("there is a GPU")
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(encode(last_stage(trial("gmp")))))
-    command = [sys.executable, "-m", "prunesweep.workers.run", str(spec), *(text.format(spec=spec) for text in options)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "error: " in done.stderr.splitlines()[-1]
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    code, _, err = asked(tmp_path, str(spec), *(text.format(spec=spec) for text in options))
+    assert code == 2
+    assert "error: " in err.splitlines()[-1]
+    assert said in err
+    assert "Traceback" not in err
 
 
 def test_the_curve_begins_with_the_pruned_network(store: Store):

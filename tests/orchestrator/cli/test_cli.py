@@ -43,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     out, err = process.communicate(timeout=180)
     assert process.returncode == 1, out + err
     (cli.folder / "printed").write_text(out)
-    cli("run", cli.write(GOOD % 2, "good.yaml"))
+    cli("run", cli.write(GOOD % 2, "good.yaml"), ray=False)
     return cli
 
 
@@ -118,7 +118,7 @@ def answers(ran: Cli) -> dict[str, Answer]:
     (ran.folder / "folder").mkdir()
     ran.write(f"name: good\n{HEAD}trials: [{{method: dense}}]\n", "folder/inner.yaml")
     with ThreadPoolExecutor(3) as pool:
-        made = pool.map(lambda request: ran.ask(*request[0]), WRONG.values())
+        made = pool.map(lambda request: ran.ask(*request[0], ray=False), WRONG.values())
         return dict(zip(WRONG, made, strict=True))
 
 

@@ -77,7 +77,7 @@ OPTIONS = {"shape": SHAPE, "classes": CLASSES, "images": 300, "test_images": 100
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     cli = Cli(tmp_path_factory.mktemp("ran"))
     cli.write(MINE, "mine.py")
-    cli("run", cli.write(SWEEP))
+    cli.run_here(cli.write(SWEEP))
     assert cli("export", "network", "nets", "--to", "plain") == "6 networks in plain, each with the table's accuracy\n"
     return cli
 

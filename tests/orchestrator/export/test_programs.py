@@ -24,7 +24,7 @@ FINAL = ("test_accuracy", "validation_loss", "parameters", "theoretical_speedup"
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     cli = Cli(tmp_path_factory.mktemp("ran"))
-    cli("run", cli.sweep(seeds=1))
+    cli.run_here(cli.sweep(seeds=1))
     return cli
 
 

@@ -34,7 +34,7 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         "model": "lenet300",
         "train": {"epochs": 4, "lr": 0.05, "schedule": "cosine"},
     }
-    cli("run", cli.write(json.dumps({**sweep, "trials": blocks})))
+    cli.run_here(cli.write(json.dumps({**sweep, "trials": blocks})))
     return cli
 
 

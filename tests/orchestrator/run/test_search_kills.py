@@ -19,7 +19,7 @@ KILLS = 30
 
 
 def started(store: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.serial_driver", str(SWEEP), str(store)]
+    command = [sys.executable, "-m", "tests.in_process", str(SWEEP), str(store)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

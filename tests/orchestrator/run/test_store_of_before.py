@@ -55,7 +55,7 @@ def test_running_its_sweep_again_trains_nothing_and_changes_no_stage(old: Cli):
 
     Beside them is noted of which stages they are.
     """
-    assert "1 of 1 trial done" in old("run", "tiny.yaml")
+    assert "1 of 1 trial done" in old("run", "tiny.yaml", ray=False)
     now, before = files(old.folder / "results"), files(BEFORE)
     later = {"tiny/collected.json", "tiny/classes.parquet"}
     written = {f"tiny/{name}.parquet" for name in TABLES} | later

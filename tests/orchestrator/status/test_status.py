@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -37,17 +39,44 @@ trials:
 """
 EPOCHS = 2 * (400 + 2 * 10)
 
+ROOT = Path(__file__).parents[3]
+
+Running = Callable[[Cli], AbstractContextManager[list[subprocess.Popen[str]]]]
+
 
 @contextmanager
-def long_run(cli: Cli) -> Iterator[subprocess.Popen[str]]:
-    """It and all that it has started are killed at the end."""
-    process = cli.start("run", cli.write(LONG, "long.yaml"))
+def under_ray(cli: Cli) -> Iterator[list[subprocess.Popen[str]]]:
+    with killed_at_the_end([cli.start("run", cli.write(LONG, "long.yaml"))]) as processes:
+        yield processes
+
+
+@contextmanager
+def by_hand(cli: Cli) -> Iterator[list[subprocess.Popen[str]]]:
+    """The same two dense stages, by a process each that knows only one of them."""
+    remember(read_sweep(cli.folder / cli.write(LONG, "long.yaml")), Store(cli.folder / "results"))
+    ones = [LONG.replace("long", f"one{seed}").replace("seeds: 2", f"seeds: [{seed}]") for seed in range(2)]
+    files = [cli.write(text, f"one{seed}.yaml") for seed, text in enumerate(ones)]
+    command = [sys.executable, "-m", "tests.in_process"]
+    places = [(str(cli.folder / file), str(cli.folder / "results")) for file in files]
+    started = [subprocess.Popen([*command, *place], cwd=ROOT, text=True, start_new_session=True) for place in places]
+    with killed_at_the_end(started) as processes:
+        yield processes
+
+
+@contextmanager
+def killed_at_the_end(processes: list[subprocess.Popen[str]]) -> Iterator[list[subprocess.Popen[str]]]:
+    """They and all that they have started."""
     try:
-        yield process
+        yield processes
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        for process in processes:
+            kill(process)
+            process.communicate()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def has_rates(cli: Cli, count: int) -> bool:
@@ -56,15 +85,17 @@ def has_rates(cli: Cli, count: int) -> bool:
     return sum(bool(claim and claim.doing and claim.doing.epochs_per_second) for claim in claims) >= count
 
 
-def test_what_runs_here_is_shown_by_node_and_device_and_after_a_kill_it_is_interrupted(cli: Cli):
-    with long_run(cli) as process:
-        at_once = min(os.cpu_count() or 1, 2)
-        cli.wait_for(lambda: has_rates(cli, at_once), process)
+@pytest.mark.parametrize("running", [by_hand, pytest.param(under_ray, marks=pytest.mark.slow)])
+def test_what_runs_here_is_shown_by_node_and_device_and_after_a_kill_it_is_interrupted(running: Running, cli: Cli):
+    with running(cli) as processes:
+        at_once = min(os.cpu_count() or 1, 2) if running is under_ray else 2
+        cli.wait_for(lambda: has_rates(cli, at_once), processes[0])
         printed = cli("status", "long").splitlines()
         (status,) = cli.json("status", "long")
         stage = status["now"]["devices"][0]["stages"][0]
         assert cli("logs", "long", stage).splitlines()[1].endswith(": still running, as far as is known")
-        os.killpg(process.pid, signal.SIGKILL)
+        for process in processes:
+            kill(process)
     assert printed[1].startswith(f"running: {at_once} stage")
     assert " on 1 node, " in printed[1]
     assert "ETA -" not in printed[1]

@@ -45,7 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The page of a sweep that has just begun, and that ends a while later."""
     cli = Cli(tmp_path_factory.mktemp("live"))
     file = cli.folder / cli.write(SWEEP, "live.yaml")
-    command = [sys.executable, "-m", "tests.running", str(file), str(cli.folder / "results")]
+    command = [sys.executable, "-m", "tests.in_process", str(file), str(cli.folder / "results")]
     run = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         cli.wait_for((cli.folder / "results/live/sweep.json").exists, run)
