@@ -20,6 +20,9 @@ demo: $(RUNNING)
 	$(BIN)/prunesweep run sweeps/quickstart.yaml
 	@echo "to have the command prunesweep in this shell: . $(BIN)/activate"
 
+# Whatever the environment says: each of the hundreds of processes that tests start would compile our modules anew.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(TESTING)
 	$(BIN)/pytest $(PARALLEL) --durations=25 -m "not slow"
 
