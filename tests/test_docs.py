@@ -58,7 +58,7 @@ FOLLOWED = [
 ALONE = [ROOT / f"docs/{name}.md" for name in ("tutorial", "concepts", "extending", "troubleshooting")]
 """Those that begin in an empty folder, where the others go on with what README has made."""
 
-SLOW = ("concepts.md", "tutorial.md", "extending.md")
+SLOW = ("concepts.md", "tutorial.md", "extending.md", "troubleshooting.md")
 """Of these, those that make test leaves out."""
 
 UNFOLLOWED = (

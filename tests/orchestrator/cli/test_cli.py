@@ -38,13 +38,22 @@ BAD = """\
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A store with a sweep of which some stages failed, one of which all is done, and one that was killed midway."""
     cli = Cli(tmp_path_factory.mktemp("ran"))
-    process = cli.start("run", cli.write(GOOD % 2 + BAD, "mixed.yaml"))
+    file = cli.write(GOOD % 2 + BAD, "mixed.yaml")
+    _train_first(cli, file)
+    process = cli.start("run", file)
     _leave_unfinished(cli)
     out, err = process.communicate(timeout=180)
     assert process.returncode == 1, out + err
     (cli.folder / "printed").write_text(out)
     cli("run", cli.write(GOOD % 2, "good.yaml"), ray=False)
     return cli
+
+
+def _train_first(cli: Cli, file: str) -> None:
+    """One dense network, which the run then finds in the store."""
+    store = Store(cli.folder / "results")
+    store.require_writable()
+    list(run_stage(next(iter(make_plan(read_sweep(cli.folder / file), store).stages.values())), store, Where()))
 
 
 def _leave_unfinished(cli: Cli) -> None:
@@ -190,6 +199,14 @@ def test_a_run_ends_with_what_failed_and_how_to_go_on(ran: Cli):
     assert f"4 of 16 trials done; tables in {ran.folder}/results/mixed: trials.parquet, curves.parquet, " in printed
     assert "failed: train gmp 0.9 lenet300 digits 2 epochs seed 0, train.lr 3e+30: Diverged: the training" in printed
     assert printed.splitlines()[-1] == "run what is missing with: prunesweep resume mixed"
+
+
+def test_a_run_trains_nothing_again_that_the_store_has(ran: Cli):
+    store = Store(ran.folder / "results")
+    first, *others = make_plan(read_sweep(ran.folder / "good.yaml"), store).stages
+    assert [len(store.attempts(key)) for key in (first, *others)] == [1] * 6
+    assert store.attempts(first)[0].run == ""
+    assert {store.attempts(key)[0].run for key in others} != {""}
 
 
 def test_status_groups_failures_by_cause_and_shows_a_few(ran: Cli):
