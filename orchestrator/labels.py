@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from prunesweep.workers.models.folder_config import shown
 from prunesweep.workers.parts import whole_of
 from prunesweep.workers.spec import EvaluationStage, PruneStage, Stage, label, path
 
@@ -39,7 +40,7 @@ def _settings(stage: Stage) -> dict[str, Any]:
     retrain = stage.retrain if isinstance(stage, PruneStage) else None
     return {
         **{kind: choice.name for kind, choice in choices.items()},
-        **{name: value for choice in choices.values() for name, value in choice.options},
+        **{name: value for choice in choices.values() for name, value in shown(choice).items()},
         **{f"train.{field.name}": getattr(root.train, field.name) for field in fields(root.train)},
         **({"retrain_lr": retrain.lr, "retrain_warmup": retrain.warmup} if retrain else {}),
         **({"allocation": stage.allocation} if isinstance(stage, PruneStage) else {}),

@@ -78,6 +78,9 @@ def test_workers_need_only_the_packages_that_they_promise():
         "safetensors",
         "sklearn",
         "timm",
+        "transformers",
+        "tokenizers",
+        "huggingface_hub",
         "prunesweep.workers",
         *sys.stdlib_module_names,
     }

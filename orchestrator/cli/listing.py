@@ -73,7 +73,8 @@ def _lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
         for _, alike in groupby(group, key=lambda row: tuple(row["options"])):
             yield from _group_lines(list(alike), width)
     if kind == "models":
-        yield from textwrap.wrap(_summary("prunesweep.workers.models.timm_models"), width)
+        for module in ("timm_models", "transformers_models"):
+            yield from textwrap.wrap(_summary(f"prunesweep.workers.models.{module}"), width)
 
 
 def _method(name: str) -> dict[str, Any]:

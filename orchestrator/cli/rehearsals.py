@@ -11,6 +11,7 @@ from prunesweep.orchestrator.cli.printing import say
 from prunesweep.orchestrator.run.rehearsal import Forecast, Outcome, Rehearsed
 from prunesweep.orchestrator.status.forecast import Bill
 from prunesweep.orchestrator.text import counted, duration, size
+from prunesweep.workers.models.folder_config import shown
 from prunesweep.workers.rehearsal import TIMED
 from prunesweep.workers.spec import Choice
 
@@ -61,7 +62,7 @@ def _text(name: str, value: Any) -> str:
     from prunesweep.orchestrator.tables.wording import written
 
     if isinstance(value, Choice):
-        options = ", ".join(f"{option} {setting}" for option, setting in value.options)
+        options = ", ".join(f"{option} {setting}" for option, setting in shown(value).items())
         return f"{value.name} ({options})" if options else value.name
     return "-" if value is None else written(name, value, {})
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from prunesweep.orchestrator.results.filtering import spelled
+from prunesweep.workers.models.folder_config import shown
 from prunesweep.workers.spec import Choice, TrialSpec
 
 SHOWN = 12
@@ -34,7 +35,7 @@ def choices(trials: Iterable[TrialSpec], kind: str) -> list[str]:
 
 
 def _described(choice: Choice) -> str:
-    options = ", ".join(f"{name} {_text(value)}" for name, value in choice.options if value is not None)
+    options = ", ".join(f"{name} {_text(value)}" for name, value in shown(choice).items() if value is not None)
     return f"{choice.name} ({options})" if options else choice.name
 
 

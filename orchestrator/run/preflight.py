@@ -19,6 +19,7 @@ from prunesweep.workers.data.presence import absent
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.fingerprints import is_own_folder, module_of
+from prunesweep.workers.models.folder_config import TRANSFORMERS
 from prunesweep.workers.models.torchvision_names import TORCHVISION
 from prunesweep.workers.parts import whole_of
 from prunesweep.workers.spec import ALL, Stage, TrainStage, TrialSpec
@@ -88,7 +89,7 @@ def _is_foreign(stage: TrainStage) -> bool:
     model, dataset = stage.model.name, stage.dataset
     if stage.train.freeze or stage.train.lr_scale:
         return True
-    if model.startswith("timm:") or model in TORCHVISION or is_own_folder(dataset):
+    if model.startswith("timm:") or model in (*TORCHVISION, TRANSFORMERS) or is_own_folder(dataset):
         return True
     return any(module_of(kind, getattr(stage, kind).name) for kind in ("model", "dataset", "task"))
 

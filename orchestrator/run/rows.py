@@ -17,6 +17,7 @@ from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
 from prunesweep.workers.init.asked import UNSAID
 from prunesweep.workers.methods import METHODS, create, method_class
+from prunesweep.workers.models.folder_config import shown
 from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrainStage, TrialSpec, path
 from prunesweep.workers.tasks.base import Metric
 
@@ -113,7 +114,7 @@ def _plain(value: Any) -> Any:
 
 
 def _options(choice: Choice) -> str | None:
-    return ", ".join(f"{name}: {_plain(value)}" for name, value in choice.options) or None
+    return ", ".join(f"{name}: {_plain(value)}" for name, value in shown(choice).items()) or None
 
 
 def _version(choice: Choice) -> str | None:

@@ -175,6 +175,9 @@ def _chosen(kind: str, element: Element) -> Element:
     name, choose = options.pop("name"), CHOOSE[kind]
     where: Loc = element.loc if isinstance(element.value, str) else (*element.loc, "name")
     try:
+        if kind == "model":
+            where = (*element.loc, "path") if "path" in options else where
+            options = models.read(name, options)
         with loading(name):
             choose(name, {})
             for option, value in options.items():
@@ -193,9 +196,8 @@ def _defaults(block: Block) -> Cell:
     train = {f"train.{name}": Element(value, (*base, "train", name), said=False) for name, value in given.items()}
     own = {h.name: Element(h.default, (*block.loc, h.name)) for h in hyperparameters(block.method.value)}
     patterns = {name: Element((), (*block.loc, *name.split("."))) for name in PATTERNS}
-    task = {"task": Element(CLASSIFICATION, (*block.loc, "task"))}
-    init = {"init": Element(None, (*block.loc, "init"), said=False)}
-    return {**train, **patterns, **task, **init, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
+    begun = {"task": Element(CLASSIFICATION, (*block.loc, "task")), "init": Element(None, (*block.loc, "init"), False)}
+    return {**train, **patterns, **begun, SPARSITY.name: Element(None, (*block.loc, SPARSITY.name)), **own}
 
 
 # --- product and zip

@@ -18,7 +18,7 @@ from prunesweep.orchestrator.sweepfile.cells import Block, Element, grid
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, listed, noting, shown, where
 from prunesweep.orchestrator.sweepfile.grammar import HEADER_KEYS, MAX_TRIALS, block_model, header
 from prunesweep.orchestrator.sweepfile.methods import hyperparameters, known_method
-from prunesweep.orchestrator.sweepfile.starting import FROM_INIT, absolute
+from prunesweep.orchestrator.sweepfile.starting import FROM_INIT, absolute, absolute_model
 from prunesweep.orchestrator.sweepfile.trials import check_rules, trial_of
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import plain_scalar
@@ -199,7 +199,7 @@ def _block(trial: TrialSpec, cls: type[Method], folder: Path) -> dict[str, Any]:
         **{name: encode(value) for name, value in trial.method.options},
         "method": trial.method.name,
         "dataset": _mapping(trial.dataset),
-        "model": _mapping(trial.model),
+        "model": absolute_model(_mapping(trial.model), folder),
         "task": _mapping(trial.task),
         FROM_INIT if trains else "train": encode(trial.train),
         **({} if trial.init is None else {"init": _init(trial.init, folder)}),

@@ -13,6 +13,7 @@ from prunesweep.orchestrator.sweepfile.starting import JSON_SCHEMA
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.models import MODELS
+from prunesweep.workers.models.folder_config import TRANSFORMERS
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.tasks import TASKS
 
@@ -21,6 +22,14 @@ FOREIGN = {"type": "string", "pattern": r"^[\w.]+:\w+$"}
 
 MODEL = {"type": "string", "pattern": r"^([\w.]+:\w+|wrn\d+x\d+)$"}
 """A model that no registry lists: one of these, or a WideResNet of any size."""
+
+FROM_FOLDER = {
+    "type": "object",
+    "required": ["name", "path"],
+    "properties": {"name": {"const": TRANSFORMERS}, "path": {"type": "string"}},
+    "additionalProperties": False,
+}
+"""A model that a folder describes."""
 
 
 class _Generator(GenerateJsonSchema):
@@ -56,7 +65,7 @@ def sweep_schema() -> dict[str, Any]:
     }
     choices = {
         "dataset": _choices(DATASETS, FOREIGN),
-        "model": _choices(MODELS, MODEL),
+        "model": _choices(MODELS, MODEL, FROM_FOLDER),
         "method": {"anyOf": [{"enum": sorted(METHODS)}, FOREIGN]},
         "task": _choices(TASKS, FOREIGN),
         "init": JSON_SCHEMA,
@@ -82,7 +91,7 @@ def _if_method(method: str, definition: str) -> dict[str, Any]:
     }
 
 
-def _choices(registry: Mapping[str, Entry], unlisted: Mapping[str, Any]) -> dict[str, Any]:
+def _choices(registry: Mapping[str, Entry], unlisted: Mapping[str, Any], *more: Mapping[str, Any]) -> dict[str, Any]:
     """A name, or a mapping with a name and that entry's options; of an `unlisted` one the options are not known."""
     others = {"type": "object", "required": ["name"], "properties": {"name": unlisted}}
     mappings = [
@@ -94,7 +103,7 @@ def _choices(registry: Mapping[str, Entry], unlisted: Mapping[str, Any]) -> dict
         }
         for options, names in _by_options(registry).items()
     ]
-    return {"anyOf": [{"enum": sorted(registry)}, unlisted, *mappings, others]}
+    return {"anyOf": [{"enum": sorted(registry)}, unlisted, *mappings, *more, others]}
 
 
 def _by_options(registry: Mapping[str, Entry]) -> dict[tuple[tuple[str, Any], ...], list[str]]:

@@ -15,6 +15,7 @@ from prunesweep.orchestrator.sweepfile.training import check_training
 from prunesweep.workers.errors import SpecError, unknown
 from prunesweep.workers.init.asked import UNSAID
 from prunesweep.workers.methods.base import Method
+from prunesweep.workers.models.folder_config import TRANSFORMERS
 from prunesweep.workers.optimizer_settings import SETTINGS
 from prunesweep.workers.spec import Init, TrainSpec, TrialSpec
 
@@ -168,7 +169,7 @@ def _trains(block: Mapping[str, Any], top: Mapping[str, Any]) -> bool:
 
 
 def with_absolute_paths(document: Document, folder: Path) -> tuple[Document, dict[str, str]]:
-    """The document with paths of weights below the folder, and the place of each `init`: `x.yaml:4: init`.
+    """The document with paths of weights and models below the folder, and the place of each `init`: `x.yaml:4: init`.
 
     The places are by what stands for the weights in trials until they are read.
     """
@@ -183,24 +184,33 @@ def with_absolute_paths(document: Document, folder: Path) -> tuple[Document, dic
             spelled.setdefault(init.weights if init else RANDOM, f"{line}{where(loc)}")
         return given
 
-    for holder, loc in _holders(value):
+    for holder, loc in _holders(value, "init"):
         holder["init"] = moved(holder["init"], (*loc, "init"))
+    for holder, _ in _holders(value, "model"):
+        holder["model"] = absolute_model(holder["model"], folder)
     return replace(document, value=value), spelled
 
 
-def _holders(value: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Loc]]:
-    """The mappings that have an `init`: copies, in the place of those of the file."""
-    if "init" in value:
+def _holders(value: dict[str, Any], key: str) -> Iterator[tuple[dict[str, Any], Loc]]:
+    """The mappings that have this key: copies, in the place of those of the file."""
+    if key in value:
         yield value, ()
     if isinstance(value.get("trials"), list):
         value["trials"] = [dict(block) if isinstance(block, dict) else block for block in value["trials"]]
         for index, block in enumerate(value["trials"]):
-            if isinstance(block, dict) and "init" in block:
+            if isinstance(block, dict) and key in block:
                 yield block, ("trials", index)
 
 
+def absolute_model(given: Any, folder: Path) -> Any:
+    """What a sweep file says of one model, or of several, with the path of one that is in a folder below `folder`."""
+    if isinstance(given, list):
+        return [absolute_model(item, folder) for item in given]
+    return absolute(given, folder) if isinstance(given, Mapping) and given.get("name") == TRANSFORMERS else given
+
+
 def absolute(given: Any, folder: Path) -> Any:
-    """What says where weights are, with a path below `folder`."""
+    """What says where weights or a model are, with a path below `folder`."""
     if not isinstance(given, Mapping) or not isinstance(given.get("path"), str):
         return given
     return {**given, "path": os.path.abspath(folder / Path(given["path"]).expanduser())}  # noqa: PTH100

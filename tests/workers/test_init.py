@@ -280,3 +280,40 @@ def test_a_file_that_is_not_there_is_asked_about(tmp_path: Path):
     said = r'resnet18\.pt: no such file, and a path is relative to the sweep file; did you mean "resnet18\.pth"\?$'
     with pytest.raises(UserError, match=said):
         locate({"path": str(tmp_path / "resnet18.pt")}, "resnet18", "data")
+
+
+# --- a tensor with two names
+
+
+class Tied(nn.Module):
+    """An embedding that is the last layer's matrix, too."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.embedding, self.last = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        self.last.weight = self.embedding.weight
+        self.head = nn.Linear(3, classes)
+
+
+@pytest.mark.parametrize("left_out", ["embedding.weight", "last.weight", None])
+def test_a_tensor_of_two_names_needs_one_of_them(left_out: str | None):
+    """As `safetensors.torch.save_model` leaves one out, and `torch.save` does not."""
+    given, model = Tied(), Tied()
+    tensors = {name: tensor for name, tensor in given.state_dict().items() if name != left_out}
+    network = outline(Tied, 5)
+    assert not differences(network, shapes_of(tensors), False).names
+    load(model, tensors, network, False)
+    assert torch.equal(model.embedding.weight, given.embedding.weight)
+    assert model.last.weight is model.embedding.weight
+
+
+def test_two_names_of_a_tensor_must_have_one_value():
+    tensors = {name: tensor.clone() for name, tensor in Tied().state_dict().items()}
+    tensors["last.weight"][0, 0] += 1
+    with pytest.raises(
+        UserError, match=r"embedding\.weight and last\.weight are one tensor in the network, and the file"
+    ):
+        load(Tied(), tensors, outline(Tied, 5), False)
+    del tensors["last.weight"], tensors["embedding.weight"]
+    said = str(differences(outline(Tied, 5), shapes_of(tensors), False))
+    assert said == "2 tensors that the file lacks (embedding.weight [5, 3], last.weight [5, 3])"

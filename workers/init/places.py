@@ -12,6 +12,9 @@ from prunesweep.workers.models.torchvision_names import TORCHVISION
 
 TIMM = "timm:"
 
+SAVED = "model.safetensors"
+"""Where transformers saves weights in a folder."""
+
 
 def name_of(given: Mapping[str, Any]) -> str:
     """What weights are called in tables: the file's name, the tag, or sweep and trial."""
@@ -36,6 +39,14 @@ def locate(given: Mapping[str, Any], model: str, data_folder: str) -> Path:
 
 
 def _own_file(path: Path) -> Path:
+    """The file, or that of a folder of transformers."""
+    if path.is_dir() and (path / SAVED).is_file():
+        return path / SAVED
+    if path.is_dir() and (path / f"{SAVED}.index.json").is_file():
+        raise UserError(
+            f"{path} has its weights in several files ({SAVED}.index.json); save them as one, with "
+            "model.save_pretrained(FOLDER, max_shard_size='1TB')"
+        )
     if path.exists():
         return path
     if not path.parent.is_dir():

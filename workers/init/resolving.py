@@ -18,7 +18,7 @@ from prunesweep.workers.spec import Init, TrialSpec
 from prunesweep.workers.store import NETWORK, Store
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from prunesweep.workers.data.base import Dataset
 
@@ -122,7 +122,7 @@ class Weights:
 
     def _fit(self, trial: TrialSpec, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """The tensors of a new head; nothing where the images are not here, whose classes count."""
-        from prunesweep.workers.init.fitting import differences, outline
+        from prunesweep.workers.init.fitting import differences, outline, shapes_in
         from prunesweep.workers.seeding import preserved
 
         try:
@@ -130,8 +130,13 @@ class Weights:
         except UserError:  # the plan tells of absent images; the stage that loads the weights compares them, too
             return {}
         assert trial.init is not None
+
+        def build(classes: int) -> nn.Module:
+            return models.build(trial.model, dataset.shape, classes)
+
         with preserved():
-            network = outline(lambda classes: models.build(trial.model, dataset.shape, classes), dataset.classes)
+            network = outline(build, dataset.classes)
+            shapes = shapes_in(build(dataset.classes), shapes)
         if trial.init.new_head and not network.head:
             raise UserError(f"head: new is for a classifier that depends on the classes, and {trial.model} has none")
         differing = differences(network, shapes, trial.init.new_head)

@@ -18,6 +18,7 @@ def start_from(weights: bytes, init: Init, model: nn.Module, choice: Choice, dat
     with preserved():
         network = outline(lambda classes: models.build(choice, dataset.shape, classes), dataset.classes)
     try:
-        load(model, unpacked(weights), network, init.new_head)
+        with preserved():
+            load(model, unpacked(weights), network, init.new_head)
     except UserError as error:
         raise UserError(f"{choice} cannot start from {init}: {error}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prunesweep.workers import registry, signature
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
+from prunesweep.workers.models.folder_config import TRANSFORMERS, configured
 from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_share, check_size, check_wide_resnet
 from prunesweep.workers.models.torchvision_names import DROPOUT, RESNETS, STOCHASTIC_DEPTH, TORCHVISION, VGGS
 from prunesweep.workers.registry import Entry
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CIFAR_RESNET = "prunesweep.workers.models.resnet:CifarResNet"
 WIDE_RESNET = "prunesweep.workers.models.wide_resnet:WideResNet"
+FROM_FOLDER = "prunesweep.workers.models.transformers_models:build"
 
 
 SIZE = "size"
@@ -83,6 +85,11 @@ def choose(name: str, options: Mapping[str, Any]) -> Choice:
     return choice
 
 
+def read(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a model, with what is in its folder in the place of the folder; raises `UserError`."""
+    return configured(options) if name == TRANSFORMERS else dict(options)
+
+
 def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The model with random weights, for images of `shape` (channels, height, width)."""
     entry = registry.find("model", known(choice.name), choice.name)
@@ -122,13 +129,15 @@ def _built(make: Callable[..., nn.Module], settings: dict[str, Value], *, narrow
 
 
 def known(name: str) -> Mapping[str, Entry]:
-    """The registry, and in it this name when the name itself says what it is: `wrn22x4`, `timm:NAME`."""
+    """The registry, and in it this name when it is one of many of a kind: `wrn22x4`, `timm:NAME`, `transformers`."""
     if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
         return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
     if name.startswith("timm:"):
         later: dict[str, Value] = {"dropout": None, "stochastic_depth": None}
         target = f"prunesweep.workers.models.timm_models:{name.removeprefix('timm:')}"
         return {**MODELS, name: Entry(target, later=later)}
+    if name == TRANSFORMERS:
+        return {**MODELS, name: Entry(FROM_FOLDER, {"config": ""})}
     return MODELS
 
 
@@ -144,6 +153,8 @@ def _check(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
         check_wide_resnet(**given)
     elif name.startswith("timm:"):
         registry.load(entry.target)  # asks timm for the name now, which the nodes would else do one by one
+    elif given.get("config") and entry.target == FROM_FOLDER:
+        registry.load("prunesweep.workers.models.transformers_models:require_makeable")(given["config"])
     for share in {"dropout", "stochastic_depth"} & given.keys() if entry.target != WIDE_RESNET else ():
         check_share(share, given[share])
     for part in {"stem", "head"} & given.keys():
