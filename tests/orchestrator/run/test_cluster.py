@@ -88,7 +88,7 @@ def test_a_node_that_joins_and_does_not_see_the_store_uses_up_no_stage(cli: Jobs
 @pytest.mark.slow
 def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
     process = cli.start("run", cli.sweep(6), "--address", f"127.0.0.1:{head.gcs}")
-    cli.wait_for(lambda: cli.results() >= 1, process)
+    cli.wait_for(lambda: cli.results() >= 1, process, 500)
     workers: set[int] = set()
     with head.second_node() as node:
 
@@ -96,7 +96,7 @@ def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
             workers.update(descendants(node.pid, "ray::Resource"))
             return process.poll() is not None
 
-        cli.until(is_done, 580)
+        cli.until(is_done, 900)
     out, err = process.communicate()
     assert process.returncode == 0, out + err
     assert "42 of 42 trials done" in out
