@@ -73,7 +73,20 @@ def results_place(sweep: NamedSweep, store: Store) -> Location:
     is_place = "/" in text or os.path.exists(text)  # noqa: PTH110 (false for a text that can be no path)
     if text and is_place and not is_file(text) and recall(text, store) is None:
         return Location(text)
-    return store.url(stored_name(sweep, store))
+    return store.url(with_results(sweep, store))
+
+
+def with_results(sweep: NamedSweep, store: Store) -> str:
+    """The name of a sweep whose tables are to be read; raises `UserError` as `stored_name`, and for another's tables.
+
+    A folder that is named as such may be a copy under another name; and at a distance footers cost requests.
+    """
+    name = stored_name(sweep, store)
+    if store.is_local:
+        from prunesweep.orchestrator.results.sealing import require_tables_of
+
+        require_tables_of(name, Path(store.path(name)))
+    return name
 
 
 def stored_name(sweep: NamedSweep, store: Store) -> str:

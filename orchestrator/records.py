@@ -27,7 +27,7 @@ from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.fingerprints import without_fingerprints
 from prunesweep.workers.location import Location
 from prunesweep.workers.methods import METHODS, last_stage
-from prunesweep.workers.seal import intact, sealed_json
+from prunesweep.workers.seal import intact, sealed_long_json, unsealed_json
 from prunesweep.workers.spec import Choice, Stage, TrainSpec, TrialSpec
 from prunesweep.workers.store import Store
 from prunesweep.workers.trust import choices_of_stage, choices_of_trials, require_trusted
@@ -60,8 +60,6 @@ def remember(sweep: Sweep, store: Store) -> None:
 
     Raises `UserError` when the two share no trial: then they are two questions, and the name belongs to the other.
     """
-    saved = store.read(sweep.name, RECORD)
-    _require_same_question(sweep, saved, store)
     record = {
         "name": sweep.name,
         "path": str(sweep.path.absolute()),
@@ -69,13 +67,14 @@ def remember(sweep: Sweep, store: Store) -> None:
         "duplicates": sweep.duplicates,
         "resources": sweep.resources.given,
         "about": asdict(sweep.about),
-        "trials": [encode(trial) for trial in sweep.trials],
+        "trials": map(encode, sweep.trials),
         "provenance": asdict(provenance(Path.cwd())),
         **({SEARCHES: [encode(search) for search in sweep.searches]} if sweep.searches else {}),
         STAGES: {key: encode(stage) for key, stage in _stages_of_others(sweep).items()},
     }
-    data = sealed_json(record, indent=None)
+    data, saved = sealed_long_json(record), store.read(sweep.name, RECORD)
     if data != saved:
+        _require_same_question(sweep, saved, store)
         store.write(data, sweep.name, RECORD)
 
 
@@ -86,6 +85,11 @@ def _require_same_question(sweep: Sweep, saved: bytes | None, store: Store) -> N
         before = None
         store.set_file_aside(sweep.name, RECORD)
     if before is not None and _asked(sweep).isdisjoint(_asked(before)):
+        if (of := unsealed_json(saved or b"").get("name", sweep.name)) != sweep.name:
+            raise UserError(
+                f"{store.path(sweep.name, RECORD)} is the record of {of!a:.100}, in the wrong folder: move it to where "
+                "it belongs, or remove it"
+            )
         raise UserError(
             f"{store.path(sweep.name)} holds another sweep of that name, from {before.path}, which shares no trial "
             f"with {sweep.path}: give this one another `name:`, or choose another --store"

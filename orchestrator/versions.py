@@ -5,7 +5,6 @@ Imports neither torch nor Ray.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,14 @@ from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.choices import chosen
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.fingerprints import SAME_CODE, file_of, fingerprinted, parts, same_code, without_fingerprints
+from prunesweep.workers.fingerprints import (
+    file_of,
+    fingerprinted,
+    note_same_code,
+    parts,
+    same_code,
+    without_fingerprints,
+)
 from prunesweep.workers.init.resolving import Weights
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
@@ -110,7 +116,7 @@ def accept(sweep: Sweep, store: Store, data_folder: str | None = None) -> Sweep:
         raise UserError(f"--same-code is for code, but {what} have changed; run without it")
     accepted = {change.now: change.before for change in differing}
     if accepted:
-        store.write(json.dumps({**same_code(store), **accepted}, indent=1).encode(), SAME_CODE)
+        note_same_code(accepted, store)
     searches = tuple(replace(search, base=without_fingerprints(search.base)) for search in sweep.searches)
     bare = replace(sweep, trials=tuple(map(without_fingerprints, sweep.trials)), searches=searches)
     return versioned(bare, store, data_folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from prunesweep.workers.data.own_files import own_files
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.registry import Entry
+from prunesweep.workers.seal import FIELD, intact, sealed_json
 from prunesweep.workers.source import source_digest, source_files
 from prunesweep.workers.spec import Choice, Stage, TrialSpec
 from prunesweep.workers.store import Store
@@ -29,6 +31,8 @@ from prunesweep.workers.train_spec import CODE
 
 SAME_CODE = "same_code.json"
 """A store's file of the versions of code that its user takes for the same: hash of the source -> the earlier hash."""
+
+CODE_HASH = re.compile("[0-9a-f]{16}")
 
 
 def fingerprinted(trials: Iterable[TrialSpec], data_folder: str, same: Mapping[str, str]) -> list[TrialSpec]:
@@ -48,15 +52,44 @@ def fingerprinted(trials: Iterable[TrialSpec], data_folder: str, same: Mapping[s
 
 
 def same_code(store: Store) -> dict[str, str]:
-    """What the store's user has said with --same-code: hash of the source -> the hash that it counts as, or ""."""
+    """What the store's user has said with --same-code: hash of the source -> the hash that it counts as, or "".
+
+    It lets code of this folder count as another version of itself, and nothing else be imported. Raises `UserError`
+    where the file is damaged; one of before it had a sum is taken as it is.
+    """
     saved = store.read(SAME_CODE)
-    try:
-        said = {} if saved is None else json.loads(saved)
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict) or not all(isinstance(code, str) for code in said.values()):
+    said = {} if saved is None else _said_of_code(saved)
+    if said is None:
         raise UserError(f"{store.path(SAME_CODE)} is damaged: remove it, and say --same-code again where it is so")
     return said
+
+
+def note_same_code(versions: Mapping[str, str], store: Store) -> None:
+    """Keep what the user has said with --same-code, beside what was said before."""
+    store.write(sealed_json({"same": {**same_code(store), **versions}}), SAME_CODE)
+
+
+def is_same_code(data: bytes) -> bool:
+    """Whether the file is whole."""
+    return _said_of_code(data) is not None
+
+
+def _said_of_code(data: bytes) -> dict[str, str] | None:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict):
+        return None
+    is_sealed = FIELD in content or "same" in content
+    said = content.get("same") if is_sealed else content
+    if (is_sealed and not intact(data)) or not isinstance(said, dict):
+        return None
+    return (
+        said
+        if all(CODE_HASH.fullmatch(now) and CODE_HASH.fullmatch(str(then) or now) for now, then in said.items())
+        else None
+    )
 
 
 def require_same(stage: Stage, store: Store) -> None:

@@ -32,7 +32,7 @@ from prunesweep.orchestrator.cli.plotting import Figure, draw
 from prunesweep.orchestrator.cli.printing import say, show_rendered
 from prunesweep.orchestrator.figures.kinds import ALL, KINDS
 from prunesweep.orchestrator.figures.page import Page, read_limits, read_width
-from prunesweep.orchestrator.lookup import stored_name
+from prunesweep.orchestrator.lookup import with_results
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.text import size
 from prunesweep.workers.errors import UserError
@@ -263,7 +263,7 @@ def report(
     from prunesweep.orchestrator.report.page import check_ending, write
 
     opened = Store(store)
-    names = [stored_name(name, opened) for name in names]
+    names = [with_results(name, opened) for name in names]
     file = output or Path(f"{'-'.join(names)}.html")
     if not file.parent.is_dir():
         raise UserError(f"--output {file}: there is no folder {file.parent}")

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prunesweep.workers.errors import UserError
 from prunesweep.workers.seal import BLANK, FIELD, intact, seal
 
 SEAL_KEY = b"prunesweep_file"
@@ -20,6 +22,9 @@ SEAL_KEY = b"prunesweep_file"
 
 ROW_GROUP = 2**17
 """Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
+
+WIDE_GROUP = 2**14
+"""As `ROW_GROUP`, of a hundred columns; whoever writes them has so many in memory."""
 
 
 def sealed_table(parts: Iterable[pa.Table], schema: pa.Schema, sweep: str, name: str) -> bytes:
@@ -50,7 +55,7 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
     if SEAL_KEY in data and not intact(data, last=True):
         raise ValueError("its checksum does not match")
     table = pq.read_table(BytesIO(data), page_checksum_verification=True)
-    said = described(table)
+    said = described(table.schema)
     if said and (SEAL_KEY not in data or not intact(data, last=True)):
         raise ValueError("its checksum does not match")
     if said and said["table"] != name:
@@ -65,7 +70,25 @@ def _is_others(kind: pa.DataType) -> bool:
     return any(_is_others(kind.field(number).type) for number in range(kind.num_fields))
 
 
-def described(table: pa.Table) -> dict[str, str]:
+def require_tables_of(sweep: str, folder: Path) -> None:
+    """Raise `UserError` where a table in the folder of a sweep of a local store is another sweep's; footers are read.
+
+    What is no table at all is left to who reads it.
+    """
+    for file in sorted(folder.glob("*.parquet")):
+        of = _sweep_of(file)
+        if of not in (None, sweep):
+            raise UserError(f"{file} is a table of the sweep {of}; `prunesweep resume {sweep}` writes it again")
+
+
+def _sweep_of(file: Path) -> str | None:
+    try:
+        return described(pq.read_schema(file)).get("sweep") if file.is_file() else None
+    except (pa.ArrowException, ValueError, OSError):
+        return None
+
+
+def described(schema: pa.Schema) -> dict[str, str]:
     """The sweep and the name that a table was written with; empty where it says nothing."""
-    said = json.loads((table.schema.metadata or {}).get(SEAL_KEY, b"{}"))
+    said = json.loads((schema.metadata or {}).get(SEAL_KEY, b"{}"))
     return {name: str(said.get(name)) for name in ("sweep", "table")} if isinstance(said, dict) and said else {}

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CLASSES, LAYERS, SWEEP_KEY, curves_schema, trials_schema
-from prunesweep.orchestrator.results.sealing import ROW_GROUP, sealed_table
+from prunesweep.orchestrator.results.sealing import ROW_GROUP, WIDE_GROUP, sealed_table
 from prunesweep.orchestrator.run.candidates import candidates_table
 from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
@@ -203,16 +203,17 @@ class Collector:
         """Write the four tables, of all that waits, too."""
         self.take_up()
         trials = [trial.key for trial in self.plan.sweep.trials if trial.key in self.rows]
-        paths = {key: [stage.key for stage in path(self.plan.stages[self.plan.last[key]])] for key in trials}
-        stages = [(trial, stage) for trial in trials for stage in paths[trial]]
-        last = [(trial, paths[trial][-1]) for trial in trials]
+        last = [self.plan.last[trial] for trial in trials]
+        paths = [path(self.plan.stages[key]) for key in last]
+        owners = [trial for trial, stages in zip(trials, paths, strict=True) for _ in stages]
+        stages = [stage.key for stages in paths for stage in stages]
         said = {**self._schema.metadata, SWEEP_KEY: json.dumps(asked(self.plan)).encode()}
         described = self._schema.with_metadata(said)
         sums = {
             "trials": self._save("trials", described, self._trials(trials)),
-            "curves": self._save("curves", self._curves_schema, self._curves(stages)),
-            "layers": self._save("layers", LAYERS, self._of_last(self.layers, last, LAYERS)),
-            "classes": self._save("classes", CLASSES, self._of_last(self.classes, last, CLASSES)),
+            "curves": self._save("curves", self._curves_schema, self._curves(owners, stages)),
+            "layers": self._save("layers", LAYERS, self._of_last(self.layers, trials, last, LAYERS)),
+            "classes": self._save("classes", CLASSES, self._of_last(self.classes, trials, last, CLASSES)),
         }
         if self.plan.decisions:
             candidates = candidates_table(self.plan)
@@ -222,23 +223,21 @@ class Collector:
 
     def _trials(self, trials: Sequence[str]) -> Iterator[pa.Table]:
         by_trial = tuning(self.plan)
-        for part in self.rows.slices(trials, ROW_GROUP):
+        for part in self.rows.slices(trials, WIDE_GROUP):
             yield with_tuning(self.rows.table(trials[part]), trials[part], by_trial)
 
-    def _curves(self, pairs: Sequence[tuple[str, str]]) -> Iterator[pa.Table]:
+    def _curves(self, trials: Sequence[str], stages: Sequence[str]) -> Iterator[pa.Table]:
         """Of each trial and stage; a row group at a time, since a dense network's rows come once for each trial."""
-        trials, stages = [trial for trial, _ in pairs], [stage for _, stage in pairs]
         for part in self.curves.slices(stages, ROW_GROUP):
             counts = self.curves.lengths(stages[part])
             table = self.curves.table(stages[part]).append_column("trial", repeated(trials[part], counts))
             yield table.append_column("stage", repeated(stages[part], counts)).select(self._curves_schema.names)
 
-    def _of_last(self, parts: Parts[Any], pairs: Sequence[tuple[str, str]], schema: pa.Schema) -> Iterator[pa.Table]:
+    def _of_last(self, parts: Parts[Any], trials: list[str], stages: list[str], whole: pa.Schema) -> Iterator[pa.Table]:
         """What of each trial its last stage has."""
-        trials, stages = [trial for trial, _ in pairs], [stage for _, stage in pairs]
         for part in parts.slices(stages, ROW_GROUP):
             names = repeated(trials[part], parts.lengths(stages[part]))
-            yield parts.table(stages[part]).append_column("trial", names).select(schema.names)
+            yield parts.table(stages[part]).append_column("trial", names).select(whole.names)
 
     @cached_property
     def _schema(self) -> pa.Schema:

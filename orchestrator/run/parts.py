@@ -47,15 +47,17 @@ class Parts(Generic[T]):
         return [self.places[key][1] for key in keys]
 
     def table(self, keys: Sequence[str]) -> pa.Table:
-        """The rows of these keys, one key after the other."""
+        """The rows of these keys, one key after the other; beside them only the tables that have some are copied."""
         self._merge()
         if not keys or not self.tables:
             return self.schema.empty_table()
-        if len(self.tables) > 1:  # taking from many would join them each time
-            self.tables = [pa.concat_tables(self.tables).combine_chunks()]
         starts, lengths = np.array([self.places[key] for key in keys], np.int64).T
         rows = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-        return self.tables[0].take(pa.array(rows))
+        first = np.cumsum([0, *map(len, self.tables)])  # of each table in all rows
+        tables, places = np.unique(np.searchsorted(first, rows, side="right") - 1, return_inverse=True)
+        moved = np.cumsum([0, *(len(self.tables[table]) for table in tables)])[:-1] - first[tables]
+        joined = pa.concat_tables([self.tables[table] for table in tables] or [self.schema.empty_table()])
+        return joined.combine_chunks().take(pa.array(rows + moved[places]))
 
     def slices(self, keys: Sequence[str], most: int) -> Iterator[slice]:
         """Where to divide the keys, so that each slice has at most so many rows, or is one key."""

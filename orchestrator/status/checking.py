@@ -17,19 +17,21 @@ from prunesweep.orchestrator.results.sealing import described, unsealed_table
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE
+from prunesweep.workers.fingerprints import SAME_CODE, is_same_code
 from prunesweep.workers.init.kept import FOLDER, HASH, is_whole
-from prunesweep.workers.seal import intact
+from prunesweep.workers.seal import intact, unsealed_json
 from prunesweep.workers.spec import Stage
-from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
+from prunesweep.workers.store import CHECKPOINTS, RESULT, STATE, Damaged, State, Store
 
 KEY = re.compile("[0-9a-f]{20}")
 
-TABLES = ("trials", "curves", "layers", "classes")
+TABLES = ("trials", "curves", "layers", "classes", "candidates")
 
 COMPUTED = "the next run of its sweep computes the stage again"
 WRITTEN = "the next run of the sweep writes it again"
 SUPPLIED = "a stage that needs it sets it aside; running the sweep's file, where the weights are, writes it again"
 HARMLESS = "nothing needs it; it is written again when the stage runs"
+CONTINUED = "it is of a part of a stage; what would continue from it computes these epochs again"
 PASSED_OVER = "a stage that runs passes it over, and sets it aside"
 
 
@@ -72,6 +74,9 @@ class Check:
             yield from self._sweep(name)
             step(1)
         yield from self._weights()
+        said = self.store.read(SAME_CODE)
+        if said is not None and not is_same_code(said):
+            yield Fault(SAME_CODE, "is damaged", "remove it, and say --same-code again where it is so")
 
     def _weights(self) -> Iterator[Fault]:
         """What trials start from: read only when all is."""
@@ -126,9 +131,9 @@ class Check:
                     if name.endswith(".safetensors"):
                         safetensors.deserialize(data)  # type: ignore[no-untyped-call]
             except Damaged:
-                yield Fault(f"stages/{key}/{name}", "is missing, or damaged", _remedy(name))
+                yield Fault(f"stages/{key}/{name}", "is missing, or damaged", _remedy(name, result))
             except safetensors.SafetensorError as error:
-                yield Fault(f"stages/{key}/{name}", f"cannot be opened: {error}", _remedy(name))
+                yield Fault(f"stages/{key}/{name}", f"cannot be opened: {error}", _remedy(name, result))
 
     def _notes(self, key: str) -> Iterator[Fault]:
         names = sorted(name for name in self.files[key] if name.startswith("attempts/") and name.endswith(".json"))
@@ -156,18 +161,25 @@ class Check:
             except (ValueError, OSError) as error:
                 yield Fault(f"{name}/{table}.parquet", str(error).partition("\n")[0], WRITTEN)
         yield from self._rows(name, tables)
+        if RECORD in names and (problem := self._record_problem(name)):
+            yield Fault(f"{name}/{RECORD}", problem, "running the sweep's file writes it again")
+
+    def _record_problem(self, name: str) -> str | None:
+        data = self.store.read(name, RECORD)
         try:
-            if RECORD in names and recall(name, self.store) is None:
-                yield Fault(f"{name}/{RECORD}", "is no file", "running the sweep's file writes it again")
+            if data is None or recall(name, self.store) is None:
+                return "is no file"
+            of = unsealed_json(data).get("name", name)
         except UserError:
-            yield Fault(f"{name}/{RECORD}", "is damaged", "running the sweep's file writes it again")
+            return "is damaged"
+        return None if of == name else f"is that of the sweep {of!a:.100}"
 
     def _table(self, sweep: str, name: str) -> pa.Table:
         data = self.store.read(sweep, f"{name}.parquet")
         if data is None:
             raise ValueError("is no file")
         table = unsealed_table(data, name)
-        of = described(table).get("sweep", sweep)
+        of = described(table.schema).get("sweep", sweep)
         if of != sweep:
             raise ValueError(f"is of the sweep {of}")
         return table
@@ -185,8 +197,9 @@ class Check:
             elif differing := self._differing(row):
                 yield Fault(place, f"has another {differing} of trial {row['trial']} than its stage", WRITTEN)
         trials = {row["trial"] for row in rows}
-        for name in ("curves", "layers"):
-            if name in tables and (extra := set(tables[name]["trial"].to_pylist()) ^ trials):
+        for name in ("curves", "layers", "classes"):  # classes are of tasks that have some
+            extra = set(tables[name]["trial"].to_pylist()) ^ trials if name in tables else set()
+            if extra - (trials if name == "classes" else set()):
                 yield Fault(f"{sweep}/{name}.parquet", f"has not the trials of trials.parquet: {min(extra)}", WRITTEN)
 
     def _differing(self, row: Mapping[str, Any]) -> str | None:
@@ -202,7 +215,9 @@ def _stage_of(spec: bytes | None) -> Stage | None:
         return None
 
 
-def _remedy(name: str) -> str:
+def _remedy(name: str, result: Mapping[str, Any]) -> str:
+    if STATE in result["files"]:
+        return CONTINUED
     if name.endswith(".parquet"):
         return COMPUTED
     return "the stage is computed again when one starts from it, or it is exported"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from prunesweep.orchestrator.lookup import find_sweep, load_sweep, results_place, sweep_name
+from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.status.checking import Check
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
@@ -46,6 +49,34 @@ def test_a_name_goes_before_a_folder_and_a_folder_elsewhere_has_results_of_its_o
     assert results_place("first", store) == store.url("first")
     assert results_place(str(cli.folder / "first"), store) == Location(cli.folder / "first")
     assert results_place("s3://bucket/first", store) == Location("s3://bucket/first")
+
+
+@pytest.mark.parametrize("table", ["trials", "curves", "layers"])
+def test_another_sweeps_table_in_a_sweeps_folder_is_said(cli: Cli, table: str):
+    store = Store(cli.folder / "results")
+    finish(f"name: second\n{BLOCKS}", store, cli.folder / "second.yaml")
+    shutil.copy(cli.folder / f"results/second/{table}.parquet", cli.folder / "results/first")
+    with pytest.raises(UserError, match=rf"{table}\.parquet is a table of the sweep second; `prunesweep resume first`"):
+        results_place("first", store)
+    assert results_place("second", store) == store.url("second")
+    shutil.copytree(cli.folder / "results/second", cli.folder / "archived")
+    assert results_place(str(cli.folder / "archived"), store) == Location(cli.folder / "archived"), (
+        "a copy may be renamed"
+    )
+
+
+def test_another_sweeps_record_is_not_taken_for_the_sweeps_own(cli: Cli):
+    store = Store(cli.folder / "results")
+    finish(
+        f"name: second\n{BLOCKS.replace('0.9', '0.8').replace('- {method: dense}', '')}",
+        store,
+        cli.folder / "second.yaml",
+    )
+    shutil.copy(cli.folder / "results/second/sweep.json", cli.folder / "results/first")
+    (fault,) = Check(store).faults()
+    assert (fault.place, fault.problem) == ("first/sweep.json", "is that of the sweep 'second'")
+    with pytest.raises(UserError, match="is the record of 'second', in the wrong folder: move it to where it belongs"):
+        remember(load_sweep(cli.folder / "study.yaml"), store)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from prunesweep.orchestrator.versions import accept, changes, lines
 from prunesweep.workers import data
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.fingerprints import fingerprinted, parts
+from prunesweep.workers.fingerprints import SAME_CODE, fingerprinted, note_same_code, parts, same_code
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage
+from prunesweep.workers.seal import sealed_json
 from prunesweep.workers.store import Store
 
 NET = """\
@@ -241,3 +242,25 @@ def test_two_versions_in_one_store_are_two_rows_of_a_table(folder: Path):
     assert frame["model_version"].str.fullmatch("code [0-9a-f]{8}").all()
     assert len(frame) == frame["model_version"].nunique() == 2
     assert len(means_table(frame).cells) == 2
+
+
+def test_what_was_said_of_code_is_whole_or_said_to_be_damaged(tmp_path: Path):
+    """A forged one, with its sum, lets code of this folder count as another version of itself, and no more."""
+    store, (one, two, three) = Store(tmp_path / "store"), ("1" * 16, "2" * 16, "3" * 16)
+    store.require_writable()
+    store.write(json.dumps({one: two}).encode(), SAME_CODE)
+    note_same_code({three: ""}, store)
+    assert same_code(store) == {one: two, three: ""}, "also what was said before there was a sum"
+    data, refused = store.read(SAME_CODE), 0
+    for position in range(8 * len(data)):
+        bad = bytearray(data)
+        bad[position // 8] ^= 1 << position % 8
+        store.write(bytes(bad), SAME_CODE)
+        with pytest.raises(UserError, match=r"same_code\.json is damaged: remove it"):
+            same_code(store)
+        refused += 1
+    assert refused > 1000
+    for forged in ({"same": {one: "../../mine.py"}}, {"same": {"os:system": two}}, {"same": [one]}, {"same": {one: 3}}):
+        store.write(sealed_json(forged), SAME_CODE)
+        with pytest.raises(UserError, match="is damaged"):
+            same_code(store)

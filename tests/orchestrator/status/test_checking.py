@@ -117,6 +117,14 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Path]], object], list[tuple[str, st
         lambda p: shutil.copy(p["store"] / "two/layers.parquet", p["store"] / "one/layers.parquet"),
         [("one/layers.parquet", "is of the sweep two")],
     ),
+    "a table in the place of another": (
+        lambda p: shutil.copy(p["store"] / "one/trials.parquet", p["store"] / "one/candidates.parquet"),
+        [("one/candidates.parquet", "it is a table of trials")],
+    ),
+    "a damaged note of same code": (
+        lambda p: (p["store"] / "same_code.json").write_text("{"),
+        [("same_code.json", "is damaged")],
+    ),
     "a flipped bit in a record": (lambda p: flip(p["store"] / "one/sweep.json"), [("one/sweep.json", "is damaged")]),
     "a file for a stage": (
         lambda p: (p["store"] / "stages" / ("0" * 20)).touch(),
