@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from prunesweep.orchestrator import versions
+from prunesweep.orchestrator.cli.averages import short_averages
 from prunesweep.orchestrator.cli.choosing import ALL_TRIALS, Choosing
 from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import (
@@ -82,6 +83,7 @@ def plan(
         show_plan(plan_, forecast)
         if bill and (bill.gpu_hours or watts is not None or price is not None):
             say(f"  gpus      {bill}")
+        _warn(plan_, str(data_dir))
         for problem in absent_data(plan_.question.exemplars, str(data_dir)):
             say(f"  [yellow]data[/]      {escape(problem)}")
         _show_changes(plan_.sweep, opened)
@@ -187,6 +189,11 @@ def _rehearse(sweep: Sweep, store: Store, options: Options, choosing: Choosing) 
         raise typer.Exit(FAILED)
 
 
+def _warn(plan: Plan, data_folder: str) -> None:
+    for line in short_averages(plan, data_folder):
+        say(f"  [yellow]average[/]   {escape(line)}")
+
+
 def _show_changes(sweep: Sweep, store: Store) -> None:
     for line in versions.lines(versions.changes(sweep, store)):
         console.print(line, style="yellow", markup=False, soft_wrap=True)
@@ -195,6 +202,7 @@ def _show_changes(sweep: Sweep, store: Store) -> None:
 def _run_and_show(whole: Plan, store: Store, options: Options, force: bool, chosen: Sequence[TrialSpec]) -> None:
     forecast = estimate(whole, store)
     show_plan(whole, forecast)
+    _warn(whole, options.data_folder)
     before = whole.narrowed(chosen)
     if len(chosen) < len(whole.sweep.trials):
         say(f"  only      {counted(len(chosen), 'trial')}, {counted(len(before.runnable), 'stage')} to run")

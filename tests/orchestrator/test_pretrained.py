@@ -10,7 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from prunesweep import load_results
+from prunesweep import load_results, plan
 from prunesweep.workers.store import Store
 from tests.in_process import run_here
 
@@ -22,6 +22,29 @@ def test_the_example_is_the_documents():
     text = EXAMPLE.read_text().partition("\n")[2]
     assert f"# pretrained.yaml\n{text}" in (ROOT / "docs/models.md").read_text()
     assert len(EXAMPLE.read_text().splitlines()) < 20
+
+
+NORMALISED = """\
+dataset: {name: synthetic, shape: [3, 64, 64]}
+model: shufflenet_v2_x0_5
+init: {torchvision: IMAGENET1K_V1, head: new}
+train_from_init: {epochs: 1, lr: 0.1}
+trials:
+  - {method: dense}
+"""
+
+
+def test_weights_that_know_images_of_another_mean_are_named_in_the_plan(tmp_path: Path):
+    """torchvision says of its weights 0.485 and 0.229; synthetic images are normalised by their own."""
+    weights = torchvision.models.get_model_weights("shufflenet_v2_x0_5")["IMAGENET1K_V1"]
+    model = torchvision.models.shufflenet_v2_x0_5()
+    torch.save(model.state_dict(), tmp_path / weights.url.rpartition("/")[2])
+    (tmp_path / "x.yaml").write_text(NORMALISED)
+    head, normalised = plan(tmp_path / "x.yaml", tmp_path / "results", data_dir=tmp_path).sweep.starts
+    assert head.endswith("starts with random fc.bias, fc.weight")
+    start = "IMAGENET1K_V1 knows images normalised by mean 0.485, 0.456, 0.406 and deviation 0.229, 0.224, 0.225; "
+    assert normalised.startswith(f"{start}synthetic has mean ")
+    assert "has mean 0.478, 0.51, 0.504 and deviation" in normalised
 
 
 @pytest.mark.slow

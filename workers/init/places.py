@@ -55,6 +55,22 @@ def _own_file(path: Path) -> Path:
     raise UserError(f"{path}: no such file, and a path is relative to the sweep file{closest}")
 
 
+def normalisation(given: Mapping[str, Any], model: str) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation of images in [0, 1] by which those were normalised that weights were trained on.
+
+    None where only their author knows. The weights are those of `locate`.
+    """
+    if "torchvision" in given:
+        import torchvision
+
+        images = torchvision.models.get_model_weights(model)[given["torchvision"]].transforms()
+        return [*images.mean], [*images.std]
+    if "timm" in given:
+        config = _timm_config(given["timm"], model)
+        return [*config.mean], [*config.std]
+    return None
+
+
 # --- torchvision's
 
 
@@ -109,9 +125,17 @@ def _timm(tag: str | bool, model: str, data_folder: str) -> Path:
         raise UserError(f"timm has no trained weights of {name}; give the file with yours: {{path: FILE}}")
     if isinstance(tag, str) and tag not in tags:
         raise UserError(unknown(f"weights of {model}", tag, tags))
+    config = _timm_config(tag, model)
+    return _timm_file(config, f"{name}.{config.tag}.safetensors", data_folder)
+
+
+def _timm_config(tag: str | bool, model: str) -> Any:
+    import timm
+
+    name = model.removeprefix(TIMM)
     config = timm.models.get_pretrained_cfg(f"{name}.{tag}" if isinstance(tag, str) else name)
     assert config is not None, "it is one of those listed"
-    return _timm_file(config, f"{name}.{config.tag}.safetensors", data_folder)
+    return config
 
 
 def _timm_file(config: Any, name: str, data_folder: str) -> Path:

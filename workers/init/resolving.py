@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunesweep.workers import data, models
+from prunesweep.workers.data.facts import facts_of
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.init import known, places
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunesweep.workers.data.base import Dataset
+
+NEAR = 0.01
+"""Of images in [0, 1]: means and deviations that differ by no more are the same."""
 
 StageOf = Callable[[str, str], tuple[str, str]]
 """From a sweep's name and the beginning of a trial's key in the store to that key and its last stage's."""
@@ -85,6 +89,7 @@ class Weights:
         network = (init.weights, init.new_head, trial.model, trial.dataset)
         if network not in self.fitting:
             self._require_fit(resolved, content["shapes"])
+            self._compare_normalisation(trial.init.given, resolved)
             self.fitting.add(network)
         return resolved
 
@@ -120,6 +125,25 @@ class Weights:
         else:
             self.starts[f"{trial.init}"] = None
 
+    def _compare_normalisation(self, given: Mapping[str, Any], trial: TrialSpec) -> None:
+        """Say where the network sees other values than it was trained on."""
+        init = trial.init
+        assert init is not None
+        theirs, facts = places.normalisation(given, trial.model.name), facts_of(trial.dataset, self.data_folder)
+        if theirs is None or facts is None or facts.mean is None or facts.deviation is None:
+            return
+        ours = facts.mean, facts.deviation
+        if any(
+            abs(a - b) > NEAR
+            for mine, other in zip(ours, theirs, strict=True)
+            for a, b in zip(mine, other, strict=False)
+        ):
+            there, here = (" and deviation ".join(map(_numbers, values)) for values in (theirs, ours))
+            self.starts[
+                f"{init.source} knows images normalised by mean {there}; {trial.dataset} has mean {here}: the network "
+                "must train to adapt to that"
+            ] = None
+
     def _fit(self, trial: TrialSpec, shapes: Mapping[str, Any]) -> dict[str, Any]:
         """The tensors of a new head; nothing where the images are not here, whose classes count."""
         from prunesweep.workers.init.fitting import differences, outline, shapes_in
@@ -149,6 +173,10 @@ class Weights:
                 f"{dataset.classes}: add head: new, with which {', '.join(sorted(network.head))} start at random"
             )
         raise UserError(f"{trial.init.source} does not fit {trial.model}: {differing}; {_advice(trial, dataset)}")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def _content(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
