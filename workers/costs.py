@@ -10,6 +10,7 @@ from typing import Any
 from prunesweep.workers import measure, precision
 from prunesweep.workers.full_network import full_size
 from prunesweep.workers.methods.pruner import Pruner
+from prunesweep.workers.orientation import require_usual
 from prunesweep.workers.passes import Passes
 from prunesweep.workers.prunable import prunable, require_effective
 from prunesweep.workers.recorded import Recording
@@ -30,6 +31,7 @@ class Costs:
         self.recorded = self._record()
         self.prunable = prunable(self.model, self.recorded)
         self.weights = in_scope(stage.prune, self.model, self.prunable, self.recorded)
+        require_usual(stage, self.weights, self.recorded)
         self.full = full_size(stage.root, passes.whole, self.images)
         self.sparse = measure.Sparse(self.weights, self.recorded, self.full)
         if self.recorded.depends_on_data:

@@ -19,6 +19,7 @@ from prunesweep.workers import data, methods, models, precision, tasks
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
+from prunesweep.workers.orientation import require_usual
 from prunesweep.workers.parameter_patterns import factors, freeze
 from prunesweep.workers.probe import examine, place
 from prunesweep.workers.prunable import prunable
@@ -75,6 +76,7 @@ def examine_stage(stage: Stage, where: Where, images: int | None = None) -> Exam
 
 def _require_work(stage: Stage, examined: Examined) -> None:
     weights = in_scope(stage.prune, *examined)
+    require_usual(stage, weights, examined.recording)
     methods.create(stage.root.method).require_gradients(weights)
 
 

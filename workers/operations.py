@@ -20,7 +20,8 @@ class Product:
     """One convolution or matrix product: every value of an operand is used equally often.
 
     An operand is None where it is a value inside a fused kernel, such as the attention that multiplies v. `is_slot`
-    says that only `right` can be a weight: the other operand is what a convolution slides over.
+    says that only `right` can be a weight: the other operand is what a convolution slides over. `sums_inside` says that
+    the sum is over the last dimension of `left` and the last but one of `right`.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Product:
     right: Tensor | None
     multiply_adds: int
     is_slot: bool = False
+    sums_inside: bool = False
 
 
 Rule = Callable[[Arguments, Any], list[Product]]
@@ -59,9 +61,15 @@ def _matrix(first: int) -> Rule:
 
     def rule(arguments: Arguments, output: Tensor) -> list[Product]:
         left, right = arguments[first], arguments[first + 1]
-        return [Product("matrix product", left, right, output.numel() * left.shape[-1])]
+        return [Product("matrix product", left, right, output.numel() * left.shape[-1], sums_inside=True)]
 
     return rule
+
+
+def _pointwise_linear(arguments: Arguments, output: Tensor) -> list[Product]:
+    """oneDNN's, whose weight is [n, k]."""
+    left, right = arguments[0], arguments[1]
+    return [Product("matrix product", left, right, output.numel() * left.shape[-1])]
 
 
 def _summed_batches(arguments: Arguments, output: Tensor) -> list[Product]:
@@ -191,7 +199,8 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("aten::mm", "aten::bmm", "aten::mv", "aten::dot", "aten::vdot", "aten::_int_mm"), _matrix(0)),
     **dict.fromkeys(("aten::addmm", "aten::baddbmm", "aten::addmv", "aten::_addmm_activation"), _matrix(1)),
     **dict.fromkeys(("aten::addmm_", "aten::baddbmm_", "aten::addmv_"), _matrix(1)),
-    **dict.fromkeys(("aten::_scaled_mm", "aten::mkldnn_linear_pointwise"), _matrix(0)),
+    "aten::_scaled_mm": _matrix(0),
+    "aten::mkldnn_linear_pointwise": _pointwise_linear,
     **dict.fromkeys(("aten::addbmm", "aten::addbmm_"), _summed_batches),
     **dict.fromkeys(("aten::_grouped_mm", "aten::_scaled_grouped_mm"), _grouped),
     "aten::_trilinear": _bilinear,

@@ -42,7 +42,8 @@ class Recording:
     """What forward passes on `images` images did.
 
     `covered` says of every weight that reached a kernel whether all of its elements did; `felt` are the parameters
-    whose values went into what the images became without a kernel, such as a bias. `problems` are other reasons why
+    whose values went into what the images became without a kernel, such as a bias. `transposed` are matrices that are
+    multiplied as [inputs, outputs]. `problems` are other reasons why
     nothing that is counted here would be true.
     """
 
@@ -52,6 +53,7 @@ class Recording:
     transformed: list[Transformed] = field(default_factory=list)
     constants: list[Constant] = field(default_factory=list)
     covered: dict[str, bool] = field(default_factory=dict)
+    transposed: set[str] = field(default_factory=set)
     felt: set[str] = field(default_factory=set)
     aliases: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -233,6 +233,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._transform(names, "its kernel receives complex numbers, or bits of another type")
             return
         self.uses.add(product, operand)
+        if product.sums_inside and origin.whole is not None and operand.dim() > 1:
+            axis = -2 if operand is product.right else -1
+            if _is_first(self.parameters[origin.whole], operand.stride(axis), operand.shape[axis]):
+                self.result.transposed.add(origin.whole)
 
     def _is_reinterpreted(self, operand: Tensor, origin: Origin) -> bool:
         held = storage_key(operand) in self.origins.regions
@@ -248,6 +252,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for (layer, sizes, _), digest in zip(self.digests, numbers([d for *_, d in self.digests]), strict=True):
             result.constants.append(Constant(layer, sizes, digest or 0.0))
         return result
+
+
+def _is_first(parameter: Tensor, step: int, size: int) -> bool:
+    """Whether steps of this width through a matrix, so many, are along its first dimension."""
+    if parameter.dim() != 2 or parameter.stride(0) == parameter.stride(1):
+        return False
+    return (parameter.stride(0), parameter.shape[0]) == (step, size)
 
 
 def _deciding(name: str, arguments: Sequence[Any]) -> list[Tensor]:

@@ -16,19 +16,23 @@ from torch import Tensor, nn
 
 from prunesweep.workers import data, models
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.examination import examine_stage
 from prunesweep.workers.fingerprints import fingerprinted
+from prunesweep.workers.host import Where
 from prunesweep.workers.init.fitting import differences, load, outline, shapes_in, shapes_of
 from prunesweep.workers.init.kept import put_weights
 from prunesweep.workers.init.places import locate
 from prunesweep.workers.init.reading import content_hash, read_weights
 from prunesweep.workers.measure import layer_costs
+from prunesweep.workers.methods.base import Method
+from prunesweep.workers.methods.dst import DST
 from prunesweep.workers.methods.gmp import GMP
 from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.models.folder_config import described
 from prunesweep.workers.models.transformers_models import build
 from prunesweep.workers.prunable import prunable
 from prunesweep.workers.recording import record
-from prunesweep.workers.spec import Choice, Init, TrialSpec
+from prunesweep.workers.spec import Choice, Init, Scope, TrialSpec
 from prunesweep.workers.store import Store
 from tests import contract
 from tests.workers.test_tasks import trial
@@ -218,6 +222,42 @@ def test_what_a_dataset_has_must_fit(folders: Path):
         models.build(choice, IMAGES, 10)(torch.zeros(1, *IMAGES))
     with pytest.raises(UserError, match="takes images, and gets tokens"):
         models.build(chosen(folders / "ViTForImageClassification"), IMAGES, 10)(inputs_of("tokens"))
+
+
+CONV1D = tuple(
+    f"transformer.h.{layer}.{name}.weight"
+    for layer in range(LAYERS)
+    for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+)
+
+
+def test_matrices_that_stand_the_other_way_round_are_known(folders: Path):
+    """GPT-2's Conv1D, square ones too; not the tied embedding, a matrix [vocabulary, width] like any layer's."""
+    for name, transposed in (("GPT2LMHeadModel", {*CONV1D}), ("LlamaForCausalLM", set())):
+        model = models.build(chosen(folders / name), (1, 1, CONTEXT), VOCABULARY).eval()
+        assert record(model, inputs_of(name)).transposed == transposed
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        (
+            GMP(pruning_interval=1, allocation="2:4"),
+            "2:4 takes weights .* and transformer.h.0.attn.c_attn.weight, .* and 5 more",
+        ),
+        (
+            DST(penalty=1e-4),
+            r"method dst takes weights \[outputs, inputs\], .* prune: {except: \[...\]}, or take another m",
+        ),
+    ],
+    ids=["N:M", "DST"],
+)
+def test_what_goes_by_inputs_or_outputs_refuses_them(method: Method, answer: str, folders: Path, tmp_path: Path):
+    asked_for = replace(asked(folders, Store(tmp_path), fine_tunes=True), sparsity=0.5)
+    stage = method.stage(replace(asked_for, method=method.choice(type(method).__name__.lower()))).root
+    with pytest.raises(UserError, match=answer):
+        examine_stage(stage, Where(str(folders)))
+    examine_stage(replace(stage, prune=Scope.of(exempt=["Conv1D"])), Where(str(folders)))
 
 
 # --- in stages

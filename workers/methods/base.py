@@ -80,6 +80,9 @@ class Method:
     needs_gradients: ClassVar[bool] = False
     """Whether it learns from gradients what to prune, and has nothing to do where no prunable weight trains."""
 
+    per_output: ClassVar[bool] = False
+    """Whether it keeps something for each output neuron or filter, the first dimension of a weight."""
+
     needs_classification: ClassVar[bool] = False
     """Whether it ranks weights by the cross-entropy of images of each class."""
 

@@ -34,6 +34,7 @@ class DST(Method):
     """
 
     needs_gradients = True
+    per_output = True
 
     penalty: float = hyperparameter("factor of sum(exp(-t)) in the loss", ge=0)
 
