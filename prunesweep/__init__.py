@@ -25,6 +25,7 @@ _MODULES = {
     "Setup": "workers.methods.pruner",
     "SpecError": "workers.errors",
     "Split": "workers.data.memory",
+    "Steering": "workers.methods.base",
     "Sweep": "orchestrator.sweepfile.read",
     "Task": "workers.tasks.base",
     "TooManyFailures": "orchestrator.run.stopping",
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from prunesweep.workers.flat import Flat as Flat
     from prunesweep.workers.lazy import torch as torch
     from prunesweep.workers.methods.base import Method as Method
+    from prunesweep.workers.methods.base import Steering as Steering
     from prunesweep.workers.methods.base import hyperparameter as hyperparameter
     from prunesweep.workers.methods.pruner import Pruner as Pruner
     from prunesweep.workers.methods.pruner import Setup as Setup

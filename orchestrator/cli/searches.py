@@ -12,6 +12,7 @@ from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.decision import Decision, ranking
 from prunesweep.orchestrator.search.spec import Search
+from prunesweep.orchestrator.search.target import Target
 from prunesweep.orchestrator.status.forecast import Estimate
 from prunesweep.orchestrator.text import counted, duration
 
@@ -30,6 +31,20 @@ def plan_lines(plan: Plan, forecast: Estimate | None) -> Iterator[str]:
         left = f"up to {counted(counts.epochs_undecided, 'epoch')} of candidates"
         yield f"            not decided yet: {left}, and {counted(winners, 'trial')} of winners"
     yield f"  tuning    {'; '.join(_by_method(plan, forecast))}"
+    yield from _target_lines(plan)
+
+
+def _target_lines(plan: Plan) -> Iterator[str]:
+    """What is looked for by bisection, a line for each method."""
+    targets: dict[tuple[str, Target], list[float]] = {}
+    for search in (decision.search for decision in plan.decisions):
+        if search.target is not None:
+            targets.setdefault((search.base.method.name, search.target), []).append(search.base.sparsity)
+    for (method, target), sparsities in targets.items():
+        wanted = ", ".join(f"{sparsity:g}" for sparsity in dict.fromkeys(sparsities))
+        steer = f"{target.steer.name} of {target.steer.low:g} to {target.steer.high:g}"
+        near = f"within {target.within:g} by {steer}, up to {target.tries} tries each"
+        yield f"  target    {method}: sparsity {wanted} {near}"
 
 
 def _by_method(plan: Plan, forecast: Estimate | None) -> Iterator[str]:
@@ -67,7 +82,11 @@ def search_record(decision: Decision) -> dict[str, Any]:
         "round_epoch": step.epoch,
         "round_candidates": len(step.candidates),
         "round_scored": sum(score is not None for score in step.scores),
+        "target": None if search.target is None else search.base.sparsity,
+        "within": None if search.target is None else search.target.within,
+        "winner_sparsity": decision.winner_sparsity,
         "failed": decision.failed,
+        "failure": decision.failure or None,
         "winner": None if decision.winner is None else dict(decision.winner.point),
     }
 
@@ -82,18 +101,21 @@ def name_of(search: Search) -> str:
 def _how_far(decision: Decision) -> str:
     tried = counted(len(decision.candidates), "candidate")
     if decision.failed:
-        return f"all of {tried} have diverged; give another space"
+        return decision.failure
     if decision.winner is not None:
         settings = ", ".join(f"{name} {_short(value)}" for name, value in decision.winner.point)
-        return f"{settings} ({_best(decision)}), the best of {tried}"
+        own = decision.winner_sparsity
+        reached = "" if own is None else f"; by itself at sparsity {own:.4f}"
+        return f"{settings} ({_best(decision)}), the best of {tried}{reached}"
     step = decision.rounds[-1]
     done = sum(score is not None for score in step.scores)
-    best = f"; best so far {_best(decision)}" if any(s.scored() for s in decision.rounds) else ""
+    best = f"; best so far {_best(decision)}" if any(map(decision.eligible, decision.rounds)) else ""
     return f"{done} of {counted(len(step.candidates), 'candidate')} at epoch {step.epoch}{best}"
 
 
 def _best(decision: Decision) -> str:
-    scored = next(step.scored() for step in reversed(decision.rounds) if step.scored())
+    latest = (decision.eligible(step) for step in reversed(decision.rounds))
+    scored = decision.final_scores() if decision.search.target else next(pairs for pairs in latest if pairs)
     score = ranking(decision.search, scored)[0][1]
     if isnan(score):
         return "diverged"

@@ -85,6 +85,8 @@ def tries(frames: Frames, query: Query) -> Chart:
     notes = ["expected best of k candidates drawn from those that were trained to the end (Dodge et al. 2019)"]
     if (final["algorithm"] == "halving").any():
         notes.append("halving trains to the end only what did well before: its curves begin too high")
+    if final["on_target"].notna().any():
+        notes.append("with a target candidates that missed it are left out; each of the others took several trainings")
     return Chart(_said(final, "expected best"), panels, notes, frames.hues)
 
 
@@ -104,11 +106,11 @@ def expected_best(scores: Sequence[float], *, lower: bool = False) -> list[float
 
 
 def _scored(frames: Frames) -> pd.DataFrame:
-    """The candidates with a score, of those that most searches choose by; raises `UserError` without any."""
+    """Candidates with a score that may win, of those that most searches choose by; raises `UserError` without any."""
     candidates = frames.candidates()
-    scored = candidates[candidates["score"].notna()]
+    scored = candidates[candidates["score"].notna() & ~candidates["on_target"].eq(False)]
     if scored.empty:
-        raise UserError("nothing to plot: no candidate has a score yet")
+        raise UserError("nothing to plot: no candidate has a score yet, at its target where there is one")
     same: pd.DataFrame = scored[scored["by"] == scored["by"].mode()[0]]
     return same
 

@@ -107,11 +107,10 @@ TRIALS = _schema(
     _field("train_images_per_second", _number, "images of the whole path over train_seconds", "images/s", "higher"),
     _field("train_seconds", _number, "training time of the whole path, evaluation excluded", "seconds", "lower"),
     _field("peak_memory_bytes", _count, "largest device memory in use on the path", "bytes", "lower"),
-    _field(
-        "tuning_epochs", _count, "epochs of all candidates of the search that chose the setting, each alone", "epochs"
-    ),
+    _field("tuning_epochs", _count, "epochs of all candidates of the search that chose it, each alone", "epochs"),
     _field("candidates", _count, "settings that the search tried; null where none was searched for"),
     _field("candidate_spread", _number, "sample deviation of what candidates trained to the end were chosen by"),
+    _field("tuned_sparsity", _number, "what the winner of a search with a target came to by itself", "fraction"),
     _field("device", _text, "the device's name"),
     _field("attempts", _count, "times the trial's own last stage was started, the successful one included"),
     _field("finished_at", pa.timestamp("us", tz="UTC"), "when the last stage was published, UTC"),
@@ -177,6 +176,8 @@ CANDIDATES = _schema(
     _field("is_last", pa.bool_(), "whether candidates were compared there for the last time"),
     _field("score", _number, "mean of `by` over the search's seeds; null where it diverged, or is not known yet"),
     _field("diverged", pa.bool_(), "whether its training diverged"),
+    _field("own_sparsity", _number, "with a target: what its training came to, mean over seeds", "fraction"),
+    _field("on_target", pa.bool_(), "whether that is near enough for it to win; null without a target"),
     _field("winner", pa.bool_(), "whether the search chose it"),
     _field("first_stage", _text, "key of the stage, or part of one, that the first seed's score is of"),
 )

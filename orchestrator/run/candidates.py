@@ -16,7 +16,7 @@ from prunesweep.orchestrator.search.space import Dimension, Range
 
 def candidates_table(plan: Plan) -> pa.Table:
     """In the order of the searches, their rounds and their candidates."""
-    dimensions = [dimension for decision in plan.decisions for dimension in decision.search.space]
+    dimensions = [dimension for decision in plan.decisions for dimension in decision.search.settings]
     types: dict[str, pa.DataType] = {}
     for dimension in dimensions:
         kind = _type(dimension)
@@ -32,7 +32,9 @@ def candidates_table(plan: Plan) -> pa.Table:
 def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
     search, base = decision.search, decision.search.base
     for step in decision.rounds:
+        own = dict(step.own_sparsities())
         for candidate, paths, score in zip(step.candidates, step.paths, step.scores, strict=True):
+            sparsity = own.get(candidate)
             yield {
                 "sweep": sweep,
                 "search": search.key,
@@ -47,6 +49,8 @@ def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
                 "is_last": step.epoch == search.length,
                 "score": None if score is None or isnan(score) else score,
                 "diverged": score is not None and isnan(score),
+                "own_sparsity": None if sparsity is None or isnan(sparsity) else sparsity,
+                "on_target": None if sparsity is None else search.hit(sparsity),
                 "winner": decision.winner is not None and candidate.number == decision.winner.number,
                 "first_stage": paths[0][-1].key,
                 **dict(candidate.point),

@@ -19,9 +19,10 @@ class Tuning(NamedTuple):
     tuning_epochs: int
     candidates: int
     candidate_spread: float | None
+    tuned_sparsity: float | None
 
 
-COLUMNS = ("tuning_epochs", "candidates", "candidate_spread")
+COLUMNS = ("tuning_epochs", "candidates", "candidate_spread", "tuned_sparsity")
 
 
 def tuning(plan: Plan) -> dict[str, Tuning]:
@@ -45,6 +46,7 @@ def with_tuning(table: pa.Table, trials: Sequence[str], by_trial: Mapping[str, T
 
 
 def _of(decision: Decision) -> Tuning:
-    """The spread is over the candidates that were trained to the end."""
+    """The spread is over the candidates that were trained to the end, and on target where there is one."""
     scores = [score for _, score in decision.final_scores() if not isnan(score)]
-    return Tuning(decision.spent, len(decision.candidates), stdev(scores) if len(scores) > 1 else None)
+    spread = stdev(scores) if len(scores) > 1 else None
+    return Tuning(decision.spent, len(decision.candidates), spread, decision.winner_sparsity)

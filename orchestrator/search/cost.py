@@ -25,6 +25,12 @@ def planned(search: Search) -> Planned:
         cost = halving.cost(count, search.rungs, halving.rungs_of(search)) if count else 0
         return Planned(count, cost * len(search.seeds))
     most = size(search.space)
+    if search.target is not None:
+        tries = search.target.tries
+        trainings = search.trainings if most is None else min(search.trainings, most * tries)
+        if search.algorithm == "grid":
+            trainings = (most or 0) * tries
+        return Planned(trainings // tries, trainings * search.length * len(search.seeds))
     count = most if search.algorithm == "grid" and most is not None else search.trainings
     count = count if most is None else min(count, most)
     return Planned(count, count * search.length * len(search.seeds))

@@ -15,11 +15,15 @@ from typing import Any
 
 from prunesweep.orchestrator.search import halving
 from prunesweep.orchestrator.search.adaptive import BATCH, Told, asked
+from prunesweep.orchestrator.search.bisection import Trained, nearest, next_points
 from prunesweep.orchestrator.search.sampling import listed_points, sobol_points
 from prunesweep.orchestrator.search.space import Point
 from prunesweep.orchestrator.search.spec import ADAPTIVE, BETTER, Search
 from prunesweep.workers.lineage import work
 from prunesweep.workers.spec import Stage, TrialSpec
+
+SPARSITY = "reached_sparsity"
+"""The metric of a candidate's training that a target is about."""
 
 Known = Mapping[str, Mapping[str, Any] | None]
 """By stage the metrics of its result, None where it diverged; what is not known yet is missing."""
@@ -44,30 +48,41 @@ class Round:
     """Candidates that are compared with each other, after so many epochs on their paths.
 
     Of each the stages that it takes to get there, by seed, and its score: the mean over seeds, NaN where it diverged,
-    None while that is not known.
+    None while that is not known. Of searches with a target likewise the sparsity that its training came to.
     """
 
     epoch: int
     candidates: tuple[Candidate, ...]
     paths: tuple[tuple[tuple[Stage, ...], ...], ...]
     scores: tuple[float | None, ...]
+    sparsities: tuple[float | None, ...] = ()
 
     @property
     def is_over(self) -> bool:
-        """Whether all scores are known."""
-        return None not in self.scores
+        """Whether all scores are known, and sparsities where they matter."""
+        return None not in self.scores and None not in self.sparsities
 
     def scored(self) -> list[tuple[Candidate, float]]:
         """The candidates whose scores are known."""
         pairs = zip(self.candidates, self.scores, strict=True)
         return [(candidate, score) for candidate, score in pairs if score is not None]
 
+    def own_sparsities(self) -> list[tuple[Candidate, float]]:
+        """The candidates of a search with a target whose sparsities are known, NaN where they diverged."""
+        pairs = zip(self.candidates, self.sparsities, strict=bool(self.sparsities))
+        return [(candidate, sparsity) for candidate, sparsity in pairs if sparsity is not None]
+
+    def trained(self) -> list[Trained]:
+        """The candidates of a search with a target whose sparsities and scores are known."""
+        rows = zip(self.candidates, self.sparsities, self.scores, strict=True)
+        return [Trained(c.point, own, score) for c, own, score in rows if own is not None and score is not None]
+
 
 @dataclass(frozen=True)
 class Decision:
     """What is known of a search: the rounds that have begun, and the winner once they are over.
 
-    `winner` is None while rounds are missing, and when `failed`: all candidates have diverged.
+    `winner` is None while rounds are missing, and when `failed`: all candidates have diverged or missed the target.
     """
 
     search: Search
@@ -105,8 +120,24 @@ class Decision:
         return sorted({c.number: c for step in self.rounds for c in step.candidates}.values(), key=lambda c: c.number)
 
     def final_scores(self) -> list[tuple[Candidate, float]]:
-        """The candidates that were trained to the end, with their scores."""
-        return [pair for step in self.rounds if step.epoch == self.search.length for pair in step.scored()]
+        """The candidates that were trained to the end, and came to the target where there is one, with their scores."""
+        return [pair for step in self.rounds if step.epoch == self.search.length for pair in self.eligible(step)]
+
+    def eligible(self, step: Round) -> list[tuple[Candidate, float]]:
+        """Of a round the candidates whose scores are known, without those that missed the target."""
+        missed = {candidate.number for candidate, own in step.own_sparsities() if not self.search.hit(own)}
+        return [(candidate, score) for candidate, score in step.scored() if candidate.number not in missed]
+
+    @property
+    def winner_sparsity(self) -> float | None:
+        """What the winner of a search with a target came to by itself; None of others."""
+        own = [(c, sparsity) for step in self.rounds for c, sparsity in step.own_sparsities()]
+        return next((sparsity for candidate, sparsity in own if candidate == self.winner), None)
+
+    @property
+    def failure(self) -> str:
+        """Why there is no winner, and what to do; empty where there is one, or may be."""
+        return _failure(self) if self.failed else ""
 
     @property
     def spent(self) -> int:
@@ -128,7 +159,9 @@ def decide(search: Search, known: Known) -> Decision:
     rounds: list[Round] = []
     for candidates, epoch in _asked(search, rounds):
         paths = tuple(tuple(tuple(work(halving.cut(path, epoch)[-1])) for path in c.paths) for c in candidates)
-        rounds.append(Round(epoch, candidates, paths, tuple(_score(search, own, known) for own in paths)))
+        scores = tuple(_score(paths_of, known, search.by, -1) for paths_of in paths)
+        own = tuple(_score(paths_of, known, SPARSITY, 0) for paths_of in paths) if search.target else ()
+        rounds.append(Round(epoch, candidates, paths, scores, own))
         if not rounds[-1].is_over:
             return Decision(search, tuple(rounds), None, diverged=_diverged(rounds, known))
     undecided = Decision(search, tuple(rounds), None, diverged=_diverged(rounds, known))
@@ -154,7 +187,12 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
 
     It ends where the budget does, or where all that go on have diverged.
     """
-    if search.algorithm == "halving":
+    if search.target is not None:
+        drawn = 0
+        while points := next_points(search, [trained for step in rounds for trained in step.trained()]):
+            yield _candidates(search, points, drawn), search.length
+            drawn += len(points)
+    elif search.algorithm == "halving":
         assert search.rungs is not None
         stops = halving.rungs_of(search)
         points = sobol_points(search.space, halving.affordable(search), search.sampling_seed)
@@ -179,6 +217,24 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
         yield _candidates(search, one_shot_points(search)), search.length
 
 
+def _failure(decision: Decision) -> str:
+    search = decision.search
+    tried = f"{len(decision.candidates)} candidate{'s' * (len(decision.candidates) != 1)}"
+    target = search.target
+    trained = [one for step in decision.rounds for one in step.trained()] if target else []
+    closest = nearest(search, trained)
+    if target is None or closest is None:
+        return f"all of {tried} have diverged; give another space"
+    name, steer = target.steer.name, target.steer
+    value = dict(closest.point)[name]
+    ends = value in (target.value(0.0), target.value(1.0))
+    remedy = "give it a wider range in the space" if ends else "give target more tries, or a larger `within`"
+    return (
+        f"none of {tried} came within {target.within:g} of sparsity {search.base.sparsity:g}: the nearest came to "
+        f"{closest.sparsity:.4f} with {name} {value:g} of {steer.low:g} to {steer.high:g}; {remedy}"
+    )
+
+
 def one_shot_points(search: Search) -> list[Point]:
     """The points of a search that tries all of them at once."""
     if search.algorithm == "grid":
@@ -193,16 +249,16 @@ def _candidates(search: Search, points: Sequence[Point], drawn: int = 0) -> tupl
     )
 
 
-def _score(search: Search, paths: Sequence[Sequence[Stage]], known: Known) -> float | None:
-    """The mean over seeds; NaN where a stage has diverged, with any seed, or has no such number."""
+def _score(paths: Sequence[Sequence[Stage]], known: Known, metric: str, place: int) -> float | None:
+    """The mean over seeds of a number of the last stage or the first; NaN where any stage has diverged, or lacks it."""
     if any(stage.key in known and known[stage.key] is None for path in paths for stage in path):
         return nan
     values = []
     for path in paths:
-        metrics = known.get(path[-1].key)
+        metrics = known.get(path[place].key)
         if metrics is None:
             return None
-        value = metrics.get(search.by)
+        value = metrics.get(metric)
         if value is None:
             return nan
         values.append(float(value))

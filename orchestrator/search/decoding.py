@@ -8,6 +8,7 @@ from typing import Any
 
 from prunesweep.orchestrator.search.space import Dimension, Point, Range, Space, decode_dimension, size
 from prunesweep.orchestrator.search.spec import ALGORITHMS, BETTER, MOST_CANDIDATES, TRAIN, Rungs, Search
+from prunesweep.orchestrator.search.target import decode_target
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.optimizer_settings import is_own
@@ -30,10 +31,11 @@ def decode_search(data: Mapping[str, Any]) -> Search:
         rungs=typed(Rungs, data["rungs"]) if data["rungs"] else None,
         seeds=_seeds(data["seeds"]),
         final_seeds=_seeds(data["final_seeds"]),
+        target=decode_target(data.get("target")),
     )
     if search.by not in BETTER or type(search.epochs) is not int or search.algorithm not in ALGORITHMS:
         raise TypeError(f"it searches by {search.by!r:.40}")
-    _require_space(search.space)
+    _require_space(search.settings)
     _require_algorithm(search)
     if search.base.method.name in METHODS:  # another package's is not asked: that would import it
         _require_candidates(search)
@@ -74,6 +76,8 @@ def _require_algorithm(search: Search) -> None:
     rungs, is_halving = search.rungs, search.algorithm == "halving"
     if (rungs is not None) != is_halving or (rungs is not None and not (0 < rungs.start < 1 and rungs.factor > 1)):
         raise TypeError(f"its rungs are {rungs!r:.40}")
+    if is_halving and search.target is not None:
+        raise TypeError("it halves towards a target")
     if search.algorithm == "grid" and not 0 < (size(search.space) or 0) <= MOST_CANDIDATES:
         raise TypeError("it searches a grid that has no end")
 
@@ -81,7 +85,7 @@ def _require_algorithm(search: Search) -> None:
 def _require_candidates(search: Search) -> None:
     """Every listed value, and the ends of every range, make a candidate; all are of one length."""
     try:
-        for corner in _corners(search.space):
+        for corner in _corners(search.settings):
             search.path(corner, search.seeds[0])
         trainings = search.trainings
     except (AttributeError, ArithmeticError) as error:

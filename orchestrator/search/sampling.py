@@ -19,6 +19,8 @@ def sobol_points(space: Space, count: int, seed: int) -> list[Point]:
     from scipy.stats import qmc
 
     count = min(count, size(space) or count)
+    if not space:
+        return list[Point]([()])[:count]
     power = ceil(log2(max(count, 1)))
     while True:
         sequence = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed))

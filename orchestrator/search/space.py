@@ -57,6 +57,14 @@ class Range:
             number = self.low + share * (self.high - self.low)
         return self.rounded(number)
 
+    def share(self, value: Any) -> float:
+        """Where in the range a value lies, in [0, 1]: `at` of it is the value."""
+        if (values := self.values) is not None:
+            return (values.index(value) + 0.5) / len(values)
+        if self.scale == "log":
+            return (log(value) - log(self.low)) / (log(self.high) - log(self.low))
+        return float((value - self.low) / (self.high - self.low))
+
     def rounded(self, number: float) -> int | float:
         """A number of the range as a setting has it."""
         if self.whole:

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from prunesweep.orchestrator.search.space import Point, Space, point
-from prunesweep.workers.encoding import digest, encode
+from prunesweep.orchestrator.search.target import Target
+from prunesweep.workers.encoding import added, digest, encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import last_stage
 from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
@@ -43,7 +44,8 @@ class Search:
 
     `base` is a candidate with the seed 0; what it has for the settings of the space says nothing. `epochs` is the
     budget: those on the candidates' paths, as if each were trained alone. A candidate is judged by the mean of `by`
-    over `seeds`. The winner is run with `final_seeds`, which decide nothing and are not in the key.
+    over `seeds`. The winner is run with `final_seeds`, which decide nothing and are not in the key. With a `target`
+    only candidates win that come to the sparsity of the base by themselves; what steers it is no part of the space.
     """
 
     base: TrialSpec
@@ -54,12 +56,23 @@ class Search:
     rungs: Rungs | None = None
     seeds: tuple[int, ...] = (0,)
     final_seeds: tuple[int, ...] = (0,)
+    target: Target | None = added(None)
 
     @cached_property
     def key(self) -> str:
         """Names the search; equal searches decide the same from the same results."""
-        fields = encode(replace(self, base=_neutral(self.base, self.space), final_seeds=()), canonical=True)
+        fields = encode(replace(self, base=_neutral(self.base, self.settings), final_seeds=()), canonical=True)
         return digest("search", fields)
+
+    @cached_property
+    def settings(self) -> Space:
+        """All that candidates differ in: the space, and what steers their sparsity."""
+        steered = [self.target.steer] if self.target else []
+        return tuple(sorted((*self.space, *steered), key=lambda dimension: dimension.name))
+
+    def hit(self, sparsity: float) -> bool:
+        """Whether a candidate of this sparsity of its own may win."""
+        return self.target is None or self.target.hit(sparsity, self.base.sparsity)
 
     @cached_property
     def sampling_seed(self) -> int:

@@ -33,6 +33,7 @@ from prunesweep.orchestrator.sweepfile.recipes import with_recipes
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL, Request
 from prunesweep.orchestrator.sweepfile.searching import check_equal_cost, requested, searches_of, with_space
 from prunesweep.orchestrator.sweepfile.starting import require_used, with_absolute_paths
+from prunesweep.orchestrator.sweepfile.targets import with_sparsity
 from prunesweep.orchestrator.sweepfile.training import pattern_places
 from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, trials_of
 from prunesweep.orchestrator.sweepfile.validation import validate
@@ -177,6 +178,7 @@ def _by_method(block: dict[str, Any], loc: Loc, around: Mapping[str, Any]) -> li
     blocks: list[Block] = []
     methods = _methods(block, loc)
     search = validate(SEARCH_MODEL, block["search"], (*loc, "search")) if "search" in block else None
+    block = with_sparsity(block, search, loc) if search else block
     for method in until_many(methods, problems):
         with noting(problems):
             model, names = _model_of(method), [other.value for other in methods]

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from prunesweep.orchestrator.search.space import Space
 from prunesweep.orchestrator.search.spec import ALGORITHMS, BETTER, Rungs
+from prunesweep.orchestrator.search.target import MOST_TRIES, Target
 from prunesweep.orchestrator.sweepfile.document import Loc
-from prunesweep.orchestrator.sweepfile.settings import explained
+from prunesweep.orchestrator.sweepfile.settings import SPARSITY, explained, setting
 from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model
 
 BUDGETS = re.compile(r"([0-9]{1,6})(x| epochs)")
@@ -42,11 +43,22 @@ _RUNGS = strict_model(
         "factor": (_FACTOR, 3, "by how much each rung is longer, and to how much fewer candidates"),
     },
 )
+_WITHIN = explained(Annotated[float, Field(gt=0, lt=0.5)], "a difference of sparsities above 0, such as 0.005")
+_TRIES = explained(Annotated[int, Field(ge=2, le=MOST_TRIES)], f"a whole number of 2 to {MOST_TRIES}")
+_TARGET = strict_model(
+    "target",
+    {
+        "sparsity": (setting(SPARSITY), None, "the sparsity, or several as an axis; default: the block's"),
+        "within": (_WITHIN, 0.005, "how near to it a candidate must come by itself"),
+        "tries": (_TRIES, 8, "how often each point of the space is trained at most, until it does"),
+    },
+)
 SEARCH: Settings = {
     "space": (_SPACE, ..., "settings to choose, each with a range or a list of values; or such a mapping per method"),
     "budget": (_SEARCH_BUDGET, ..., "what is spent on each method: trainings (16x) or epochs (320 epochs)"),
     "by": (_BY, "validation_accuracy", "what the winner is best by"),
     "algorithm": (_ALGORITHM, "random", "how candidates are chosen"),
+    "target": (_TARGET, None, "a sparsity to come to, of methods that are not told one: str, dst, cs"),
     "rungs": (_RUNGS, None, "of halving: when candidates are compared"),
     "seeds": (_COUNT, 1, "a candidate is judged by the mean over so many of the sweep's seeds"),
 }
@@ -65,3 +77,9 @@ class Request:
     algorithm: str
     rungs: Rungs | None
     seeds: int
+    target: Target | None = None
+
+    @property
+    def settings(self) -> Space:
+        """All that candidates differ in."""
+        return (*self.space, self.target.steer) if self.target else self.space

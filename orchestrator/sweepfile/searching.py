@@ -14,7 +14,8 @@ from prunesweep.orchestrator.search.spec import ADAPTIVE, MOST_CANDIDATES, TRAIN
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
 from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
-from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method
+from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method, require_listed
+from prunesweep.orchestrator.sweepfile.targets import split
 from prunesweep.orchestrator.sweepfile.trials import trials_of
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import TrialSpec
@@ -37,22 +38,27 @@ def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], lo
     rungs = Rungs(float(given.get("from", "10%").rstrip("%")) / 100, given.get("factor", 3))
     if rungs.start == 0:
         raise Rejected(Problem((*loc, "rungs", "from"), "0% of a training tells nothing: give more, such as 10%"))
+    whole, at = checked_space(search["space"], method, methods, (*loc, "space"))
+    target, space = split(search, method, whole, loc, at)
+    if algorithm == "grid":
+        require_listed(space, at)
     return Request(
         loc,
-        checked_space(search["space"], method, methods, (*loc, "space"), algorithm),
+        space,
         budget,
         isinstance(budgets, dict),
         search.get("by", "validation_accuracy"),
         algorithm,
         rungs if algorithm == "halving" else None,
         search.get("seeds", 1),
+        target,
     )
 
 
 def with_space(block: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """The block with a value for each setting of the space, so that cells are whole; raises `Rejected`."""
     made = {key: value for key, value in block.items() if key != "search"}
-    for name, value in point(request.space, [0.0] * len(request.space)):
+    for name, value in point(request.settings, [0.0] * len(request.settings)):
         key = name.removeprefix(TRAIN)
         inner = made.get("train", {}) if name.startswith(TRAIN) else made
         if key in inner:
@@ -74,7 +80,7 @@ def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) ->
     if request.seeds > len(seeds):
         text = f"{request.seeds} seeds are more than the {len(seeds)} of the sweep"
         raise Rejected(Problem((*request.loc, "seeds"), text))
-    for corner in _corners(request.space):
+    for corner in _corners(request.settings):
         trials_of(_at(cell, corner, request.loc), loc, seeds[:1])
     made = []
     for base in trials_of(cell, loc, seeds[:1]):
@@ -114,10 +120,11 @@ def _search(base: TrialSpec, request: Request, seeds: Sequence[int]) -> Search:
         rungs=request.rungs,
         seeds=tuple(seeds[: request.seeds]),
         final_seeds=tuple(seeds),
+        target=request.target,
     )
     try:
         search = replace(search, epochs=int(number) * (search.length if unit == "x" else 1))
-        for corner in _corners(search.space):
+        for corner in _corners(search.settings):
             search.path(corner, seeds[0])
         _check_budget(search, request)
     except UserError as error:
@@ -142,13 +149,18 @@ def _check_budget(search: Search, request: Request) -> None:
                 f"epoch is {100 / own:.4g}%; or take random"
             )
             raise Rejected(Problem((*request.loc, "rungs"), text))
+    tries = search.target.tries if search.target else 1
+    if planned(search).candidates < 1 and search.target:
+        text = f"{request.budget} pays for no bisection: one takes up to {tries} trainings of {training} epochs"
+        raise Rejected(Problem(loc, f"{text}; give {tries}x, or target fewer tries"))
     if planned(search).candidates < 1:
         raise Rejected(Problem(loc, f"{request.budget} pays for no candidate"))
     if planned(search).epochs > search.epochs:
         count = planned(search).candidates
         text = (
-            f"{request.budget} is {search.epochs // training} trainings, and the grid has {count} points: give more "
-            f"({count * len(search.seeds)}x), fewer values, or another algorithm"
+            f"{request.budget} is {search.epochs // training} trainings, and the grid has {count} points"
+            f"{f', each of up to {tries} tries' if search.target else ''}: give more "
+            f"({count * tries * len(search.seeds)}x), fewer values, or another algorithm"
         )
         raise Rejected(Problem(loc, text))
 

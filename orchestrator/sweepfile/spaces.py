@@ -34,8 +34,8 @@ def of_method(given: Mapping[str, Any], method: str, methods: Sequence[str], loc
     return given[method]
 
 
-def checked_space(given: Mapping[str, Any], method: str, methods: Sequence[str], loc: Loc, algorithm: str) -> Space:
-    """The space of one of the block's methods, by name; raises `Rejected`."""
+def checked_space(given: Mapping[str, Any], method: str, methods: Sequence[str], loc: Loc) -> tuple[Space, Loc]:
+    """The space of one of the block's methods, by name, and where it stands; raises `Rejected`."""
     if any(name in methods for name in given):
         given, loc = of_method(given, method, methods, loc), (*loc, method)
         if not isinstance(given, dict) or not given:
@@ -48,12 +48,15 @@ def checked_space(given: Mapping[str, Any], method: str, methods: Sequence[str],
             dimensions.append(_dimension(name, values, method, settings, (*loc, name)))
     if problems:
         raise Rejected(*problems)
-    space = tuple(sorted(dimensions, key=lambda dimension: dimension.name))
-    if algorithm == "grid" and size(space) is None:
+    return tuple(sorted(dimensions, key=lambda dimension: dimension.name)), loc
+
+
+def require_listed(space: Space, loc: Loc) -> None:
+    """Raise `Rejected` unless all points of the space can be listed."""
+    if size(space) is None:
         endless = next(dimension.name for dimension in space if dimension.values is None)
         text = "a grid needs lists, or ranges with steps, such as {log: [0.01, 0.5], steps: 5}"
         raise Rejected(Problem((*loc, endless), text))
-    return space
 
 
 def _dimension(name: str, given: Any, method: str, settings: Mapping[str, Hyperparameter], loc: Loc) -> Dimension:

@@ -23,17 +23,27 @@ def candidates_table(frame: pd.DataFrame) -> TextTable:
     settings = [name for name in frame.columns if name not in CANDIDATES.names and frame[name].notna().any()]
     varied = [name for name in LABELS if name == "method" or frame[name].nunique(dropna=False) > 1]
     ranked = ranked_candidates(frame)
+    own = ["own sparsity"] if frame["own_sparsity"].notna().any() else []
     is_alike = bool(frame.groupby("search")[settings].count().gt(0).all(axis=None))
     heads = settings if is_alike else ["setting"]
     lines = [
-        _line(row, varied, _settings(row, settings) if is_alike else [_in_words(row, settings)], place)
+        _line(
+            row,
+            varied,
+            [
+                *(_settings(row, settings) if is_alike else [_in_words(row, settings)]),
+                str(row["epoch"]),
+                *([_own_sparsity(row)] if own else []),
+            ],
+            place,
+        )
         for place, row in ranked
     ]
     by = ", ".join(words(name) for name in dict.fromkeys(frame["by"]))
     return TextTable(
         title=f"candidates, chosen by {by}",
         heads=(*(("sparsity" if name == "target_sparsity" else name) for name in varied), "candidate"),
-        columns=tuple((name,) for name in (*heads, "epochs", by)),
+        columns=tuple((name,) for name in (*heads, "epochs", *own, by)),
         lines=tuple(lines),
         holds=Columns.TEXTS,
         legend=("{best} the winner",) if frame["winner"].any() else (),
@@ -51,15 +61,18 @@ def ranked_candidates(frame: pd.DataFrame) -> list[tuple[int, Any]]:
     ranked = []
     for _, same in last.groupby("search", sort=False):
         sign = -1 if same["by"].iloc[0].endswith("loss") else 1
-        better = same.assign(rank=sign * same["score"]).sort_values(
-            ["winner", "epoch", "rank", "candidate"], ascending=[False, False, False, True], na_position="last"
+        missed = same["on_target"].astype("boolean").fillna(True).eq(False)
+        better = same.assign(missed=missed, rank=sign * same["score"]).sort_values(
+            ["winner", "epoch", "missed", "rank", "candidate"],
+            ascending=[False, False, True, False, True],
+            na_position="last",
         )
         ranked += list(enumerate(better.to_dict("records")))
     return ranked
 
 
-def _line(row: dict[str, Any], varied: Sequence[str], settings: Sequence[str], place: int) -> Line:
-    entries = [Entry(text) for text in (*settings, str(row["epoch"]))]
+def _line(row: dict[str, Any], varied: Sequence[str], texts: Sequence[str], place: int) -> Line:
+    entries = [Entry(text) for text in texts]
     score = Entry(_score(row), Emphasis.BEST if row["winner"] else Emphasis.PLAIN)
     labels = (*(_label(name, row[name]) for name in varied), str(row["candidate"]))
     return Line(labels, (*entries, score), starts_block=place == 0)
@@ -86,6 +99,13 @@ def _setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _own_sparsity(row: dict[str, Any]) -> str:
+    """`90.31`, and whether that misses the target; empty where there is none, or nothing is known."""
+    if pd.isna(row["own_sparsity"]):
+        return ""
+    return f"{100 * row['own_sparsity']:.2f}{'' if row['on_target'] else ' (missed)'}"
+
+
 def _score(row: dict[str, Any]) -> str:
     if row["diverged"]:
         return "diverged"
@@ -98,6 +118,8 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
     searches = frame["search"].nunique()
     undecided = searches - frame.loc[frame["winner"], "search"].nunique()
     yield "of the last look at each candidate; accuracies are of validation images, in percent"
+    if (missed := int(frame["on_target"].eq(False).sum())) > 0:
+        yield f"{counted(missed, 'candidate')} missed the target sparsity, and can't win"
     if undecided:
         yield f"{undecided:,} of {counted(searches, 'search', 'searches')} without a winner yet"
 

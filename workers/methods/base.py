@@ -45,6 +45,21 @@ class Hyperparameter:
     limits: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Steering:
+    """The hyperparameter that decides the sparsity of a method that isn't told one, and where a search looks for it.
+
+    With `rises` larger values make sparser networks. Values from `low` to `high` are tried, on a `uniform` or `log`
+    scale, unless the space of the search has a range for it.
+    """
+
+    name: str
+    rises: bool
+    low: float
+    high: float
+    scale: str = "uniform"
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 @dataclass(kw_only=True, frozen=True)
 class Method:
@@ -70,6 +85,12 @@ class Method:
 
     lengths: ClassVar[tuple[str, ...]] = ()
     """The hyperparameters that are lengths in epochs and grow with the training where a sweep's `budget` does."""
+
+    steering: ClassVar[Steering | None] = None
+    """Of a method whose sparsity is a consequence of a hyperparameter: which one, for searches with a `target`.
+
+    Its sparsity is then that of the first stage of its path.
+    """
 
     prunes_trained: ClassVar[bool] = False
     """Whether it prunes a trained network, so that there is no training of its own where weights are given (`init`)."""

@@ -9,7 +9,7 @@ from prunesweep.workers.accounting import straight_through
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
-from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.base import Method, Steering, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
 from prunesweep.workers.swap import gradients, swapped
@@ -32,6 +32,7 @@ class CS(Method):
     """
 
     needs_gradients = True
+    steering = Steering("s_initial", rises=False, low=-0.3, high=0.3)
 
     s_initial: float = hyperparameter("initial value of m", 0.0)
     beta_final: float = hyperparameter("inverse temperature at the end of training", 200.0, ge=1)

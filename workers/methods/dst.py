@@ -9,7 +9,7 @@ from prunesweep.workers.accounting import Forward, straight_through
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
-from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.base import Method, Steering, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
 from prunesweep.workers.swap import gradients, swapped
@@ -35,6 +35,7 @@ class DST(Method):
 
     needs_gradients = True
     per_output = True
+    steering = Steering("penalty", rises=True, low=1e-6, high=2e-2, scale="log")
 
     penalty: float = hyperparameter("factor of sum(exp(-t)) in the loss", ge=0)
 

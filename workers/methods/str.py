@@ -11,7 +11,7 @@ from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat, blocks
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods import phases
-from prunesweep.workers.methods.base import Method, hyperparameter
+from prunesweep.workers.methods.base import Method, Steering, hyperparameter
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.spec import Stage, TrialSpec
 from prunesweep.workers.swap import gradients, swapped
@@ -35,6 +35,7 @@ class STR(Method):
     """
 
     needs_gradients = True
+    steering = Steering("s_initial", rises=True, low=-10.0, high=0.0)
 
     s_initial: float = hyperparameter("initial value of t, of which the sigmoid is the threshold")
 

@@ -33,8 +33,8 @@ validation_loss train_accuracy train_loss dense_test_accuracy pruned_test_accura
 relative_norm_drop reached_sparsity sparsity_with_exempt overall_sparsity collapsed_layers prunable_share parameters
 nonzero_parameters multiply_adds prunable_multiply_adds_share nonzero_multiply_adds theoretical_speedup
 compression_ratio inference_flops train_flops train_flops_ratio train_images_per_second train_seconds
-peak_memory_bytes tuning_epochs candidates candidate_spread device attempts finished_at commit torch_version
-stage_keys"""
+peak_memory_bytes tuning_epochs candidates candidate_spread tuned_sparsity device attempts finished_at
+commit torch_version stage_keys"""
 
 SCHEMA = trials_schema(
     {"phase_fraction": pa.float64(), "phases": pa.int64(), "augment": pa.bool_(), "milestones": pa.string()}

@@ -10,6 +10,7 @@ import pytest
 from prunesweep.orchestrator.records import recall, remember
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.space import Range, Values
+from prunesweep.orchestrator.search.target import Target
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
@@ -81,6 +82,67 @@ def test_a_sweep_is_remembered_with_its_searches(read: Reader, tmp_path: Path):
     other = sweep_of({"name": "tuned", "dataset": "digits", "model": "resnet8", "trials": [{"method": "dense"}]})
     with pytest.raises(UserError, match="another sweep of that name"):
         remember(other, store)
+
+
+STEERED = "{train.lr: {log: [0.01, 0.5]}, s_initial: {uniform: [-4, -1]}}"
+
+
+def test_a_target_takes_what_steers_the_sparsity_out_of_the_space(read: Reader):
+    first, second = read(f"{{space: {STEERED}, budget: 16x, target: {{within: 0.01}}}}", method="str").searches
+    assert (first.base.sparsity, second.base.sparsity) == (0.9, 0.95)
+    assert first.space == (Range("train.lr", "log", 0.01, 0.5),)
+    assert first.target == Target(rises=True, within=0.01, tries=8, steer=Range("s_initial", "uniform", -4.0, -1.0))
+    (gentle, *_), (sharp, *_) = (
+        read(f"{{space: {LR}, budget: 16x, target: {{}}}}", method=method).searches for method in ("dst", "cs")
+    )
+    assert gentle.target is not None
+    assert sharp.target is not None
+    assert (gentle.target.steer, gentle.target.rises) == (Range("penalty", "log", 1e-6, 2e-2), True)
+    assert (sharp.target.steer, sharp.target.rises) == (Range("s_initial", "uniform", -0.3, 0.3), False)
+
+
+def test_a_target_may_give_the_sparsity_of_its_block(tmp_path: Path):
+    block = {
+        "method": ["str", "cs"],
+        "search": {"space": {"train.lr": [0.1]}, "budget": "8x", "target": {"sparsity": 0.8}},
+    }
+    settings = {"name": "a", "dataset": "digits", "model": "resnet8", "trials": [block]}
+    assert [search.base.sparsity for search in sweep_of(settings).searches] == [0.8, 0.8]
+    assert sweep_of({**settings, "trials": [{**block, "sparsity": 0.8}]}).searches == sweep_of(settings).searches
+    with pytest.raises(UserError, match=r"the block says sparsity: 0\.9, and the target 0\.8: leave one out"):
+        sweep_of({**settings, "trials": [{**block, "sparsity": 0.9}]})
+    with pytest.raises(UserError, match="missing: sparsity, here or in the block"):
+        sweep_of({**settings, "trials": [{**block, "search": {**block["search"], "target": {"within": 0.01}}}]})
+
+
+def test_a_search_may_look_for_nothing_but_the_target(read: Reader):
+    search = read("{space: {s_initial: {uniform: [-4, -1]}}, budget: 8x, target: {}}", method="str").searches[0]
+    assert (search.space, planned(search)) == ((), (1, 160))
+
+
+WRONG_TARGETS = {
+    f"{{space: {LR}, budget: 16x, algorithm: halving, target: {{}}}}": "halving looks at beginnings of trainings",
+    "{space: {s_initial: [-4, -2]}, budget: 16x, target: {}}": "by bisection: give a range without steps",
+    f"{{space: {LR}, budget: 5x, target: {{}}}}": "pays for no bisection: one takes up to 8 trainings of 20 epochs",
+    "{space: {train.lr: [0.1, 0.2]}, budget: 8x, algorithm: grid, target: {}}": "each of up to 8 tries: give more",
+    f"{{space: {LR}, budget: 16x, target: {{within: 0}}}}": "a difference of sparsities above 0",
+    f"{{space: {LR}, budget: 16x, target: {{tries: 1}}}}": "a whole number of 2 to 100",
+    f"{{space: {LR}, budget: 16x, target: {{near: 1}}}}": 'unknown key of target "near"',
+    f"{{space: {LR}, budget: 16x, target: 0.9}}": "0.9 is not allowed: a mapping",
+}
+
+
+@pytest.mark.parametrize("search", WRONG_TARGETS)
+def test_what_is_wrong_with_a_target_is_said_at_its_line(search: str, read: Reader):
+    with pytest.raises(UserError) as error:
+        read(search, method="str", more="")
+    assert WRONG_TARGETS[search] in str(error.value)
+    assert "x.yaml:10: trials[0].search" in str(error.value)
+
+
+def test_a_method_with_a_sparsity_of_its_own_takes_no_target(read: Reader):
+    with pytest.raises(UserError, match="gmp prunes to the sparsity that it is told: leave target out"):
+        read(f"{{space: {LR}, budget: 16x, target: {{}}}}", method="[str, gmp]")
 
 
 WRONG = {
