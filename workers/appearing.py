@@ -15,8 +15,9 @@ from uuid import uuid4
 
 TEMPORARY = ".tmp"
 
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
-"""What systems say that have no hard links: exFAT, SMB, gcsfuse."""
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK}
+NO_LINKS |= {errno.EXDEV}
+"""What systems say that have no hard links: exFAT, SMB, gcsfuse, network filesystems of several disks."""
 
 LOCK_SECONDS = 10.0
 """A lock that is unchanged for so long was left by a process that was killed: who has one makes three system calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -28,8 +29,10 @@ ROOT = Path(__file__).parents[2]
 STAGE = last_stage(trial("dense"))
 NO_LINKS = """
 #include <errno.h>
-int link(const char *from, const char *to) { errno = EPERM; return -1; }
-int linkat(int a, const char *from, int b, const char *to, int flags) { errno = EPERM; return -1; }
+#include <stdlib.h>
+static int refused(void) { errno = atoi(getenv("LINK_ERRNO")); return -1; }
+int link(const char *from, const char *to) { return refused(); }
+int linkat(int a, const char *from, int b, const char *to, int flags) { return refused(); }
 """
 
 
@@ -42,7 +45,7 @@ def without_links(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (folder / "shim.c").write_text(NO_LINKS)
     library = folder / "shim.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, folder / "shim.c"], check=True)
-    return {**os.environ, "LD_PRELOAD": str(library)}
+    return {**os.environ, "LD_PRELOAD": str(library), "LINK_ERRNO": str(errno.EPERM)}
 
 
 def python(code: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -88,7 +91,8 @@ def test_of_many_one_gets_a_claim_without_hard_links(without_links: dict[str, st
 def test_a_stage_runs_without_hard_links(without_links: dict[str, str], tmp_path: Path):
     (tmp_path / "spec.json").write_text(json.dumps(encode(STAGE)))
     command = [sys.executable, "-m", "prunesweep.workers.run", tmp_path / "spec.json", "--store", tmp_path / "store"]
-    subprocess.run(command, cwd=ROOT, env=without_links, check=True, capture_output=True, timeout=120)
+    environment = {**without_links, "LINK_ERRNO": str(errno.EXDEV)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
     store = Store(tmp_path / "store")
     assert store.done([STAGE.key]) == {STAGE.key}
     assert store.names("stages", STAGE.key) == ["attempts", "curve.parquet", "network.safetensors", RESULT, "spec.json"]
