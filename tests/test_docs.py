@@ -75,6 +75,7 @@ UNFOLLOWED = (
     "docs/security.md",
     "docs/digits_methods.md",
     "docs/digits_reviewers.md",
+    "docs/digits_tuned.md",
     "docs/miniatures.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -89,7 +89,8 @@ def test_the_tuned_comparison_tunes_ten_methods_and_their_control_at_equal_cost(
     spent = {(d.search.base.method.name, d.search.base.sparsity): planned(d.search) for d in decisions}
     assert len(spent) == 21
     assert spent["dense", 0.0] == (15, 160)
-    assert {spent[name, 0.9] for name in ("gmp", "gsm", "dpf", "dnw", "lc", "str", "dst", "cs", "bimp")} == {(15, 160)}
+    assert {spent[name, 0.9] for name in ("gmp", "gsm", "dpf", "dnw", "lc", "bimp")} == {(15, 160)}
+    assert {spent[name, 0.98] for name in ("str", "dst", "cs")} == {(8, 160)}, "without rungs"
     assert spent["imp", 0.98] == (14, 14 * 7 + 4 * 15)
     assert {decision.search.final_seeds for decision in decisions} == {(0, 1, 2, 3, 4)}
 
