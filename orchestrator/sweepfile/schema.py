@@ -110,7 +110,8 @@ def _by_options(registry: Mapping[str, Entry]) -> dict[tuple[tuple[str, Any], ..
     """Names that have the same options with the same types, so that ninety models are not ninety schemas."""
     names: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for name, entry in sorted(registry.items()):
-        names.setdefault(tuple(sorted((o, _kind(v)) for o, v in entry.options.items())), []).append(name)
+        options = {**entry.options, **entry.later}
+        names.setdefault(tuple(sorted((o, _kind(v)) for o, v in options.items())), []).append(name)
     return names
 
 

@@ -15,9 +15,12 @@ from prunesweep.orchestrator.sweepfile.training import check_training
 from prunesweep.workers.errors import SpecError, unknown
 from prunesweep.workers.init.asked import UNSAID
 from prunesweep.workers.methods.base import Method
-from prunesweep.workers.models.folder_config import TRANSFORMERS
+from prunesweep.workers.models.folder_config import TRANSFORMERS, parsed
 from prunesweep.workers.optimizer_settings import SETTINGS
 from prunesweep.workers.spec import Init, TrainSpec, TrialSpec
+
+BYTES = 256
+"""The vocabulary of a text without a tokenizer."""
 
 RANDOM = "random"
 """As a value of `init`: no trained weights."""
@@ -143,6 +146,17 @@ def require_started(method: Method, trial: TrialSpec) -> None:
         raise SpecError(
             "init", f"{trial.method} makes its first stage without init: let its `stage` begin with trial.root()"
         )
+
+
+def require_same_tokens(trial: TrialSpec) -> None:
+    """Raise `SpecError` for trained weights of a language model whose tokens are not those of the dataset."""
+    dataset, config = trial.dataset, trial.model.settings.get("config")
+    if trial.init is None or trial.model.name != TRANSFORMERS or not isinstance(config, str):
+        return
+    vocabulary = parsed(config).get("vocab_size")
+    if dataset.name == "text" and not dataset.settings.get("tokenizer") and vocabulary not in (None, BYTES):
+        message = f"text is read byte by byte, and the weights were trained with a vocabulary of {vocabulary:,} tokens"
+        raise SpecError("dataset", f"{message}: name their tokenizer, {{name: text, tokenizer: FOLDER}}")
 
 
 def require_used(top: Mapping[str, Any], trials: Sequence[TrialSpec]) -> None:

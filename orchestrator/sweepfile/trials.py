@@ -19,6 +19,7 @@ from prunesweep.orchestrator.sweepfile.starting import (
     FROM_INIT,
     described,
     fine_tuning,
+    require_same_tokens,
     require_startable,
     require_started,
 )
@@ -183,6 +184,7 @@ def _checked(cell: Cell, method: Method, sparsity: float, seed: int, train: Trai
     _check_task(trial, method)
     method.check(trial)
     require_started(method, trial)
+    require_same_tokens(trial)
     return trial
 
 

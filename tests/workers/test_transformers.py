@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ from tests import contract
 from tests.workers.test_tasks import trial
 
 transformers = pytest.importorskip("transformers")
+from tokenizers import Tokenizer  # noqa: E402
+from tokenizers.models import WordLevel  # noqa: E402
+from tokenizers.pre_tokenizers import Whitespace  # noqa: E402
 
 WIDTH, LAYERS, VOCABULARY, CONTEXT = 16, 2, 256, 8
 IMAGES = (1, 8, 8)
@@ -258,6 +262,63 @@ def test_what_goes_by_inputs_or_outputs_refuses_them(method: Method, answer: str
     with pytest.raises(UserError, match=answer):
         examine_stage(stage, Where(str(folders)))
     examine_stage(replace(stage, prune=Scope.of(exempt=["Conv1D"])), Where(str(folders)))
+
+
+# --- tokens
+
+WORDS = {"[UNK]": 0, "a": 1, "b": 2, "c": 5}
+
+
+def tokenizer_in(folder: Path, words: Mapping[str, int] = MappingProxyType(WORDS)) -> None:
+    made = Tokenizer(WordLevel(dict(words), unk_token="[UNK]"))
+    made.pre_tokenizer = Whitespace()
+    made.save(str(folder / "tokenizer.json"))
+
+
+def tokens(folder: Path, **options: Any) -> Any:
+    return data.load(data.choose("text", {"context": 2, "tokenizer": "model", **options}), str(folder))
+
+
+def test_a_text_is_read_as_the_tokens_of_a_tokenizer(tmp_path: Path):
+    """Every word is one; the vocabulary goes to its highest number, also where some are left out."""
+    (tmp_path / "model").mkdir()
+    tokenizer_in(tmp_path / "model")
+    (tmp_path / "text.txt").write_text("a b c d\n" * 6)
+    dataset = tokens(tmp_path)
+    assert dataset.classes == 6
+    assert next(iter(dataset.evaluation_batches("test", batch_size=1)))[0].tolist() == [[1, 2]]
+    assert dataset.splits["train"][0].tolist() == [1, 2, 5]
+    assert dataset.splits["train"][1].tolist() == [5, 0, 1]
+
+
+def test_a_tokenizer_is_in_the_key(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "text.txt").write_text("a b c d\n" * 6)
+    plain, keys = trial("language_modelling"), set()
+    for words in (WORDS, {**WORDS, "d": 3}):
+        tokenizer_in(tmp_path / "model", words)
+        for settings in ({"tokenizer": "model"}, {}):
+            asked_for = replace(plain, dataset=data.choose("text", {"context": 2, **settings}))
+            keys.add(fingerprinted([asked_for], str(tmp_path), {})[0].key)
+    assert len(keys) == 3, "of each tokenizer, and without one"
+
+
+def test_mistakes_with_tokenizers(tmp_path: Path):
+    (tmp_path / "text.txt").write_bytes(b"\xff" * 30)
+    with pytest.raises(UserError, match=r"there is no .*model; set `tokenizer`, and --data-dir"):
+        tokens(tmp_path)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UserError, match=r"there is no .*model/tokenizer.json; tokenizer.save_pretrained of trans"):
+        tokens(tmp_path)
+    (tmp_path / "model/tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"text.txt is no text in UTF-8, as a tokenizer needs it"):
+        tokens(tmp_path)
+    (tmp_path / "text.txt").write_text("a b")
+    with pytest.raises(UserError, match=r"tokenizer.json is no tokenizer: "):
+        tokens(tmp_path)
+    tokenizer_in(tmp_path / "model")
+    with pytest.raises(UserError, match=r"text.txt has 2 tokens, and 10 windows of context 2 need 21"):
+        tokens(tmp_path, context=2, path="./text.txt")
 
 
 # --- in stages

@@ -42,7 +42,7 @@ DATASETS: dict[str, Entry] = {
         {"path": ".", "classes": 2, "size": 256, "images": "images", "masks": "masks"},
     ),
     "voc": Entry("prunesweep.workers.data.masks:voc", {"path": "VOCdevkit/VOC2012", "size": 256}),
-    "text": Entry("prunesweep.workers.data.text:text", {"path": "text.txt", "context": 128}),
+    "text": Entry("prunesweep.workers.data.text:text", {"path": "text.txt", "context": 128}, later={"tokenizer": ""}),
     "synthetic": Entry(
         "prunesweep.workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},

@@ -10,6 +10,8 @@ from prunesweep.workers.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
+TOKENIZER = "tokenizer.json"
+
 
 class Pair(NamedTuple):
     """An image and its mask."""
@@ -18,14 +20,23 @@ class Pair(NamedTuple):
     mask: Path
 
 
-def root_of(name: str, path: str, folder: str) -> Path:
-    """Where a dataset's files are; raises `UserError` where nothing is."""
+def root_of(name: str, path: str, folder: str, option: str = "path") -> Path:
+    """Where a dataset's files are that an option names; raises `UserError` where nothing is."""
     root = Path(folder) / Path(path).expanduser()
     if not root.exists():
         raise UserError(
-            f"dataset {name}: there is no {root}; set `path`, and --data-dir or PRUNESWEEP_DATA to its folder"
+            f"dataset {name}: there is no {root}; set `{option}`, and --data-dir or PRUNESWEEP_DATA to its folder"
         )
     return root
+
+
+def tokenizer_of(path: str, folder: str) -> Path:
+    """The file of a text's tokenizer, which may be named by its folder; raises `UserError` where there is none."""
+    place = root_of("text", path, folder, "tokenizer")
+    file = place / TOKENIZER if place.is_dir() else place
+    if not file.is_file():
+        raise UserError(f"dataset text: there is no {file}; tokenizer.save_pretrained of transformers writes one")
+    return file
 
 
 def folder_pairs(name: str, folder: Path, images: str, masks: str) -> list[Pair]:
@@ -66,7 +77,9 @@ def own_files(name: str, settings: Mapping[str, Any], folder: str) -> list[tuple
         return None
     root = root_of(name, settings["path"], folder)
     if name == "text":
-        return [(root.name, str(root))]
+        tokenizer = settings.get("tokenizer")
+        own = [root, *([tokenizer_of(tokenizer, folder)] if tokenizer else [])]
+        return [(file.name, str(file)) for file in own]
     if name == "voc":
         pairs = [pair for split in ("train", "val") for pair in voc_pairs(root, split)]
     else:

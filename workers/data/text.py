@@ -1,4 +1,4 @@
-"""A text file, byte by byte."""
+"""A text file, byte by byte or as the tokens of a tokenizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prunesweep.workers.data.base import Batches, Dataset, SplitName, epoch_generator
-from prunesweep.workers.data.own_files import root_of
+from prunesweep.workers.data.own_files import root_of, tokenizer_of
 from prunesweep.workers.errors import UserError
 
 BYTES = 256
@@ -54,22 +54,29 @@ class Text(Dataset):
             yield windows[:, :-1], windows[:, 1:]
 
 
-def text(folder: str, *, path: str = "text.txt", context: int = 128) -> Text:
+def text(folder: str, *, path: str = "text.txt", context: int = 128, tokenizer: str = "") -> Text:
     """A file's bytes in windows of `context` that follow each other; the last tenth is the test set.
 
-    The tenth before that is the validation set. Raises `UserError` for a file that is too short.
+    The tenth before that is the validation set. With `tokenizer`, a `tokenizer.json` or its folder, these are tokens
+    instead of bytes. Raises `UserError` for a file that is too short.
     """
+    unit = "tokens" if tokenizer else "bytes"
     if context < 2:
-        raise UserError(f"dataset text: context: {context} is not allowed: at least 2 bytes")
+        raise UserError(f"dataset text: context: {context} is not allowed: at least 2 {unit}")
     file = root_of("text", path, folder)
     try:
-        tokens = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+        content = file.read_bytes()
     except OSError as error:
         raise UserError(f"dataset text: {file} cannot be read: {error.strerror}") from error
+    tokens, vocabulary = np.frombuffer(content, dtype=np.uint8), BYTES
+    if tokenizer:
+        from prunesweep.workers.data.tokens import tokenized
+
+        tokens, vocabulary = tokenized(content, file, tokenizer_of(tokenizer, folder))
     count = (len(tokens) - 1) // context
     if count < LEAST:
         raise UserError(
-            f"dataset text: {file} has {len(tokens):,} bytes, and {LEAST} windows of context {context} need "
+            f"dataset text: {file} has {len(tokens):,} {unit}, and {LEAST} windows of context {context} need "
             f"{LEAST * context + 1:,}: take a longer text, or a smaller context"
         )
     starts = np.arange(count)[:, None] * context + np.arange(context + 1)
@@ -77,4 +84,4 @@ def text(folder: str, *, path: str = "text.txt", context: int = 128) -> Text:
     tenth = count // LEAST
     cuts = {"train": slice(0, count - 2 * tenth), "validation": slice(count - 2 * tenth, count - tenth)}
     splits = {name: windows[cut] for name, cut in (cuts | {"test": slice(count - tenth, count)}).items()}
-    return Text("text", splits)
+    return Text("text", splits, vocabulary)
