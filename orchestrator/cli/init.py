@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.text import counted
-from prunesweep.workers.data.layout import read_layout
+from prunesweep.workers.data.layout import Layout, read_layout
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.models import choose
@@ -22,7 +23,7 @@ TEMPLATE = """\
 # {question}
 # All keys: docs/sweeps.md. Methods with their settings: prunesweep list methods
 dataset: {dataset}
-model: {model}
+{validation}model: {model}
 seeds: 3                        # 0, 1 and 2; five and more tell differences from chance
 train:
   epochs: 20
@@ -42,12 +43,17 @@ resources: {{cpus: 1}}            # for each trial; on a GPU, for instance {{gpu
 """
 
 
+FEW = 30
+"""Of fewer images of a class a tenth is one or two."""
+
+
 @dataclass(frozen=True)
 class Answers:
     """What the template is filled with."""
 
     question: str = "Which method keeps most accuracy, at which sparsity?"
     dataset: str = "digits"
+    validation: str = ""
     model: str = "resnet8"
     method: str = "gmp"
     method_note: str = "a rival that prunes while it trains"
@@ -92,10 +98,18 @@ def _for_images(folder: Path) -> Answers:
     return Answers(
         question=f"{images:,} images of {len(layout.classes)} classes in {path}: which method keeps most accuracy?",
         dataset=f"{{name: image_folder, path: {_quoted(str(path))}, size: 64, crop: padded}}",
+        validation="" if layout.validation else _validation(layout),
         model="resnet20",
         batch_size=32 if images < 10_000 else 128,
         lr=0.05,
     )
+
+
+def _validation(layout: Layout) -> str:
+    """A share of each class of which the smallest class gives a few images."""
+    smallest = min(Counter(layout.train.targets).values())
+    share = 0.1 if smallest >= FEW else 0.2
+    return f"validation: {{fraction: {share}}}     # of the training images of each class, the same in all trials\n"
 
 
 def _for_code(target: str) -> Answers:

@@ -64,7 +64,7 @@ def submit(
     told = {"RAY_JOB_STOP_WAIT_TIME_S": f"{STOP_SECONDS:.0f}", COMMIT: commit, NOTIFY: hook, STORE: place}
     with TemporaryDirectory() as made:
         archive = Path(made) / "snapshot.zip"
-        files = snapshot.pack(folder, file, archive)
+        files = snapshot.pack(folder, file, archive, weights_beside(sweep))
         say(f"{folder}: {counted(files, 'file')}, {size(archive.stat().st_size)} packed")
         try:
             cluster.submit_job(
@@ -79,6 +79,15 @@ def submit(
             return _attached(require(cluster, name), request, say)  # of another who was quicker
     say(f"{name} is submitted")
     return require(cluster, name)
+
+
+def weights_beside(sweep: Sweep) -> list[Path]:
+    """The files with weights that a sweep file names by their path from it, and not by the whole one."""
+    if sweep.path.suffix == ".py":  # names them as it likes
+        return []
+    asked = [trial.init.given for trial in sweep.exemplars if trial.init is not None]
+    paths = dict.fromkeys(given["path"] for given in asked if given and "path" in given)
+    return [Path(path) for path in paths if path not in sweep.text]
 
 
 def _command(file: Path, options: Options, force: bool, same_code: bool) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from prunesweep.orchestrator.text import size
@@ -18,6 +18,9 @@ LIMIT = 100 * 2**20
 LEFT_OUT = ("results", "data")
 """Folders at the top that hold no code; deeper ones of these names may."""
 
+ELSEWHERE = "put them where all nodes see them, such as beside the images, and give init the whole path"
+"""What to do with weights that a job cannot take along."""
+
 WHEN = (1980, 1, 1, 0, 0, 0)
 """Equal files make equal bytes, which Ray knows by their hash and does not send again."""
 
@@ -29,14 +32,23 @@ def place(sweep: Path) -> tuple[Path, Path]:
     return folder, file.relative_to(folder)
 
 
-def pack(folder: Path, sweep: Path, archive: Path) -> int:
-    """Write the zip file; returns how many files are in it. Raises `UserError` when it becomes too large."""
+def pack(folder: Path, sweep: Path, archive: Path, weights: Collection[Path] = ()) -> int:
+    """Write the zip file; returns how many files are in it.
+
+    Raises `UserError` when it becomes too large, or lacks the `weights` that the sweep names by their path from it.
+    """
     names = sorted({*_not_ignored(folder, list(_code(folder))), sweep.as_posix()})
+    for path in weights:
+        if not path.is_relative_to(folder) or path.relative_to(folder).as_posix() not in names:
+            raise UserError(
+                f"init: {path} is not among what a job takes along, which is {folder} without results/, data/, hidden "
+                f"files and what git ignores: {ELSEWHERE}"
+            )
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in names:
             _pack(packed, folder, name)
             if archive.stat().st_size > LIMIT:
-                raise UserError(_too_large(folder, names))
+                raise UserError(_too_large(folder, names, weights))
     return len(names)
 
 
@@ -90,10 +102,12 @@ def _not_ignored(folder: Path, names: list[str]) -> Iterable[str]:
     return [name for name in names if real[name] not in ignored]
 
 
-def _too_large(folder: Path, names: Iterable[str]) -> str:
+def _too_large(folder: Path, names: Iterable[str], weights: Collection[Path]) -> str:
     bytes_, name = max(((folder / name).stat().st_size, name) for name in names)
+    start = f"{folder} is more than {size(LIMIT)} when packed, the most that Ray takes; its largest file is {name} "
+    if folder / name in weights:
+        return f"{start}({size(bytes_)}), weights that init names: {ELSEWHERE}"
     return (
-        f"{folder} is more than {size(LIMIT)} when packed, the most that Ray takes; its largest file is {name} "
-        f"({size(bytes_)}): keep what is no code in results/ or data/, or name it in .gitignore, or submit from the "
-        "folder that holds your code"
+        f"{start}({size(bytes_)}): keep what is no code in results/ or data/, or name it in .gitignore, or submit from "
+        "the folder that holds your code"
     )

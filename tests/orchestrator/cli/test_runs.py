@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -303,6 +304,8 @@ def test_init_writes_a_sweep_that_is_valid(tmp_path: Path):
         (tmp_path / place).mkdir(parents=True)
         for number in range(12):
             Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / place / f"{number}.png")
+    for split in ("train", "val", "test"):
+        shutil.copytree(tmp_path / "flowers", tmp_path / "split" / split)
     cli.write(
         "from torch import nn\nclass Net(nn.Sequential):\n    def __init__(self, num_classes, width=4):\n"
         "        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))\n",
@@ -316,6 +319,7 @@ def test_init_writes_a_sweep_that_is_valid(tmp_path: Path):
     assert "sweep.yaml is there already" in cli("init", code=2)
     for about, line in {
         "flowers": f'dataset: {{name: image_folder, path: "{tmp_path}/flowers", size: 64, crop: padded}}',
+        "split": f'dataset: {{name: image_folder, path: "{tmp_path}/split", size: 64, crop: padded}}',
         "net.py": 'model: "net:Net"',
         "net:Net": 'model: "net:Net"',
         "own:Mine": '  - method: "own:Mine" ',
@@ -324,6 +328,9 @@ def test_init_writes_a_sweep_that_is_valid(tmp_path: Path):
         cli("init", about, "--output", "made.yaml")
         text = (tmp_path / "made.yaml").read_text()
         assert any(written.startswith(line) for written in text.splitlines()), text
+        assert ("\nvalidation: {fraction: 0.2}" in text) == (about == "flowers"), (
+            "of a folder without a split of its own"
+        )
         assert cli("validate", "made.yaml").startswith("made.yaml: valid, 30 trials")
     assert text.startswith("# Which method")
     for about, message in {

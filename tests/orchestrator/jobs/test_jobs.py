@@ -21,6 +21,8 @@ import pytest
 
 from prunesweep import load_results
 from prunesweep.orchestrator.jobs import snapshot
+from prunesweep.orchestrator.jobs.jobs import weights_beside
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 from tests.head import TOKEN, Head, JobsCli, free_ports
@@ -297,6 +299,39 @@ def test_a_snapshot_that_is_too_large_names_the_largest_file(tmp_path: Path, mon
     (project / "weights.bin").write_bytes(os.urandom(snapshot.LIMIT))
     with pytest.raises(UserError, match=r"the most that Ray takes; its largest file is weights\.bin \(105 MB\)"):
         packed(project, monkeypatch, "x.yaml")
+    archive, weights = tmp_path / "snapshot.zip", [project / "weights.bin"]
+    with pytest.raises(UserError, match=r"weights that init names: put them where all nodes see them, such as beside"):
+        snapshot.pack(*snapshot.place(project / "x.yaml"), archive, weights)
+
+
+INIT = """\
+dataset: digits
+model: resnet8
+init: {path: PATH}
+trials:
+  - {method: dense}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "goes"),
+    [("net.pt", True), ("data/net.pt", False), ("../net.pt", False), ("ignored.pt", False), ("/nfs/net.pt", True)],
+)
+def test_weights_that_a_job_would_not_find_are_refused_before_anything_is_sent(path: str, goes: bool, tmp_path: Path):
+    """They lie behind a whole path, or in the folder that the job takes along."""
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    for name in ("net.pt", "data/net.pt", "../net.pt", "ignored.pt"):
+        (project / name).write_bytes(b"weights")
+    subprocess.run(["git", "init", "-q", project], check=True)
+    (project / ".gitignore").write_text("ignored.pt\n")
+    (project / "x.yaml").write_text(INIT.replace("PATH", path))
+    weights = weights_beside(read_sweep(project / "x.yaml"))
+    if goes:
+        assert snapshot.pack(project, Path("x.yaml"), tmp_path / "snapshot.zip", weights) == 2
+        return
+    with pytest.raises(UserError, match=r"pt is not among what a job takes along.* whole path$"):
+        snapshot.pack(project, Path("x.yaml"), tmp_path / "snapshot.zip", weights)
 
 
 # --- longer ones
