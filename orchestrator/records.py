@@ -234,6 +234,8 @@ def require(name: str, store: Store) -> Sweep:
     sweep = recall(name, store)
     if sweep is None:
         names = known(store)
+        if name in names:
+            raise UserError(f"{store.path(name)} has a record, and no sweep has such a name: remove it if it is a copy")
         choice = f"it knows {', '.join(names)}{nearest(name, names)}" if names else "run one with: prunesweep run FILE"
         raise UserError(f'the store {store.location} has no sweep "{Location(name)}": {choice}')
     return sweep

@@ -105,7 +105,7 @@ class Progress(Publications):
     def _unfinished(self, files: Mapping[str, Listing | None]) -> dict[str, State]:
         """Of those that have begun: what their last note says; those before it change nothing."""
         begun = {key: listing for key, listing in files.items() if listing is not None and RESULT not in listing}
-        notes = {key: max(filter(_is_note, listing), default=None) for key, listing in begun.items()}
+        notes = {key: max(filter(is_note, listing), default=None) for key, listing in begun.items()}
         tried = [(key, path.rpartition("/")[2]) for key, path in notes.items() if path is not None]
         last = self.at_once(lambda note: self._attempt(*note), tried)
         failed = {key for (key, _), attempt in zip(tried, last, strict=True) if attempt and attempt.cause}
@@ -160,7 +160,7 @@ class Progress(Publications):
         return self._attempt(key, notes[-1]) if notes else None
 
     def _notes(self, key: str) -> list[str]:
-        return [name for name in self.names("stages", key, ATTEMPTS) if name.endswith(".json")]
+        return [name for name in self.names("stages", key, ATTEMPTS) if is_note(f"{ATTEMPTS}/{name}")]
 
     def _attempt(self, key: str, name: str) -> Attempt | None:
         data = self.read("stages", key, ATTEMPTS, name)
@@ -175,8 +175,9 @@ class Progress(Publications):
         return Attempt(name.removesuffix(".json"), "", "", 0)
 
 
-def _is_note(path: str) -> bool:
-    return path.startswith(f"{ATTEMPTS}/") and path.endswith(".json")
+def is_note(path: str) -> bool:
+    """Whether a path in a stage's folder is that of a note of an attempt; macOS puts others beside what it copies."""
+    return path.startswith(f"{ATTEMPTS}/") and path.endswith(".json") and not path.startswith(f"{ATTEMPTS}/.")
 
 
 def _kept(listing: Listing) -> Listing:

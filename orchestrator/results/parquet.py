@@ -26,6 +26,9 @@ SWEEPS = "sweeps"
 Place = str | Path | Location
 """A folder, a URL or a Parquet file."""
 
+POINTERS = (b"version https://git-lfs", b"/annex/objects/")
+"""With what a file begins that Git LFS or git-annex keeps in the place of a large one."""
+
 _TABLES = ("trials.parquet", "curves.parquet", "layers.parquet", "classes.parquet", "candidates.parquet")
 
 
@@ -129,11 +132,18 @@ def _read(place: Place, name: str) -> pa.Table:
     try:
         filesystem, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
         with filesystem.open_input_stream(inner, compression=None) as stream:
-            table = unsealed_table(stream.read(), name)
+            data = stream.read()
+        if data.startswith(POINTERS):
+            raise UserError(f"{path} is a pointer of Git's to a table that is not here: git lfs pull, or git annex get")
+        table = unsealed_table(data, name)
         version = int((table.schema.metadata or {}).get(VERSION_KEY, 0))
         if version <= SCHEMA_VERSION:
             table = checked(table, name)
+    except UserError:
+        raise
     except FileNotFoundError as error:
+        if not path.is_url and Path(inner).is_symlink():
+            raise UserError(f"{path} is a link to a file that is not here; git annex get, or copy it, too") from error
         if name == "candidates":
             raise UserError(f"no searches at {path}: the sweep has none, or has not been run") from error
         raise UserError(f"no results at {path}; `prunesweep run SWEEP` makes them") from error

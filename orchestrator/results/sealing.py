@@ -23,7 +23,7 @@ SEAL_KEY = b"prunesweep_file"
 ROW_GROUP = 2**17
 """Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
 
-WIDE_GROUP = 2**14
+WIDE_GROUP = 2**13
 """As `ROW_GROUP`, of a hundred columns; whoever writes them has so many in memory."""
 
 

@@ -19,6 +19,7 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.filesystems import AT_ONCE
 from prunesweep.workers.fingerprints import SAME_CODE, is_same_code
 from prunesweep.workers.init.kept import FOLDER, HASH, is_whole
+from prunesweep.workers.progress import is_note
 from prunesweep.workers.seal import intact, unsealed_json
 from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import CHECKPOINTS, RESULT, STATE, Damaged, State, Store
@@ -53,8 +54,9 @@ class Check:
         for file in store.files("stages"):
             if len(file.path) > 2:
                 self.files.setdefault(file.path[1], set()).add("/".join(file.path[2:]))
-        self.keys = store.names("stages")
-        self.sweeps = [name for name in store.names() if name != "stages" and not name.startswith(".")]
+        self.keys = [name for name in store.names("stages") if not name.startswith(".")]  # .DS_Store and the like
+        others = ("stages", FOLDER, SAME_CODE)
+        self.sweeps = [name for name in store.names() if name not in others and not name.startswith(".")]
         self.results: dict[str, dict[str, Any]] = {}
         self.states: dict[str, State] = {}
 
@@ -136,7 +138,7 @@ class Check:
                 yield Fault(f"stages/{key}/{name}", f"cannot be opened: {error}", _remedy(name, result))
 
     def _notes(self, key: str) -> Iterator[Fault]:
-        names = sorted(name for name in self.files[key] if name.startswith("attempts/") and name.endswith(".json"))
+        names = sorted(filter(is_note, self.files[key]))
         paths = [("stages", key, *name.split("/")) for name in names]
         for path, data in zip(paths, self.store.read_many(paths), strict=True):
             if data is not None and not intact(data):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from prunesweep.orchestrator.lookup import find_sweep, load_sweep, results_place, sweep_name
-from prunesweep.orchestrator.records import remember
+from prunesweep.orchestrator.records import read_records, remember
+from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.status.checking import Check
+from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
@@ -63,6 +65,28 @@ def test_another_sweeps_table_in_a_sweeps_folder_is_said(cli: Cli, table: str):
     assert results_place(str(cli.folder / "archived"), store) == Location(cli.folder / "archived"), (
         "a copy may be renamed"
     )
+
+
+def test_what_is_not_here_of_a_store_under_git_is_said_with_how_to_get_it(cli: Cli):
+    table = cli.folder / "results/first/trials.parquet"
+    for pointer in (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 12\n",
+        "/annex/objects/MD5E-s12--4d\n",
+    ):
+        table.write_text(pointer)
+        with pytest.raises(UserError, match="is a pointer of Git's to a table that is not here: git lfs pull"):
+            load_results(table.parent)
+    table.unlink()
+    table.symlink_to("../../.git/annex/objects/x")
+    with pytest.raises(UserError, match="is a link to a file that is not here; git annex get, or copy it"):
+        load_results(table.parent)
+
+
+def test_a_copy_that_a_file_manager_made_is_said_to_be_one(cli: Cli):
+    shutil.copytree(cli.folder / "results/first", cli.folder / "results/first (1)")
+    read = read_records(Store(cli.folder / "results"))
+    assert [sweep.name for sweep in read if isinstance(sweep, Sweep)] == ["first"]
+    assert "first (1) has a record, and no sweep has such a name: remove it if it is a copy" in str(read[1])
 
 
 def test_another_sweeps_record_is_not_taken_for_the_sweeps_own(cli: Cli):

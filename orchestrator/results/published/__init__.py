@@ -5,8 +5,10 @@ Adding one is a CSV file beside this one and a line in `PUBLISHED`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +27,9 @@ OURS = "our_"
 """Before one of `KEYS`: the value that a sweep has where the paper has another one."""
 
 _NUMBERS = ("target_sparsity", "retrain_epochs", "pretrain_epochs", "total_epochs", "phases")
+
+_COMMA = re.compile(r"\d,\d")
+"""A decimal comma, where no comma separates."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,10 @@ def load_published(place: str | Path = PAPER) -> pd.DataFrame:
 
 
 def _read(file: Path) -> pd.DataFrame:
+    if not file.is_file():  # a pipe may never end
+        raise UserError(f"no published numbers at {file}: give a CSV file, or one of {', '.join(PUBLISHED)}")
     try:
-        table = pd.read_csv(file)
-    except FileNotFoundError as error:
-        raise UserError(f"no published numbers at {file}: give a CSV file, or one of {', '.join(PUBLISHED)}") from error
+        table = _separated(file.read_bytes())
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {file} as CSV: {error}") from error
     metrics = _metrics([str(name) for name in table.columns], file)
@@ -103,6 +108,18 @@ def _read(file: Path) -> pd.DataFrame:
             raise UserError(f"{file}: the column {name} has a value that is no number")
     parts = [_long(table, metric, column, file) for metric, column in metrics.items()]
     return pd.concat(parts, ignore_index=True).dropna(subset=["mean"]).reset_index(drop=True)
+
+
+def _separated(data: bytes) -> pd.DataFrame:
+    """CSV as programs write it: in many countries Excel has semicolons and decimal commas, and tabs in its "text"."""
+    if data.startswith(b"PK"):
+        raise ValueError("it is a workbook; save it as CSV")
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    header = text.partition("\n")[0]
+    if "," in header:
+        return pd.read_csv(StringIO(text))
+    separator = ";" if ";" in header else "\t"
+    return pd.read_csv(StringIO(text), sep=separator, decimal="," if _COMMA.search(text) else ".")
 
 
 def _metrics(columns: Sequence[str], file: Path) -> dict[str, str]:

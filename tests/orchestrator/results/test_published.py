@@ -234,3 +234,22 @@ def test_without_any_counterpart_it_says_what_differs() -> None:
             pd.DataFrame([{**SETTINGS, "trial": "a", "seed": 0, "total_epochs": 20, "train_seconds": 1.0}]),
             metric="train_seconds",
         )
+
+
+@pytest.mark.parametrize(
+    ("separator", "decimal", "encoding"),
+    [(";", ",", "utf-8-sig"), ("\t", ",", "utf-16"), (";", ".", "utf-8"), ("\t", ".", "utf-8")],
+)
+def test_a_file_as_spreadsheets_write_it(separator: str, decimal: str, encoding: str, tmp_path: Path) -> None:
+    lines = [
+        ("method", "target_sparsity", "test_accuracy_mean"),
+        ("imp", f"0{decimal}9", f"93{decimal}5"),
+        ("", "", ""),
+    ]
+    file = tmp_path / "theirs.csv"
+    file.write_bytes("\r\n".join(separator.join(line) for line in lines).encode(encoding))
+    (row,) = load_published(file).to_dict("records")
+    assert (row["method"], row["target_sparsity"], row["mean"]) == ("imp", 0.9, 0.935)
+    file.write_bytes(b"PK\3\4")
+    with pytest.raises(UserError, match="it is a workbook; save it as CSV"):
+        load_published(file)

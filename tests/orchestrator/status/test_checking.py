@@ -12,6 +12,7 @@ import pytest
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
+from prunesweep.orchestrator.status.checking import Check
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage
@@ -77,6 +78,20 @@ def test_a_whole_store_is_said_to_be_whole(cli: Cli, places: dict[str, Path]):
     assert cli("check", "results", "--deep") == "4 stages and 2 sweeps: all is whole; all files were read\n"
     assert json.loads(cli("check", "--json")) == []
     assert contents(places["store"]) == before
+
+
+def test_what_other_programs_leave_in_a_store_is_no_fault(places: dict[str, Path]):
+    """The Finder's and AppleDouble's files in an unpacked archive, half-copied ones; weights are no sweep."""
+    for folder in ("", "stages", "one", f"stages/{places['pruned'].name}", f"stages/{places['pruned'].name}/attempts"):
+        for name in (".DS_Store", "._x.json", "._trials.parquet", ".result.json.a8F3kz", "result.json.part"):
+            (places["store"] / folder / name).write_bytes(b"\0\5\26\7")
+    (places["store"] / "stages/result.json.part").unlink()
+    (places["store"] / "weights").mkdir()
+    (places["store"] / "result.json.part").unlink()
+    looked = Check(Store(places["store"]), deep=True)
+    assert list(looked.faults()) == []
+    assert (len(looked.keys), looked.sweeps) == (4, ["one", "two"])
+    assert len(Store(places["store"]).attempts(places["pruned"].name)) == 1
 
 
 def _another_stage(places: dict[str, Path]) -> None:
