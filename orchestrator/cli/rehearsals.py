@@ -90,5 +90,7 @@ def _forecast(forecast: Forecast) -> str:
     gpus = f", {Bill(forecast.gpu_seconds / 3600)}" if forecast.gpu_seconds else ""
     without = f"; without {counted(forecast.unknown, 'stage')} of what fails" if forecast.unknown else ""
     stages = counted(forecast.stages, "stage")
+    undecided = forecast.undecided
+    stages += f" and up to {counted(undecided, 'epoch')} of candidates and winners" if undecided else ""
     work = f"{stages}: {duration(forecast.seconds)} of work{side_by_side}{gpus}"
     return f"{work}; {size(forecast.bytes)} of disk{without}"

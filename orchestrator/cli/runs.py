@@ -175,7 +175,7 @@ def _rehearse(sweep: Sweep, store: Store, options: Options, choosing: Choosing) 
     plan = make_plan(sweep, store)
     _show_changes(sweep, store)
     trials = choosing.trials(plan)
-    if all(plan.trial_state(trial) == "done" for trial in trials):
+    if all(plan.trial_state(trial) == "done" for trial in trials) and not (plan.sweep.searches and plan.to_run):
         say("nothing to rehearse: all trials are done")
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # its store is removed, also when nothing has begun

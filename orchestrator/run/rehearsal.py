@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from prunesweep.orchestrator.forest import last_stage
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.run.driver import Options, SweepRun, prepare
+from prunesweep.orchestrator.search.decision import Decision
+from prunesweep.orchestrator.search.space import Point, Space, Values
+from prunesweep.orchestrator.search.spec import TRAIN
 from prunesweep.orchestrator.status.forecast import gpu_seconds
 from prunesweep.orchestrator.status.status import failures
 from prunesweep.workers.rehearsal import PREFIX, Rates
-from prunesweep.workers.spec import Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
+from prunesweep.workers.spec import Choice, PartStage, PruneStage, Stage, TrainSpec, TrialSpec, path
 from prunesweep.workers.store import Store
 
 if TYPE_CHECKING:
@@ -60,7 +65,8 @@ class Forecast:
     """Of the stages that the store lacks: seconds of work one after the other, of the longest chain, and bytes.
 
     `unknown` stages are of cells that do not work, and are left out. `slots` fit on the machines at once. `gpu_seconds`
-    are those of whole GPUs.
+    are those of whole GPUs. Part of them all are `undecided` epochs: those that searches may still ask for, and their
+    winners'.
     """
 
     seconds: float
@@ -70,6 +76,7 @@ class Forecast:
     gpu_seconds: float
     stages: int
     unknown: int
+    undecided: int = 0
 
     @property
     def wall_seconds(self) -> float:
@@ -95,9 +102,11 @@ def rehearse(plan: Plan, trials: Iterable[TrialSpec], store: Store, options: Opt
 
     Its networks and checkpoints lie on the disk of `store` while it lasts, where the machines that run them reach it.
     """
-    wanted = [trial for trial in trials if plan.trial_state(trial) != "done"]
-    chosen = cells(plan, wanted)
-    sweep = replace(plan.sweep, trials=tuple(cell.trial for cell in chosen))
+    asked = list(trials)
+    wanted = [trial for trial in asked if plan.trial_state(trial) != "done"]
+    is_whole = len(asked) == len(plan.sweep.trials)
+    chosen = cells(plan, wanted, open_searches(plan) if is_whole else ())
+    sweep = replace(plan.sweep, trials=tuple(cell.trial for cell in chosen), searches=())
     rehearsal = replace(options, rehearsal=True, max_failures=None)
     with _own_store(store) as own:
         prepare(make_plan(sweep, own), own, rehearsal)
@@ -105,7 +114,7 @@ def rehearse(plan: Plan, trials: Iterable[TrialSpec], store: Store, options: Opt
         after = run.run(make_plan(sweep, own))
         results = dict(zip(after.stages, own.results(list(after.stages)), strict=True))
         outcomes = _outcomes(chosen, after, results, own)
-    return Rehearsed(outcomes, forecast(plan.narrowed(wanted), after, results, run.slots))
+    return Rehearsed(outcomes, forecast(plan if is_whole else plan.narrowed(wanted), after, results, run.slots))
 
 
 @contextmanager
@@ -123,12 +132,45 @@ def _own_store(store: Store) -> Iterator[Store]:
 # --- cells
 
 
-def cells(plan: Plan, trials: Sequence[TrialSpec]) -> list[Cell]:
-    """The distinct ones, in the sweep's order. Of each the trial with the fewest stages, and then the sparsest."""
+def open_searches(plan: Plan) -> list[Decision]:
+    """The searches that may still ask for something."""
+    return [decision for decision in plan.decisions if decision.is_open]
+
+
+def cells(plan: Plan, trials: Sequence[TrialSpec], searches: Iterable[Decision] = ()) -> list[Cell]:
+    """The distinct ones, in the sweep's order. Of each the trial with the fewest stages, and then the sparsest.
+
+    Of searches all cells that candidates may have; the trials of these are the candidates that are drawn so far.
+    """
     alike: dict[Kind, list[TrialSpec]] = {}
     for trial in trials:
-        alike.setdefault(tuple(settings(plan, trial).items()), []).append(trial)
-    return [Cell(dict(kind), min(same, key=lambda t: _effort(plan, t)), len(same)) for kind, same in alike.items()]
+        alike.setdefault(_kind_of(plan, trial), []).append(trial)
+    counts = {kind: len(same) for kind, same in alike.items()}
+    for search, drawn in ((decision.search, decision.candidates) for decision in searches):
+        for point in _variants(search.settings):
+            trial = search.candidate(point, search.seeds[0])
+            alike.setdefault(_kind_of(plan, trial), []).append(trial)
+        for trial in (search.candidate(candidate.point, seed) for candidate in drawn for seed in search.seeds):
+            counts[_kind_of(plan, trial)] = counts.get(_kind_of(plan, trial), 0) + 1
+    return [
+        Cell(dict(kind), min(same, key=lambda trial: _effort(plan, trial)), counts.get(kind, 0))
+        for kind, same in alike.items()
+    ]
+
+
+def _variants(space: Space) -> Iterator[Point]:
+    """Points with all names, switches and batch sizes of a space together, and one number for each other setting."""
+    values = []
+    for dimension in space:
+        listed = dimension.values if isinstance(dimension, Values) else (dimension.at(0.5),)
+        named = any(isinstance(value, str | bool) for value in listed)
+        values.append(listed if named or dimension.name.removeprefix(TRAIN) in SIZES else listed[:1])
+    for chosen in product(*values):
+        yield tuple((dimension.name, value) for dimension, value in zip(space, chosen, strict=True))
+
+
+def _kind_of(plan: Plan, trial: TrialSpec) -> Kind:
+    return tuple(settings(plan, trial).items())
 
 
 def _effort(plan: Plan, trial: TrialSpec) -> tuple[int, float]:
@@ -149,7 +191,7 @@ def settings(plan: Plan, trial: TrialSpec) -> dict[str, Any]:
 
 
 def _last(plan: Plan, trial: TrialSpec) -> Stage:
-    return plan.stages[plan.last[trial.key]]
+    return plan.stages[plan.last[trial.key]] if trial.key in plan.last else last_stage(trial, plan.sweep)
 
 
 def _train_names(train: TrainSpec) -> dict[str, Any]:
@@ -189,6 +231,7 @@ def _outcome(
 
 def kind(stage: Stage) -> Kind:
     """Stages of one kind take the same time for an epoch."""
+    stage = stage.whole if isinstance(stage, PartStage) else stage
     root = stage.root
     network = replace(root.dataset, fingerprint=None), replace(root.model, fingerprint=None)
     how = root.method.name, *_names(root.method.settings).items(), *_train_names(root.train).items()
@@ -200,8 +243,8 @@ def forecast(plan: Plan, after: Plan, results: Mapping[str, Mapping[str, Any] | 
     ended = {kind(after.stages[key]): result for key, result in results.items() if result is not None}
     rates = _rates(ended)
     known = {key: stage for key, stage in plan.runnable.items() if kind(stage) in rates}
-    seconds = {key: rates[kind(stage)].seconds(stage.epochs) for key, stage in known.items()}
-    return Forecast(
+    seconds = {key: rates[kind(stage)].seconds(plan.epochs(key)) for key, stage in known.items()}
+    whole = Forecast(
         sum(seconds.values()),
         _longest_chain(known, seconds),
         sum(ended[kind(stage)]["bytes"] for stage in known.values()),
@@ -209,6 +252,28 @@ def forecast(plan: Plan, after: Plan, results: Mapping[str, Mapping[str, Any] | 
         gpu_seconds(plan, seconds),
         len(known),
         len(plan.runnable) - len(known),
+    )
+    for decision in open_searches(plan) if not plan.given_up else ():
+        whole = _with_search(whole, plan, decision, rates, {same: result["bytes"] for same, result in ended.items()})
+    return whole
+
+
+def _with_search(
+    whole: Forecast, plan: Plan, decision: Decision, rates: Mapping[Kind, Rates], sizes: Mapping[Kind, int]
+) -> Forecast:
+    """With what the search may still ask for, at the rates of its first candidate, and the winner's other seeds."""
+    search = decision.search
+    point = next(_variants(search.settings))
+    stages = [stage for stage in search.path(point, search.seeds[0]) if kind(stage) in rates]
+    each = sum(rates[kind(stage)].seconds(stage.epochs) for stage in stages)
+    trainings = decision.left / search.length + len({*search.final_seeds} - {*search.seeds})
+    share = plan.sweep.resources.of(search.base)
+    return replace(
+        whole,
+        seconds=whole.seconds + trainings * each,
+        bytes=whole.bytes + round(trainings * sum(sizes[kind(stage)] for stage in stages)),
+        gpu_seconds=whole.gpu_seconds + trainings * each * share.gpus * share.replicas,
+        undecided=whole.undecided + round(trainings * search.length),
     )
 
 

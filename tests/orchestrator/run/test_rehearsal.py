@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prunesweep.orchestrator.lookup import load_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
-from prunesweep.orchestrator.run.rehearsal import cells, forecast
+from prunesweep.orchestrator.run.rehearsal import cells, forecast, open_searches
 from prunesweep.workers.spec import TrainStage
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
@@ -72,6 +73,52 @@ def test_the_forecast_is_of_all_stages_at_the_rates_of_those_like_them(plan: Pla
     assert whole.gpu_seconds == pytest.approx(whole.seconds / 2)
     assert (whole.stages, whole.bytes) == (3 * 12, 3 * 12 * 1000)
     assert whole.unknown == len(plan.stages) - whole.stages
+
+
+SEARCHED = {
+    **{key: SWEEP[key] for key in ("name", "dataset", "resources")},
+    "model": "lenet300",
+    "seeds": 3,
+    "train": {"epochs": 4},
+    "trials": [
+        {"method": "dense"},
+        {
+            "method": "dnw",
+            "sparsity": [0.8, 0.9],
+            "search": {
+                "space": {"allocation": ["global", "uniform"], "train.lr": {"log": [0.01, 0.5]}},
+                "budget": "6x",
+                "algorithm": "halving",
+                "rungs": {"from": "25%"},
+            },
+        },
+    ],
+}
+
+
+def test_every_cell_that_a_search_may_try_is_rehearsed(tmp_path: Path):
+    """Both allocations; halving begins with 12 candidates at each sparsity: 12 epochs to the first rung, 4 times 3."""
+    plan = make_plan(load_sweep(SEARCHED), Store(tmp_path / "none"))
+    chosen = cells(plan, plan.sweep.trials, open_searches(plan))
+    named = [(cell.trial.method.name, cell.settings.get("allocation")) for cell in chosen]
+    assert sorted(named, key=str) == [("dense", None), ("dnw", "global"), ("dnw", "uniform")]
+    begun = sum(len(decision.candidates) for decision in plan.decisions)
+    assert sum(cell.trials for cell in chosen if cell.trial.method.name == "dnw") == begun == 24
+
+
+def test_the_forecast_holds_what_searches_may_still_ask_for(tmp_path: Path):
+    """An epoch takes 10 s, setting up and the end of a stage 3 s."""
+    plan = make_plan(load_sweep(SEARCHED), Store(tmp_path / "none"))
+    rehearsed = [cell.trial for cell in cells(plan, plan.sweep.trials, open_searches(plan))]
+    own = make_plan(replace(plan.sweep, trials=tuple(rehearsed), searches=()), Store(tmp_path / "none"))
+    result = {"bytes": 1000, "rehearsal": {"setup": 2.0, "epoch": 10.0, "end": 1.0}}
+    whole = forecast(plan, own, dict.fromkeys(own.stages, result), slots=2)
+    # Two searches: of 24 epochs 12 are asked for by their first rung, and two seeds more of each winner have 4 each.
+    dense, first_rung, training = 3 * 43, 24 * (3 + 10), 43
+    assert whole.undecided == 2 * (12 + 2 * 4)
+    assert whole.seconds == pytest.approx(dense + first_rung + 2 * (12 / 4 + 2) * training)
+    assert whole.gpu_seconds == pytest.approx(whole.seconds / 2)
+    assert (whole.stages, whole.unknown) == (3 + 24, 0)
 
 
 OWN = """
