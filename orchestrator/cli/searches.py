@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.results.schemas import unit
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.decision import Decision, ranking
 from prunesweep.orchestrator.search.spec import Search
@@ -119,7 +120,7 @@ def _best(decision: Decision) -> str:
     score = ranking(decision.search, scored)[0][1]
     if isnan(score):
         return "diverged"
-    return f"{100 * score:.2f}%" if decision.search.by == "validation_accuracy" else f"{score:.4g}"
+    return f"{100 * score:.2f}%" if unit(decision.search.by) == "fraction" else f"{score:.4g}"
 
 
 def _short(value: object) -> str:

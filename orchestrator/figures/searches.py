@@ -11,6 +11,7 @@ from prunesweep.orchestrator.figures.axes import log_ticks
 from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
 from prunesweep.orchestrator.figures.comparisons import Frames
 from prunesweep.orchestrator.figures.wording import heading, in_unit, percent
+from prunesweep.orchestrator.results.candidates import lower_is_better
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import CANDIDATES
 from prunesweep.orchestrator.results.units import Scale, scale
@@ -71,7 +72,7 @@ def tries(frames: Frames, query: Query) -> Chart:
     if final.empty:
         raise UserError("nothing to plot over candidates: none was trained to the end yet")
     unit = scale(final["by"].iloc[0])
-    lower = bool(final["by"].iloc[0].endswith("loss"))
+    lower = lower_is_better(final)
     for cell, same in final.groupby(CELL, sort=False, dropna=False):
         series = []
         for method, rows in same.groupby("method", sort=False):

@@ -171,6 +171,7 @@ CANDIDATES = _schema(
     _field("target_sparsity", _number, "zeros asked for over prunable weights", "fraction"),
     _field("algorithm", _text, "how candidates were chosen"),
     _field("by", _text, "what the winner is best by"),
+    _field("better", _text, "whether `higher` or `lower` values of that are better"),
     _field("candidate", _count, "the candidate's number within its search, from 1"),
     _field("epoch", _count, "epochs on the candidate's path after which it was looked at", "epochs"),
     _field("is_last", pa.bool_(), "whether candidates were compared there for the last time"),

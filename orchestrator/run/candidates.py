@@ -44,6 +44,7 @@ def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
                 "target_sparsity": base.sparsity or None,
                 "algorithm": search.algorithm,
                 "by": search.by,
+                "better": "higher" if search.sign > 0 else "lower",
                 "candidate": candidate.number,
                 "epoch": step.epoch,
                 "is_last": step.epoch == search.length,

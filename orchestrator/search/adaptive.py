@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prunesweep.orchestrator.search.sampling import sobol_points
 from prunesweep.orchestrator.search.space import Dimension, Point, Range
-from prunesweep.orchestrator.search.spec import BETTER, Search
+from prunesweep.orchestrator.search.spec import Search
 from prunesweep.workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _proposed(search: Search, told: Sequence[Told], count: int) -> Iterator[Poin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study = optuna.create_study(
-            direction="maximize" if BETTER[search.by] > 0 else "minimize",
+            direction="maximize" if search.sign > 0 else "minimize",
             sampler=optuna.samplers.TPESampler(
                 seed=(search.sampling_seed + len(told)) % 2**32,
                 n_startup_trials=0,
@@ -90,7 +90,7 @@ def _proposed(search: Search, told: Sequence[Told], count: int) -> Iterator[Poin
 
 def _without_nan(search: Search, told: Sequence[Told]) -> list[Told]:
     """What diverged counts as the worst that there was, so that the sampler keeps away from there."""
-    sign = BETTER[search.by]
+    sign = search.sign
     scores = [score for _, score in told if not isnan(score)]
     worst = sign * min((sign * score for score in scores), default=0.0)
     return [Told(point, worst if isnan(score) else score) for point, score in told]

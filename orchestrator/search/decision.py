@@ -18,7 +18,7 @@ from prunesweep.orchestrator.search.adaptive import BATCH, Told, asked
 from prunesweep.orchestrator.search.bisection import Trained, nearest, next_points
 from prunesweep.orchestrator.search.sampling import listed_points, sobol_points
 from prunesweep.orchestrator.search.space import Point
-from prunesweep.orchestrator.search.spec import ADAPTIVE, BETTER, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, Search
 from prunesweep.workers.lineage import work
 from prunesweep.workers.spec import Stage, TrialSpec
 
@@ -178,8 +178,9 @@ def _diverged(rounds: Sequence[Round], known: Known) -> frozenset[str]:
 
 def ranking(search: Search, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
     """The best first; those that diverged last."""
-    sign = BETTER[search.by]
-    return sorted(scored, key=lambda pair: (isnan(pair[1]), 0.0 if isnan(pair[1]) else -sign * pair[1], pair[0].key))
+    return sorted(
+        scored, key=lambda pair: (isnan(pair[1]), 0.0 if isnan(pair[1]) else -search.sign * pair[1], pair[0].key)
+    )
 
 
 def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidate, ...], int]]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from prunesweep.orchestrator.search.space import Dimension, Point, Range, Space, decode_dimension, size
-from prunesweep.orchestrator.search.spec import ALGORITHMS, BETTER, MOST_CANDIDATES, TRAIN, Rungs, Search
+from prunesweep.orchestrator.search.spec import ALGORITHMS, MOST_CANDIDATES, TRAIN, VALIDATION, Rungs, Search
 from prunesweep.orchestrator.search.target import decode_target
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.methods import METHODS
@@ -32,8 +32,12 @@ def decode_search(data: Mapping[str, Any]) -> Search:
         seeds=_seeds(data["seeds"]),
         final_seeds=_seeds(data["final_seeds"]),
         target=decode_target(data.get("target")),
+        lower_metric=data.get("lower_metric", False),
     )
-    if search.by not in BETTER or type(search.epochs) is not int or search.algorithm not in ALGORITHMS:
+    is_metric = isinstance(search.by, str) and search.by.startswith(VALIDATION) and search.by.isidentifier()
+    if not is_metric or type(search.lower_metric) is not bool:
+        raise TypeError(f"it searches by {search.by!r:.40}")
+    if type(search.epochs) is not int or search.algorithm not in ALGORITHMS:
         raise TypeError(f"it searches by {search.by!r:.40}")
     _require_space(search.settings)
     _require_algorithm(search)

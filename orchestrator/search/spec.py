@@ -14,8 +14,8 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import last_stage
 from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
 
-BETTER = {"validation_accuracy": 1, "validation_loss": -1}
-"""What a search may choose by, and the sign by which more of it is better. Nothing of the test set is among them."""
+LOSS, VALIDATION = "validation_loss", "validation_"
+"""What a search may choose by whatever the task, and how names of its metrics begin: nothing is of the test set."""
 
 ADAPTIVE = ("tpe",)
 """Those that learn from what was tried: `orchestrator.search.adaptive`."""
@@ -57,6 +57,8 @@ class Search:
     seeds: tuple[int, ...] = (0,)
     final_seeds: tuple[int, ...] = (0,)
     target: Target | None = added(None)
+    lower_metric: bool = added(False)
+    """Whether `by` is a metric of which less is better; of the loss that is known."""
 
     @cached_property
     def key(self) -> str:
@@ -69,6 +71,11 @@ class Search:
         """All that candidates differ in: the space, and what steers their sparsity."""
         steered = [self.target.steer] if self.target else []
         return tuple(sorted((*self.space, *steered), key=lambda dimension: dimension.name))
+
+    @property
+    def sign(self) -> int:
+        """By which more of `by` is better."""
+        return -1 if self.by == LOSS or self.lower_metric else 1
 
     def hit(self, sparsity: float) -> bool:
         """Whether a candidate of this sparsity of its own may win."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from prunesweep.orchestrator.search.space import Space
-from prunesweep.orchestrator.search.spec import ALGORITHMS, BETTER, Rungs
+from prunesweep.orchestrator.search.spec import ALGORITHMS, VALIDATION, Rungs
 from prunesweep.orchestrator.search.target import MOST_TRIES, Target
 from prunesweep.orchestrator.sweepfile.document import Loc
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, explained, setting
@@ -28,8 +28,9 @@ _SEARCH_BUDGET = explained(
     "trainings or epochs, such as 16x or 320 epochs, or an amount for each method, such as {gmp: 16x, imp: 14x}",
 )
 _BY = explained(
-    Annotated[str, Field(pattern=f"^({'|'.join(BETTER)})$")],
-    f"one of {', '.join(BETTER)}; what is chosen by test images can't be measured on them",
+    Annotated[str, Field(pattern=rf"^{VALIDATION}\w{{1,100}}$")],
+    "validation_loss, or a metric of the task such as validation_accuracy; what is chosen by test images can't be "
+    "measured on them",
 )
 _ALGORITHM = explained(Annotated[str, Field(pattern=f"^({'|'.join(ALGORITHMS)})$")], f"one of {', '.join(ALGORITHMS)}")
 _RUNG = explained(Annotated[str, Field(pattern=_SHARE)], "a percentage of a training, such as 10%")
@@ -56,7 +57,7 @@ _TARGET = strict_model(
 SEARCH: Settings = {
     "space": (_SPACE, ..., "settings to choose, each with a range or a list of values; or such a mapping per method"),
     "budget": (_SEARCH_BUDGET, ..., "what is spent on each method: trainings (16x) or epochs (320 epochs)"),
-    "by": (_BY, "validation_accuracy", "what the winner is best by"),
+    "by": (_BY, None, "what the winner is best by; default: the task's primary metric on validation images"),
     "algorithm": (_ALGORITHM, "random", "how candidates are chosen"),
     "target": (_TARGET, None, "a sparsity to come to, of methods that are not told one: str, dst, cs"),
     "rungs": (_RUNGS, None, "of halving: when candidates are compared"),
@@ -73,7 +74,7 @@ class Request:
     space: Space
     budget: str
     own_budget: bool
-    by: str
+    by: str | None
     algorithm: str
     rungs: Rungs | None
     seeds: int

@@ -10,7 +10,7 @@ from typing import Any
 from prunesweep.orchestrator.search.adaptive import require_optuna
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.space import Point, Space, Values, point
-from prunesweep.orchestrator.search.spec import ADAPTIVE, MOST_CANDIDATES, TRAIN, Rungs, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, LOSS, MOST_CANDIDATES, TRAIN, VALIDATION, Rungs, Search
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
 from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
@@ -18,7 +18,7 @@ from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method, r
 from prunesweep.orchestrator.sweepfile.targets import split
 from prunesweep.orchestrator.sweepfile.trials import trials_of
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.spec import TrialSpec
+from prunesweep.workers.spec import Choice, TrialSpec
 from prunesweep.workers.tasks import metrics_of
 
 
@@ -47,7 +47,7 @@ def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], lo
         space,
         budget,
         isinstance(budgets, dict),
-        search.get("by", "validation_accuracy"),
+        search.get("by"),
         algorithm,
         rungs if algorithm == "halving" else None,
         search.get("seeds", 1),
@@ -87,12 +87,23 @@ def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) ->
         if base.init is not None:  # whose training `train.lr` means, and which epochs count, would be a guess
             text = "a search does not start from trained weights yet: give its settings as lists, or no init"
             raise Rejected(Problem(request.loc, text))
-        primary = metrics_of(base.task)[0].name
-        if request.by == "validation_accuracy" and primary != "accuracy":
-            text = f"task {base.task} has no accuracy but {primary}: say by: validation_loss"
-            raise Rejected(Problem((*request.loc, "by"), text))
         made.append(_search(base, request, seeds))
     return made
+
+
+def _by(task: Choice, request: Request) -> tuple[str, bool]:
+    """What the winner is best by, and whether that is a metric of which less is better; raises `Rejected`."""
+    metrics = metrics_of(task)
+    lower = {f"{VALIDATION}{metric.name}": metric.better == "lower" for metric in metrics}
+    primary = next(iter(lower))
+    by = request.by or primary
+    if by != LOSS and by not in lower:
+        names = ", ".join([*lower, LOSS])
+        raise Rejected(Problem((*request.loc, "by"), f"task {task} has no {by.removeprefix(VALIDATION)}: {names}"))
+    if request.algorithm == "halving" and by not in (primary, LOSS):
+        text = f"halving compares candidates on their way, of which {primary} and {LOSS} are known: take one of these"
+        raise Rejected(Problem((*request.loc, "by"), text))
+    return by, lower.get(by, False)
 
 
 def _corners(space: Space) -> Iterator[Point]:
@@ -110,13 +121,15 @@ def _at(cell: Cell, values: Point, loc: Loc) -> Cell:
 
 
 def _search(base: TrialSpec, request: Request, seeds: Sequence[int]) -> Search:
+    by, lower = _by(base.task, request)
     number, unit = BUDGETS.fullmatch(request.budget).groups()  # type: ignore[union-attr]
     search = Search(
         base=replace(base, seed=0),
         space=request.space,
         epochs=0,
         algorithm=request.algorithm,
-        by=request.by,
+        by=by,
+        lower_metric=lower,
         rungs=request.rungs,
         seeds=tuple(seeds[: request.seeds]),
         final_seeds=tuple(seeds),

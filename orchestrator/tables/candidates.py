@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from prunesweep.orchestrator.results.schemas import CANDIDATES
+from prunesweep.orchestrator.results.candidates import lower_is_better
+from prunesweep.orchestrator.results.schemas import CANDIDATES, unit
 from prunesweep.orchestrator.tables.text_table import Columns, Emphasis, Entry, Line, TextTable
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted
@@ -60,7 +61,7 @@ def ranked_candidates(frame: pd.DataFrame) -> list[tuple[int, Any]]:
     last = frame.loc[frame.groupby(["search", "candidate"], sort=False)["epoch"].idxmax()]
     ranked = []
     for _, same in last.groupby("search", sort=False):
-        sign = -1 if same["by"].iloc[0].endswith("loss") else 1
+        sign = -1 if lower_is_better(same) else 1
         missed = same["on_target"].astype("boolean").fillna(True).eq(False)
         better = same.assign(missed=missed, rank=sign * same["score"]).sort_values(
             ["winner", "epoch", "missed", "rank", "candidate"],
@@ -111,13 +112,13 @@ def _score(row: dict[str, Any]) -> str:
         return "diverged"
     if pd.isna(row["score"]):
         return "not known yet"
-    return f"{100 * row['score']:.2f}" if row["by"].endswith("accuracy") else f"{row['score']:.4f}"
+    return f"{100 * row['score']:.2f}" if unit(row["by"]) == "fraction" else f"{row['score']:.4f}"
 
 
 def _notes(frame: pd.DataFrame) -> Iterator[str]:
     searches = frame["search"].nunique()
     undecided = searches - frame.loc[frame["winner"], "search"].nunique()
-    yield "of the last look at each candidate; accuracies are of validation images, in percent"
+    yield "of the last look at each candidate; numbers are of validation images, fractions in percent"
     if (missed := int(frame["on_target"].eq(False).sum())) > 0:
         yield f"{counted(missed, 'candidate')} missed the target sparsity, and can't win"
     if undecided:

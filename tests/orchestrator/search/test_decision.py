@@ -210,6 +210,13 @@ def test_of_losses_the_smaller_is_better_and_seeds_are_averaged():
     assert decision.winner == step.candidates[1]
 
 
+def test_of_a_metric_that_is_an_error_the_smaller_is_better():
+    search = search_of("gmp", by="validation_mae", lower_metric=True, epochs=12)
+    (step,) = decide(search, {}).rounds
+    known = {paths[0][-1].key: {"validation_mae": mae} for paths, mae in zip(step.paths, (0.5, 0.3), strict=True)}
+    assert decide(search, known).winner == step.candidates[1]
+
+
 def test_a_grid_tries_every_point():
     space = (Values("pruning_interval", (1, 2)), Range("train.lr", "log", 0.01, 0.1, steps=3))
     decision = decide(search_of("gmp", space, epochs=36, algorithm="grid"), {})

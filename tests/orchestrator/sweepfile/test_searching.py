@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from prunesweep.orchestrator.records import recall, remember
 from prunesweep.orchestrator.search.cost import planned
+from prunesweep.orchestrator.search.decoding import decode_search
 from prunesweep.orchestrator.search.space import Range, Values
 from prunesweep.orchestrator.search.target import Target
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
 
@@ -182,6 +185,22 @@ def test_what_is_wrong_is_said_at_its_line(search: str, read: Reader):
         read(search)
     assert WRONG[search] in str(error.value)
     assert "x.yaml:10: trials[0].search" in str(error.value)
+
+
+def test_what_is_best_is_said_by_the_task(read: Reader):
+    """Of regression the mean squared error is primary, of which less is better, and of R2 more."""
+    chosen = {
+        by: read(f"{{space: {LR}, budget: 4x{by}}}", more="task: regression").searches[0]
+        for by in ("", ", by: validation_mae", ", by: validation_r2", ", by: validation_loss")
+    }
+    names = [(search.by, search.sign) for search in chosen.values()]
+    assert names == [("validation_mse", -1), ("validation_mae", -1), ("validation_r2", 1), ("validation_loss", -1)]
+    assert decode_search(json.loads(json.dumps(encode(chosen[""])))) == chosen[""]
+    assert read(f"{{space: {LR}, budget: 4x}}").searches[0].by == "validation_accuracy"
+    with pytest.raises(UserError, match="has no accuracy: validation_mse, validation_mae, validation_r2, validation_l"):
+        read(f"{{space: {LR}, budget: 4x, by: validation_accuracy}}", more="task: regression")
+    with pytest.raises(UserError, match="halving compares candidates on their way, of which validation_mse and"):
+        read(f"{{space: {LR}, budget: 16x, by: validation_r2, algorithm: halving}}", more="task: regression")
 
 
 def test_methods_of_one_block_are_tuned_at_equal_cost_unless_it_says_otherwise(read: Reader):
