@@ -265,14 +265,14 @@ def _with_search(
     search = decision.search
     point = next(_variants(search.settings))
     stages = [stage for stage in search.path(point, search.seeds[0]) if kind(stage) in rates]
-    each = sum(rates[kind(stage)].seconds(stage.epochs) for stage in stages)
+    training = sum(rates[kind(stage)].seconds(stage.epochs) for stage in stages)
     trainings = decision.left / search.length + len({*search.final_seeds} - {*search.seeds})
     share = plan.sweep.resources.of(search.base)
     return replace(
         whole,
-        seconds=whole.seconds + trainings * each,
+        seconds=whole.seconds + trainings * training,
         bytes=whole.bytes + round(trainings * sum(sizes[kind(stage)] for stage in stages)),
-        gpu_seconds=whole.gpu_seconds + trainings * each * share.gpus * share.replicas,
+        gpu_seconds=whole.gpu_seconds + trainings * training * share.gpus * share.replicas,
         undecided=whole.undecided + round(trainings * search.length),
     )
 
