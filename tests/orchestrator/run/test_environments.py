@@ -43,7 +43,7 @@ NOWHERE = "127.0.0.1:9"
         pytest.param(LITTLE_SHARED_MEMORY, [COMMAND], {}, id="64 MB of /dev/shm"),
         pytest.param(FEW_FILES, [COMMAND], {}, id="256 open files"),
         pytest.param([], OPTIMIZED, {}, id="python -O"),
-        pytest.param([], [COMMAND], {"LC_ALL": "C", "PYTHONUTF8": "0"}, id="LC_ALL=C"),
+        pytest.param([], [COMMAND], {"LC_ALL": "C"}, id="LC_ALL=C"),
         pytest.param([], [COMMAND], {"RAY_ADDRESS": NOWHERE}, id="RAY_ADDRESS of a dead cluster"),
         pytest.param(
             [], [COMMAND], {"http_proxy": f"http://{NOWHERE}", "HTTPS_PROXY": f"http://{NOWHERE}"}, id="http_proxy"
