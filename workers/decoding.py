@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from prunesweep.workers.corruptions import parsed
@@ -22,6 +24,9 @@ from prunesweep.workers.spec import (
     freeze,
 )
 from prunesweep.workers.typed import is_number, typed
+
+SHARED = 2**12
+"""So many values are kept: thousands of trials of a record have a few hundred trainings and settings in common."""
 
 
 def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
@@ -69,15 +74,22 @@ def _test_sets(data: Any) -> tuple[str, ...]:
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
-    choices = {name: _decode_choice(data[name]) for name in KINDS if name != "task" or name in data}
+    choices = {name: _choice(json.dumps(data[name])) for name in KINDS if name != "task" or name in data}
     if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
         raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
     init = {"init": typed(Init, data["init"])} if "init" in data else {}
     scope = typed(Scope, data.get("prune", {}))
-    return {**data, **choices, "train": typed(TrainSpec, data["train"]), "prune": scope, **init}
+    return {**data, **choices, "train": _train(json.dumps(data["train"])), "prune": scope, **init}
 
 
-def _decode_choice(data: Mapping[str, Any]) -> Choice:
+@lru_cache(SHARED)
+def _train(text: str) -> TrainSpec:
+    return typed(TrainSpec, json.loads(text))
+
+
+@lru_cache(SHARED)
+def _choice(text: str) -> Choice:
+    data = json.loads(text)
     options = {name: freeze(value) for name, value in data["options"].items()}
     hash(tuple(options.values()))  # a mapping is no option's value
     name, fingerprint = data["name"], data.get("fingerprint")
