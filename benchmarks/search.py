@@ -161,6 +161,7 @@ def with_asha(space: Space, options: argparse.Namespace, folder: str, seed: int)
         tune.with_resources(trial, {"cpu": 1}),
         param_space={"setting": tune.grid_search(settings)},
         tune_config=TuneConfig(
+            reuse_actors=True,
             metric="accuracy",
             mode="max",
             scheduler=ASHAScheduler(max_t=halving.EPOCHS, grace_period=FIRST_RUNG, reduction_factor=FACTOR),
