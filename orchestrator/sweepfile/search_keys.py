@@ -32,7 +32,10 @@ _BY = explained(
     "validation_loss, or a metric of the task such as validation_accuracy; what is chosen by test images can't be "
     "measured on them",
 )
-_ALGORITHM = explained(Annotated[str, Field(pattern=f"^({'|'.join(ALGORITHMS)})$")], f"one of {', '.join(ALGORITHMS)}")
+_ALGORITHM = explained(
+    Annotated[str, Field(pattern=f"^({'|'.join(ALGORITHMS)})$")],
+    f"one of {', '.join(ALGORITHMS)}; not gp, whose proposals may differ between machines: take tpe",
+)
 _RUNG = explained(Annotated[str, Field(pattern=_SHARE)], "a percentage of a training, such as 10%")
 _FACTOR = explained(Annotated[int, Field(ge=2, le=10)], "a whole number of 2 to 10: one in so many goes on")
 _COUNT = explained(Annotated[int, Field(ge=1, le=100)], "a whole number of 1 to 100")

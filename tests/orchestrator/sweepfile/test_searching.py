@@ -157,6 +157,7 @@ WRONG = {
     f"{{space: {LR}, budget: 2x, seeds: 3}}": "2x pays for no candidate: one takes 20 epochs with each of 3 seeds",
     f"{{space: {LR}, budget: 16x, seeds: 4}}": "4 seeds are more than the 3 of the sweep",
     f"{{space: {LR}, budget: 16x, algorithm: bohb}}": "one of random, grid, halving, tpe",
+    f"{{space: {LR}, budget: 16x, algorithm: gp}}": "not gp, whose proposals may differ between machines: take tpe",
     f"{{space: {LR}, budget: 16x, by: test_accuracy}}": "what is chosen by test images can't be measured on them",
     f"{{space: {LR}, budget: 16x, rungs: {{factor: 2}}}}": "rungs are halving's",
     f"{{space: {LR}, budget: 16x, algorithm: halving, rungs: {{from: 1%}}}}": "1% of 20 epochs is less than one",
