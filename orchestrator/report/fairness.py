@@ -148,6 +148,19 @@ def _random(evidence: Evidence) -> Item:
     return _in_all(evidence, "random pruning as a baseline", lambda same: same["method"] == "random")
 
 
+def _small_dense(evidence: Evidence) -> Item:
+    """At each sparsity of a method that prunes, not only somewhere: a smaller target is another network."""
+    demand = "a narrower dense network of as many weights at every sparsity"
+    if evidence.sparse.empty:
+        return _item(demand, None, "no trial has a sparsity")
+    is_narrow = evidence.sparse["method"] == "small_dense"
+    cells = [*SUBJECT, TARGET]
+    pruned = evidence.sparse[~is_narrow][cells].drop_duplicates()
+    both = pruned.merge(evidence.sparse[is_narrow][cells].drop_duplicates(), on=cells)
+    reason = f"{counted(int(is_narrow.sum()), 'trial')} of small_dense, at {len(both)} of {len(pruned)} sparsities"
+    return _item(demand, 0 < len(pruned) == len(both), reason)
+
+
 def _in_all(evidence: Evidence, demand: str, wanted: Callable[[pd.DataFrame], pd.Series[bool]]) -> Item:
     """Whether every pair of dataset and model has trials of the wanted kind."""
     counts = {name: int(wanted(same).sum()) for name, same in evidence.subjects}
@@ -254,7 +267,8 @@ def _tuned(evidence: Evidence) -> Item:
 
 CHECKS: Sequence[Callable[[Evidence], Item]] = (
     *(_named, _pairs, _both_ratios, _top5, _operating_points, _seeds, _whole, _raw),
-    *(_control, _magnitude, _random, _same_code, _same_device, _same_start, _same_training, _budgets, _tuned),
+    *(_control, _small_dense, _magnitude, _random),
+    *(_same_code, _same_device, _same_start, _same_training, _budgets, _tuned),
     _equal_cost,
     *(_layers, _real_size, _real_speed),
 )

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from prunesweep.workers import models
 from prunesweep.workers.accounting import Forward
-from prunesweep.workers.errors import SpecError
-from prunesweep.workers.methods.base import Method
+from prunesweep.workers.errors import SpecError, UserError
+from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.spec import Choice, Stage, TrialSpec
 
 
@@ -18,6 +18,7 @@ class SmallDense(Method):
     All layers are multiplied by one factor, and channels rounded, so that the prunable weights come as near to
     (1 - s) n as they can. How near that is `reached_sparsity` says: 1 - (its weights / those of the full network).
     All that compares it is relative to the full network: parameters, multiply-adds, ratios and training FLOPs.
+    Of a network of one's own the options named by `scales` are multiplied: whole numbers are rounded, others are not.
 
     Values: none; the network decides which sizes there are.
 
@@ -28,9 +29,15 @@ class SmallDense(Method):
     narrows: ClassVar[bool] = True
     not_from_trained = "its network has other shapes than the weights; take dense as the control"
 
+    scales: tuple[str, ...] | None = hyperparameter(
+        "options of a network of one's own that are multiplied to make it narrower, such as [width]", None, later=True
+    )
+
     def check(self, trial: TrialSpec) -> None:
         """The network must be one that can have fewer channels, and none that has fewer already."""
-        if models.SIZE in trial.model.settings:
+        if self.scales and not models.is_own(trial.model):
+            raise SpecError("scales", f"{trial.model.name} is made narrower by itself, or not at all; leave it out")
+        if models.SIZE in trial.model.settings and not models.is_own(trial.model):
             raise SpecError("model", "small_dense: its sparsity says how small the network is; leave size out")
         self._model(trial)
 
@@ -39,10 +46,16 @@ class SmallDense(Method):
         return trial.root(model=self._model(trial))
 
     def _model(self, trial: TrialSpec) -> Choice:
-        narrower = models.narrower(trial.model, round(1.0 - trial.sparsity, 12))
+        try:
+            narrower = models.narrower(trial.model, round(1.0 - trial.sparsity, 12), self.scales or ())
+        except UserError as error:
+            raise SpecError("scales", str(error)) from error
+        if narrower is None and models.is_own(trial.model):
+            raise SpecError(
+                "scales", f"missing: the options that the channels of {trial.model.name} go by, such as scales: [width]"
+            )
         if narrower is None:
-            names = "lenet300, lenet5, cifar_resnet (resnet20, ...) and wide_resnet (wrn22x2, ...)"
-            raise SpecError("model", f"small_dense: {trial.model} cannot be made narrower; it takes {names}")
+            raise SpecError("model", f"small_dense: {trial.model} cannot be made narrower; {models.NARROWABLE_NAMES}")
         return narrower
 
     def forward_passes(self, forward: Forward) -> Sequence[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,15 @@ from prunesweep.workers.errors import UserError
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.models.folder_config import TRANSFORMERS, configured
 from prunesweep.workers.models.options import check_cifar_resnet, check_form, check_share, check_size, check_wide_resnet
-from prunesweep.workers.models.torchvision_names import DROPOUT, RESNETS, STOCHASTIC_DEPTH, TORCHVISION, VGGS
+from prunesweep.workers.models.scaling import multiplied, parted, scaled_by
+from prunesweep.workers.models.torchvision_names import (
+    DROPOUT,
+    NARROWABLE,
+    RESNETS,
+    STOCHASTIC_DEPTH,
+    TORCHVISION,
+    VGGS,
+)
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.spec import Choice, Value
 
@@ -22,7 +30,13 @@ if TYPE_CHECKING:
 CIFAR_RESNET = "prunesweep.workers.models.resnet:CifarResNet"
 WIDE_RESNET = "prunesweep.workers.models.wide_resnet:WideResNet"
 FROM_FOLDER = "prunesweep.workers.models.transformers_models:build"
-
+TIMM = "prunesweep.workers.models.timm_models"
+NARROWABLE_NAMES = (
+    "it takes lenet300, lenet5, cifar_resnet (resnet20, ...) and wide_resnet (wrn22x2, ...); torchvision's ResNets, "
+    "VGGs, MobileNets, MNASNets, DenseNets, ViTs and ConvNeXts; timm's ResNets, ConvNeXts, ViTs and DeiTs; and "
+    "networks of one's own with an option that scales them"
+)
+"""The networks that can be made narrower, for people."""
 
 SIZE = "size"
 """The option of networks that can be made narrower: the share of the full network's weights that they have."""
@@ -35,9 +49,12 @@ def _wide(depth: int, width: int) -> Entry:
 
 
 def _left_out(name: str) -> dict[str, Value]:
-    """The options of a torchvision model that say how much it leaves out while training; None is its own share."""
+    """The options of a torchvision model that say how much it leaves out while training, None its own share, and how
+    narrow it is.
+    """
     shares = {"dropout": DROPOUT, "stochastic_depth": STOCHASTIC_DEPTH}
-    return {option: None for option, names in shares.items() if name in names}
+    left_out: dict[str, Value] = {option: None for option, names in shares.items() if name in names}
+    return {**left_out, **(NARROWS if name in NARROWABLE else {})}
 
 
 MODELS: dict[str, Entry] = {
@@ -55,8 +72,8 @@ MODELS: dict[str, Entry] = {
     "wide_resnet": _wide(28, 10),
     # Those of the paper's tables, to complete and to suggest; `known` reads the others.
     **{f"wrn{d}x{k}": _wide(d, k) for d, k in ((16, 4), (16, 8), (22, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
-    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}) for name in RESNETS},
-    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}) for name in VGGS},
+    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"stem": "auto"}, later=NARROWS) for name in RESNETS},
+    **{name: Entry(f"prunesweep.workers.models.vision:{name}", {"head": "auto"}, later=NARROWS) for name in VGGS},
     **{
         name: Entry(f"prunesweep.workers.models.vision:{name}", later=_left_out(name))
         for name in TORCHVISION
@@ -96,7 +113,7 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
     factory = registry.load(entry.target)
     if not registry.is_foreign(entry):
         return _built(partial(factory, shape, classes), choice.settings, narrows=SIZE in entry.later)
-    model = signature.call(choice.name, factory, shape, classes, choice.settings)
+    model = _own(partial(signature.call, choice.name, factory, shape, classes), choice.settings)
     if not isinstance(model, torch.nn.Module):
         raise UserError(
             f"model {choice.name} made {'nothing' if model is None else f'a {type(model).__name__}'}, not a "
@@ -105,17 +122,42 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
     return model
 
 
-def narrower(choice: Choice, size: float) -> Choice | None:
-    """The network with this share of its weights; None for one that cannot be made narrower."""
-    entry = known(choice.name).get(choice.name)
-    if entry is None or SIZE not in entry.later:
+def is_own(choice: Choice) -> bool:
+    """Whether it is a network of another package, or of one's own."""
+    return choice.name not in known(choice.name)
+
+
+def narrower(choice: Choice, size: float, scales: Sequence[str] = ()) -> Choice | None:
+    """The network with this share of its weights; None for one that cannot be made narrower.
+
+    One's own is where its options `scales` are named, which are multiplied by one factor.
+    """
+    if is_own(choice):
+        return scaled_by(choice, size, scales) if scales else None
+    if SIZE not in known(choice.name)[choice.name].later or not _narrows(choice.name):
         return None
     return choose(choice.name, {**choice.settings, SIZE: size})
 
 
 def full(choice: Choice) -> Choice:
     """The network that this one is a narrower one of, which may be itself."""
-    return Choice.of(choice.name, {o: v for o, v in choice.options if o != SIZE}, choice.fingerprint)
+    own = parted(choice.settings)[0] if is_own(choice) else {o: v for o, v in choice.options if o != SIZE}
+    return Choice.of(choice.name, own, choice.fingerprint)
+
+
+def _narrows(name: str) -> bool:
+    """Of timm's networks only some do."""
+    narrows: bool = not name.startswith("timm:") or registry.load(f"{TIMM}:can_narrow")(name.removeprefix("timm:"))
+    return narrows
+
+
+def _own(make: Callable[[Mapping[str, Value]], Any], settings: Mapping[str, Value]) -> Any:
+    own, size, scales = parted(settings)
+    if not scales:
+        return make(own)
+    from prunesweep.workers.models.narrow import of_size
+
+    return of_size(lambda factor: make(multiplied(own, scales, factor)), size)
 
 
 def _built(make: Callable[..., nn.Module], settings: dict[str, Value], *, narrows: bool) -> nn.Module:
@@ -133,8 +175,8 @@ def known(name: str) -> Mapping[str, Entry]:
     if size := re.fullmatch(r"wrn([1-9]\d*)x([1-9]\d*)", name):
         return {**MODELS, name: _wide(int(size[1]), int(size[2]))}
     if name.startswith("timm:"):
-        later: dict[str, Value] = {"dropout": None, "stochastic_depth": None}
-        target = f"prunesweep.workers.models.timm_models:{name.removeprefix('timm:')}"
+        later: dict[str, Value] = {"dropout": None, "stochastic_depth": None, **NARROWS}
+        target = f"{TIMM}:{name.removeprefix('timm:')}"
         return {**MODELS, name: Entry(target, later=later)}
     if name == TRANSFORMERS:
         return {**MODELS, name: Entry(FROM_FOLDER, {"config": ""})}
@@ -146,7 +188,9 @@ def _check(name: str, entry: Entry, given: Mapping[str, Any]) -> None:
     _check_name(name, entry, given)
     given = dict(given)
     if SIZE in given and SIZE in entry.later:
-        check_size(given.pop(SIZE))
+        check_size(size := given.pop(SIZE))
+        if size != 1.0 and not _narrows(name):
+            raise UserError(f"size: {name} cannot be made narrower; {NARROWABLE_NAMES}")
     if entry.target == CIFAR_RESNET:
         check_cifar_resnet(**given)
     elif entry.target == WIDE_RESNET:

@@ -86,6 +86,13 @@ TORCHVISION = (
 RESNETS = tuple(name for name in TORCHVISION if name.startswith(("resnet", "resnext", "wide_resnet")))
 VGGS = tuple(name for name in TORCHVISION if name.startswith("vgg"))
 
+NARROWABLE = tuple(
+    name
+    for name in TORCHVISION
+    if name in RESNETS + VGGS or name.startswith(("mobilenet_", "mnasnet", "densenet", "vit_", "convnext_"))
+)
+"""Those that can have a share of their channels (`workers.models.narrow_vision`)."""
+
 DROPOUT = tuple(n for n in TORCHVISION if n.startswith(("efficientnet_", "mnasnet", "mobilenet_", "vit_")))
 """Those whose `dropout` can be chosen."""
 

@@ -215,6 +215,7 @@ def test_a_fair_comparison_meets_all_that_is_recorded_but_the_number_of_pairs():
     unmet = {asked: verdict for asked, (verdict, _) in found.items() if verdict != MET}
     assert unmet == {
         "at least 3 pairs of dataset and architecture": NOT_MET,
+        "a narrower dense network of as many weights at every sparsity": NOT_MET,
         "equal care for the settings of every method": UNKNOWN,
         "tuned at equal cost": UNKNOWN,
         "real size, with what the indices take": NOT_MET,
@@ -591,3 +592,11 @@ def test_wrong_requests_are_told_in_a_line(cli: Cli):
     assert 'unknown metric "accuracy"' in cli("report", "small", "--metric", "accuracy", code=2)
     with pytest.raises(UserError, match="nothing to compare"):
         gather(["small"], Store(cli.folder / "results"), Query("test_accuracy_top5"))
+
+
+def test_a_narrower_dense_network_is_asked_for_at_every_sparsity():
+    demand = "a narrower dense network of as many weights at every sparsity"
+    rows = [r for s in (0.5, 0.75, 0.9, 0.95, 0.98) for r in imp([0.8] * 3, "FT", 2, s, method="small_dense")]
+    assert verdicts(evidence([*FAIR, *rows]))[demand] == (MET, "15 trials of small_dense, at 5 of 5 sparsities")
+    assert verdicts(evidence([*FAIR, *rows[:3]]))[demand] == (NOT_MET, "3 trials of small_dense, at 1 of 5 sparsities")
+    assert verdicts(evidence(dense([0.97, 0.98, 0.96])))[demand][0] == UNKNOWN

@@ -619,6 +619,30 @@ MISTAKES = [
         "no pattern N:M, since weights grow anywhere in a layer",
     ),
     (
+        "method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT",
+        "method: small_dense, sparsity: 0.9, model: squeezenet1_0",
+        "7: trials[0].model: small_dense: squeezenet1_0 cannot be made narrower; it takes lenet300, lenet5,",
+        "networks of one's own with an option that scales them",
+    ),
+    (
+        "method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT",
+        "method: small_dense, sparsity: 0.9, model: {name: resnet8, size: 0.5}",
+        "7: trials[0].model: small_dense: its sparsity says how small the network is; leave size out",
+        "",
+    ),
+    (
+        "method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT",
+        "method: small_dense, sparsity: 0.9, scales: [width]",
+        "7: trials[0].scales: lenet300 is made narrower by itself, or not at all; leave it out",
+        "",
+    ),
+    (
+        "method: imp, sparsity: [0.8, 0.9], retrain_epochs: 1, retrain_schedule: FT",
+        "method: small_dense, sparsity: 0.9, prune: {except: [first]}",
+        "7: trials[0].prune",
+        "",
+    ),
+    (
         "seeds: 2",
         "init: net.pt",
         '4: init: "net.pt" is not allowed: {path: FILE}, {torchvision: TAG}, {timm: true}, {timm: TAG} or {sweep: NAME',
