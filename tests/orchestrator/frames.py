@@ -82,7 +82,15 @@ def candidate(method: str, number: int, epoch: int, score: float | None, lr: flo
     """A row of `candidates.parquet`; of three candidates of gmp the third wins, of imp the second."""
     winner = number == {"gmp": 3, "imp": 2}[method]
     fixed = {"sweep": "s", "dataset": "digits", "model": "resnet8", "target_sparsity": 0.9}
-    how = {"algorithm": "halving", "by": "validation_accuracy", "search": f"of_{method}", "method": method}
+    how = {
+        "algorithm": "halving",
+        "by": "validation_accuracy",
+        "better": "higher",
+        "own_sparsity": None,
+        "on_target": None,
+        "search": f"of_{method}",
+        "method": method,
+    }
     seen = {"candidate": number, "epoch": epoch, "is_last": epoch == 20, "score": score, "diverged": score is None}
     return {**fixed, **how, **seen, "winner": winner, "train.lr": lr}
 

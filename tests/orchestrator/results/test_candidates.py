@@ -72,3 +72,15 @@ def test_candidates_are_loaded_from_a_folder_and_absent_ones_said(tmp_path: Path
     (tmp_path / "b").mkdir()
     with pytest.raises(UserError, match="no searches at"):
         load_candidates(tmp_path / "b")
+
+
+def test_candidates_that_missed_the_target_come_last_whatever_they_score():
+    rows = tried("str", 1, s_initial=[-2.0, -3.0])
+    rows[0] |= {"own_sparsity": 0.9007, "on_target": True, "score": 0.5}
+    rows[1] |= {"own_sparsity": 0.2438, "on_target": False, "score": 0.99, "winner": False}
+    table = candidates_table(pd.DataFrame(rows))
+    assert [[entry.text for entry in line.entries][-2:] for line in table.lines] == [
+        ["90.07", "50.00"],
+        ["24.38 (missed)", "99.00"],
+    ]
+    assert "1 candidate missed the target sparsity, and can't win" in table.notes
