@@ -14,6 +14,9 @@ from torch import Tensor
 
 Arguments = Sequence[Any]
 
+TRANSPOSED = "transposed convolution"
+"""A kind of product whose weight is [inputs, outputs, ...]."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -103,7 +106,7 @@ def _convolution(arguments: Arguments, output: Tensor) -> list[Product]:
     """
     images, weight, transposed = arguments[0], arguments[1], arguments[6]
     places = images.numel() if transposed else output.numel()
-    kind = "transposed convolution" if transposed else "convolution"
+    kind = TRANSPOSED if transposed else "convolution"
     return [Product(kind, images, weight, places * _per_filter(weight), is_slot=True)]
 
 

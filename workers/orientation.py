@@ -24,8 +24,8 @@ def require_usual(stage: Stage, weights: Iterable[str], recording: Recording) ->
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         raise UserError(
             f"{what} takes weights [outputs, inputs], and {', '.join(others[:SHOWN])}{more} are [inputs, outputs], as "
-            "in GPT-2's Conv1D: leave them out, with prune: {except: [...]}, or take another "
-            f"{'allocation' if ':' in what else 'method'}"
+            "in transposed convolutions and GPT-2's Conv1D: leave them out, with prune: {except: [...]}, or take "
+            f"another {'allocation' if ':' in what else 'method'}"
         )
 
 

@@ -42,9 +42,8 @@ class Recording:
     """What forward passes on `images` images did.
 
     `covered` says of every weight that reached a kernel whether all of its elements did; `felt` are the parameters
-    whose values went into what the images became without a kernel, such as a bias. `transposed` are matrices that are
-    multiplied as [inputs, outputs]. `problems` are other reasons why
-    nothing that is counted here would be true.
+    whose values went into what the images became without a kernel, such as a bias. `transposed` are weights that are
+    multiplied as [inputs, outputs]. `problems` are other reasons why nothing that is counted here would be true.
     """
 
     images: int

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper
 from torch.utils.flop_counter import flop_registry
 
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.operations import Product, complete, is_counted, products
+from prunesweep.workers.operations import TRANSPOSED, Product, complete, is_counted, products
 from prunesweep.workers.origins import (
     DATA,
     SHAPED,
@@ -233,6 +233,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._transform(names, "its kernel receives complex numbers, or bits of another type")
             return
         self.uses.add(product, operand)
+        if product.kind == TRANSPOSED and origin.whole is not None:
+            self.result.transposed.add(origin.whole)
         if product.sums_inside and origin.whole is not None and operand.dim() > 1:
             axis = -2 if operand is product.right else -1
             if _is_first(self.parameters[origin.whole], operand.stride(axis), operand.shape[axis]):
