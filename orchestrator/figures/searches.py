@@ -21,12 +21,18 @@ from prunesweep.workers.errors import UserError
 CELL = ["dataset", "model", "target_sparsity"]
 """Searches of different methods in one cell are drawn in one panel."""
 
+STOPPED = "stopped at a rung"
+"""Candidates whose last score is of a rung, where many methods are still dense, in the place of their method."""
+
 SPREAD = 20.0
 """Settings whose largest value is so many times the smallest are drawn on a logarithmic axis."""
 
 
 def tuning(frames: Frames, query: Query) -> Chart:
-    """A panel for each setting and cell: the last score of each candidate over its value, a colour for each method."""
+    """A panel for each setting and cell: the last score of each candidate over its value, a colour for each method.
+
+    Candidates that were stopped at a rung are gray.
+    """
     scored = _scored(frames)
     last = scored.sort_values("epoch").groupby(["search", "candidate"], sort=False).tail(1)
     unit, panels = scale(last["by"].iloc[0]), []
@@ -126,9 +132,11 @@ def _over(name: str, rows: pd.DataFrame, title: tuple[str, ...], unit: Scale) ->
         ticks = log_ticks(values) if is_log else ()
         axis = Axis(name, "log" if is_log else "linear", ticks, [f"{tick:g}" for tick in ticks])
     series = []
-    for method, same in rows.groupby("method", sort=False):
+    names = rows["method"].where(rows["is_last"], STOPPED).rename("series")
+    for label, same in sorted(rows.groupby(names, sort=False), key=lambda group: group[0] != STOPPED):
         x = [float(value) if numbers else float(values.index(value)) for value in same[name]]
-        series.append(_series(str(method), "points", x, (same["score"] * unit.factor).tolist(), hue=str(method)))
+        hue = "" if label == STOPPED else str(label)
+        series.append(_series(str(label), "points", x, (same["score"] * unit.factor).tolist(), hue=hue))
     return Panel(heading(title), axis, Axis(_label(rows, unit)), series)
 
 

@@ -29,7 +29,8 @@ def test_scores_over_a_setting_are_those_of_the_last_look():
     panel = only_panel(chart("tuning"))
     assert (panel.title, panel.x.label, panel.x.scale) == ("sparsity 90%", "train.lr", "log")
     points = {series.name: sorted(zip(series.x, series.y, strict=True)) for series in panel.series}
-    assert points["gmp"] == [(0.01, 50.0), (0.1, 92.0), (0.5, 94.0)]
+    assert points["stopped at a rung"] == [(0.01, 50.0)]
+    assert points["gmp"] == [(0.1, 92.0), (0.5, 94.0)]
     assert points["imp"] == [(0.01, 80.0), (0.1, 90.0)]
 
 
