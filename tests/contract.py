@@ -53,7 +53,7 @@ def resumed_at_every_epoch(stage: Stage, store: Store) -> None:
         del stepped
     assert store.result(stage.key) is None
     run(stage, store, checkpoint_share=math.inf)
-    assert len(store.attempts(stage.key)) == stage.epochs
+    assert len(store.attempts(stage.key)) == max(stage.epochs, 1)
 
 
 def in_parts(stage: Stage, store: Store) -> None:

@@ -132,8 +132,8 @@ def _over(name: str, rows: pd.DataFrame, title: tuple[str, ...], unit: Scale) ->
         ticks = log_ticks(values) if is_log else ()
         axis = Axis(name, "log" if is_log else "linear", ticks, [f"{tick:g}" for tick in ticks])
     series = []
-    names = rows["method"].where(rows["is_last"], STOPPED).rename("series")
-    for label, same in sorted(rows.groupby(names, sort=False), key=lambda group: group[0] != STOPPED):
+    named = rows.assign(series=rows["method"].where(rows["is_last"], STOPPED))
+    for label, same in sorted(named.groupby("series", sort=False), key=lambda group: group[0] != STOPPED):
         x = [float(value) if numbers else float(values.index(value)) for value in same[name]]
         hue = "" if label == STOPPED else str(label)
         series.append(_series(str(label), "points", x, (same["score"] * unit.factor).tolist(), hue=hue))

@@ -7,7 +7,7 @@ from dataclasses import MISSING
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
@@ -74,8 +74,13 @@ def _requires(cls: type[Method]) -> dict[str, Any]:
     """The sparsity that a block must have, for editors; whether it is there is checked cell by cell."""
     if not cls.takes_sparsity:
         return {}
-    keys = ["sparsity", *(h.name for h in cls.hyperparameters() if h.name == LEVELS)]
+    keys = ["sparsity", *(h.name for h in cls.hyperparameters() if h.name == LEVELS or _takes_pattern(h))]
     return {"anyOf": [{"required": [key]} for key in keys]}
+
+
+def _takes_pattern(of: Hyperparameter) -> bool:
+    """Whether it may be a pattern N:M, which has a sparsity of its own."""
+    return of.name == "allocation" and str in get_args(of.type)
 
 
 def _entry(of: Hyperparameter) -> tuple[Any, Any, str]:

@@ -471,8 +471,10 @@ def test_a_misspelt_model_names_the_nearest() -> None:
 def test_options_of_an_entry_are_the_builders(name: str) -> None:
     entry = models.MODELS[name]
     parameters = inspect.signature(load(entry.target)).parameters.values()
-    named = {"factor": models.SIZE}  # of the weights it is `size`, of the channels the builder's `factor`
-    defaults = {named.get(p.name, p.name): p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    factor = defaults.pop("factor", None)  # of the channels; of the weights it is `size`
+    if models.SIZE in entry.later:
+        defaults[models.SIZE] = factor
     general, said = models.NAMED.get(entry.target, (name, ()))
     numbers = {} if name == general else dict(zip(said, map(int, re.findall(r"\d+", name)), strict=True))
     assert {**entry.options, **entry.later} == {**defaults, **numbers}
