@@ -209,7 +209,7 @@ class Execution:
         """Let the method prune; statistics are re-estimated before anything is evaluated."""
         pruned = self.pruner.after_epoch(self.progress.epoch)
         if self.progress.epoch == self.stage.epochs:
-            if self.pruner.average:
+            if self.pruner.average and self.train.publish_ema:
                 self.pruner.average.adopt()
             pruned = self.pruner.finalize() or pruned
             self.pruner = self._new_pruner(Method())  # the network is plain from here on

@@ -24,8 +24,9 @@ class TrainSpec:
     settings and of the learning rate gets its defaults; None are settings that it does not take. `lr_scale` are factors
     of the learning rate by patterns of parameters, and `freeze` patterns of those that do not train
     (`workers.parameter_patterns`). `ema` is the decay of the average that becomes the finished network
-    (`workers.average`), and that is validated after each epoch unless `validate_ema` says otherwise. The versions of an
-    optimizer and a schedule of one's own are `..._code` (`workers.fingerprints`).
+    (`workers.average`) unless `publish_ema` says otherwise, and that is validated after each epoch unless
+    `validate_ema` does. The versions of an optimizer and a schedule of one's own are `..._code`
+    (`workers.fingerprints`).
 
     `loss` is one of `workers.tasks.classification.LOSSES`, and None the task's own, by which networks are evaluated
     whatever they are trained with.
@@ -72,6 +73,7 @@ class TrainSpec:
     accumulate: int = added(1)
     ema: float | None = added(None)
     validate_ema: bool = added(True)
+    publish_ema: bool = added(True)
     optimizer_code: str | None = added(None)
     schedule_code: str | None = added(None)
     loss: str | None = added(None)

@@ -68,6 +68,7 @@ TRAIN: dict[str, tuple[str, dict[str, float]]] = {
         {"gt": 0, "lt": 1},
     ),
     "validate_ema": ("validate the average after each epoch, or the weights that are trained", {}),
+    "publish_ema": ("finish with the average, or with the weights that are trained", {}),
     "loss": ("loss that is trained with, in the place of the task's own", {}),
     "target_threshold": ("binary_cross_entropy: mixed targets above it become 1, others 0", {"gt": 0, "lt": 1}),
 }

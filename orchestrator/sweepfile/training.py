@@ -37,8 +37,17 @@ def check_training(train: TrainSpec, *, dense: bool = True) -> None:
             f"take one of {', '.join(map(str, fitting[:5]))}",
         )
     _check_loss(train)
-    if train.ema is None and not train.validate_ema:
-        raise SpecError("train.validate_ema", "without train.ema there is no average; give its decay, or leave it out")
+    _check_average(train)
+
+
+def _check_average(train: TrainSpec) -> None:
+    for name in ("validate_ema", "publish_ema"):
+        if train.ema is None and not getattr(train, name):
+            raise SpecError(f"train.{name}", "without train.ema there is no average; give its decay, or leave it out")
+    if not (train.validate_ema or train.publish_ema):
+        raise SpecError(
+            "train.publish_ema", "the average would be neither validated nor published; leave train.ema out"
+        )
 
 
 def _check_loss(train: TrainSpec) -> None:

@@ -84,11 +84,12 @@ def validation_losses(stage: Stage, store: Store) -> list[float]:
 
 def test_the_average_is_what_is_validated_and_published(store: Store):
     """Of a decay next to 1 it is the initial network; what is trained is the same with it and without."""
-    plain, average, only_published = (
+    still = {"ema": 0.9999999}
+    plain, average, only_published, only_validated = (
         last_stage(trial("dense", train=replace(TRAIN, **settings)))
-        for settings in ({}, {"ema": 0.9999999}, {"ema": 0.9999999, "validate_ema": False})
+        for settings in ({}, still, {**still, "validate_ema": False}, {**still, "publish_ema": False})
     )
-    for stage in (plain, average, only_published):
+    for stage in (plain, average, only_published, only_validated):
         run(stage, store)
     seed_all(0, "weights")
     start = models.build(RESNET, (1, 8, 8), 4).state_dict()
@@ -96,9 +97,12 @@ def test_the_average_is_what_is_validated_and_published(store: Store):
         published = network(stage, store)
         assert all(torch.allclose(published[name], p, atol=1e-4) for name, p in start.items() if p.is_floating_point())
         assert published["bn1.num_batches_tracked"] == 12
-    losses = [validation_losses(stage, store) for stage in (plain, average, only_published)]
-    assert losses[0][0] == losses[2][0] != losses[1][0]
+    trained, learned = network(plain, store), network(only_validated, store)
+    assert all(torch.equal(learned[name], tensor) for name, tensor in trained.items())
+    losses = [validation_losses(stage, store) for stage in (plain, average, only_published, only_validated)]
+    assert losses[0][0] == losses[2][0] != losses[1][0] == losses[3][0]
     assert losses[1][1] == losses[2][1] == pytest.approx(losses[1][0], abs=1e-4)
+    assert losses[3][1] == losses[0][1]
 
 
 @pytest.mark.parametrize("name", ["gmp", "dnw", pytest.param("str", marks=pytest.mark.slow)])

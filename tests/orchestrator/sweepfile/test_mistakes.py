@@ -441,6 +441,12 @@ MISTAKES = [
     ),
     (
         "lr: 0.1",
+        "ema: 0.99, validate_ema: false, publish_ema: false",
+        "5: train.publish_ema: the average would be neither validated nor published; leave train.ema out",
+        "",
+    ),
+    (
+        "lr: 0.1",
         "freeze: fc1",
         '5: train.freeze: "fc1" is not allowed: a list of text (patterns of the parameters that do not train',
         "",
