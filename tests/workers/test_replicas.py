@@ -37,6 +37,7 @@ from prunesweep.workers.store import CURVE, Store
 from tests import team
 from tests.cases import SETTINGS, TRAIN, last_stage, trial
 from tests.contract import network, numbers
+from tests.workers import test_tasks as of_tasks
 from tests.workers.pictures import write_flowers
 
 Batch = tuple[Tensor, Tensor]
@@ -99,6 +100,14 @@ def by_one_and(count: int, stage: Stage, folder: Path, **where: object) -> tuple
 def test_scores_of_trained_weights_and_tickets(settings: dict[str, Any], tmp_path: Path) -> None:
     method = IMP(**settings)
     stage = method.stage(replace(trial("imp", train=EXACT), method=method.choice("imp")))
+    assert_alike(stage, *by_one_and(2, stage, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["segmentation", "language_modelling", "regression"])
+def test_tasks(task: str, tmp_path: Path) -> None:
+    """Sums of what is measured, over images that are divided."""
+    stage = last_stage(of_tasks.trial(task, replace(of_tasks.TRAIN, precision="float64")))
     assert_alike(stage, *by_one_and(2, stage, tmp_path))
 
 
