@@ -18,7 +18,7 @@ def short_averages(plan: Plan, data_folder: str) -> Iterator[str]:
     asked = {
         (root.dataset, root.train.batch_size, stage.epochs, isinstance(stage, PruneStage), root.train.ema): None
         for stage in plan.stages.values()
-        if (root := stage.root).train.ema is not None and _trains(stage)
+        if (root := stage.root).train.ema is not None and root.train.publish_ema and _trains(stage)
     }
     kept = []
     for dataset, batch_size, epochs, prunes, decay in asked:

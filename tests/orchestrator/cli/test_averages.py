@@ -24,6 +24,7 @@ trials:
     [
         ("0.9", []),
         ("0.99", ["ema 0.99 in a retraining of 40 iterations leaves 67% of the network just pruned in what is"]),
+        ("0.99, publish_ema: false", []),
         ("[0.9, 0.999]", ["ema 0.999 in a retraining of 40 iterations leaves 96% of the network just pruned in"]),
     ],
 )
