@@ -25,7 +25,7 @@ def build(
     """On the device, and examined where the stage trains it from its beginning; raises `UserError`."""
     root, trains = stage.root, isinstance(stage, TrainStage)
     seed_all(root.seed, "weights")
-    tasks.require_fitting(root.task.name, task, root.dataset.name, dataset.targets)
+    tasks.require_fitting(root.task.name, root.dataset.name, dataset.targets)
     model = models.build(root.model, dataset.shape, dataset.classes)
     if root.init is not None and trains:
         weights = replicas.agreed(partial(stored_weights, root.init, store))

@@ -56,7 +56,7 @@ def examine_stage(stage: Stage, where: Where, images: int | None = None) -> Exam
     with preserved():
         dataset = data.load(root.dataset, where.data_folder).to(device, 0)
         task = tasks.create(root.task)
-        tasks.require_fitting(root.task.name, task, root.dataset.name, dataset.targets)
+        tasks.require_fitting(root.task.name, root.dataset.name, dataset.targets)
         seed_all(root.seed, "weights")
         model = models.build(root.model, dataset.shape, dataset.classes)
         freeze(model, root.train.freeze or ())

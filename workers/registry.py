@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from prunesweep.workers import signature
-from prunesweep.workers.errors import UserError, unknown
+from prunesweep.workers.errors import UserError, nearest, unknown
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.source import look_here
 from prunesweep.workers.spec import Choice, Value, freeze
@@ -30,13 +30,15 @@ class Entry:
     """Where a dataset or a model lives (`module:name`) and its options with their defaults.
 
     `version` is raised when the same name and options give other images, or another network: it then is in the key.
-    Options that came `later` are in no choice at their defaults, so that old keys stay.
+    Options that came `later` are in no choice at their defaults, so that old keys stay. `targets` are those of a
+    dataset: `workers.data.base.Dataset.targets`.
     """
 
     target: str
     options: Mapping[str, Value] = field(default_factory=dict)
     version: int = 1
     later: Mapping[str, Value] = field(default_factory=dict)
+    targets: str = "classes"
 
 
 def load(target: str) -> Any:
@@ -48,12 +50,15 @@ def load(target: str) -> Any:
     if module.partition(".")[0] != "prunesweep":
         look_here()
     try:
-        return getattr(import_module(module), name)
+        home = import_module(module)
     except ModuleNotFoundError as error:
         absent = f"; is there a {module}.py in this folder?" if error.name == module else ""
         raise UserError(f'cannot load "{target}": {error}{absent}') from error
     except (ImportError, AttributeError) as error:
         raise UserError(f'cannot load "{target}": {error}') from error
+    if not hasattr(home, name):
+        raise UserError(f'cannot load "{target}": {module} has no {name}{nearest(name, vars(home))}')
+    return getattr(home, name)
 
 
 def is_foreign(entry: Entry) -> bool:

@@ -24,11 +24,12 @@ from prunesweep.orchestrator.sweepfile.starting import (
     require_started,
 )
 from prunesweep.orchestrator.sweepfile.training import check_training
+from prunesweep.workers.data import DATASETS
 from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.optimizer_settings import OPTIMIZERS
 from prunesweep.workers.spec import CLASSIFICATION, Init, Scope, TrainSpec, TrialSpec
-from prunesweep.workers.tasks import metrics_of, task_class
+from prunesweep.workers.tasks import metrics_of, require_fitting, task_class
 
 
 def trials_of(cell: Cell, loc: Loc, seeds: Sequence[int]) -> list[TrialSpec]:
@@ -113,7 +114,7 @@ def _check_divided(shares: Shares, trials: Sequence[TrialSpec]) -> None:
 
 
 def _check_task(trial: TrialSpec, method: Method) -> None:
-    """Raise `SpecError` when a task does not heed a setting of the training, or the method needs another task."""
+    """Raise `SpecError` when the task does not fit the dataset, the method, or a setting of the training."""
     if method.needs_classification and trial.task != CLASSIFICATION:
         message = f"method {trial.method} ranks weights by the cross-entropy of images of each class"
         raise SpecError("task", f"{message}: it takes no task but classification")
@@ -134,6 +135,8 @@ def _check_task(trial: TrialSpec, method: Method) -> None:
         raise SpecError(
             f"train.{given[0]}", f"it changes images but not the targets of task {trial.task}: leave it out"
         )
+    if trial.dataset.name in DATASETS:
+        require_fitting(trial.task.name, trial.dataset.name, DATASETS[trial.dataset.name].targets)
 
 
 OF_CLASSES = ("mixup", "cutmix", "randaugment", "trivialaugment", "random_erasing")
@@ -154,10 +157,16 @@ def _placed(cell: Cell, loc: Loc) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        place = cell[error.field].loc if error.field in cell else (*loc, *error.field.split("."))
-        raise Rejected(Problem(place, str(error))) from error
+        raise Rejected(Problem(_place(error.field, cell, loc), str(error))) from error
     except UserError as error:
         raise Rejected(Problem(loc, str(error))) from error
+
+
+def _place(setting: str, cell: Cell, loc: Loc) -> Loc:
+    own = setting.replace("train.", f"{FROM_INIT}.", 1)
+    if own != setting and own in cell and _fine_tunes(cell):
+        return cell[own].loc
+    return cell[setting].loc if setting in cell else (*loc, *setting.split("."))
 
 
 def _levels(cell: Cell, seed: int) -> Iterator[TrialSpec]:

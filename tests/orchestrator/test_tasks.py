@@ -138,7 +138,9 @@ MISTAKES = [
 @pytest.mark.parametrize(("line", "message"), MISTAKES)
 def test_mistakes_in_a_sweep_file(line: str, message: str, tmp_path: Path):
     file = tmp_path / "x.yaml"
-    file.write_text(f"dataset: digits\nmodel: resnet8\n{line}\ntrials: [{{method: gmp, sparsity: 0.5}}]\n")
+    file.write_text(
+        f"dataset: tests.task_data:vectors\nmodel: resnet8\n{line}\ntrials: [{{method: gmp, sparsity: 0.5}}]\n"
+    )
     with pytest.raises(UserError, match=message):
         read_sweep(file)
 

@@ -40,9 +40,15 @@ DATASETS: dict[str, Entry] = {
     "mask_folder": Entry(
         "prunesweep.workers.data.masks:mask_folder",
         {"path": ".", "classes": 2, "size": 256, "images": "images", "masks": "masks"},
+        targets="masks",
     ),
-    "voc": Entry("prunesweep.workers.data.masks:voc", {"path": "VOCdevkit/VOC2012", "size": 256}),
-    "text": Entry("prunesweep.workers.data.text:text", {"path": "text.txt", "context": 128}, later={"tokenizer": ""}),
+    "voc": Entry("prunesweep.workers.data.masks:voc", {"path": "VOCdevkit/VOC2012", "size": 256}, targets="masks"),
+    "text": Entry(
+        "prunesweep.workers.data.text:text",
+        {"path": "text.txt", "context": 128},
+        later={"tokenizer": ""},
+        targets="tokens",
+    ),
     "synthetic": Entry(
         "prunesweep.workers.data.synthetic:synthetic",
         {"shape": (3, 32, 32), "classes": 10, "images": 5000, "test_images": 1000},

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from prunesweep.workers import registry
-from prunesweep.workers.errors import UserError
+from prunesweep.workers.errors import SpecError, UserError
 from prunesweep.workers.registry import Entry
 from prunesweep.workers.spec import Choice
 from prunesweep.workers.tasks.base import Metric, Task
@@ -62,12 +62,13 @@ def known_primary(choice: Choice) -> Metric | None:
     return metrics_of(choice)[0] if choice.name in TASKS else None
 
 
-def require_fitting(name: str, task: Task, dataset: str, targets: str) -> None:
-    """Raise `UserError` where a dataset has other targets than the task takes."""
-    if task.targets and task.targets != targets:
+def require_fitting(name: str, dataset: str, targets: str) -> None:
+    """Raise `SpecError` where a dataset has other targets than the task takes."""
+    wanted = task_class(name).targets
+    if wanted and wanted != targets:
         fitting = [other for other in TASKS if task_class(other).targets == targets]
         advice = f"say task: {fitting[0]}" if fitting else "take a task of your own"
-        raise UserError(f"task {name} needs {task.targets} as targets, and dataset {dataset} has {targets}: {advice}")
+        raise SpecError("task", f"task {name} needs {wanted} as targets, and dataset {dataset} has {targets}: {advice}")
 
 
 def _check(name: str, metric: object) -> None:

@@ -684,6 +684,30 @@ MISTAKES = [
         "8: trials[1].train_f",
         "",
     ),
+    (
+        "{method: gmp, sparsity: 0.9, pruning_interval: 2}",
+        "{method: gsm, sparsity: 0.9, init: {path: a}, train_from_init: {epochs: 2, lr: 0.1, optimizer: adamw}}",
+        "8: trials[1].train_from_init.optimizer: gsm is ",
+        "train it with sgd",
+    ),
+    (
+        "seeds: 2",
+        "task: segmentation",
+        "4: task: task segmentation needs masks as targets, and dataset digits has classes: say task: classification",
+        "",
+    ),
+    (
+        "dataset: digits",
+        "dataset: {name: mask_folder, path: photos}",
+        "7: trials[0].task: task classification needs classes as targets, and dataset mask_folder has masks",
+        "say task: segmentation",
+    ),
+    (
+        "seeds: 2",
+        "task: tests.own_training:Restles",
+        '4: task: cannot load "tests.own_training:Restles": tests.own_training has no Restles',
+        'did you mean "Restless"?',
+    ),
     ("seeds: 2", "zip: {lr: [1]}", '4: zip: unknown key of sweep file "zip": it belongs into a block of trials', ""),
 ]
 """What is written in the place of what is right, how the answer begins, and the name that it asks about."""
