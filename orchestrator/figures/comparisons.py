@@ -212,14 +212,21 @@ def variant_of(table: Table, cell: Cell, names: Iterable[str], hues: Sequence[st
     return series_name(table, cell, [name for name in names if name not in said])
 
 
+def control_lines(table: Table, at: Key) -> list[CellLine]:
+    """What has no target sparsity, of a dataset and model: dense networks, `sr_ste` with its pattern; none retrains."""
+    names = (*(name for name in table.row_names if name not in TOTALS), "total_epochs")
+    return [CellLine(at, names, (cell,)) for cell in table.controls if subject(table, cell) == at]
+
+
 def dense_levels(table: Table, at: Key) -> list[Series]:
-    """The dense networks of a dataset and model as lines across the panel; they never retrain."""
-    names = [*(name for name in table.row_names if name not in TOTALS), "total_epochs"]
-    return [
-        level(series_name(table, cell, names), cell, table.scale.factor)
-        for cell in table.controls
-        if subject(table, cell) == at
-    ]
+    """What has no target sparsity, of a dataset and model, as lines across the panel."""
+    return levels(table, control_lines(table, at))
+
+
+def levels(table: Table, lines: Iterable[CellLine]) -> list[Series]:
+    """Lines across the panel at the mean of each line's one cell."""
+    factor = table.scale.factor
+    return [level(series_name(table, line.cells[0], line.names), line.cells[0], factor) for line in lines]
 
 
 def level(name: str, cell: Cell, factor: float) -> Series:

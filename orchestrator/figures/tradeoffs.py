@@ -15,7 +15,9 @@ from prunesweep.orchestrator.figures.comparisons import (
     Frames,
     cell_series,
     compare_cells,
+    control_lines,
     dense_levels,
+    levels,
     lines_over_sparsity,
     mean_by_cell,
     merge_equal,
@@ -54,9 +56,7 @@ def sparsity(frames: Frames, query: Query) -> Chart:
     targets = {cell.settings[TARGET] for line in lines for cell in line.cells}
     if len(targets) == 1:
         return _dots(table, lines, f"sparsity {percent(targets.pop())}", frames.hues)
-    return _chart_of_lines(
-        table, lines, "line", lambda cell: 1 - float(cell.settings[TARGET]), density_axis, frames.hues
-    )
+    return _chart_of_lines(table, lines, "line", _target_density, density_axis, frames.hues)
 
 
 def compression(frames: Frames, query: Query) -> Chart:
@@ -99,6 +99,11 @@ def _with_fronts(frames: Frames, query: Query, cost: str, label: str, *, splits:
     return replace(chart, panels=panels)
 
 
+def _target_density(cell: Cell) -> float | None:
+    target = cell.settings[TARGET]
+    return None if target is None else 1 - float(target)
+
+
 def _place(means: Mapping[Key, float], table: Table) -> Place:
     return lambda cell: means.get(cell.at(setting_names(table)))
 
@@ -113,11 +118,16 @@ def _chart_of_lines(
     *,
     splits: bool = True,
 ) -> Chart:
-    """A panel for each dataset and model, or where it `splits` for each of its budgets, with the same axes."""
+    """A panel for each dataset and model, or where it `splits` for each of its budgets, with the same axes.
+
+    What has no target sparsity is a line across the panel, unless it is sparse and has a place.
+    """
     panels = []
     for at in dict.fromkeys(line.subject for line in lines):
-        here = [line for line in lines if line.subject == at]
-        dense = dense_levels(table, at)
+        controls = control_lines(table, at)
+        placed = [line for line in controls if line.cells[0].reached and place(line.cells[0]) is not None]
+        here = [line for line in lines if line.subject == at] + placed
+        dense = levels(table, [line for line in controls if line not in placed])
         drawn = {
             title: _series(table, part, kind, place, hues, out) for title, part, out in _parts(table, here, splits)
         }

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from prunesweep import load_results
-from prunesweep.workers.methods import method_class
+from prunesweep.orchestrator.figures.comparisons import Frames
+from prunesweep.orchestrator.figures.kinds import make_chart
+from prunesweep.orchestrator.results.query import Query
+from prunesweep.workers.methods import METHODS, method_class
 from tests.cases import SETTINGS, TAYLOR
-from tests.orchestrator.conftest import Cli
+from tests.orchestrator.conftest import Cli, descendants
+from tests.same_tables import assert_same, compare
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 LEARNED = ["str", "dst", "cs"]
 ASKED = [name for name in SETTINGS if name == TAYLOR or method_class(name).takes_sparsity]
 
 
-@pytest.fixture(scope="module")
-def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """A finished sweep over all methods, in a folder that has a method of one's own."""
-    cli = Cli(tmp_path_factory.mktemp("methods"))
+def all_methods(folder: Path) -> tuple[Cli, str]:
+    """A folder that has a method of one's own, and a sweep over all methods in it."""
+    cli = Cli(folder)
     shutil.copy(EXAMPLES / "taylor.py", cli.folder)
     blocks = [
         {"method": name, **({"sparsity": [0.3, 0.9]} if name in ASKED else {}), **settings}
@@ -34,7 +39,14 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         "model": "lenet300",
         "train": {"epochs": 4, "lr": 0.05, "schedule": "cosine"},
     }
-    cli.run_here(cli.write(json.dumps({**sweep, "trials": blocks})))
+    return cli, cli.write(json.dumps({**sweep, "trials": blocks}))
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A finished sweep over all methods."""
+    cli, sweep = all_methods(tmp_path_factory.mktemp("methods"))
+    cli.run_here(sweep)
     return cli
 
 
@@ -65,6 +77,42 @@ def test_hyperparameters_are_columns_and_null_where_a_method_has_none(frame: pd.
     assert (rows.loc[TAYLOR, "when"] == 0.5).all()
     assert set(rows.loc["bimp", "schedule"]) == {"linear"}, "what it trained on, whatever train.schedule says"
     assert rows.loc["dnw", ["s_initial", "mask_interval", "when"]].isna().all().all()
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_all_methods_have_the_same_numbers(cli: Cli, tmp_path: Path):
+    """A worker is killed in its stage, later the driver with all that runs; nothing is lost, doubled or different."""
+    assert {*METHODS} <= {*SETTINGS}
+    killed, sweep = all_methods(tmp_path)
+    process = killed.start("run", sweep)
+    killed.wait_for(lambda: begun(killed) > killed.results() >= 6, process)
+    os.kill(descendants(process.pid, "ray::Resource")[0], signal.SIGKILL)
+    killed.wait_for(lambda: begun(killed) > killed.results() >= cli.results() // 2, process)
+    process.kill()
+    process.communicate()
+    assert killed.results() < cli.results()
+    killed("resume", "all")
+    assert (load_results(killed.folder / "results" / "all").attempts > 1).any()
+    folders = [each.folder / "results" / "all" for each in (cli, killed)]
+    assert_same(*folders)
+    assert all(rows.equal for rows in compare(*folders).values())
+
+
+def begun(cli: Cli) -> int:
+    return len(list((cli.folder / "results/stages").glob("*/spec.json")))
+
+
+def test_every_method_is_drawn_at_the_cost_of_its_training(cli: Cli, frame: pd.DataFrame):
+    """`sr_ste`, which has no target sparsity, as well; dense training, which costs 1x, is a line across the panel."""
+    assert "wrote cost.svg" in cli("plot", "all", "--kind", "training", "--output", "cost.svg")
+    frames = Frames(frame, pd.DataFrame, pd.DataFrame)
+    (panel,) = make_chart("training", frames, Query()).panels
+    assert panel.x.label == "training FLOPs, of dense training"
+    drawn = {series.name.partition(",")[0]: series.x for series in panel.series if series.kind == "points"}
+    off = (frame.method == "str") & (frame.target_sparsity == 0.3)
+    costs = frame[~off & (frame.method != "dense")].groupby("method").train_flops_ratio.apply(list)
+    assert drawn.keys() == {*METHODS, TAYLOR} - {"dense"}
+    assert {name: sorted(x) for name, x in drawn.items()} == {name: sorted(x) for name, x in costs.items()}
 
 
 def test_a_narrower_network_costs_its_share_of_dense_training(frame: pd.DataFrame):
