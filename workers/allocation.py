@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NewType
 
 from prunesweep.workers.lazy import torch
 
@@ -20,6 +20,10 @@ et al. 2021, section 2) ranks w^2 / sum of the squares of its layer's weights th
 RandomAllocation = Literal["erk", "uniform", "first_dense"]
 """Of masks that are drawn before training; `first_dense` is what Evci et al. call uniform: the first layer is dense,
 every other one is at the target sparsity, and the network's own is lower."""
+
+
+Pattern = NewType("Pattern", str)
+"""N:M, such as 2:4: of every M consecutive weights along the input dimension N are kept (`workers.patterns`)."""
 
 
 def layer_counts(weights: Sequence[Tensor], total: int, allocation: str) -> list[int]:

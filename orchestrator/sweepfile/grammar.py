@@ -17,6 +17,7 @@ from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL
 from prunesweep.orchestrator.sweepfile.settings import SPARSITY, axis, explained, setting, train_settings
 from prunesweep.orchestrator.sweepfile.starting import FROM_INIT
 from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model, validate
+from prunesweep.workers.allocation import Pattern
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods.base import Hyperparameter, Method
 
@@ -80,7 +81,7 @@ def _requires(cls: type[Method]) -> dict[str, Any]:
 
 def _takes_pattern(of: Hyperparameter) -> bool:
     """Whether it may be a pattern N:M, which has a sparsity of its own."""
-    return of.name == "allocation" and str in get_args(of.type)
+    return Pattern in get_args(of.type)
 
 
 def _entry(of: Hyperparameter) -> tuple[Any, Any, str]:

@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from prunesweep.orchestrator.sweepfile.document import shown
+from prunesweep.workers.allocation import Pattern
 from prunesweep.workers.errors import nearest
 from prunesweep.workers.methods.base import Hyperparameter
 from prunesweep.workers.schedules import DENSE
@@ -173,7 +174,7 @@ def describe(of: Any, limits: Mapping[str, Any]) -> str:
         return " or ".join(describe(arm, limits) for arm in get_args(of) if arm is not type(None))
     if of in (int, float):
         return f"a {'whole ' if of is int else ''}number{_range(limits)}"
-    return {bool: "true or false", str: "text"}.get(of, str(of))
+    return {bool: "true or false", str: "text", Pattern: "a pattern such as 2:4"}.get(of, str(of))
 
 
 def _range(limits: Mapping[str, Any]) -> str:

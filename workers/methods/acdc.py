@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from prunesweep.workers.accounting import Forward
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
@@ -38,7 +38,7 @@ class ACDC(Method):
     phase: int = hyperparameter("epochs of each phase, compressed or dense, in between", 5, ge=1)
     final_dense: int = hyperparameter("epochs of the last dense phase", 10, ge=1)
     final_compressed: int = hyperparameter("epochs of the last compressed phase", 15, ge=1)
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -31,7 +31,7 @@ class BIMP(Method):
     pretrain_epochs: int = hyperparameter("epochs of dense training out of the budget train.epochs", ge=1)
     retrain_schedule: Literal["ALLR", "LLR"] = hyperparameter("learning-rate schedule of each retraining phase", "ALLR")
     phases: int = hyperparameter("prune-and-retrain phases; 1 is one-shot", 1, ge=1, le=100)
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import get_args
 
 from prunesweep.workers.accounting import Forward, straight_through
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
 from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
@@ -32,7 +32,7 @@ class DNW(Method):
     Cost per step: one selection among all weights, and one multiplication of the weights with the mask.
     """
 
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

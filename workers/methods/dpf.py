@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import get_args
 
 from prunesweep.workers.accounting import straight_through
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.methods import gradual
@@ -37,7 +37,7 @@ class DPF(Method):
 
     pruning_interval: int = hyperparameter("epochs between increases of sparsity", 2, ge=1)
     mask_interval: int = hyperparameter("iterations between two masks", 16, ge=1)
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import get_args
 
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import gradual
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -33,7 +33,7 @@ class GMP(Method):
 
     pruning_interval: int = hyperparameter("epochs between prunes", 2, ge=1)
     recover: bool = hyperparameter("let each prune choose among all weights, those pruned before included", False)
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

@@ -8,7 +8,7 @@ from prunesweep.workers.errors import SpecError, nearest
 from prunesweep.workers.methods.phases import DIGITS
 from prunesweep.workers.patterns import is_pattern, parsed
 
-PATTERN = "; or a pattern N:M, such as 2:4"
+PATTERN = "; N:M keeps N of every M weights along the input dimension"
 """What the hyperparameter `allocation` means, in addition."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal, get_args
 
-from prunesweep.workers.allocation import Allocation
+from prunesweep.workers.allocation import Allocation, Pattern
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.methods import phases
 from prunesweep.workers.methods.base import ALLOCATION, Method, hyperparameter
@@ -36,7 +36,7 @@ class Retraining(Method):
     phase_fraction: float | None = hyperparameter(
         "fraction of the living weights that each phase prunes, instead of a sparsity", None, gt=0, lt=1
     )
-    allocation: Allocation | str = hyperparameter(ALLOCATION + PATTERN, "global")
+    allocation: Allocation | Pattern = hyperparameter(ALLOCATION + PATTERN, "global")
     rewind_epoch: int | None = hyperparameter(
         "epoch of the dense training that each phase goes back to and repeats from, instead of retraining",
         None,

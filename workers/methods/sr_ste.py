@@ -8,6 +8,7 @@ from itertools import compress
 from typing import ClassVar
 
 from prunesweep.workers.accounting import Forward, straight_through
+from prunesweep.workers.allocation import Pattern
 from prunesweep.workers.errors import SpecError
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lazy import torch
@@ -37,7 +38,7 @@ class SRSTE(Method):
     takes_sparsity: ClassVar[bool] = False
     needs_gradients = True
 
-    pattern: str = hyperparameter("N:M, how many of how many consecutive weights are kept, such as 2:4")
+    pattern: Pattern = hyperparameter("N:M, how many of how many consecutive weights are kept, such as 2:4")
     refinement: float = hyperparameter("factor of pruned weights in their gradient", 2e-4, ge=0)
 
     def check(self, trial: TrialSpec) -> None:

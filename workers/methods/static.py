@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from prunesweep.workers.accounting import Forward
-from prunesweep.workers.allocation import RandomAllocation, random_counts
+from prunesweep.workers.allocation import Pattern, RandomAllocation, random_counts
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.grouped import PATTERN, check_allocation, pattern_level
 from prunesweep.workers.methods.pruner import Pruner, Setup
@@ -34,7 +34,7 @@ class Static(Method):
 
     not_from_trained = "it draws its mask at random, whatever the weights are, before it trains; take gmp or snip"
 
-    allocation: RandomAllocation | str = hyperparameter(START + PATTERN, "erk")
+    allocation: RandomAllocation | Pattern = hyperparameter(START + PATTERN, "erk")
 
     def levels(self, sparsity: float | None) -> Iterator[tuple[float | None, Method]]:
         """A pattern has a sparsity of its own."""

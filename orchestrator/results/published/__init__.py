@@ -49,9 +49,15 @@ PUBLISHED = {
         'Evci, Gale, Menick, Castro, Elsen, "Rigging the Lottery", ICML 2020, 100 epochs and 500, with training FLOPs',
         ("imagenet_rigl.csv",),
     ),
-    "acdc": Published('Peste, Iofinova, Vladu, Alistarh, "AC/DC", NeurIPS 2021', ("imagenet_acdc.csv",)),
+    "acdc": Published(
+        'Peste, Iofinova, Vladu, Alistarh, "AC/DC", NeurIPS 2021, 100 epochs and 200; uniform leaves the first '
+        "convolution and the classifier dense",
+        ("imagenet_acdc.csv",),
+    ),
     "jaxpruner": Published(
-        'Lee et al., "JaxPruner", 2023, where gmp is its global magnitude pruning', ("imagenet_jaxpruner.csv",)
+        'Lee et al., "JaxPruner", 2023, allocations of its configurations: uniform leaves the first convolution dense; '
+        "gmp is its magnitude pruning, and its random, saliency and straight-through pruning are no methods here",
+        ("imagenet_jaxpruner.csv",),
     ),
     "str": Published(
         'Kusupati et al., "Soft Threshold Weight Reparameterization", ICML 2020: its models of these sparsities, about',

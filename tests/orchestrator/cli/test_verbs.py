@@ -208,6 +208,14 @@ def test_list_for_programs(cli: Cli):
     settings = {each["name"]: each for each in methods["bimp"]["settings"]}
     assert (settings["pretrain_epochs"]["required"], settings["phases"]["default"]) == (True, 1)
     assert methods["dense"]["settings"] == []
+    allocations = {
+        name: setting["allowed"]
+        for name, method in methods.items()
+        for setting in method["settings"]
+        if setting["name"] == "allocation"
+    }
+    assert allocations["gmp"] == "one of global, uniform, erk, lamp or a pattern such as 2:4"
+    assert allocations["rigl"] == "one of erk, uniform, first_dense"
     assert {"name": "resnet8", "options": {"depth": 8, "width": 16}}.items() <= dict(
         next(row for row in cli.json("list", "models") if row["name"] == "resnet8")
     ).items()
