@@ -3,13 +3,13 @@
     python benchmarks/methods.py [--network resnet56|resnet50|hooks|all] [--methods NAME ...] [--rounds N]
         [--output FOLDER]
 
-Throughput. In every round each method trains a few iterations with the real training loop next to as many of plain
-training, in alternating order: the ratio of such a pair cancels what the machine does meanwhile. Reported are the
-median ratio over the rounds, its quartiles and the standard error of the median; the row "dense" is plain training
-against itself, so what it shows is noise. Batches are synthetic and lie on the device. Everything is as late in a
-training: masks of 90 % held, thresholds that prune 90 % of a layer or filter. What comes seldom (GMP's prune, DPF's
-mask, updates of SET, RigL and GraNet) is timed once a pair and shared over the iterations between two of them.
-Methods that prune before training, and AC/DC in a compressed phase, hold a mask.
+Throughput. In every round each method trains a few iterations with the real training loop between as many of plain
+training before and after it: the ratio to their mean cancels what the machine does meanwhile. Each round begins with
+another method. Reported are the median ratio over the rounds, its quartiles and the standard error of the median; the
+row "dense" is plain training against itself, so what it shows is noise. Batches are synthetic and lie on the device.
+Everything is as late in a training: masks of 90 % held, thresholds that prune 90 % of a layer or filter. What comes
+seldom (GMP's prune, DPF's mask, updates of SET, RigL and GraNet) is timed once a round and shared over the iterations
+between two of them. Methods that prune before training, and AC/DC in a compressed phase, hold a mask.
 
 Hooks. At the size of ResNet-50, with random gradients and on one CPU thread: what a method does in an iteration beyond
 plain training, part by part; a larger optimizer (CS) is not in it. GMP's prunes are those of a whole training.
@@ -76,7 +76,7 @@ COLOURS = ["#4878a8", "#e0a458"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network, its training set, and batch size and iterations of each half of a pair, on a CPU and on a GPU."""
+    """A network, its training set, and batch size and iterations at a time, on a CPU and on a GPU."""
 
     title: str
     model: str
@@ -181,11 +181,7 @@ class Trainer:
         assert math.isfinite(score.loss), f"{self.name} diverged"
 
     def seconds(self, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-        """Of an iteration on each of the batches, with their share of what comes seldom.
-
-        After one that is not timed: others trained meanwhile, and the caches are theirs.
-        """
-        self.train(batches[:1])
+        """Of an iteration on each of the batches, with their share of what comes seldom."""
         start = self.setting.clock()
         self.train(batches)
         middle = self.setting.clock()
@@ -226,22 +222,26 @@ def measure_throughput(key: str, names: Sequence[str], rounds: int, setting: Set
         trainer.train(batches[:1])
         trainer.settle()
         trainer.train(batches)
-    # [rounds, methods, (own, plain)]
-    seconds = np.array([[pair(t, dense, batches, (i + j) % 2) for j, t in enumerate(trainers)] for i in range(rounds)])
+    seconds = np.array([one_round(trainers, dense, batches, number) for number in range(rounds)])
     images = len(batches) * dense.batch / np.median(seconds[:, :, 0], 0)
     title, ratios = f"{dense.network.title}, batch {dense.batch}", seconds[:, :, 1] / seconds[:, :, 0]
     return [Throughput(title, t.name, images[j], ratios[:, j].tolist()) for j, t in enumerate(trainers)]
 
 
-def pair(trainer: Trainer, dense: Trainer, batches: Sequence[tuple[Tensor, Tensor]], first: int) -> list[float]:
-    """Seconds of the method and of plain training, back to back; `first` is 0 for the method, 1 for the other."""
-    order = [dense, trainer] if first else [trainer, dense]
-    seconds = [each.seconds(batches) for each in order]
-    return seconds[::-1] if first else seconds
+def one_round(
+    trainers: Sequence[Trainer], dense: Trainer, batches: Sequence[tuple[Tensor, Tensor]], number: int
+) -> list[tuple[float, float]]:
+    """For each method its seconds, and the mean of plain training's before and after; round `number` begins with it."""
+    seconds, before = {}, dense.seconds(batches)
+    for place in range(number, number + len(trainers)):
+        own, after = trainers[place % len(trainers)].seconds(batches), dense.seconds(batches)
+        seconds[place % len(trainers)] = own, (before + after) / 2
+        before = after
+    return [seconds[place] for place in range(len(trainers))]
 
 
 def synthetic(trainer: Trainer) -> list[tuple[Tensor, Tensor]]:
-    """Batches for a half of a pair; two different ones, in turn."""
+    """Batches for the iterations at a time; two different ones, in turn."""
     network, setting = trainer.network, trainer.setting
     images = setting.place(torch.randn(2 * trainer.batch, *network.shape)).split(trainer.batch)
     targets = torch.randint(network.classes, (2, trainer.batch)).to(setting.device)
@@ -447,7 +447,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=[*NETWORKS, "hooks", "all"], default="all")
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="default: all")
-    parser.add_argument("--rounds", type=int, help="pairs a method, or repeats of its own work")
+    parser.add_argument("--rounds", type=int, help="rounds of all methods, or repeats of their own work")
     parser.add_argument("--batch", type=int, help="default: 128 for ResNet-56; for ResNet-50 4, on a GPU 256")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch; the hooks take one")
