@@ -354,7 +354,8 @@ def test_under_torchrun_a_replica_that_fails_says_why(tmp_path: Path) -> None:
     stage = last_stage(replace(trial("dense"), model=models.choose("tests.team:wrong", {})))
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(encode(stage)))
-    done = subprocess.run([*TORCHRUN, str(spec), "--store", str(tmp_path)], capture_output=True, text=True, check=False)
+    command = [*TORCHRUN, str(spec), "--store", str(tmp_path), "--allow", "tests.team"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     attempt = Store(tmp_path).attempts(stage.key)[-1]
     assert attempt.cause == "bad request"

@@ -22,7 +22,7 @@ from tests.cases import SETTINGS, TAYLOR, trial
 from tests.contract import Awkward, run
 from tests.networks import prunable_weights, recorded
 
-NAMES = [name for name in SETTINGS if name != "dense"]
+NAMES = [name for name in SETTINGS if method_class(name).prunes]
 QUICK = ("imp", "gmp", "rigl", TAYLOR)
 ENDS = Scope.of(exempt=["first", "last"])
 
