@@ -47,11 +47,11 @@ def test_one_fault_is_not_noticed(call: str, fault: str, network: tuple[str, Fau
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_every_twentieth_request_goes_wrong_has_the_same_tables(tmp_path: Path):
+def test_a_sweep_whose_every_tenth_request_goes_wrong_has_the_same_tables(tmp_path: Path):
     sweep = tmp_path / "small.yaml"
     sweep.write_text(SWEEP.format(seeds=1, name="small"))
     run_here(sweep, Store(tmp_path / "near"))
-    with faulty_bucket(0.05, delay=0.02, seed=18) as (url, proxy):
+    with faulty_bucket(0.1, delay=0.02, seed=18) as (url, proxy):
         run_here(sweep, Store(f"{url}/far"))
         proxy.share = 0.0
         remote, root = fs.FileSystem.from_uri(f"{url}/far")
