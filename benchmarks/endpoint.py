@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 import threading
+import time
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,12 +61,15 @@ class Objects:
         self.tags: dict[str, str] = {}
         self.sorted: list[str] = []
         self.parts: dict[str, dict[int, bytes]] = {}
+        self.put_at: dict[str, float] = {}
+        """When an object was put there last, by `time.perf_counter`."""
 
     def put(self, path: str, data: bytes) -> str:
         """Put an object there; its tag."""
         if path not in self.data:
             insort(self.sorted, path)
         self.data[path], self.tags[path] = data, f'"{hashlib.md5(data).hexdigest()}"'
+        self.put_at[path] = time.perf_counter()
         return self.tags[path]
 
     def remove(self, path: str) -> None:

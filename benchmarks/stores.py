@@ -24,10 +24,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.endpoint import endpoint
+from benchmarks.endpoint import Objects, endpoint
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.sweepfile.read import read_sweep
@@ -71,12 +71,16 @@ Verb = tuple[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process: CPU and wall seconds, MB at most, and requests to the store where they are counted."""
+    """Of one process: CPU and wall seconds, MB at most, and at a distance its requests to the store.
+
+    `tabled` are the seconds after which the first of the tables that it wrote was there.
+    """
 
     cpu: float
     wall: float
     memory: float
     requests: int | None = None
+    tabled: float | None = None
 
 
 # --- stores
@@ -188,9 +192,9 @@ KINDS: dict[str, tuple[Callable[[Path, int], str], Sequence[Verb]]] = {
 # --- measuring
 
 
-def cost(folder: Path, store: str, words: Sequence[str], requests: Requests | None = None) -> Cost:
+def cost(folder: Path, store: str, words: Sequence[str]) -> Cost:
     """Of one command; its children's CPU is in it."""
-    begun, asked = time.perf_counter(), requests.count if requests else 0
+    begun = time.perf_counter()
     environment = {**os.environ, "PRUNESWEEP_STORE": store, "COLUMNS": "120"}
     process = subprocess.Popen(
         [COMMAND, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -199,8 +203,15 @@ def cost(folder: Path, store: str, words: Sequence[str], requests: Requests | No
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}:\n{said.decode()[-2000:]}")
-    sent = requests and requests.count - asked
-    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss / 1024, sent)
+    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - begun, used.ru_maxrss / 1024)
+
+
+def distant_cost(folder: Path, words: Sequence[str], requests: Requests, objects: Objects) -> Cost:
+    """As `cost`, with what the endpoint saw of it."""
+    begun, asked = time.perf_counter(), requests.count
+    spent = cost(folder, "s3://bucket", words)
+    written = objects.put_at.get("bucket/large/trials.parquet", 0.0) - begun
+    return replace(spent, requests=requests.count - asked, tabled=written if written > 0 else None)
 
 
 def measure(kind: str, count: int, kept: Path | None, verbs: Sequence[Verb]) -> dict[str, Cost]:
@@ -222,7 +233,7 @@ def measure_distant(count: int, delay: float, verbs: Sequence[Verb]) -> dict[str
         planned(folder, sweep_text(count, "new").replace("epochs: 20", "epochs: 21"), near)
         os.environ |= {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1"}
         os.environ |= {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "a secret"}
-        return {name: cost(folder, "s3://bucket", words, requests) for name, words in verbs}
+        return {name: distant_cost(folder, words, requests, objects) for name, words in verbs}
 
 
 @contextmanager
@@ -242,13 +253,15 @@ def _folder(kept: Path | None) -> Iterator[tuple[Path, bool]]:
 
 def show(kind: str, costs: dict[int, dict[str, Cost]]) -> None:
     """A line for each verb and count; in brackets the CPU of each of the things counted."""
-    print(f"{kind}: CPU s (ms for each), wall s, MB, requests")
+    print(f"{kind}: CPU s (ms for each), wall s, MB, requests, s until there is a table")
     for name in next(iter(costs.values())):
         for count, of_verb in costs.items():
             spent = of_verb[name]
             for_one = f"({1000 * spent.cpu / count:.2f})"
             asked = "" if spent.requests is None else f"{spent.requests:>8,}"
-            print(f"  {name:<12}{count:>8,}{spent.cpu:>9.2f} {for_one:>9}{spent.wall:>9.2f}{spent.memory:>8.0f}{asked}")
+            tabled = "" if spent.tabled is None else f"{spent.tabled:>8.2f}"
+            figures = f"{spent.cpu:>9.2f} {for_one:>9}{spent.wall:>9.2f}{spent.memory:>8.0f}"
+            print(f"  {name:<12}{count:>8,}{figures}{asked}{tabled}")
 
 
 def plot(kind: str, costs: dict[int, dict[str, Cost]], file: Path) -> None:
