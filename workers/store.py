@@ -19,15 +19,18 @@ Results are published by `workers.publications`.
 | call | requests, for a stage | what it promises to concurrent callers |
 |---|---|---|
 | `contents` | 1 list | as of one moment |
-| `done`, `result` | 1 read | a result stays the same, unless it is set aside as damaged |
+| `done` | 1 read where up to 8 are asked for, else as `states` | a result stays the same, unless it is set aside |
+| `result`, `results` | 1 read, none of a result that `states` has just read | as `done` |
 | `states` | 1 list, or less (`workers.listing`); 1 read of its last attempt, or of a result that is new | as `done` |
 | `attempts` | 1 list, and 1 read for each | each has a name of its own, so that none is lost |
+| `last_attempts` | 1 list, 1 read | |
 | `begin` | 2 writes | |
 | `fail` | 1 write | |
 | `publish` | 1 write for each file and the result, 1 to remove checkpoints | one of all wins, where `exclusive` |
 | `read_published` | 2 reads, 1 with the result at hand | one publication's files, or `Damaged` |
 | `set_aside` | 1 read for each file; to rename one 2 or 3 | renames what is there, and deletes nothing |
 | `write_checkpoint` | 1 write, 2 or 3 to keep the one before | who has the claim alone calls it |
+| `checkpointed_epochs` | 1 read; 1 more where a header is long, or the newest checkpoint is damaged | |
 
 A result is new that neither was read before nor is as an index says (`trust`): size and tag, or time, tell.
 A read is one request on S3 and two where pyarrow reads (`workers.filesystems`).
