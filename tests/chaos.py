@@ -229,7 +229,8 @@ class Round:
         self.first_move: float | None = None
         self.stopped: dict[int, float] = {}
         self.dead_workers: dict[str, float] = {}
-        self.killed: set[int | None] = set()
+        self.killed: dict[int | None, frozenset[str]] = {}
+        self.done: frozenset[str] = frozenset()
         self.driver_died: float | None = None
         self.before: list[int] = []
 
@@ -302,10 +303,14 @@ class Round:
         self.driver_died, self.before = time.monotonic(), self.family.members()
 
     def _explained(self, run: Run) -> None:
-        """Each worker that was killed under a driver which has come to its end has its cause in the store."""
+        """Each worker that was killed under a driver which has come to its end has its cause in the store.
+
+        What it had finished before, it had finished well.
+        """
         if self.code in (0, 1) and not self.runs and not run.beside_another:
             for path in self.store.times():
-                if path.parent.name == "attempts" and self._process(path) in self.killed:
+                process = self._process(path) if path.parent.name == "attempts" else None
+                if process in self.killed and path.parent.parent.name not in self.killed[process]:
                     self.tally.explained += 1
                     with suppress(OSError, ValueError):
                         if json.loads(self.store.read(path))["cause"] is None:
@@ -342,6 +347,7 @@ class Round:
 
     def _scan(self) -> dict[Path, int]:
         times = self.store.times().items()
+        self.done |= {path.parent.name for path, _ in times if path.name == "result.json"}
         return {
             path: time
             for path, time in times
@@ -426,13 +432,15 @@ class Round:
         """Ctrl-C goes to the whole process group, as from a terminal, and half of the SIGTERM, as from `timeout`."""
         if event.target == "worker":
             self._note_work_lost(pid)
-            self.killed |= {pid} if event.what == "SIGKILL" else set()
         for run in self.runs:
             if run.process.pid == pid or (event.target == "driver" and self.ways[0].job):
                 run.sent.add(event.what)
                 run.asked_at = run.asked_at or (None if event.what == "SIGKILL" else time.monotonic())
         group = event.what == "SIGINT" or (event.what == "SIGTERM" and event.seed % 2 == 0)
         self.family.signal(pid, signal.Signals[event.what], group=group and event.target == "driver")
+        if event.target == "worker" and event.what == "SIGKILL":
+            self._scan()
+            self.killed[pid] = self.done
 
     def _stop(self, pid: int, seconds: float) -> None:
         self.family.signal(pid, signal.SIGSTOP)
