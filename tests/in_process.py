@@ -21,7 +21,8 @@ from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run.collect import Collector, collecting
 from prunesweep.orchestrator.run.events import Event, Grown
-from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Ended, Reasons
 from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.run.supplying import supply
@@ -50,7 +51,9 @@ def run_here(sweep: Mapping[str, Any] | str | Path, store: Store, data: Path | s
             collect(event)
 
         searches = OpenSearches(plan, store, hear)
-        queue = StageQueue(plan, store, StageStates(plan.runnable), searches.hear, Resources(), None, run=RUN)
+        queue = StageQueue(
+            plan, store, StageStates(plan.runnable), searches.hear, Resources(), None, Reasons(store, RUN)
+        )
         searches.queue = queue
         _work_off(queue, store, str(data))
     collector.catch_up()

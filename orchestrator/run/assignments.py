@@ -11,7 +11,8 @@ from typing import Any
 
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run.events import Started
-from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Ended
 from prunesweep.orchestrator.run.states import Running
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.encoding import encode

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run import ray_internals
 from prunesweep.orchestrator.run.preflight import ray_folder
+from prunesweep.orchestrator.run.sessions import end_sessions
 from prunesweep.orchestrator.run.stopping import CONTINUES
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import usable_cores
@@ -32,6 +33,9 @@ CONNECT_SECONDS = 5.0
 HANG_SECONDS = 10.0
 """Longer than a turn of Tune's loop, and than it takes to shut down what is left of Ray."""
 
+NOTE_SECONDS = 10.0
+"""A store that does not answer either is not waited for any longer."""
+
 LOOK_SECONDS = 60.0
 """A node starts a process to look at the store."""
 
@@ -40,20 +44,23 @@ OBJECT_STORE = 128 * 2**20
 
 
 @contextmanager
-def cluster(address: Location | None) -> Iterator[None]:
-    """Connect to the cluster at `address`, or start one here and shut it down afterwards."""
+def cluster(address: Location | None, note_lost: Callable[[str], None]) -> Iterator[None]:
+    """Connect to the cluster at `address`, or start one here, of which no process is left afterwards.
+
+    `note_lost` is told how Ray was lost where this process then ends in the middle of Ray's code.
+    """
     ray_internals.leave_deaths_and_signals_to_us()
     threading.Thread(target=_import_tune, daemon=True).start()
     ended = threading.Event()
     try:
         _start() if address is None else _connect(address)
         look = require_alive if address is None else partial(_require_answer, ray.get_runtime_context().gcs_address)
-        threading.Thread(target=_watch, args=(look, ended), daemon=True).start()
+        threading.Thread(target=_watch, args=(look, ended, note_lost), daemon=True).start()
         yield
     finally:
         ended.set()
         ray.shutdown()
-        ray_internals.end_sessions()
+        end_sessions()
 
 
 def this_machine() -> dict[str, float]:
@@ -117,7 +124,7 @@ class NotStarted(ClusterLost):
     had_started = False
 
 
-def _watch(look: Callable[[], None], ended: threading.Event) -> None:
+def _watch(look: Callable[[], None], ended: threading.Event, note_lost: Callable[[str], None]) -> None:
     """End this process when Ray is gone, and stays so, and the main thread has not noticed.
 
     Waiting for a GCS that has gone Ray hangs for a minute, in code that no signal and no exception reaches, and then
@@ -128,6 +135,9 @@ def _watch(look: Callable[[], None], ended: threading.Event) -> None:
             print(f"error: {lost}; {CONTINUES}", file=sys.stderr)
             sys.stdout.flush()
             ray_internals.kill_embedded()
+            noting = threading.Thread(target=note_lost, args=(str(lost),), daemon=True)
+            noting.start()
+            noting.join(NOTE_SECONDS)
             os._exit(1)
 
 

@@ -22,8 +22,10 @@ from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.preflight import require_ready, require_trainable
 from prunesweep.orchestrator.run.progress import ProgressDisplay
 from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Reasons
 from prunesweep.orchestrator.run.repetitions import Repetitions
 from prunesweep.orchestrator.run.searching import OpenSearches
+from prunesweep.orchestrator.run.sessions import end_sessions
 from prunesweep.orchestrator.run.states import Running, StageStates
 from prunesweep.orchestrator.run.stopping import CONTINUES, Stopping
 from prunesweep.orchestrator.run.supplying import supply
@@ -122,6 +124,7 @@ class SweepRun:
             stall_limit=inf if options.stall_limit is None else 60 * options.stall_limit,
             rehearsal=options.rehearsal,
         )
+        self.reasons = Reasons(store, self.where.run)
 
     def run(self, plan: Plan) -> Plan:
         """To the end, whatever that takes; the plan as it stands then."""
@@ -147,13 +150,14 @@ class SweepRun:
         self.stopping.check()
         self.stopping.starting = True
         from prunesweep.orchestrator.run import cluster
-        from prunesweep.orchestrator.run.ray_internals import end_sessions, require_known
+        from prunesweep.orchestrator.run.ray_internals import require_known
 
         states = self.stopping.states = StageStates(plan.runnable)
         self.stopping.end_processes = end_sessions
+        note = partial(self._note_lost, states)
         try:
             self.console.print("starting Ray" if self.options.address is None else "connecting to the cluster")
-            with _claims_released(self.store, states, self.where), cluster.cluster(self.options.address):
+            with _claims_released(self.store, states, self.where), cluster.cluster(self.options.address, note):
                 from prunesweep.orchestrator.run import tune
 
                 require_known()
@@ -165,18 +169,19 @@ class SweepRun:
                 with self._told(plan, states, collector) as tell:
                     most = self.options.max_concurrent
                     searches = OpenSearches(plan, self.store, tell)
-                    queue = StageQueue(plan, self.store, states, searches.hear, node, most, self.where.run)
+                    queue = StageQueue(plan, self.store, states, searches.hear, node, most, self.reasons)
                     searches.queue = queue
-                    try:
-                        tune.execute(queue, self.where, self.slots)
-                    except cluster.ClusterLost as lost:
-                        queue.lost(str(lost))
-                        raise
+                    tune.execute(queue, self.where, self.slots)
         except cluster.ClusterLost as lost:
+            note(str(lost))
             return lost
         finally:
             self.stopping.starting = False
         return None
+
+    def _note_lost(self, states: StageStates, message: str) -> None:
+        """Ray is lost, and no process of it is left that could still begin a try: why the stages ended that ran."""
+        self.reasons.all_died(states.of(Running), message)
 
     @contextmanager
     def _told(self, plan: Plan, states: StageStates, collector: Collector) -> Iterator[Listener]:

@@ -6,7 +6,7 @@ import heapq
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.resources import Resources
@@ -14,6 +14,7 @@ from prunesweep.orchestrator.run.chains import chain_lengths, children_of
 from prunesweep.orchestrator.run.events import Blocked, Elsewhere, Failed, Finished, Listener, Progressed, Retried
 from prunesweep.orchestrator.run.failures import larger, policy
 from prunesweep.orchestrator.run.lost_store import LostStore
+from prunesweep.orchestrator.run.reasons import Ended, Reasons
 from prunesweep.orchestrator.run.shares import StageShares
 from prunesweep.orchestrator.run.states import (
     AwaitsParent,
@@ -33,19 +34,6 @@ from prunesweep.workers.spec import Stage
 from prunesweep.workers.store import Store
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a worker's try at a stage ended, in its own words: nothing is said when there should be a result.
-
-    `claimed` when another run computes the stage. `died` when the worker could not leave a word in the store.
-    """
-
-    cause: str | None = None
-    message: str | None = None
-    claimed: bool = False
-    died: bool = False
-
-
 class StageQueue:
     """The stages of a plan: those that are ready are handed out, that with the longest chain behind it first.
 
@@ -61,20 +49,16 @@ class StageQueue:
         tell: Listener,
         node: Resources,
         max_running: int | None = None,
-        run: str = "",
+        reasons: Reasons | None = None,
     ) -> None:
-        """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once.
-
-        `run` is the name by which this run's attempts are known from those of others.
-        """
+        """`node` is what the largest node of the cluster has; of stages at most `max_running` run at once."""
         self.plan, self.store, self.states, self.tell, self.max_running = plan, store, states, tell, max_running
         self.stages = dict(plan.runnable)
         self.needs = {key: [need for need in plan.needs(key) if need in self.stages] for key in self.stages}
         self.children = children_of(self.needs)
         self.chain_lengths = chain_lengths(self.stages, self.children)
         self.shares = StageShares(plan, store, node)
-        self.run = run
-        self.explained: set[str] = set()
+        self.reasons = reasons or Reasons(store)
         self.failed_tries: dict[str, FailedTries] = {}
         self.expired_owners: dict[str, str] = {}
         self.lost_store = LostStore(store, tell)
@@ -161,7 +145,7 @@ class StageQueue:
             done = bool(self.store.done([key]))
             if not (done or end.claimed):
                 problem = self.store.problem()
-                end = self._explained(key, end)
+                end = self.reasons.explained(key, end)
         except OSError as error:
             done, problem = False, str(error)
         if done:
@@ -175,29 +159,6 @@ class StageQueue:
             self.tell(Elsewhere(key))
         else:
             self._fail(key, end.cause or Cause.INTERNAL, end.message or "")
-
-    def lost(self, message: str) -> None:
-        """Note why the stages that run end: all processes that run them are gone with their Ray."""
-        for key in self.states.of(Running):
-            with suppress(OSError):  # whether the store is there matters to the next Ray
-                if not self.store.done([key]):
-                    self._explained(key, Ended(Cause.KILLED, message, died=True))
-
-    def _explained(self, key: str, end: Ended) -> Ended:
-        """With what this run's worker left in the store; one that died could leave nothing, so that is noted here."""
-        tries = [attempt for attempt in self.store.attempts(key) if attempt.run == self.run]
-        last = next((attempt for attempt in reversed(tries) if attempt.name not in self.explained), None)
-        if end.died and (last is None or last.cause is None):
-            noted = last or replace(self.store.new_attempt(key, self.run), host="", process=0)
-            last = replace(noted, cause=end.cause, message=end.message)
-            self.store.fail(key, last)
-        if last is not None:
-            self.explained.add(last.name)
-        if last is not None and last.cause is not None:
-            return replace(end, cause=last.cause, message=last.message)
-        if end.cause is not None:
-            return end
-        return Ended(Cause.INTERNAL, "the worker gave no reason; see the logs of Ray")
 
     def _finish(self, key: str) -> None:
         self.states.set(key, Done())

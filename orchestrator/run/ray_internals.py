@@ -7,11 +7,9 @@ calls: the verbs for jobs need none of it.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ import ray._private.utils
 import ray._private.worker
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from prunesweep.orchestrator.run.sessions import end_sessions, one_has_ended, start_in_session
 from prunesweep.workers.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def with_patience() -> Iterator[None]:
             try:
                 return ask(gcs_address, node_id)
             except RuntimeError:  # it is not there yet
-                if time.monotonic() > deadline or any(process.poll() is not None for process in _sessions):
+                if time.monotonic() > deadline or one_has_ended():
                     raise
                 time.sleep(0.1)
 
@@ -153,27 +152,8 @@ def in_sessions_of_their_own() -> Iterator[None]:
     if not ray._private.utils.detect_fate_sharing_support():  # type: ignore[no-untyped-call]
         yield
         return
-    with _replaced(ray._private.services, "ConsolePopen", _start_in_session):
+    with _replaced(ray._private.services, "ConsolePopen", start_in_session):
         yield
-
-
-def _start_in_session(*arguments: Any, **options: Any) -> subprocess.Popen[Any]:
-    process: subprocess.Popen[Any] = subprocess.Popen(*arguments, **options, start_new_session=True)
-    _sessions.append(process)
-    return process
-
-
-def end_sessions() -> None:
-    """End at once what is left of the Ray that this process started, with what that has started.
-
-    Its agents, if they were still coming up, would look for it for a minute.
-    """
-    while _sessions:
-        with suppress(ProcessLookupError):
-            os.killpg(_sessions.pop().pid, signal.SIGKILL)
-
-
-_sessions: list[subprocess.Popen[Any]] = []
 
 
 def dead_processes() -> list[str]:

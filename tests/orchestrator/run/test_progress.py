@@ -15,7 +15,8 @@ from prunesweep.orchestrator.resources import Resources, Shares
 from prunesweep.orchestrator.run.events import Finished, Progressed, Started, Tick
 from prunesweep.orchestrator.run.pace import Pace
 from prunesweep.orchestrator.run.progress import ProgressDisplay
-from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Ended
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.status.eta import seconds_left
 from prunesweep.orchestrator.sweepfile.read import Sweep

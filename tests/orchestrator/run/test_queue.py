@@ -22,7 +22,8 @@ from prunesweep.orchestrator.run.events import (
     Tick,
 )
 from prunesweep.orchestrator.run.failures import POLICIES, larger
-from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Ended, Reasons
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, StageStates
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.causes import Cause
@@ -292,6 +293,19 @@ def test_a_death_is_not_noted_in_the_attempt_of_another_run(store: Store):
     attempts = store.attempts(stage.key)
     assert attempts[0] == others, "it may still run"
     assert [attempt.cause for attempt in attempts] == [None, "killed"]
+
+
+def test_a_death_under_the_next_ray_is_noted_beside_those_under_the_one_before(store: Store):
+    reasons, plan = Reasons(store, "run"), plan_of(store, trial("gmp"))
+    for message in ("Ray's raylet ended", "Ray's gcs_server ended"):
+        queue = StageQueue(plan, store, StageStates(plan.runnable), Heard(), Resources(), None, reasons)
+        stage = take(queue)
+        assert stage is not None
+        reasons.all_died([stage.key], message)
+    assert [attempt.message for attempt in store.attempts(stage.key)] == [
+        "Ray's raylet ended",
+        "Ray's gcs_server ended",
+    ]
 
 
 def test_an_error_after_the_result_was_published_is_no_failure(store: Store):

@@ -15,7 +15,8 @@ import pytest
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.run.events import Event, Grown
-from prunesweep.orchestrator.run.queue import Ended, StageQueue
+from prunesweep.orchestrator.run.queue import StageQueue
+from prunesweep.orchestrator.run.reasons import Ended
 from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.search.decision import Decision
