@@ -27,9 +27,8 @@ from math import floor, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from prunesweep.orchestrator.results.statistics import CONSTANT, SIGNIFICANCE, Floats
+from prunesweep.orchestrator.results.statistics import CONSTANT, SIGNIFICANCE, Floats, special
 
 Places = NDArray[np.intp]
 
@@ -216,5 +215,6 @@ def _largest_t(count: int, tests: int, df: float) -> LargestT:
 
 def _chunk(random: np.random.Generator, count: int, first: Places, second: Places, df: float) -> Floats:
     means = random.standard_normal((CHUNK, count))
-    t = np.abs(means[:, first] - means[:, second]) / np.sqrt(2 * random.chisquare(df, (CHUNK, len(first))) / df)
+    differences = means.take(first, axis=1) - means.take(second, axis=1)  # by an index it takes four times as long
+    t = np.abs(differences) / np.sqrt(2 * random.chisquare(df, (CHUNK, len(first))) / df)
     return np.asarray(t.max(axis=1))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import nan, sqrt
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+
+from prunesweep.workers.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from scipy import special as special
+else:
+    special = LazyModule("scipy.special")  # a quarter of a second, and a table of few seeds needs none of it
 
 Floats = NDArray[np.float64]
 Interval = Literal["t", "bootstrap"]
