@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from itertools import product
 from tempfile import TemporaryDirectory
@@ -122,13 +123,19 @@ def curves(asked: dict[str, Any], store: Store) -> dict[str, list[Tried]]:
     return tried
 
 
+def by_accuracy(epoch: int, candidate: Tried) -> tuple[float, str]:
+    """The best first; ties by key."""
+    key, accuracies, _ = candidate
+    return -accuracies[epoch], key
+
+
 def regret_of(tried: Sequence[Tried], rungs: Rungs, budget: int) -> float:
     """What halving with these rungs loses on the grid's winner."""
     stops = halving.rung_epochs(rungs, EPOCHS)
     count = max(n for n in range(1, SETTINGS + 1) if halving.cost(n, rungs, stops) <= budget)
     going = list(tried[:count])
     for epoch, survivors in zip(stops, halving.survivors(count, rungs, len(stops))[1:], strict=False):
-        going = sorted(going, key=lambda one, epoch=epoch: (-one[1][epoch], one[0]))[:survivors]
+        going = sorted(going, key=partial(by_accuracy, epoch))[:survivors]
     return max(end for _, _, end in tried) - max(end for _, _, end in going)
 
 

@@ -88,7 +88,10 @@ def usual(name: str) -> Callable[[Image.Image], Tensor]:
     steps = [transforms.RandomCrop(SIZES[name][2], padding=source.padding)]
     steps += [transforms.RandomHorizontalFlip()] if source.flip else []
     steps += [transforms.RandomRotation(source.rotation)] if source.rotation else []
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(source.mean, source.std)])
+    recipe: Callable[[Image.Image], Tensor] = transforms.Compose(
+        [*steps, transforms.ToTensor(), transforms.Normalize(source.mean, source.std)]
+    )
+    return recipe
 
 
 PICTURES, LINKS = 128, 8

@@ -15,13 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import ray
 from ray import tune
 
 from prunesweep.orchestrator.results.parquet import load_results
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPARSITIES, BUDGETS, SCHEDULES = [0.8, 0.9, 0.95], [1, 2], ["FT", "LRW", "SLR", "CLR", "LLR", "ALLR"]
 
@@ -39,7 +44,7 @@ trials:
 """
 
 
-def plain_trial(config: dict) -> None:
+def plain_trial(config: dict[str, Any]) -> None:
     """Everything in one place, one trial at a time, as in a hundred notebooks."""
     import torch
     from sklearn.datasets import load_digits
@@ -62,7 +67,7 @@ def plain_trial(config: dict) -> None:
     recorded = record(model, torch.zeros(1, 1, 8, 8))
     train = TrainSpec(epochs=20, batch_size=64, lr=0.1, warmup_epochs=1)
 
-    def run(epochs: int, lr, masks: list | None = None) -> None:
+    def run(epochs: int, lr: Callable[[int], float], masks: Sequence[Tensor] | None = None) -> None:
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
         weights, k = list(prunable(model, recorded).values()), 0
         model.train()
@@ -114,7 +119,7 @@ def shared(seeds: int) -> pd.DataFrame:
     """The command that a user runs, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "imp.yaml").write_text(SWEEP.format(seeds=seeds))
-        command = [Path(sys.executable).parent / "prunesweep", "run", "imp.yaml"]
+        command = [str(Path(sys.executable).parent / "prunesweep"), "run", "imp.yaml"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         return load_results(Path(folder) / "results" / "imp")
 

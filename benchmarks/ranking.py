@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from prunesweep.orchestrator.results import ranking
@@ -23,15 +24,16 @@ from prunesweep.orchestrator.results.statistics import SIGNIFICANCE, Floats
 SETTINGS = 13
 SHIFTS = (2.0, 3.0, 5.0)
 
-Rule = Callable[[Floats], Floats]
+Marks = NDArray[np.bool_]
+Rule = Callable[[Floats], Marks]
 """From values [K, N] which of the settings are shown to be worse than the best."""
 
 
-def moderated(values: Floats) -> Floats:
+def moderated(values: Floats) -> Marks:
     return ranking.rank(values).p <= SIGNIFICANCE
 
 
-def holm_against_best(values: Floats) -> Floats:
+def holm_against_best(values: Floats) -> Marks:
     best = int(values.mean(axis=1).argmax())
     others = [place for place in range(len(values)) if place != best]
     p = np.array([stats.ttest_rel(values[best], values[place]).pvalue for place in others])
@@ -43,13 +45,14 @@ def holm_against_best(values: Floats) -> Floats:
     return worse
 
 
-def hsu(values: Floats) -> Floats:
+def hsu(values: Floats) -> Marks:
     """Variances pooled over a block design, a critical value for one best setting."""
     pairs = ranking.moderated_pairs(values)
     critical = one_sided_dunnett(len(values), (len(values) - 1) * (pairs.n - 1))
     residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
     pooled = (residuals**2).sum() / ((len(values) - 1) * (pairs.n - 1))
-    return pairs.means.min(axis=1) < -critical * np.sqrt(2 * pooled / pairs.n)
+    marks: Marks = pairs.means.min(axis=1) < -critical * np.sqrt(2 * pooled / pairs.n)
+    return marks
 
 
 def one_sided_dunnett(count: int, df: int, draws: int = 20_000) -> float:

@@ -60,10 +60,11 @@ from prunesweep.orchestrator.run.states import Done, StageStates
 from prunesweep.orchestrator.run.stopping import Stopping
 from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.sweepfile.read import sweep_of as read_settings
-from prunesweep.workers import data, methods, models
+from prunesweep.workers import data, models
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.host import Where
+from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.spec import PruneStage, Stage, TrialSpec
 from prunesweep.workers.store import CURVE, Store
 from tests.orchestrator.finished import curve_of, result_of
@@ -190,7 +191,8 @@ def raw_tune(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -
 
 
 def actor_pool(plan: Plan, store: Store, where: Where, slots: int, ended: Ended) -> None:
-    pool = ActorPool([PoolSleeper.remote() for _ in range(slots)])
+    sleepers: Any = PoolSleeper
+    pool = ActorPool([sleepers.remote() for _ in range(slots)])
     tasks = [task(stage, store, where) for stage in plan.stages.values()]
     for _ in pool.map_unordered(lambda actor, task: actor.run.remote(task), tasks):
         ended()
@@ -207,7 +209,7 @@ SPARSITY = 0.9
 
 def sweep_of(stages: int, resources: Mapping[str, Any], names: tuple[str, ...]) -> Sweep:
     """Chains of a dense network and `PHASES` phases; on models by turns."""
-    imp = methods.method_class("imp")(phases=PHASES, retrain_epochs=PHASES)
+    imp = IMP(phases=PHASES, retrain_epochs=PHASES)
     base = TrialSpec(data.choose("digits", {}), models.choose(names[0], {}), imp.choice("imp"), sparsity=SPARSITY)
     trials = tuple(
         replace(base, seed=seed, model=models.choose(names[seed % len(names)], {}))

@@ -169,7 +169,11 @@ def with_asha(space: Space, options: argparse.Namespace, folder: str, seed: int)
         run_config=RunConfig(storage_path=f"{folder}/tune", verbose=0),
     ).fit()
     ray.shutdown()
-    spent = sum(result.metrics["training_iteration"] for result in results if result.metrics)
+    spent = sum(
+        result.metrics["training_iteration"]
+        for result in map(results.__getitem__, range(len(results)))
+        if result.metrics
+    )
     best = results.get_best_result().config
     assert best is not None
     return Outcome(best["setting"], spent)

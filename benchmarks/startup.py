@@ -86,7 +86,7 @@ def seconds(command: list[str | Path], folder: Path, pattern: str) -> float:
 def ours() -> float:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "startup.yaml").write_text(SWEEP)
-        command = [Path(sys.executable).parent / "prunesweep", "run", "startup.yaml"]
+        command: list[str | Path] = [Path(sys.executable).parent / "prunesweep", "run", "startup.yaml"]
         return seconds(command, Path(folder), "results/stages/*/checkpoint.safetensors")
 
 

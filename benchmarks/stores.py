@@ -125,7 +125,7 @@ def remember_sweeps(folder: Path, count: int, store: Store) -> None:
     """Sweeps of one finished trial."""
     for number in range(count):
         text = SWEEP.format(name=f"s{number}", seeds=f"[{number}]", blocks=DENSE.format(rates="0.1"))
-        finish(list(planned(folder, text, store).values()), store.location)
+        finish(list(planned(folder, text, store).values()), str(folder / "results"))
         with chdir(folder):
             remember(read_sweep(folder / f"s{number}.yaml"), store)
 
@@ -169,7 +169,7 @@ def sweeps(folder: Path, count: int) -> str:
     store = Store(folder / "results")
     store.require_writable()
     remember_sweeps(folder, count, store)
-    return store.location
+    return str(folder / "results")
 
 
 def beside(folder: Path, count: int) -> str:

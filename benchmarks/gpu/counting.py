@@ -88,18 +88,18 @@ def computed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if device is not None and torch.device(device).type == "cpu":
         return result
     made = tree_map_only(Tensor, Pretended, result)
-    return return_and_correct_aliasing(func, tuple(args), dict(kwargs), made)  # type: ignore[no-untyped-call]
+    return return_and_correct_aliasing(func, tuple(args), dict(kwargs), made)
 
 
 @dataclass
-class Counts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counts(TorchDispatchMode):
     """Launches and waits by operation, of what is done inside."""
 
     launches: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -22,7 +22,7 @@ def described(device: torch.device) -> dict[str, str]:
         "memory": f"{properties.total_memory / 2**30:.0f} GiB",
         "torch": torch.__version__,
         "CUDA": str(torch.version.cuda),
-        "cuDNN": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        "cuDNN": str(torch.backends.cudnn.version()),
         "cores": str(os.cpu_count()),
     }
 

@@ -22,8 +22,8 @@ from benchmarks.methods import (
     Setting,
     Trainer,
     give_gradients,
+    one_round,
     own_work,
-    pair,
     synthetic,
 )
 from prunesweep.workers.precision import set_backends
@@ -146,7 +146,7 @@ def histogram(values: Tensor, bins: int) -> Tensor:
 
 
 def over_dense(report: Report, network: Network, names: Sequence[str], setting: Setting, seconds: float) -> None:
-    """Rounds of pairs, method and plain training in alternating order, until the seconds are over."""
+    """Rounds of all methods, each between plain training before and after it, until the seconds are over."""
     ends = report.left() - seconds
     dense, trainers, key = Trainer("dense", network, setting), dict[str, Trainer](), network.model
     batches = synthetic(dense)[: ITERATIONS[key]]
@@ -158,8 +158,8 @@ def over_dense(report: Report, network: Network, names: Sequence[str], setting: 
     for round_ in range(2 if report.smoke else ROUNDS):
         if round_ and report.left() < ends:
             break
-        for position, (name, trainer) in enumerate(trainers.items()):
-            own, plain = pair(trainer, dense, batches, (round_ + position) % 2)
+        timed = one_round(list(trainers.values()), dense, batches, round_)
+        for name, (own, plain) in zip(trainers, timed, strict=True):
             ratios[name].append(plain / own)
             rates[name].append(len(batches) * dense.batch / own)
     for name, values in ratios.items():
