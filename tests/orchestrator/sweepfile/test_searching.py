@@ -20,7 +20,7 @@ from prunesweep.workers.store import Store
 
 FILE = """\
 name: tuned
-dataset: digits
+dataset: {dataset}
 model: resnet8
 seeds: 3
 train: {{epochs: 20}}
@@ -36,9 +36,9 @@ Reader = Callable[..., Sweep]
 
 @pytest.fixture
 def read(tmp_path: Path) -> Reader:
-    def reader(search: str, method: str = "gmp", more: str = "") -> Sweep:
+    def reader(search: str, method: str = "gmp", more: str = "", dataset: str = "digits") -> Sweep:
         file = tmp_path / "x.yaml"
-        file.write_text(FILE.format(search=search, method=method, more=more))
+        file.write_text(FILE.format(search=search, method=method, more=more, dataset=dataset))
         return read_sweep(file)
 
     return reader
@@ -190,8 +190,9 @@ def test_what_is_wrong_is_said_at_its_line(search: str, read: Reader):
 
 def test_what_is_best_is_said_by_the_task(read: Reader):
     """Of regression the mean squared error is primary, of which less is better, and of R2 more."""
+    own = {"dataset": "tests.task_data:vectors", "more": "task: regression"}
     chosen = {
-        by: read(f"{{space: {LR}, budget: 4x{by}}}", more="task: regression").searches[0]
+        by: read(f"{{space: {LR}, budget: 4x{by}}}", **own).searches[0]
         for by in ("", ", by: validation_mae", ", by: validation_r2", ", by: validation_loss")
     }
     names = [(search.by, search.sign) for search in chosen.values()]
@@ -199,9 +200,9 @@ def test_what_is_best_is_said_by_the_task(read: Reader):
     assert decode_search(json.loads(json.dumps(encode(chosen[""])))) == chosen[""]
     assert read(f"{{space: {LR}, budget: 4x}}").searches[0].by == "validation_accuracy"
     with pytest.raises(UserError, match="has no accuracy: validation_mse, validation_mae, validation_r2, validation_l"):
-        read(f"{{space: {LR}, budget: 4x, by: validation_accuracy}}", more="task: regression")
+        read(f"{{space: {LR}, budget: 4x, by: validation_accuracy}}", **own)
     with pytest.raises(UserError, match="halving compares candidates on their way, of which validation_mse and"):
-        read(f"{{space: {LR}, budget: 16x, by: validation_r2, algorithm: halving}}", more="task: regression")
+        read(f"{{space: {LR}, budget: 16x, by: validation_r2, algorithm: halving}}", **own)
 
 
 def test_methods_of_one_block_are_tuned_at_equal_cost_unless_it_says_otherwise(read: Reader):
