@@ -38,11 +38,18 @@ def place(model: nn.Module, name: str, dataset: Dataset, device: torch.device, d
     Modules that are lazy get their shapes. The model evaluates two training images, and is left in training mode.
     """
     images, _ = next(iter(dataset.evaluation_batches("train", batch_size=2, dtype=dtype)))
-    model.to(device, dtype).eval()
+    for parameter, values in model.named_parameters():
+        if values.is_complex():
+            raise UserError(
+                f"model {name}: its weight {parameter} is complex, and methods rank and mask real numbers; compute "
+                "with two real parameters in its place, its real and its imaginary part"
+            )
+    _cast(model, device, dtype)
+    model.eval()
     if any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         with _named(model, name, images), torch.no_grad():
             model(contiguous(images))
-        model.to(device, dtype)
+        _cast(model, device, dtype)
     channels_last = _computes_channels_last(model, images)
     if not channels_last:
         for tensor in [*model.parameters(), *model.buffers()]:
@@ -52,6 +59,15 @@ def place(model: nn.Module, name: str, dataset: Dataset, device: torch.device, d
         log.info("model %s does not compute in channels-last layout: its tensors are contiguous", name)
     model.train()
     return channels_last
+
+
+def _cast(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """As `model.to(device, dtype)`, which would make real numbers of complex buffers, such as rotary embeddings."""
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+    model._apply(cast)  # type: ignore[no-untyped-call]
 
 
 def _computes_channels_last(model: nn.Module, images: Tensor) -> bool:
@@ -129,6 +145,12 @@ def _train(network: Network, name: str, classes: int, images: Tensor, targets: T
         )
     with _named(network.model, name, images, "backward"):
         torch.autograd.backward(loss)
+    for parameter, values in network.model.named_parameters():
+        if values.grad is not None and values.grad.is_sparse:
+            raise UserError(
+                f"model {name}: the gradient of {parameter} is sparse, and optimizers and methods need whole ones; "
+                "build its nn.Embedding without sparse=True"
+            )
 
 
 def _require_batch_of_one(network: Network, name: str, image: Tensor, images: int) -> None:
@@ -172,8 +194,14 @@ def _named(model: nn.Module, name: str, images: Tensor, direction: str = "forwar
             raise
         module = _failing(model, error)
         said = str(error).partition("\n")[0] or type(error).__name__
+        if "dtype" in said or "scalar type" in said:
+            said += f"; all weights are {str(_type_of(model)).removeprefix('torch.')} here, as train.precision says"
         shape = "x".join(map(str, images.shape))
         raise UserError(f"model {name}: its {direction} pass fails{module} on images {shape}: {said}") from error
+
+
+def _type_of(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _failing(model: nn.Module, error: BaseException) -> str:

@@ -162,6 +162,23 @@ REFUSED = {
         "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, 4))",
         r"its forward pass fails in 1 \(Linear\) on images 2x1x8x8: .*mat1 and mat2 shapes",
     ),
+    "complex weights": (
+        "class net(nn.Linear):\n    def __init__(self, num_classes):\n"
+        "        super().__init__(64, num_classes, dtype=torch.cfloat)\n"
+        "    def forward(self, x):\n        return super().forward(x.flatten(1).cfloat()).abs()",
+        "its weight weight is complex, and methods rank and mask real numbers",
+    ),
+    "sparse gradients": (
+        "class net(nn.Module):\n    def __init__(self, num_classes):\n        super().__init__()\n"
+        "        self.table, self.last = nn.Embedding(9, 4, sparse=True), nn.Linear(256, num_classes)\n"
+        "    def forward(self, x):\n        return self.last(self.table(x.sigmoid().mul(9).long()).flatten(1))",
+        "the gradient of table.weight is sparse.*without sparse=True",
+    ),
+    "weights of another type": (
+        "class net(nn.Linear):\n    def __init__(self, num_classes):\n        super().__init__(64, num_classes)\n"
+        "    def forward(self, x):\n        return super().forward(x.flatten(1).double())",
+        "all weights are float32 here, as train.precision says",
+    ),
     "cannot be stored": (
         "class net(nn.Linear):\n    def __init__(self, num_classes):\n        super().__init__(64, num_classes)\n"
         "    def forward(self, x):\n        return super().forward(x.flatten(1))\n"
@@ -310,6 +327,27 @@ class net(nn.Module):
     assert tensors["bank"].shape == (3 * 54, 4)
     if kind == "extra state":
         assert bytes(tensors["_extra_state:json"].tolist()) == b'{"steps": 9}'
+    run(PruneStage(root, 0.5, RetrainSpec(1)), store)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_complex_buffer_keeps_its_imaginary_part_in_training_and_in_the_store(own, precision: str, store: Store):
+    """Rotary embeddings are often kept so; as real numbers they would turn nothing."""
+    code = """
+class net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.register_buffer("turn", torch.polar(torch.ones(32), torch.arange(32.0)))
+        self.last = nn.Linear(64, classes)
+    def forward(self, x):
+        turned = torch.view_as_complex(x.reshape(-1, 32, 2)) * self.turn
+        return self.last(torch.view_as_real(turned).flatten(1))
+"""
+    root = stage_of(f"{own(code)}:net", replace(TRAIN, precision=precision))
+    next(run_stage(root, store, Where(checkpoint_share=math.inf)))
+    run(root, store, checkpoint_share=math.inf)
+    kept = checkpoint.unpack_tensors(store.read_published(root.key, NETWORK))["turn"]
+    assert kept.equal(torch.polar(torch.ones(32), torch.arange(32.0)))
     run(PruneStage(root, 0.5, RetrainSpec(1)), store)
 
 
