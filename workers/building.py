@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from prunesweep.workers import models, parameter_patterns, precision, probe, tasks
+from prunesweep.workers import models, parameter_patterns, plain_numbers, precision, probe, tasks
 from prunesweep.workers.data.base import Dataset
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.init.kept import stored_weights
@@ -33,6 +33,7 @@ def build(
     parameter_patterns.freeze(model, root.train.freeze or ())
     dtype = precision.storage(root.train.precision)
     channels_last = probe.place(model, root.model.name, dataset, device, dtype)
+    plain_numbers.remember(model)
     network = Network(model, root.train, device, replicas, task=task, channels_last=channels_last)
     if trains:
         refusal = replicas.agreed(lambda: probe.refusal(network, root.model.name, dataset, replicas.count))

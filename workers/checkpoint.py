@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from prunesweep.workers import plain_numbers
 from prunesweep.workers.json_tensors import JSON, as_json, from_json
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.optimizer_state import restore, stored
@@ -44,7 +45,7 @@ class Progress:
 def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> bytes:
     """A checkpoint; data order and augmentation are functions of (seed, epoch), so this is all there is."""
     tensors = {
-        **_prefixed("model", storable(model.state_dict())),
+        **_prefixed("model", network(model)),
         **_prefixed("momentum", storable(stored(_parameters(model, pruner), optimizer))),
         **_prefixed("method", {**pruner.state(), **pruner.parameters()}),
         **_prefixed("average", pruner.average.tensors if pruner.average else {}),
@@ -60,17 +61,17 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     if metadata["key"] != key:
         raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
     tensors = load(data)
-    network, buffers, state, averages = (_under(p, tensors) for p in ("model", "momentum", "method", "average"))
+    weights, buffers, state, averages = (_under(p, tensors) for p in ("model", "momentum", "method", "average"))
     own = {name: state.pop(name, None) for name in pruner.parameters()}
     learned = {name: tensor for name, tensor in own.items() if tensor is not None}
     if difference := (
-        _difference(model, network)
+        _difference(model, weights)
         or _other_shape(_parameters(model, pruner), buffers)
         or _other_shape(pruner.parameters(), learned, complete=True)
         or _other_shape(pruner.average.tensors if pruner.average else {}, averages, complete=True)
     ):
         raise Refused(f"it is of other code: {difference}")
-    load_network(model, network)
+    load_network(model, weights)
     restore(_parameters(model, pruner), optimizer, buffers)
     for name, parameter in pruner.parameters().items():
         parameter.data.copy_(learned[name])
@@ -80,24 +81,36 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     return Progress(**json.loads(metadata["progress"]))
 
 
+def network(model: nn.Module) -> dict[str, Tensor]:
+    """A model's state as tensors, with what its modules count beside it (`workers.plain_numbers`)."""
+    return {**storable(model.state_dict()), **plain_numbers.changed(model)}
+
+
 def network_in(data: bytes) -> dict[str, Tensor]:
     """The model's tensors of a checkpoint, or of the state after a part of a stage; as `load_network` takes them."""
     return _under("model", load(data))
 
 
 def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load what `storable` made of a model's state; buffers take the sizes that they had.
+    """Load what `network` made of a model; buffers take the sizes that they had.
 
     Raises `ValueError` when the state is another network's, before it has changed anything.
     """
     if difference := _difference(model, tensors):
         raise ValueError(difference)
+    plain_numbers.restore(model, tensors)
+    tensors = weights_of(tensors)
     for name, buffer in list(model.named_buffers()):
         if name in tensors and tensors[name].shape != buffer.shape:
             module, _, own = name.rpartition(".")
             model.get_submodule(module)._buffers[own] = buffer.new_empty(tensors[name].shape)
     extra = {name.removesuffix(JSON): from_json(t) for name, t in tensors.items() if name.endswith(JSON)}
     model.load_state_dict({**{name: t for name, t in tensors.items() if not name.endswith(JSON)}, **extra})
+
+
+def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A stored network without what its modules count, as a plain model loads it."""
+    return {name: tensor for name, tensor in tensors.items() if name != plain_numbers.NAME + JSON}
 
 
 def storable(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -113,7 +126,7 @@ def storable(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _difference(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     """What a stored network has otherwise than the model; only parameters must have the same shapes."""
-    stored, own = {name.removesuffix(JSON) for name in tensors}, model.state_dict().keys()
+    stored, own = {name.removesuffix(JSON) for name in weights_of(tensors)}, model.state_dict().keys()
     if stored != own:
         first = min(stored ^ own)
         return f"the model has {first}, the stored network does not" if first in own else f"the model has no {first}"

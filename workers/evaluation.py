@@ -32,7 +32,7 @@ class Evaluation(Execution):
         seed_all(self.stage.root.seed, "evaluation")
         accuracies = {f"test_accuracy_{name}": self._accuracy(name) for name in self._evaluated().test_sets}
         parent = self._parent()
-        files = {NETWORK: checkpoint.pack_tensors(self.model.state_dict()), CURVE: curve_file(self.metric, [])}
+        files = {NETWORK: checkpoint.pack_tensors(checkpoint.network(self.model)), CURVE: curve_file(self.metric, [])}
         mean = sum(accuracies.values()) / len(accuracies)
         same = {name: parent[name] for name in ("layers", "by_class") if name in parent}
         return files, {"metrics": {**parent["metrics"], **accuracies, MEAN: mean}, **same}

@@ -264,7 +264,7 @@ class Execution:
         if not self.replicas.leads:
             return {}, {}
         files = {
-            NETWORK: checkpoint.pack_tensors(self.model.state_dict()),
+            NETWORK: checkpoint.pack_tensors(checkpoint.network(self.model)),
             CURVE: curve_file(self.metric, self.progress.curve),
         }
         if isinstance(self.stage, PruneStage):

@@ -9,9 +9,9 @@ from platform import node
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.optim.swa_utils import update_bn
 from torch.utils._triton import has_triton
 
 from prunesweep.workers import precision
@@ -228,8 +228,26 @@ def evaluate(network: Network, batches: Batches, *, running: bool = False) -> Sc
     return tally.score(task)
 
 
+@torch.no_grad()
 def recalibrate(network: Network, batches: Batches) -> None:
-    """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average."""
+    """Re-estimate batch-norm statistics on at most 100 training batches: reset, then a cumulative average.
+
+    torch's `update_bn` would also reset layers that a network keeps in evaluation mode by a `train` of its own, and
+    those that its training does not reach, and leave them with a mean of 0 and a variance of 1. Here these keep theirs.
+    """
+    model, was_training = network.model, network.model.training
+    model.train()
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    before = [(norm.momentum, [buffer.clone() for buffer in norm.buffers()]) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
     with network.computing():
-        images = (network.laid_out(inputs) for inputs, _ in islice(batches, RECALIBRATION_BATCHES))
-        update_bn(images, network.model)
+        for inputs, _ in islice(batches, RECALIBRATION_BATCHES) if norms else ():
+            model(network.laid_out(inputs))
+    for norm, (momentum, buffers) in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        if norm.num_batches_tracked == 0:
+            for buffer, own in zip(norm.buffers(), buffers, strict=True):
+                buffer.copy_(own)
+    model.train(was_training)

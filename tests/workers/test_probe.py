@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -328,6 +329,35 @@ class net(nn.Module):
     if kind == "extra state":
         assert bytes(tensors["_extra_state:json"].tolist()) == b'{"steps": 9}'
     run(PruneStage(root, 0.5, RetrainSpec(1)), store)
+
+
+def test_numbers_that_a_network_counts_survive_kills_and_reach_the_children(own, tmp_path: Path):
+    """No `state_dict` has them: here the steps of a temperature, and whether a scale was taken from the first batch."""
+    code = """
+class net(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.net, self.steps, self.ready = body(1, classes), 0, False
+        self.scale = nn.Parameter(torch.ones(()))
+    def forward(self, x):
+        if self.training and not self.ready:
+            self.scale.data.copy_(1 / x.std())
+            self.ready = True
+        self.steps += self.training
+        return self.net(x) * self.scale / (1 + 0.9**self.steps)
+"""
+    root = stage_of(f"{own(code)}:net", replace(TRAIN, epochs=3))
+    child = PruneStage(root, 0.5, RetrainSpec(2))
+    unbroken, broken = Store(tmp_path / "unbroken"), Store(tmp_path / "broken")
+    for stage in (root, child):
+        run(stage, unbroken)
+        for _ in range(1, stage.epochs):
+            next(run_stage(stage, broken, Where(checkpoint_share=math.inf)))
+        run(stage, broken)
+        assert broken.read_published(stage.key, NETWORK) == unbroken.read_published(stage.key, NETWORK)
+    kept = checkpoint.unpack_tensors(unbroken.read_published(child.key, NETWORK))
+    assert json.loads(bytes(kept.pop("plain_numbers:json").tolist())) == {".steps": 3 * 3 + 2 * 3, ".ready": True}
+    assert kept.keys() == models.build(root.model, (1, 8, 8), 4).state_dict().keys()
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

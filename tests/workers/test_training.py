@@ -9,6 +9,7 @@ import torch
 from timm.loss import BinaryCrossEntropy
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import update_bn
 
 from prunesweep.workers import precision, training
 from prunesweep.workers.methods.base import Method
@@ -183,3 +184,35 @@ def test_compiled_training_is_close_to_eager_and_resumes_bit_for_bit(tmp_path: P
     assert numbers(compiled, stores[1]) == numbers(compiled, stores[2])
     for name, tensor in network(eager, stores[0]).items():
         torch.testing.assert_close(network(compiled, stores[1])[name], tensor, rtol=1e-9, atol=1e-12)
+
+
+class PartlyFrozen(nn.Module):
+    """Its first layer keeps the statistics of a pretraining, and its last is one for evaluation alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen, self.own, self.aside = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        for norm in (self.frozen, self.own, self.aside):
+            norm.running_mean.fill_(0.5)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.own(self.frozen(images))
+        return images if self.training else self.aside(images)
+
+
+def test_recalibration_is_that_of_torch_but_for_layers_that_do_not_train():
+    model = PartlyFrozen().double()
+    training.recalibrate(training.Network(model, TrainSpec(), torch.device("cpu")), batches())
+    for kept in (model.frozen, model.aside):
+        assert kept.running_mean.tolist() == [0.5] * 3
+        assert kept.num_batches_tracked == 0
+    alone = nn.BatchNorm2d(3).double()
+    update_bn([model.frozen(images) for images, _ in batches()], alone)
+    for name, values in model.own.state_dict().items():
+        assert values.equal(alone.state_dict()[name]), name
+    assert model.own.momentum == 0.1

@@ -31,8 +31,8 @@ from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import COMMAND
 
 SWEEPS = Path(__file__).parents[3] / "sweeps"
-SECONDS = 10
-"""A file may take so long on a busy machine; most take milliseconds."""
+SECONDS = 30
+"""Of a processor, after which a file counts as one that is read without end; most take milliseconds."""
 
 MEGABYTES = 400
 """Reading files may add so much to the process."""
@@ -188,10 +188,11 @@ STRUCTURED = st.fixed_dictionaries(
 
 def read_or_refuse(path: Path) -> None:
     """What reading may do: give a sweep that can be planned, or say what is wrong in a few lines that name the file."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         sweep = read_sweep(path)
-        assert 0 < len(sweep.trials) <= MAX_TRIALS
+        assert len(sweep.trials) <= MAX_TRIALS
+        assert sweep.trials or sweep.searches
         assert re.fullmatch(r"[\w-][\w.-]{0,99}", sweep.name)
         assert sweep.name.lower() != "stages"
         if len(sweep.trials) <= FEW:
@@ -205,7 +206,7 @@ def read_or_refuse(path: Path) -> None:
         assert 1 <= len(said) <= SHOWN + 1
         assert all(line.startswith(f"{path}:") for line in said[:SHOWN])
         assert max(map(len, said)) < 3000
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
 
 
 def fuzz_files(folder: Path, count: int) -> None:
@@ -385,14 +386,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def fuzz_lines(folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     def check(words: list[str]) -> None:
-        started = time.monotonic()
+        started = time.process_time()
         monkeypatch.setattr(sys, "argv", ["prunesweep", *words])
         with pytest.raises(SystemExit) as ended:
             main.main()
         out, err = capfd.readouterr()
         assert ended.value.code in (None, 0, 1, 2, 130)
         assert "Traceback" not in out + err or "--debug" in words
-        assert time.monotonic() - started < 3 * SECONDS, "the first to draw loads matplotlib"
+        assert time.process_time() - started < SECONDS
 
     fuzz(st.sampled_from(VERBS).flatmap(words_of), check, count)
     assert {path.name for path in folder.iterdir()} >= {"results", "good.yaml"}
