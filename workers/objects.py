@@ -12,6 +12,7 @@ import configparser
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -37,6 +38,8 @@ SOURCES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CR
 KEY_FILE = "service_account"
 """What Google's file of a key says that it is."""
 
+BUCKET = re.compile(r"[\w.-]+", re.ASCII)
+
 CLIENT = {"timeout": "300s", "connect_timeout": "5s"}
 RETRIES = {"max_retries": 3}
 
@@ -45,9 +48,14 @@ CUT = "response body error"
 
 
 def open_objects(url: Location) -> Objects | None:
-    """What is at an `s3://` or `gs://` URL; None where pyarrow is to serve."""
+    """What is at an `s3://` or `gs://` URL; None where pyarrow is to serve. Raises `UserError`."""
     parts = urlsplit(url.reveal())
     bucket = parts.netloc.rpartition("@")[2]
+    if parts.scheme in ("s3", "gs", "gcs") and not BUCKET.fullmatch(bucket):
+        raise UserError(
+            f'cannot open "{url}": between {parts.scheme}:// and the next / there is no name of a bucket, of letters, '
+            "digits, dots, hyphens and underscores; a / in a key or secret is written as %2F"
+        )
     try:
         match parts.scheme:
             case "s3":

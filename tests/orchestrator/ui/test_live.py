@@ -160,9 +160,11 @@ def test_a_keyboard_reaches_everything(browser: Chrome, site: Site):
 def test_what_a_reader_has_done_outlives_a_change(browser: Chrome, site: Site):
     browser.get(f"{site.link}sweeps/live")
     browser.find_element(By.ID, "filter-trials").send_keys("ALLR")
-    legend = browser.find_element(By.CSS_SELECTOR, "[data-kind=sparsity] .legend button")
-    name = legend.get_attribute("data-series")
-    legend.click()
+    one = "[data-kind=sparsity] .legend button"
+    wait_for(lambda: bool(browser.find_elements(By.CSS_SELECTOR, one)))
+    name = browser.execute_script(  # in one go, since the page may put a new part in the place of this one at any time
+        f"const one = document.querySelector('{one}'); one.click(); return one.dataset.series"
+    )
     browser.execute_script("document.querySelector('[data-key] summary').click()")
     browser.execute_script(
         "for (const part of parts) { const held = part.cloneNode(true); replace(part,"
@@ -170,8 +172,8 @@ def test_what_a_reader_has_done_outlives_a_change(browser: Chrome, site: Site):
     )
     assert browser.find_element(By.ID, "filter-trials").get_attribute("value") == "ALLR"
     assert browser.find_element(By.CSS_SELECTOR, "#trials [role=status]").text == f"4 of {TRIALS} rows"
-    fresh = browser.find_element(By.CSS_SELECTOR, f"[data-kind=sparsity] [data-series='{name}']")
-    assert fresh.get_attribute("aria-pressed") == "false"
+    pressed = f"""return document.querySelector("[data-kind=sparsity] [data-series='{name}']").ariaPressed"""
+    assert browser.execute_script(pressed) == "false"
     hidden = browser.execute_script(
         "return document.querySelector('[data-kind=sparsity] .plot').data.filter((t) => t.visible === false).length"
     )
