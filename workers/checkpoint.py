@@ -105,7 +105,9 @@ def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             module, _, own = name.rpartition(".")
             model.get_submodule(module)._buffers[own] = buffer.new_empty(tensors[name].shape)
     extra = {name.removesuffix(JSON): from_json(t) for name, t in tensors.items() if name.endswith(JSON)}
-    model.load_state_dict({**{name: t for name, t in tensors.items() if not name.endswith(JSON)}, **extra})
+    state = model.state_dict()  # with the version that its modules write, for which some of them ask
+    state.update({name: tensor for name, tensor in tensors.items() if not name.endswith(JSON)} | extra)
+    model.load_state_dict(state)
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -92,10 +92,12 @@ class Trained:
         return model.eval()
 
     def metadata(self) -> dict[str, str]:
-        """The trial's row, and the shape and classes that the network expects; everything but text as JSON."""
+        """The trial's row, what the network is made with, and what it expects; everything but text as JSON."""
         known = {name: _value(value) for name, value in self.row.items() if not is_missing(value)}
         shape, classes = list(self.dataset.shape), self.dataset.classes
+        options = models.made_with(last_stage(self.spec).root.model, self.dataset.shape, self.dataset.classes)
         about = {"prunesweep_version": version("prunesweep"), **known, "shape": shape, "classes": classes}
+        about["network_options"] = dict(options)
         about |= _normalisation(self.dataset)
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in about.items()}
 

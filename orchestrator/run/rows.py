@@ -215,7 +215,7 @@ def settings_of(plan: Plan) -> list[dict[str, Any]]:
 def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     return {
         **_later_defaults(trial.method.name),
-        **trial.method.settings,
+        **{name: _plain(value) for name, value in trial.method.settings.items()},
         **_train_settings(stages[0].root),
         "prune_only": _plain(trial.prune.only) or None,
         "prune_except": _plain(trial.prune.exempt) or None,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunesweep.workers import accounting, models
+from prunesweep.workers import accounting, checkpoint, models
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import SpecError, UserError
@@ -148,6 +148,14 @@ def test_the_stem_for_small_images_is_narrower_too() -> None:
     assert weights[0] == (weights[1][1], 1, 3, 3)
     full = sum(map(math.prod, matrices(models.choose("resnet18", {}), (1, 32, 32))))
     assert sum(map(math.prod, weights)) / full == pytest.approx(0.1, rel=0.02)
+
+
+def test_an_mnasnet_is_loaded_from_its_stored_tensors_which_hold_no_version_of_it() -> None:
+    choice, shape = models.choose("mnasnet0_5", {}), (3, 32, 32)
+    stored = checkpoint.unpack_tensors(checkpoint.pack_tensors(models.build(choice, shape, 4).state_dict()))
+    other = models.build(choice, shape, 4)
+    checkpoint.load_network(other, stored)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in other.state_dict().items())
 
 
 @pytest.mark.slow

@@ -113,13 +113,21 @@ def build(choice: Choice, shape: tuple[int, int, int], classes: int) -> nn.Modul
     factory = registry.load(entry.target)
     if not registry.is_foreign(entry):
         return _built(partial(factory, shape, classes), choice.settings, narrows=SIZE in entry.later)
-    model = _own(partial(signature.call, choice.name, factory, shape, classes), choice.settings)
+    model = signature.call(choice.name, factory, shape, classes, made_with(choice, shape, classes))
     if not isinstance(model, torch.nn.Module):
         raise UserError(
             f"model {choice.name} made {'nothing' if model is None else f'a {type(model).__name__}'}, not a "
             "torch.nn.Module; does its function end with `return`?"
         )
     return model
+
+
+def made_with(choice: Choice, shape: tuple[int, int, int], classes: int) -> Mapping[str, Value]:
+    """The options with which the plain network is made, by `choose` and `build` or one's own function."""
+    if not is_own(choice):
+        return choice.settings
+    factory = registry.load(registry.find("model", known(choice.name), choice.name).target)
+    return _own_options(partial(signature.call, choice.name, factory, shape, classes), choice.settings)
 
 
 def is_own(choice: Choice) -> bool:
@@ -151,13 +159,14 @@ def _narrows(name: str) -> bool:
     return narrows
 
 
-def _own(make: Callable[[Mapping[str, Value]], Any], settings: Mapping[str, Value]) -> Any:
+def _own_options(make: Callable[[Mapping[str, Value]], Any], settings: Mapping[str, Value]) -> Mapping[str, Value]:
+    """What one's own network is made with: of a narrower one with the options multiplied that its channels go by."""
     own, size, scales = parted(settings)
     if not scales:
-        return make(own)
-    from prunesweep.workers.models.narrow import of_size
+        return own
+    from prunesweep.workers.models.narrow import factor_of
 
-    return of_size(lambda factor: make(multiplied(own, scales, factor)), size)
+    return multiplied(own, scales, factor_of(lambda factor: make(multiplied(own, scales, factor)), size))
 
 
 def _built(make: Callable[..., nn.Module], settings: dict[str, Value], *, narrows: bool) -> nn.Module:
@@ -165,9 +174,9 @@ def _built(make: Callable[..., nn.Module], settings: dict[str, Value], *, narrow
     assert isinstance(size, float), "the registry has seen to it"
     if size == 1.0:
         return make(**settings)
-    from prunesweep.workers.models.narrow import of_size
+    from prunesweep.workers.models.narrow import factor_of
 
-    return of_size(lambda factor: make(factor=factor, **settings), size)
+    return make(factor=factor_of(lambda factor: make(factor=factor, **settings), size), **settings)
 
 
 def known(name: str) -> Mapping[str, Entry]:

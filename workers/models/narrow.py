@@ -18,11 +18,11 @@ def channels(count: int, factor: float) -> int:
     return max(1, round(count * factor))
 
 
-def of_size(make: Callable[[float], nn.Module], size: float) -> nn.Module:
-    """The network whose weights are nearest to this share, in (0, 1], of those of the full one.
+def factor_of(make: Callable[[float], nn.Module], size: float) -> float:
+    """The factor of the network whose weights are nearest to this share, in (0, 1], of those of the full one.
 
-    `make` makes it from the factor that the number of channels of each hidden layer is multiplied by. Weights are
-    all parameters of two dimensions and more. Of two networks that are equally near it is the smaller.
+    `make` makes a network from the factor that the number of channels of each hidden layer is multiplied by. Weights
+    are all parameters of two dimensions and more. Of two networks that are equally near it is the smaller.
     """
 
     @cache
@@ -33,4 +33,4 @@ def of_size(make: Callable[[float], nn.Module], size: float) -> nn.Module:
     wanted = size * weights(STEPS)
     above = bisect_left(range(1, STEPS), wanted, key=weights) + 1
     nearest = min((max(above - 1, 1), above), key=lambda step: abs(weights(step) - wanted))
-    return make(nearest / STEPS)
+    return nearest / STEPS
