@@ -33,6 +33,11 @@ class Flat:
         parts = zip(torch.split(whole, sizes), tensors, strides, strict=True)
         return cls(whole, [part.as_strided(tensor.size(), stride) for part, tensor, stride in parts])
 
+    @classmethod
+    def over(cls, tensor: Tensor) -> Flat:
+        """The tensor's own memory: what is written into the buffer is written into the tensor."""
+        return cls(memory(tensor, tensor), [tensor])
+
     @cached_property
     def parts(self) -> list[Flat]:
         """Each tensor by itself."""
@@ -153,6 +158,16 @@ def memory(tensor: Tensor, layout: Tensor) -> Tensor:
     if _order(tensor) != _order(layout):
         tensor = torch.empty_like(layout).copy_(tensor)
     return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape in one dimension, in the order in which the first is stored.
+
+    What is written into the first is written into that tensor; of the others some may be copies.
+    """
+    flat = [memory(tensor, tensors[0]) for tensor in tensors]
+    size = BLOCK if flat[0].device.type == "cpu" else len(flat[0])
+    return zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
 
 
 def blocks(*tensors: Tensor, scratch: int = 0) -> Iterator[tuple[Tensor, ...]]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunesweep.workers.allocation import apportion
-from prunesweep.workers.flat import Flat, blocks, memory
+from prunesweep.workers.flat import Flat, blocks, memory, pieces
 from prunesweep.workers.selection import (
     apply_masks,
     kept,
@@ -195,6 +195,17 @@ def test_memory_is_a_view_where_layouts_agree_and_a_copy_elsewhere():
     assert torch.equal(memory(rows, rows), rows.flatten())
     narrow = torch.rand(4, 3, 1, 1)
     assert memory(narrow, narrow.to(memory_format=torch.channels_last)).data_ptr() == narrow.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(40, 700, 3, 3), (7, 3)])
+def test_pieces_are_written_in_the_place_of_the_first_and_read_of_others_by_its_layout(shape: tuple[int, ...]):
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    tensor, rows = torch.zeros(shape).to(memory_format=layout), torch.rand(shape)
+    for piece, other in pieces(tensor, rows):
+        piece += other
+    assert torch.equal(tensor, rows)
+    Flat.over(tensor).whole.fill_(2.0)
+    assert np.all(tensor.numpy() == 2.0)
 
 
 @pytest.mark.parametrize("shape", [(40, 7, 3, 3), (3, 100_000), (200_000, 1), (1, 1)])

@@ -9,7 +9,7 @@ from typing import get_args
 
 from prunesweep.workers.allocation import RandomAllocation
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.flat import Flat
+from prunesweep.workers.flat import Flat, pieces
 from prunesweep.workers.lazy import torch
 from prunesweep.workers.methods.base import Method, hyperparameter
 from prunesweep.workers.methods.grouped import check_name
@@ -65,38 +65,36 @@ class DynamicPruner(StaticPruner):
         """Update the masks every `update_interval` iterations, as long as they move."""
         due = self._due()
         if due:
-            self.hold(self._moved())
+            self._move()
         return due
 
     def _due(self) -> bool:
         return 0 < self.iteration < self.end and self.iteration % self.method.update_interval == 0
 
-    def _moved(self) -> Flat:
-        """New masks: of z weights a layer drops d = floor(f z), and grows d, dropped ones perhaps.
+    def _move(self) -> None:
+        """Of z weights a layer drops d = floor(f z), and grows d, dropped ones perhaps.
 
         f = alpha / 2 (1 + cos(pi t / T_end)); layers that do not train keep theirs.
         """
         assert self.masks is not None
-        fraction = self.method.drop_fraction / 2 * (1 + cos(pi * self.iteration / self.end))
-        masks = Flat.like(self.weights)
-        masks.fill(self.masks)
-        growth = iter(self.growth())
-        for weight, mask, count in zip(self.weights, masks.parts, self.counts, strict=True):
-            if weight.requires_grad:
-                move(weight.detach(), mask, next(growth), count, floor(fraction * count))
-        return masks
+        fraction, growth = self.method.drop_fraction / 2 * (1 + cos(pi * self.iteration / self.end)), self.growth()
+        moving = [(w, m, n) for w, m, n in zip(self.weights, self.masks, self.counts, strict=True) if w.requires_grad]
+        for (weight, mask, count), grown in zip(moving, growth, strict=True):
+            move(weight, mask, grown, count, floor(fraction * count))
+        self.hold_again()
 
 
-def move(weight: torch.Tensor, mask: Flat, growth: torch.Tensor, count: int, dropped: int) -> None:
-    """Of a mask that keeps `count` weights drop the `dropped` smallest, then grow where `growth` is largest.
+def move(weight: torch.Tensor, mask: torch.Tensor, growth: torch.Tensor, count: int, dropped: int) -> None:
+    """In a mask that keeps `count` weights drop the `dropped` smallest, then grow where `growth` is largest.
 
     A weight of zero that the mask has ranks before those that it has not, so that it has `count` ones again whatever is
     zero. Where there is no growth, as behind a layer that kept nothing, what was dropped grows first.
     """
-    least = torch.finfo(weight.dtype).tiny
-    (own,) = mask.views
-    stay = Flat.like(mask.views)
-    largest([weight.abs().add_(own, alpha=least)], count - dropped, stay, waiting=False)
-    grown = torch.empty_like(own).copy_(growth).abs_().add_(own + 1, alpha=least).mul_(1 - stay.views[0])
-    largest([grown], dropped, mask, waiting=False)
-    mask.whole.add_(stay.whole)
+    least, scores, stay = torch.finfo(weight.dtype).tiny, torch.empty_like(mask), Flat.like([mask])
+    for score, w, own in pieces(scores, weight, mask):
+        torch.abs(w, out=score).add_(own, alpha=least)
+    largest([scores], count - dropped, stay, waiting=False)
+    for score, g, own, kept in pieces(scores, growth, mask, stay.views[0]):
+        torch.abs(g, out=score).add_(own, alpha=least).add_(least).mul_(1 - kept)
+    largest([scores], dropped, Flat.over(mask), waiting=False)
+    mask.add_(stay.views[0])

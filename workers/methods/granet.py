@@ -78,7 +78,8 @@ class GraNetPruner(Pruner, method=GraNet):
         self.start = min(1 - method.initial_density, self.sparsity)
         self.n = sum(weight.numel() for weight in self.weights)
         counts = random_counts(self.weights, kept(self.n, self.start), self.start, "erk")
-        self.hold(drawn_masks(self.weights, counts, derive(self.seed, "mask")))
+        self.buffer = drawn_masks(self.weights, counts, derive(self.seed, "mask"))
+        self.hold(self.buffer)
         self.dense: list[torch.Tensor] = []
 
     def adjust_gradients(self) -> None:
@@ -92,8 +93,8 @@ class GraNetPruner(Pruner, method=GraNet):
         """Prune, then move."""
         number = self._update_after(self.iteration)
         if number:
-            self.hold(self._pruned(self.start + cubic_sparsity(self.sparsity - self.start, number, self.last)))
-            self.hold(self._moved())
+            self._prune(self.start + cubic_sparsity(self.sparsity - self.start, number, self.last))
+            self._move()
             self.dense = []
 
     def finalize(self) -> bool:
@@ -102,7 +103,7 @@ class GraNetPruner(Pruner, method=GraNet):
         left = int(torch.stack([mask.count_nonzero() for mask in self.masks]).sum())
         lacks = left > kept(self.n, self.sparsity)
         if lacks:
-            self.hold(self._pruned(self.sparsity))
+            self._prune(self.sparsity)
         return lacks
 
     def _update_after(self, iterations: int) -> int:
@@ -110,22 +111,20 @@ class GraNetPruner(Pruner, method=GraNet):
         number, rest = divmod(iterations, self.method.update_interval)
         return 0 if rest or number > self.last else number
 
-    def _pruned(self, sparsity: float) -> Flat:
+    def _prune(self, sparsity: float) -> None:
         """A weight of zero that has just grown ranks before those that are not in the mask."""
         assert self.masks is not None
-        least, masks = torch.finfo(self.weights[0].dtype).tiny, Flat.like(self.weights)
+        least = torch.finfo(self.weights[0].dtype).tiny
         scores = [w.detach().abs().add_(m, alpha=least) for w, m in zip(self.weights, self.masks, strict=True)]
-        largest(scores, kept(self.n, sparsity), masks, waiting=False)
-        return masks
+        largest(scores, kept(self.n, sparsity), self.buffer, waiting=False)
+        self.hold(self.buffer)
 
-    def _moved(self) -> Flat:
+    def _move(self) -> None:
         """The host waits for the device, once an update, to learn what each layer has left."""
         assert self.masks is not None
         fraction = LEAST + (self.method.drop_fraction - LEAST) / 2 * (1 + cos(pi * self.iteration / self.total))
-        masks, growth = Flat.like(self.weights), iter(self.dense)
-        masks.fill(self.masks)
-        counts: list[int] = torch.stack([mask.count_nonzero() for mask in self.masks]).tolist()
-        for weight, mask, count in zip(self.weights, masks.parts, counts, strict=True):
-            if weight.requires_grad:
-                move(weight.detach(), mask, next(growth), count, ceil(fraction * count))
-        return masks
+        moving = [(w, mask) for w, mask in zip(self.weights, self.masks, strict=True) if w.requires_grad]
+        counts: list[int] = torch.stack([mask.count_nonzero() for _, mask in moving]).tolist()
+        for (weight, mask), growth, count in zip(moving, self.dense, counts, strict=True):
+            move(weight, mask, growth, count, ceil(fraction * count))
+        self.hold_again()

@@ -136,6 +136,11 @@ class Pruner:
     def hold(self, masks: Flat) -> None:
         """Zero what the masks prune, with all that the optimizer keeps of it, and keep it zero from here on."""
         self.masks = masks.views
+        self.hold_again()
+
+    def hold_again(self) -> None:
+        """Likewise, where the masks that are held have changed in their place."""
+        assert self.masks is not None
         self._mask(self.masks)
         if self.average is not None:
             apply_masks(self.average.of(self.weights), self.masks)

@@ -30,4 +30,5 @@ class SETPruner(DynamicPruner, method=SET):
     def growth(self) -> Sequence[torch.Tensor]:
         """Uniform draws, which are a function of seed and iteration."""
         generator = torch.Generator().manual_seed(derive(self.seed, "growth", self.iteration))
-        return [torch.rand(weight.shape, generator=generator) for weight in self.trained]
+        draws = (torch.rand(weight.shape, generator=generator) for weight in self.trained)
+        return [torch.empty_like(w.detach()).copy_(draw) for w, draw in zip(self.trained, draws, strict=True)]

@@ -32,7 +32,7 @@ SIZES = {
     "cifar100_schedules": (3, Size(180, 182, 2 * (90 * 200 + 30 * 37), 2 * (200 + 30 * 37))),
     "cifar100_methods": (3, Size(160, 2 * 91, 160 * 200, 2 * (180 + 5 * 20 + 7 * 1000))),
     "digits_schedules": (5, Size(91, 91, 91 * 90 + 30 * 17, 90 + 30 * 17)),
-    "cifar10_rigl_reproduction": (3, Size(9, 9, 7 * 250 + 2 * 500, 7 * 250 + 2 * 500)),
+    "cifar10_rigl_reproduction": (3, Size(10, 10, 8 * 250 + 2 * 500, 8 * 250 + 2 * 500)),
     "imagenet_rigl": (1, Size(19, 19, 15 * 100 + 4 * 500, 15 * 100 + 4 * 500)),
     "lottery_tickets": (
         5,
