@@ -198,9 +198,13 @@ class Objects:
         return True
 
     def remove(self, paths: Iterable[str]) -> None:
+        """Amazon's deletes all at once, Google's one by one, where obstore breaks off at one that is not there."""
         keys = [self._key(path) for path in paths]
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._asked(lambda: self.api.delete(self.store, keys))
+        except FileNotFoundError:
+            for key in keys if len(keys) > 1 else ():
+                self.remove([key])
 
     def move(self, source: str, target: str) -> bool:
         try:

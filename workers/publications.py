@@ -112,10 +112,10 @@ class Publications(Files):
             won = self.write(sealed, "stages", key, RESULT, replace=False)
         except OSError:
             if not self._may_be_published(key, publication):  # what space there is serves other stages
-                self._remove_files(key, written.values())
+                self._withdraw(key, written, sums)
             raise
         if not won:
-            self._remove_files(key, written.values())
+            self._withdraw(key, written, sums)
         elif self.is_local:
             for name, own in written.items():
                 self._move(self.path("stages", key, own), self.path("stages", key, name))
@@ -137,9 +137,17 @@ class Publications(Files):
             return True
         return result is not None and result.get("publication") == publication
 
-    def _remove_files(self, key: str, names: Iterable[str]) -> None:
+    def _withdraw(self, key: str, written: Mapping[str, str], sums: Mapping[str, str]) -> None:
+        """Take away the files that are this publication's alone; `written` has their places, by name.
+
+        A file of the same bits under its plain name, on an object store, may be the winner's, or of one that is about
+        to win: nothing there tells who created it. It stays, unless another result stands that has other bits.
+        """
         with suppress(OSError):
-            self.remove_many(("stages", key, name) for name in names)
+            record = self._record(key)
+            needed = record["files"] if record else sums
+            alone = [place for name, place in written.items() if place != name or sums[name] != needed.get(name)]
+            self.remove_many(("stages", key, place) for place in alone)
 
     def unneeded(self, key: str, names: Iterable[str]) -> list[str]:
         """Of files in a stage's folder those that a publication left which was killed, or the loser of a race."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import combinations
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from prunesweep.workers.store import CURVE, NETWORK, RESULT, State, Store
 from tests.cases import last_stage, trial
+from tests.gcs import xml_bucket
 from tests.s3 import bucket
 
 STAGE = last_stage(trial("dense"))
@@ -176,3 +178,54 @@ def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path):
         store.publish(STAGE, dict.fromkeys(FILES, b"mine"), {"label": float("nan")})
     assert [store.read_published(STAGE.key, name) for name in FILES] == [b"theirs", b"theirs"]
     assert store.names("stages", STAGE.key) == sorted([*FILES, RESULT])
+
+
+class Overtaken(Store):
+    """Another publishes the same stage, just before this one's result is written."""
+
+    other: Callable[[], bool]
+
+    def write(self, data: bytes, *parts: str, replace: bool = True) -> bool:
+        if parts[-1] == RESULT:
+            assert self.other()
+        return super().write(data, *parts, replace=replace)
+
+
+PLACES = {"local": nullcontext, "s3": lambda _: bucket(), "google": lambda _: xml_bucket()}
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("same", [(NETWORK, CURVE), (NETWORK,), ()])
+def test_a_loser_with_the_same_bits_leaves_the_winners_files(where: str, same: tuple[str, ...], tmp_path: Path):
+    """On processors both have the same network; curves and results tell how long each took."""
+    mine = {name: b"same" if name in same else b"mine" for name in FILES}
+    theirs = {name: b"same" if name in same else b"theirs" for name in FILES}
+    with PLACES[where](tmp_path) as url:
+        overtaken, store = Overtaken(f"{url}/store"), Store(f"{url}/store")
+        overtaken.other = lambda: store.publish(STAGE, theirs, {"label": "theirs"})
+        assert not overtaken.publish(STAGE, mine, {"label": "mine"})
+        assert {name: store.read_published(STAGE.key, name) for name in FILES} == theirs
+        assert len(store.names("stages", STAGE.key)) == 1 + len(FILES), "the loser has left nothing"
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_publication_that_breaks_off_takes_nothing_of_the_next_ones_away(where: str, tmp_path: Path):
+    """The other has found its own bits under the plain names, and is about to write its result."""
+    files = dict.fromkeys(FILES, b"same")
+    with PLACES[where](tmp_path) as url:
+        broken, other = Overtaken(f"{url}/store"), Overtaken(f"{url}/store")
+
+        def break_off() -> bool:
+            with pytest.raises(OSError, match="no answer"):
+                broken.publish(STAGE, files, {"label": "broken"})
+            return True
+
+        other.other = break_off
+        broken.other = no_answer
+        assert other.publish(STAGE, files, {"label": "other"})
+        assert {name: other.read_published(STAGE.key, name) for name in FILES} == files
+        assert len(other.names("stages", STAGE.key)) == 1 + len(FILES)
+
+
+def no_answer() -> bool:
+    raise OSError("no answer")

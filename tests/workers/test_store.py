@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 
 from prunesweep.workers.appearing import appearing
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
-from prunesweep.workers.objects import open_objects
+from prunesweep.workers.objects import Objects, open_objects
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial
@@ -96,6 +97,16 @@ def test_the_first_result_stands_and_takes_the_checkpoints_with_it(store: Store)
     assert store.result(STAGE.key)["metrics"] == {"test_accuracy": 0.5}
     assert store.read("stages", STAGE.key, "checkpoint.safetensors") is None
     assert store.names("stages", STAGE.key) == ["network.safetensors", "result.json"]
+
+
+def test_one_file_that_is_gone_keeps_no_other_from_being_deleted(tmp_path: Path):
+    """On Google's store files are deleted one by one, as on this one of obstore's; what is gone is an error there."""
+    objects = Objects("bucket", "", LocalStore(tmp_path))
+    there = [f"bucket/claim.{number}.json" for number in range(30)]
+    for path in there:
+        objects.write(path, b"")
+    objects.remove(["bucket/gone", *there])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
