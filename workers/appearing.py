@@ -59,12 +59,20 @@ def _name_first(place: Path, target: Path) -> None:
     try:
         os.link(place, target)
     except OSError as error:
+        if isinstance(error, FileExistsError) and _are_one(place, target):
+            return  # NFS asks again where an answer was lost, and meets what it has made itself
         if isinstance(error, FileExistsError) or error.errno not in NO_LINKS:
             raise
         with locked(target):
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "is there already", str(target)) from error
             place.replace(target)
+
+
+def _are_one(place: Path, target: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return place.samefile(target)
+    return False
 
 
 @contextlib.contextmanager

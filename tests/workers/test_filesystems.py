@@ -36,16 +36,33 @@ int linkat(int a, const char *from, int b, const char *to, int flags) { return r
 """
 
 
+LOST_ANSWERS = """
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int linkat(int a, const char *from, int b, const char *to, int flags) {
+  if (syscall(SYS_linkat, a, from, b, to, flags) == 0) errno = EEXIST;
+  return -1;
+}
+int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
+"""
+
+
+def shim(code: str, folder: Path) -> dict[str, str]:
+    """The environment of a process that calls these functions instead of the system's."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    (folder / "shim.c").write_text(code)
+    library = folder / "shim.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, folder / "shim.c"], check=True)
+    return {**os.environ, "LD_PRELOAD": str(library)}
+
+
 @pytest.fixture(scope="module")
 def without_links(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process for which no file system has hard links, as exFAT, SMB and gcsfuse have none."""
-    if shutil.which("gcc") is None:
-        pytest.skip("there is no gcc")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(NO_LINKS)
-    library = folder / "shim.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, folder / "shim.c"], check=True)
-    return {**os.environ, "LD_PRELOAD": str(library), "LINK_ERRNO": str(errno.EPERM)}
+    return {**shim(NO_LINKS, tmp_path_factory.mktemp("shim")), "LINK_ERRNO": str(errno.EPERM)}
 
 
 def python(code: str, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -86,6 +103,21 @@ def test_of_many_one_gets_a_claim_without_hard_links(without_links: dict[str, st
     answers = sorted(taker.communicate(timeout=120) for taker in takers)
     assert answers == [("another's\n", "")] * 3 + [("mine\n", "")]
     assert store.names("stages", "0" * 20) == []
+
+
+CREATE = """
+import sys
+from prunesweep.workers.store import Store
+store = Store(sys.argv[1])
+print([store.write(data, "result.json", replace=False) for data in (b"first", b"second")])
+"""
+
+
+def test_who_was_first_knows_it_though_the_answer_was_lost(tmp_path: Path):
+    """As on NFS: the server has made the link, its answer is lost, and asked again it says that there is one."""
+    creator = python(CREATE, str(tmp_path / "store"), env=shim(LOST_ANSWERS, tmp_path))
+    assert creator.communicate(timeout=120) == ("[True, False]\n", "")
+    assert (tmp_path / "store" / "result.json").read_bytes() == b"first"
 
 
 def test_a_stage_runs_without_hard_links(without_links: dict[str, str], tmp_path: Path):
