@@ -121,11 +121,14 @@ class Progress(Publications):
             yield from self.at_once(self._intact_result, keys[start : start + SLICE])
 
     def results(self, keys: Sequence[str]) -> Iterator[dict[str, Any] | None]:
-        """As `result`, of many, in their order; what `states` has read of a remote store is not read again."""
+        """As `result`, of many, in their order; what `states` has read of a remote store is not read again.
+
+        Meanwhile other threads may have `states` read more, or release what it has read.
+        """
         unread = [key for key in keys if key not in self._fetched]
-        read = self._read_results(unread)
+        are_read, read = frozenset(unread), self._read_results(unread)
         for key in keys:
-            data = self._fetched.get(key) or next(read)
+            data = next(read) if key in are_read else self._fetched.get(key) or self._intact_result(key)
             yield None if data is None else _content(data)
 
     def release(self, keys: Iterable[str]) -> None:

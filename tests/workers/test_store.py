@@ -13,6 +13,7 @@ from prunesweep.workers.appearing import appearing
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.objects import Objects, open_objects
+from prunesweep.workers.seal import sealed_json
 from prunesweep.workers.store import CHECKPOINTS, RESULT, Damaged, State, Store
 from tests import gcs
 from tests.cases import last_stage, trial
@@ -115,6 +116,23 @@ def test_a_changed_file_of_a_finished_stage_is_noticed(store: Store):
     store.write(b"bad!", "stages", STAGE.key, "network.safetensors")
     with pytest.raises(Damaged, match=STAGE.key):
         store.read_published(STAGE.key, "network.safetensors")
+
+
+def test_each_result_is_its_own_stage_s_whatever_other_threads_read_meanwhile(place: str, monkeypatch):
+    """As a search that decides does, while the tables are collected."""
+    monkeypatch.setattr("prunesweep.workers.progress.SLICE", 2)
+    keys = [f"{number:020}" for number in range(12)]
+    store = Store(f"{place}/threads")
+    for key in keys:
+        store.write(sealed_json({"key": key, "files": {}, "label": key}), "stages", key, RESULT)
+    store.states(keys[10:])
+    labels = []
+    for number, result in enumerate(store.results(keys)):
+        labels.append(result["label"])
+        if number == 2:
+            store.states([keys[5]])
+            store.release([keys[10]])
+    assert labels == keys
 
 
 def test_many_files_are_read_in_the_order_that_was_asked_for(store: Store):
