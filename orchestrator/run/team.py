@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from prunesweep.orchestrator.run.sessions import end_with_parent
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.errors import ReplicaLost
 from prunesweep.workers.host import Where
@@ -99,6 +100,8 @@ class Member:
     def ready(self) -> None:
         """It has loaded what it needs."""
         import prunesweep.workers.run  # noqa: F401
+
+        end_with_parent()
 
     def run(self, task: str, rank: int, count: int, host: str, port: int) -> None:
         """Its part of a stage; the process ends when it could not finish it.

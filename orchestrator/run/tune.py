@@ -35,6 +35,7 @@ from prunesweep.orchestrator.run.ray_internals import (
     train_on,
     withdraw,
 )
+from prunesweep.orchestrator.run.sessions import end_with_parent
 from prunesweep.orchestrator.run.team import Team, decode_task
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.errors import ReplicaLost
@@ -161,6 +162,7 @@ class StageTrainable(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """The process has started."""
+        end_with_parent()
         self.team = Team(config["share"]["replicas"])
         self.reset_config(config)
 

@@ -10,6 +10,7 @@ import pytest
 
 from prunesweep import load_results
 from prunesweep.workers.store import Store
+from tests.family import Family
 from tests.orchestrator.conftest import Cli
 
 SHIM = r"""
@@ -67,12 +68,15 @@ def offset(tmp_path: Path, cli: Cli) -> Path:
 
 @pytest.mark.slow
 def test_a_clock_that_is_set_back_twice(cli: Cli, offset: Path):
+    family = Family()
+    cli.environment[family.name] = family.value
     process = cli.start("run", cli.sweep(2))
     cli.wait_for(lambda: cli.results() >= 2, process, 500)
     offset.write_text(f"{-DAY}")
     cli.wait_for(lambda: cli.results() >= 5, process, 500)
     process.kill()
     process.communicate()
+    assert not family.end(grace=30), "by the clock Ray's workers would look for their raylet in a day"
     offset.write_text(f"{-2 * DAY}")
     answer = cli.ask("run", "sweep.yaml", seconds=900)
     assert answer.code == 0, answer.out + answer.err

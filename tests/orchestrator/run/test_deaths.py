@@ -77,8 +77,31 @@ def test_what_has_a_process_group_of_its_own_is_ended_too():
     leader.wait()
     assert os.getpgid(member) == member
     end_sessions()
-    state = Path(f"/proc/{member}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert has_ended(member)
+
+
+def has_ended(process: int) -> bool:
+    state = Path(f"/proc/{process}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a worker looks for its raylet itself")
+def test_a_worker_ends_when_its_parent_is_killed():
+    """As a raylet is: its workers must not hold their claims, nor a GPU, until they look for it."""
+    worker = (
+        "import os, time; from prunesweep.orchestrator.run.sessions import end_with_parent; end_with_parent();"
+        "print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {worker!r}]); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as raylet:
+        assert raylet.stdout is not None
+        member = int(raylet.stdout.readline())
+        assert not has_ended(member)
+        raylet.kill()
+    deadline = time.monotonic() + 60
+    while not has_ended(member) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert has_ended(member)
 
 
 @pytest.mark.slow
