@@ -47,7 +47,7 @@ def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
                 "better": "higher" if search.sign > 0 else "lower",
                 "candidate": candidate.number,
                 "epoch": step.epoch,
-                "is_last": step.epoch == search.length,
+                "is_last": step.epoch == search.last_epoch,
                 "score": None if score is None or isnan(score) else score,
                 "diverged": score is not None and isnan(score),
                 "own_sparsity": None if sparsity is None or isnan(sparsity) else sparsity,

@@ -18,7 +18,7 @@ from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.run.driver import Options, SweepRun, prepare
 from prunesweep.orchestrator.search.decision import Decision
 from prunesweep.orchestrator.search.space import Point, Space, Values
-from prunesweep.orchestrator.search.spec import TRAIN
+from prunesweep.orchestrator.search.spec import of_training
 from prunesweep.orchestrator.status.forecast import gpu_seconds
 from prunesweep.orchestrator.status.status import failures
 from prunesweep.workers.rehearsal import PREFIX, Rates
@@ -164,7 +164,7 @@ def _variants(space: Space) -> Iterator[Point]:
     for dimension in space:
         listed = dimension.values if isinstance(dimension, Values) else (dimension.at(0.5),)
         named = any(isinstance(value, str | bool) for value in listed)
-        values.append(listed if named or dimension.name.removeprefix(TRAIN) in SIZES else listed[:1])
+        values.append(listed if named or of_training(dimension.name) in SIZES else listed[:1])
     for chosen in product(*values):
         yield tuple((dimension.name, value) for dimension, value in zip(space, chosen, strict=True))
 

@@ -19,11 +19,9 @@ class Planned(NamedTuple):
 def planned(search: Search) -> Planned:
     """What the search will try and train at most; the epochs are within its budget, but for a grid that is larger."""
     if search.algorithm == "halving":
-        assert search.rungs is not None
         count, most = halving.affordable(search), size(search.space)
         count = count if most is None else min(count, most)
-        cost = halving.cost(count, search.rungs, halving.rungs_of(search)) if count else 0
-        return Planned(count, cost * len(search.seeds))
+        return Planned(count, halving.epochs_of(search, count) if count else 0)
     most = size(search.space)
     if search.target is not None:
         tries = search.target.tries

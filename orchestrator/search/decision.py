@@ -121,7 +121,7 @@ class Decision:
 
     def final_scores(self) -> list[tuple[Candidate, float]]:
         """The candidates that were trained to the end, and came to the target where there is one, with their scores."""
-        return [pair for step in self.rounds if step.epoch == self.search.length for pair in self.eligible(step)]
+        return [pair for step in self.rounds if step.epoch == self.search.last_epoch for pair in self.eligible(step)]
 
     def eligible(self, step: Round) -> list[tuple[Candidate, float]]:
         """Of a round the candidates whose scores are known, without those that missed the target."""
@@ -146,7 +146,7 @@ class Decision:
         for step in self.rounds:
             for candidate in step.candidates:
                 reached[candidate.number] = max(step.epoch, reached.get(candidate.number, 0))
-        return sum(reached.values()) * len(self.search.seeds)
+        return sum(epoch - self.search.first_epoch for epoch in reached.values()) * len(self.search.seeds)
 
     @property
     def left(self) -> int:
@@ -191,7 +191,7 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
     if search.target is not None:
         drawn = 0
         while points := next_points(search, [trained for step in rounds for trained in step.trained()]):
-            yield _candidates(search, points, drawn), search.length
+            yield _candidates(search, points, drawn), search.last_epoch
             drawn += len(points)
     elif search.algorithm == "halving":
         assert search.rungs is not None
@@ -212,10 +212,10 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
             batch = asked(search, told, min(BATCH, search.trainings - drawn))
             if not batch:
                 return
-            yield _candidates(search, batch, drawn), search.length
+            yield _candidates(search, batch, drawn), search.last_epoch
             drawn += len(batch)
     else:
-        yield _candidates(search, one_shot_points(search)), search.length
+        yield _candidates(search, one_shot_points(search)), search.last_epoch
 
 
 def _failure(decision: Decision) -> str:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from prunesweep.orchestrator.search.space import Dimension, Point, Range, Space, decode_dimension, size
-from prunesweep.orchestrator.search.spec import ALGORITHMS, MOST_CANDIDATES, TRAIN, VALIDATION, Rungs, Search
+from prunesweep.orchestrator.search.spec import ALGORITHMS, MOST_CANDIDATES, VALIDATION, Rungs, Search, of_training
 from prunesweep.orchestrator.search.target import decode_target
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.methods import METHODS
@@ -65,10 +65,10 @@ def _require_space(space: Space) -> None:
 
 def _require_value(name: str, value: Any) -> None:
     """Code of one's own has a version, which no candidate has a place for: it is in no space."""
-    setting = name.removeprefix(TRAIN)
-    if setting in CODE and isinstance(value, str) and is_own(value):
+    setting = of_training(name)
+    if (setting or name) in CODE and isinstance(value, str) and is_own(value):
         raise TypeError(f"it searches over {value!r:.40}")
-    if name.startswith(TRAIN):
+    if setting is not None:
         if setting not in SEARCHABLE:
             raise TypeError(f"it searches over {name!r:.40}")
         typed(TrainSpec, {setting: value})

@@ -32,9 +32,9 @@ def survivors(count: int, rungs: Rungs, stops: int) -> tuple[int, ...]:
     return tuple(counts)
 
 
-def cost(count: int, rungs: Rungs, epochs: Sequence[int]) -> int:
-    """The epochs that are trained, on the whole paths, when so many candidates begin."""
-    begun = [0, *epochs[:-1]]
+def cost(count: int, rungs: Rungs, epochs: Sequence[int], first: int = 0) -> int:
+    """The epochs that are trained, on the whole paths from epoch `first` on, when so many candidates begin."""
+    begun = [first, *epochs[:-1]]
     counts = survivors(count, rungs, len(epochs))
     return sum(number * (end - start) for number, start, end in zip(counts, begun, epochs, strict=True))
 
@@ -42,16 +42,23 @@ def cost(count: int, rungs: Rungs, epochs: Sequence[int]) -> int:
 def affordable(search: Search) -> int:
     """How many candidates a halving may begin with, so that all its rungs together stay within the budget."""
     assert search.rungs is not None
-    stops, count = rungs_of(search), 0
-    while count < MOST_CANDIDATES and cost(count + 1, search.rungs, stops) * len(search.seeds) <= search.epochs:
+    count = 0
+    while count < MOST_CANDIDATES and epochs_of(search, count + 1) <= search.epochs:
         count += 1
     return count
+
+
+def epochs_of(search: Search, count: int) -> int:
+    """What a halving costs that begins with so many candidates, with all seeds."""
+    assert search.rungs is not None
+    return cost(count, search.rungs, rungs_of(search), search.first_epoch) * len(search.seeds)
 
 
 def rungs_of(search: Search) -> tuple[int, ...]:
     """The epochs of a search's rungs."""
     assert search.rungs is not None
-    return rung_epochs(search.rungs, search.length, search.shared_epochs)
+    stops = rung_epochs(search.rungs, search.length, search.shared_epochs)
+    return tuple(search.first_epoch + epoch for epoch in stops)
 
 
 def cut(stages: Sequence[Stage], epoch: int) -> list[Stage]:

@@ -26,8 +26,8 @@ ALGORITHMS = ("random", "grid", "halving", *ADAPTIVE)
 MOST_CANDIDATES = 10_000
 """Of one search: a budget that pays for more is a mistake, and a record that asks for more was not written here."""
 
-TRAIN = "train."
-"""Begins the name of a setting of the training."""
+TRAINING = ("train.", "train_from_init.")
+"""Begin the names of settings of the training, the second that of one which starts from trained weights."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,20 @@ class Search:
         return int(digest("space", [encode(dimension, canonical=True) for dimension in self.space])[:8], 16)
 
     @cached_property
-    def length(self) -> int:
-        """Epochs on the path of one candidate with one seed."""
+    def last_epoch(self) -> int:
+        """The epoch at which a candidate's path ends."""
         last = self.stage(self.base)
         return last.start_epoch + last.epochs
+
+    @cached_property
+    def first_epoch(self) -> int:
+        """The epoch at which it begins: 0, or that at which the training of weights ended that are only loaded."""
+        return self.stage(self.base).root.start_epoch
+
+    @property
+    def length(self) -> int:
+        """Epochs that are trained on the path of one candidate with one seed."""
+        return self.last_epoch - self.first_epoch
 
     @cached_property
     def shared_epochs(self) -> int:
@@ -102,7 +112,7 @@ class Search:
         low, high = ([stage.key for stage in self.path(corner, 0)] for corner in corners)
         common = sum(a == b for a, b in zip(low, high, strict=False))
         stages = self.path(corners[0], 0)
-        return stages[common].start_epoch if common < len(stages) else 0
+        return stages[common].start_epoch - self.first_epoch if common < len(stages) else 0
 
     @property
     def trainings(self) -> int:
@@ -130,7 +140,7 @@ class Search:
 
     def _path(self, point: Point, seed: int) -> list[Stage]:
         stages = path(self.stage(self.candidate(point, seed)))
-        length = stages[-1].start_epoch + stages[-1].epochs
+        length = stages[-1].start_epoch + stages[-1].epochs - self.first_epoch
         if length != self.length:
             raise UserError(
                 f"a search at equal cost needs candidates of equal length: {dict(point)} asks for {length} epochs, "
@@ -139,10 +149,15 @@ class Search:
         return stages
 
 
+def of_training(name: str) -> str | None:
+    """The name of a setting of the training without `train.` or `train_from_init.`; None of a method's own."""
+    return next((name.removeprefix(prefix) for prefix in TRAINING if name.startswith(prefix)), None)
+
+
 def with_settings(trial: TrialSpec, settings: Mapping[str, Any], seed: int) -> TrialSpec:
-    """The trial with these settings, those of the training spelled `train.lr`, and this seed."""
-    own = {name: value for name, value in settings.items() if not name.startswith(TRAIN)}
-    train = {name.removeprefix(TRAIN): value for name, value in settings.items() if name.startswith(TRAIN)}
+    """The trial with these settings, those of the training spelled `train.lr` and the like, and this seed."""
+    train = {inner: value for name, value in settings.items() if (inner := of_training(name)) is not None}
+    own = {name: value for name, value in settings.items() if of_training(name) is None}
     method = Choice.of(trial.method.name, {**trial.method.settings, **own}, trial.method.fingerprint)
     return replace(trial, seed=seed, method=method, train=replace(trial.train, **train))
 

@@ -10,7 +10,16 @@ from typing import Any
 from prunesweep.orchestrator.search.adaptive import require_optuna
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.space import Point, Space, Values, point
-from prunesweep.orchestrator.search.spec import ADAPTIVE, LOSS, MOST_CANDIDATES, TRAIN, VALIDATION, Rungs, Search
+from prunesweep.orchestrator.search.spec import (
+    ADAPTIVE,
+    LOSS,
+    MOST_CANDIDATES,
+    TRAINING,
+    VALIDATION,
+    Rungs,
+    Search,
+    of_training,
+)
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
 from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
@@ -59,16 +68,14 @@ def with_space(block: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """The block with a value for each setting of the space, so that cells are whole; raises `Rejected`."""
     made = {key: value for key, value in block.items() if key != "search"}
     for name, value in point(request.settings, [0.0] * len(request.settings)):
-        key = name.removeprefix(TRAIN)
-        inner = made.get("train", {}) if name.startswith(TRAIN) else made
-        if key in inner:
+        key = of_training(name)
+        holder = name.partition(".")[0] if key else ""
+        inner = made.get(holder, {}) if key else made
+        if (key or name) in inner:
             problem = f"{name} is searched for and given as well: leave one of the two out"
             raise Rejected(Problem((*request.loc, "space", name), problem))
         plain = list(value) if isinstance(value, tuple) else value
-        if name.startswith(TRAIN):
-            made["train"] = {**inner, key: plain}
-        else:
-            made[key] = plain
+        made |= {holder: {**inner, key: plain}} if key else {name: plain}
     return made
 
 
@@ -82,13 +89,25 @@ def searches_of(cell: Cell, request: Request, loc: Loc, seeds: Sequence[int]) ->
         raise Rejected(Problem((*request.loc, "seeds"), text))
     for corner in _corners(request.settings):
         trials_of(_at(cell, corner, request.loc), loc, seeds[:1])
-    made = []
-    for base in trials_of(cell, loc, seeds[:1]):
-        if base.init is not None:  # whose training `train.lr` means, and which epochs count, would be a guess
-            text = "a search does not start from trained weights yet: give its settings as lists, or no init"
-            raise Rejected(Problem(request.loc, text))
-        made.append(_search(base, request, seeds))
-    return made
+    bases = trials_of(cell, loc, seeds[:1])
+    for base in bases:
+        _require_own_training(base, request)
+    return [_search(base, request, seeds) for base in bases]
+
+
+def _require_own_training(base: TrialSpec, request: Request) -> None:
+    """Raise `Rejected` where settings of the space are those of a training that the trial does not have."""
+    before, from_init = TRAINING
+    for name in (dimension.name for dimension in request.settings):
+        loc, own = (*request.loc, "space", name), of_training(name)
+        if name.startswith(from_init) and base.init is None:
+            raise Rejected(Problem(loc, f"there is no init, so that nothing starts from it: write {before}{own}"))
+        if name.startswith(from_init) and base.init is not None and not base.init.fine_tunes:
+            text = f"{base.method.name} prunes the network as it is: leave {name} out, or search for how it retrains"
+            raise Rejected(Problem(loc, text))
+        if name.startswith(before) and base.init is not None:
+            instead = f"write {from_init}{own}" if base.init.fine_tunes else "leave it out"
+            raise Rejected(Problem(loc, f"{name} says how the weights of init were trained, which is over: {instead}"))
 
 
 def _by(task: Choice, request: Request) -> tuple[str, bool]:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from prunesweep.orchestrator.search.space import Dimension, Range, Space, Values, size
-from prunesweep.orchestrator.search.spec import TRAIN
+from prunesweep.orchestrator.search.spec import TRAINING
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected, noting, shown
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, PHASE, RETRAIN, hyperparameters
 from prunesweep.orchestrator.sweepfile.settings import setting, train_settings
@@ -18,7 +18,7 @@ from prunesweep.workers.optimizer_settings import is_own
 from prunesweep.workers.spec import freeze
 from prunesweep.workers.train_spec import CODE
 
-ASKED_FOR = {RETRAIN, PHASE, BUDGET, LEVELS, "train.epochs", "epochs", "sparsity", "seeds"}
+ASKED_FOR = {RETRAIN, PHASE, BUDGET, LEVELS, *(f"{of}epochs" for of in TRAINING), "epochs", "sparsity", "seeds"}
 """What decides the length of a training, its target or its seed: candidates of a search have these in common."""
 
 SCALES = ("uniform", "log")
@@ -40,7 +40,8 @@ def checked_space(given: Mapping[str, Any], method: str, methods: Sequence[str],
         given, loc = of_method(given, method, methods, loc), (*loc, method)
         if not isinstance(given, dict) or not given:
             raise Rejected(Problem(loc, f"{shown(given)} is not allowed: a mapping from settings to ranges or lists"))
-    settings = {h.name: h for h in hyperparameters(method)} | {f"{TRAIN}{h.name}": h for h in train_settings()}
+    trainings = {f"{prefix}{h.name}": h for prefix in TRAINING for h in train_settings()}
+    settings = {h.name: h for h in hyperparameters(method)} | trainings
     problems: list[Problem] = []
     dimensions: list[Dimension] = []
     for name, values in given.items():
@@ -64,7 +65,7 @@ def _dimension(name: str, given: Any, method: str, settings: Mapping[str, Hyperp
         text = f"{name} can't be searched for: candidates of a search cost the same and have one target"
         raise Rejected(Problem(loc, text))
     if name not in settings:
-        hint = f'; did you mean "{TRAIN}{name}"?' if f"{TRAIN}{name}" in settings else ""
+        hint = f'; did you mean "{TRAINING[0]}{name}"?' if f"{TRAINING[0]}{name}" in settings else ""
         text = unknown(f"setting of method {method}", name, settings) if not hint else f"no setting of {method}{hint}"
         raise Rejected(Problem(loc, text))
     of = settings[name]

@@ -11,6 +11,7 @@ import pytest
 from prunesweep.orchestrator.records import recall, remember
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.decoding import decode_search
+from prunesweep.orchestrator.search.halving import rungs_of
 from prunesweep.orchestrator.search.space import Range, Values
 from prunesweep.orchestrator.search.target import Target
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
@@ -218,6 +219,45 @@ def test_a_setting_is_either_given_or_searched_for(read: Reader):
         read(f"{{space: {LR}, budget: 16x}}", more="train: {lr: 0.1}")
 
 
-def test_a_search_that_starts_from_trained_weights_is_refused(read: Reader):
-    with pytest.raises(UserError, match=r"trials\[0\]\.search: a search does not start from trained weights yet"):
-        read(f"{{space: {LR}, budget: 16x}}", more="init: {path: net.pt}\n    train_from_init: {epochs: 20, lr: 0.1}")
+FROM_INIT = "init: {path: net.pt}\n    train_from_init: {epochs: 20}"
+
+
+def test_what_starts_from_trained_weights_is_searched_by_the_settings_of_that_training(read: Reader):
+    own = "{train_from_init.lr: {log: [0.01, 0.5]}}"
+    (search, _) = read(f"{{space: {own}, budget: 16x}}", more=FROM_INIT).searches
+    assert search.base.init is not None
+    assert search.base.init.fine_tunes
+    assert search.candidate((("train_from_init.lr", 0.07),), 0).train.lr == 0.07
+    assert (search.first_epoch, search.length, search.trainings) == (0, 20, 16)
+    assert decode_search(json.loads(json.dumps(encode(search)))) == search
+
+
+def test_epochs_behind_weights_that_are_given_cost_a_search_nothing(read: Reader):
+    """The file says that they took 20 epochs; a candidate's own are those of its retraining, which alone has rungs."""
+    retraining = "train: {lr: 0.1, schedule: linear}\n    init: {path: net.pt}\n    retrain_epochs: 10"
+    halving = "{space: {retrain_schedule: [FT, LRW, SLR, CLR, LLR, ALLR]}, budget: 4x, algorithm: halving}"
+    (search, _) = read(halving, method="imp", more=retraining).searches
+    assert (search.first_epoch, search.length, search.epochs) == (20, 10, 40)
+    assert rungs_of(search) == (21, 23, 30)
+    assert planned(search) == (6, 6 * 1 + 2 * 2 + 1 * 7), "all six, the best two to epoch 3, and one to the end"
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "more", "message"),
+    [
+        ("train.lr", "gmp", FROM_INIT, "how the weights of init were trained, which is over: write train_from_init.lr"),
+        ("train.lr", "imp", "init: {path: net.pt}\n    retrain_epochs: 5", "which is over: leave it out"),
+        ("train_from_init.lr", "gmp", "", "there is no init, so that nothing starts from it: write train.lr"),
+        (
+            "train_from_init.lr",
+            "imp",
+            "init: {path: net.pt}\n    retrain_epochs: 5\n    retrain_schedule: linear\n    retrain_lr: 0.1",
+            "imp prunes the network as it is",
+        ),
+    ],
+)
+def test_settings_of_a_training_that_a_trial_does_not_have(
+    name: str, method: str, more: str, message: str, read: Reader
+):
+    with pytest.raises(UserError, match=message):
+        read(f"{{space: {{{name}: {{log: [0.01, 0.5]}}}}, budget: 16x}}", method=method, more=more)
