@@ -9,9 +9,10 @@ validation accuracy less that of halving's winner at the end of the same trainin
 winner was chosen from 27 noisy numbers, so the winners of both then run with five seeds, and the table shows the
 differences over these, too: validation, and test images, of which the searches know nothing.
 
-A second table says what other rungs and budgets would have come to, out of the grid's curves: a candidate at a rung has
-the accuracy that its training had there, so nothing needs to be trained again. The last row has no rungs: as many of
-the same points as are paid for, each to its end.
+Candidates are compared by pruned copies, as is the default. A second table says what networks as they are (`judge:
+unpruned`) would have come to with other rungs and budgets, out of the grid's curves: a candidate at a rung has the
+accuracy that its training had there, so nothing needs to be trained again. The last row has no rungs: as many of the
+same points as are paid for, each to its end.
 
 A quarter of the training images is the validation set, 350 images, so that one of them is 0.29 points. About 6,500
 epochs of 0.15 s; with `--store` what is there already is not trained again.
@@ -130,7 +131,7 @@ def by_accuracy(epoch: int, candidate: Tried) -> tuple[float, str]:
 
 
 def regret_of(tried: Sequence[Tried], rungs: Rungs, budget: int) -> float:
-    """What halving with these rungs loses on the grid's winner."""
+    """What halving with these rungs loses on the grid's winner where it compares networks as they are."""
     stops = halving.rung_epochs(rungs, EPOCHS)
     count = max(n for n in range(1, SETTINGS + 1) if halving.cost(n, rungs, stops) <= budget)
     going = list(tried[:count])
@@ -141,7 +142,7 @@ def regret_of(tried: Sequence[Tried], rungs: Rungs, budget: int) -> float:
 
 def others(tried: dict[str, list[Tried]]) -> list[list[str]]:
     """Rungs and budgets, the regret of each method, and how many are within the goal."""
-    table = [["rungs", "of the grid's epochs", *tried, f"within {GOAL:g}"]]
+    table = [["rungs, unpruned", "of the grid's epochs", *tried, f"within {GOAL:g}"]]
     for rungs, share in product(OTHERS, (4, 3, 2)):
         regrets = [regret_of(own, rungs, SETTINGS * EPOCHS // share) for own in tried.values()]
         stops = " ".join(map(str, halving.rung_epochs(rungs, EPOCHS)))

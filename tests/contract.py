@@ -16,7 +16,7 @@ from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.optimizers import make_optimizer
 from prunesweep.workers.run import run_stage
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainSpec, path
+from prunesweep.workers.spec import PartStage, PrunedCopy, PruneStage, Stage, TrainSpec, path
 from prunesweep.workers.store import NETWORK, Store
 from prunesweep.workers.training import Network, Score, train_epoch
 from tests.cases import SETTINGS, last_stage, trial
@@ -57,14 +57,19 @@ def resumed_at_every_epoch(stage: Stage, store: Store) -> None:
 
 
 def in_parts(stage: Stage, store: Store) -> None:
-    """Train a stage as a search does: its first epoch, two more, and the rest, each continued from the one before."""
+    """Train a stage as a search does: its first epoch, two more, and the rest, each continued from the one before.
+
+    Parts end with a pruned copy, of which the rest knows nothing.
+    """
     for ancestor in path(stage)[:-1]:
         run(ancestor, store)
-    ends = [until for until in (1, 3) if until < stage.epochs]
-    for step in (*(PartStage(stage, until) for until in ends), stage):
-        epochs = len(list(run_stage(step, store, Where(parts=tuple(ends), checkpoint_share=0.0))))
-        before = max((until for until in ends if until < step.epochs), default=0)
+    parts = [PartStage(stage, until, PrunedCopy(0.9)) for until in (1, 3) if until < stage.epochs]
+    before = 0
+    for count, step in enumerate((*parts, stage)):
+        keys = tuple(part.key for part in parts[:count])
+        epochs = len(list(run_stage(step, store, Where(parts=keys, checkpoint_share=0.0))))
         assert epochs == step.epochs - before, "what a part has trained is not trained again"
+        before = step.epochs
 
 
 def numbers(stage: Stage, store: Store) -> dict[str, object]:

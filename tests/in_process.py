@@ -71,7 +71,7 @@ def _work_off(queue: StageQueue, store: Store, data: str) -> None:
 
 
 def _run(queue: StageQueue, key: str, store: Store, data: str) -> Ended:
-    parts = tuple(part.until for part in queue.plan.parts.get(key, ()))
+    parts = tuple(part.key for part in queue.plan.parts.get(key, ()))
     try:
         # A checkpoint of every epoch, for those that kill it.
         for _ in run_stage(queue.stages[key], store, Where(data, run=RUN, parts=parts, checkpoint_share=inf)):

@@ -68,7 +68,7 @@ class Continuation:
         return True
 
     def _part_unpacked(self) -> bool:
-        state = self.replicas.agreed(lambda: longest_state(self.stage, self.store, self.where.parts))
+        state = self.replicas.agreed(lambda: longest_state(self.store, self.where.parts))
         if state is None:
             return False
         log.info("continued from the part until epoch %d", self.unpack(state))

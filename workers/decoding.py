@@ -14,6 +14,7 @@ from prunesweep.workers.spec import (
     EvaluationStage,
     Init,
     PartStage,
+    PrunedCopy,
     PruneStage,
     RetrainSpec,
     Scope,
@@ -43,7 +44,7 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
         whole, until = decode_stage(data["whole"]), data["until"]
         if not isinstance(whole, TrainStage | PruneStage) or type(until) is not int or not 0 < until < whole.epochs:
             raise TypeError(f"it is part of a stage until epoch {until!r:.40}")
-        return PartStage(whole, until)
+        return PartStage(whole, until, _copy(data["copy"]) if "copy" in data else None)
     if "test_sets" in data:
         parent = decode_stage(data["parent"])
         if not isinstance(parent, TrainStage | PruneStage):
@@ -63,6 +64,13 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
         raise TypeError(f"it rewinds to epoch {rewind_epoch!r:.40}")
     scope = typed(Scope, data.get("prune", {}))
     return PruneStage(parent, data["sparsity"], retrain, criterion, allocation, rewind_epoch, scope)
+
+
+def _copy(data: Mapping[str, Any]) -> PrunedCopy:
+    sparsity, allocation = data["sparsity"], data["allocation"]
+    if not is_number(sparsity) or not 0 < sparsity < 1 or not isinstance(allocation, str):
+        raise TypeError(f"a copy of it is pruned to {sparsity!r:.40}")
+    return PrunedCopy(sparsity, allocation, typed(Scope, data.get("prune", {})))
 
 
 def _test_sets(data: Any) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, get_args
 
 import torch
+from torch import nn
 
 from prunesweep.workers import checkpoint, data, measure, methods, optimizer_state, outcome, schedules, tasks, training
 from prunesweep.workers.average import average_of
@@ -25,14 +26,14 @@ from prunesweep.workers.lineage import data_epoch
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.optimizers import make_optimizer
-from prunesweep.workers.parts import Measured, measured_part, whole_of
+from prunesweep.workers.parts import Measured, whole_of
 from prunesweep.workers.passes import Passes
 from prunesweep.workers.pruning import Pruning
 from prunesweep.workers.rehearsal import Rehearsal, require_own_store
 from prunesweep.workers.replicas import ALONE, Replicas
 from prunesweep.workers.scoring import Score
 from prunesweep.workers.seeding import derive, preserved, seed_all
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage, label
+from prunesweep.workers.spec import PruneStage, Stage, TrainStage, label
 from prunesweep.workers.store import CURVE, MOMENTUM, NETWORK, Store, attempts_in, now
 from prunesweep.workers.training import Batches
 
@@ -118,9 +119,11 @@ class Execution:
 
     # --- beginning, or continuing
 
-    def _new_pruner(self, method: Method) -> Pruner:
+    def _new_pruner(self, method: Method, weights: Mapping[str, nn.Parameter] | None = None) -> Pruner:
+        """Of the weights that may be pruned in this stage, unless others are given."""
         seed, length = derive(self.stage.root.seed, "method"), (self.stage.epochs, self.passes.iterations)
-        return method.pruner(Setup(self.model, self.costs.weights, self.stage.sparsity, *length, seed, self.task))
+        own = self.costs.weights if weights is None else weights
+        return method.pruner(Setup(self.model, own, self.stage.sparsity, *length, seed, self.task))
 
     def _packed(self) -> bytes:
         return checkpoint.pack(self.stage.key, self.progress, self.model, self.pruner, self.optimizer)
@@ -247,10 +250,7 @@ class Execution:
     # --- the end
 
     def _publish(self) -> None:
-        if isinstance(self.asked, PartStage):
-            files, measured = measured_part(self.metric, self._packed(), self.progress.curve)
-        else:
-            files, measured = self._measured()
+        files, measured = self._measured()
         if not self.replicas.leads:
             return
         result = {**self._result(files), **measured}

@@ -29,9 +29,9 @@ class Where:
     as often as that allows. `loaders` processes decode the images of datasets that do not fit in memory; with 0 the
     training process does so itself. `run` names the driver that asks for the stage, and `gone` the owners of claims
     that it has seen expire (`workers.claims`). Of a GPU that it shares a stage gets no more memory than `gpu_share`.
-    A stage that draws no batch for `stall_limit` seconds is ended. After the epochs `parts` there may be
-    parts of it in the store, to continue from. With `rehearsal` alone its numbers are others, and worth nothing
-    (`workers.rehearsal`).
+    A stage that draws no batch for `stall_limit` seconds is ended. `parts` are the keys of parts of it that
+    may be in the store to continue from, the longest last. With `rehearsal` alone its numbers are others, and worth
+    nothing (`workers.rehearsal`).
     """
 
     data_folder: str = "data"
@@ -45,7 +45,7 @@ class Where:
     gone: tuple[str, ...] = ()
     stall_limit: float = inf
     rehearsal: bool = False
-    parts: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def torch_device(self) -> torch.device:

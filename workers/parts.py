@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prunesweep.workers.curve import curve_file
-from prunesweep.workers.spec import EvaluationStage, PartStage, Stage, Whole
+from prunesweep.workers.spec import PartStage, Stage, Whole
 from prunesweep.workers.store import CURVE, STATE, Damaged, Store
 from prunesweep.workers.tasks.base import Metric
 
@@ -22,18 +22,14 @@ def whole_of(stage: Stage) -> Whole:
     return stage.whole if isinstance(stage, PartStage) else stage
 
 
-def longest_state(stage: Stage, store: Store, epochs: Iterable[int]) -> bytes | None:
-    """The state after the longest shorter part that is whole in the store, of those that end at these epochs."""
-    whole = whole_of(stage)
-    if isinstance(whole, EvaluationStage):
-        return None
-    for until in sorted({until for until in epochs if 0 < until < stage.epochs}, reverse=True):
-        part = PartStage(whole, until)
-        result = store.result(part.key)
+def longest_state(store: Store, parts: Sequence[str]) -> bytes | None:
+    """The state after the last of these parts, given by their keys, that is whole in the store."""
+    for key in reversed(parts):
+        result = store.result(key)
         if result is None:
             continue
         try:
-            return store.read_published(part.key, STATE, result)
+            return store.read_published(key, STATE, result)
         except Damaged as damaged:  # its epochs are computed again, to the same bits
             log.warning("%s; the stage does not continue from it", damaged)
     return None

@@ -32,8 +32,9 @@ from prunesweep.workers.execution import Execution
 from prunesweep.workers.host import Where
 from prunesweep.workers.lineage import work
 from prunesweep.workers.location import public
+from prunesweep.workers.partial import Partial
 from prunesweep.workers.replicas import ALONE, Replicas, launched, lost_another
-from prunesweep.workers.spec import EvaluationStage, Stage, label
+from prunesweep.workers.spec import EvaluationStage, PartStage, Stage, label
 from prunesweep.workers.store import RESULT, Attempt, Damaged, Store
 from prunesweep.workers.trust import choices_of_stage, require_trusted
 from prunesweep.workers.watchdog import Said, watchdog
@@ -282,6 +283,8 @@ def _device(asked: str) -> str:
 
 
 def _kind(stage: Stage) -> type[Execution]:
+    if isinstance(stage, PartStage):
+        return Partial
     return Evaluation if isinstance(stage, EvaluationStage) else Execution
 
 

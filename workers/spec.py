@@ -8,7 +8,6 @@ included; nothing that cannot change them (paths, devices, logging) is a field. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,28 +18,11 @@ from prunesweep.workers.choice import Choice as Choice
 from prunesweep.workers.choice import Value as Value
 from prunesweep.workers.encoding import added, digest, encode, said
 from prunesweep.workers.init.asked import Init as Init
+from prunesweep.workers.prune_spec import ALL as ALL
+from prunesweep.workers.prune_spec import PrunedCopy as PrunedCopy
+from prunesweep.workers.prune_spec import Scope as Scope
 from prunesweep.workers.train_spec import RetrainSpec as RetrainSpec
 from prunesweep.workers.train_spec import TrainSpec as TrainSpec
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Which weights may be pruned, of those that can be: what `only` matches, or all, without what `exempt` does.
-
-    The patterns are those of `workers.scope`.
-    """
-
-    only: tuple[str, ...] = ()
-    exempt: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, only: Iterable[str] = (), exempt: Iterable[str] = ()) -> Scope:
-        """The scope with its patterns in canonical order."""
-        return cls(tuple(sorted(set(only))), tuple(sorted(set(exempt))))
-
-
-ALL = Scope()
-"""Whatever can be pruned may be."""
 
 
 @dataclass(frozen=True)
@@ -170,22 +152,29 @@ class PruneStage:
         return self.parent.start_epoch + self.parent.epochs
 
 
+COPY = "pruned_validation_"
+"""Begins the names of metrics of a part's pruned copy."""
+
+
 @dataclass(frozen=True)
 class PartStage:
     """The first `until` epochs of a stage: what a search sees before it pays for the rest, or a rewind returns to.
 
     It is no finished stage of a shorter training: its learning rates belong to the whole length. Its result is the
     state after its last epoch, from which the stage, and every longer part of it, continues where it is told of the
-    part (`Where.parts`); where it is not, it comes to the same bits.
+    part (`Where.parts`); where it is not, it comes to the same bits. What is measured besides the network as it is
+    then is the pruned `copy` of it.
     """
 
     whole: TrainStage | PruneStage
     until: int
+    copy: PrunedCopy | None = added(None)
 
     @cached_property
     def key(self) -> str:
         """The part's name in the store."""
-        return digest("part", {"whole": self.whole.key, "until": self.until})
+        own = {name: encode(value, canonical=True) for name, value in said(self) if name != "whole"}
+        return digest("part", {**own, "whole": self.whole.key})
 
     @property
     def epochs(self) -> int:
@@ -262,7 +251,8 @@ def path(stage: Stage) -> list[Stage]:
 def label(stage: Stage) -> str:
     """A short name for people: `train dense resnet8 seed 0`, `prune 0.9 retrain 2 ALLR seed 0`."""
     if isinstance(stage, PartStage):
-        return f"first {stage.until} epoch{'s' * (stage.until > 1)} of {label(stage.whole)}"
+        copy = f", a copy pruned to {stage.copy.sparsity:g}" if stage.copy else ""
+        return f"first {stage.until} epoch{'s' * (stage.until > 1)} of {label(stage.whole)}{copy}"
     if isinstance(stage, EvaluationStage):
         sets = stage.test_sets[0] if len(stage.test_sets) == 1 else f"{len(stage.test_sets)} corrupted test sets"
         return f"{sets} after {label(stage.parent)}"

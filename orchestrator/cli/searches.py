@@ -117,7 +117,7 @@ def _how_far(decision: Decision) -> str:
 def _best(decision: Decision) -> str:
     latest = (decision.eligible(step) for step in reversed(decision.rounds))
     scored = decision.final_scores() if decision.search.target else next(pairs for pairs in latest if pairs)
-    score = ranking(decision.search, scored)[0][1]
+    score = ranking(decision.search.sign, scored)[0][1]
     if isnan(score):
         return "diverged"
     return f"{100 * score:.2f}%" if unit(decision.search.by) == "fraction" else f"{score:.4g}"

@@ -22,7 +22,7 @@ CELL = ["dataset", "model", "target_sparsity"]
 """Searches of different methods in one cell are drawn in one panel."""
 
 STOPPED = "stopped at a rung"
-"""Candidates whose last score is of a rung, where many methods are still dense, in the place of their method."""
+"""Candidates whose last score is of a rung, in the place of their method."""
 
 SPREAD = 20.0
 """Settings whose largest value is so many times the smallest are drawn on a logarithmic axis."""
@@ -68,7 +68,7 @@ def rungs(frames: Frames, query: Query) -> Chart:
         )
     if not panels:
         raise UserError("nothing to plot over rungs: no search has more than one")
-    return Chart(_said(scored, "at the rungs"), panels, [], frames.hues)
+    return Chart(_said(scored, "at the rungs"), panels, _of_copies(scored), frames.hues)
 
 
 def tries(frames: Frames, query: Query) -> Chart:
@@ -110,6 +110,13 @@ def expected_best(scores: Sequence[float], *, lower: bool = False) -> list[float
         round(sum(v * ((i / count) ** k - ((i - 1) / count) ** k) for i, v in enumerate(ordered, 1)), 12)
         for k in range(1, count + 1)
     ]
+
+
+def _of_copies(rows: pd.DataFrame) -> list[str]:
+    """What must be known of rungs at which it is not the score alone that decides."""
+    if "pruned_loss" not in rows or not rows["pruned_loss"].notna().any():
+        return []
+    return ["at a rung half of those that go on are chosen by the loss of a copy, pruned to the sparsity asked"]
 
 
 def _scored(frames: Frames) -> pd.DataFrame:

@@ -176,6 +176,7 @@ CANDIDATES = _schema(
     _field("epoch", _count, "epochs on the candidate's path after which it was looked at", "epochs"),
     _field("is_last", pa.bool_(), "whether candidates were compared there for the last time"),
     _field("score", _number, "mean of `by` over the search's seeds; null where it diverged, or is not known yet"),
+    _field("pruned_loss", _number, "at a rung: mean validation loss of copies that are pruned to the sparsity asked"),
     _field("diverged", pa.bool_(), "whether its training diverged"),
     _field("own_sparsity", _number, "with a target: what its training came to, mean over seeds", "fraction"),
     _field("on_target", pa.bool_(), "whether that is near enough for it to win; null without a target"),
@@ -192,22 +193,20 @@ CLASSES = _schema(
     _field("value", _number, "the metric of the class, test set; null for a class that is not there"),
 )
 
-_OF_CORRUPTED = "top-1 accuracy of the final network, test set"
-
 CORRUPTED_MEAN = "test_accuracy_corrupted"
+
+
+def _of_corrupted(name: str, how: str) -> pa.Field:
+    shown = f"top-1 accuracy of the final network, test set with {how}"
+    return _field(f"test_accuracy_{name}", _number, shown, "fraction", "higher")
+
 
 CORRUPTED: dict[str, pa.Field] = {
     field.name: field
     for field in (
         _field(CORRUPTED_MEAN, _number, "mean over the corrupted test sets", "fraction", "higher"),
         *(
-            _field(
-                f"test_accuracy_{named(corruption, severity)}",
-                _number,
-                f"{_OF_CORRUPTED} with {corruption} of severity {severity}",
-                "fraction",
-                "higher",
-            )
+            _of_corrupted(named(corruption, severity), f"{corruption} of severity {severity}")
             for corruption in CORRUPTIONS
             for severity in SEVERITIES
         ),

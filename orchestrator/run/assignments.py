@@ -140,7 +140,7 @@ class Assignments:
         running = queue.states[key]
         assert isinstance(running, Running)
         where = _as_the_sweep_says(self.where, queue.plan.shares[key])
-        parts = tuple(part.until for part in queue.plan.parts.get(key, ()))
+        parts = tuple(part.key for part in queue.plan.parts.get(key, ()))
         where = replace(where, gone=expired, gpu_share=running.share.gpus, parts=parts)
         return task(queue.stages[key], queue.store, where)
 

@@ -32,9 +32,9 @@ def candidates_table(plan: Plan) -> pa.Table:
 def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
     search, base = decision.search, decision.search.base
     for step in decision.rounds:
-        own = dict(step.own_sparsities())
+        own, losses = dict(step.own_sparsities()), dict(step.copies())
         for candidate, paths, score in zip(step.candidates, step.paths, step.scores, strict=True):
-            sparsity = own.get(candidate)
+            sparsity, loss = own.get(candidate), losses.get(candidate)
             yield {
                 "sweep": sweep,
                 "search": search.key,
@@ -49,6 +49,7 @@ def _rows(sweep: str, decision: Decision) -> Iterator[dict[str, Any]]:
                 "epoch": step.epoch,
                 "is_last": step.epoch == search.last_epoch,
                 "score": None if score is None or isnan(score) else score,
+                "pruned_loss": None if loss is None or isnan(loss) else loss,
                 "diverged": score is not None and isnan(score),
                 "own_sparsity": None if sparsity is None or isnan(sparsity) else sparsity,
                 "on_target": None if sparsity is None else search.hit(sparsity),

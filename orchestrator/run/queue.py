@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -88,13 +87,30 @@ class StageQueue:
         """What becomes of a stage that came later: those that it needs may have ended already."""
         states = {need: self.states[need] for need in self.needs[key]}
         lost = {need: state for need, state in states.items() if isinstance(state, GivenUp | BehindFailure)}
-        if lost:
-            need, state = next(iter(lost.items()))
-            culprit = state.culprit if isinstance(state, BehindFailure) else need
+        for need, state in lost.items():
+            self._without(key, need, state.culprit if isinstance(state, BehindFailure) else need)
+        if not lost:
+            self._begin_after(key)
+
+    def _begin_after(self, key: str) -> None:
+        """A stage that waits is ready once all that it needs is done."""
+        waits = isinstance(self.states[key], AwaitsParent)
+        if waits and all(isinstance(self.states[need], Done) for need in self.needs[key]):
+            self._make_ready(key)
+
+    def _without(self, key: str, need: str, culprit: str) -> None:
+        """A stage that starts from one that has failed is blocked; one that would have continued from it goes without.
+
+        The latter is a part, whose training may have failed on another machine or with another sparsity to judge by.
+        """
+        if need not in {stage.key for stage in needed(self.stages[key])}:
+            self.needs[key].remove(need)
+            self._begin_after(key)
+        elif isinstance(self.states[key], AwaitsParent):
             self.states.set(key, BehindFailure(culprit))
             self.tell(Blocked(key, culprit))
-        elif all(isinstance(state, Done) for state in states.values()):
-            self._make_ready(key)
+            for child in self.children.get(key, ()):
+                self._without(child, key, culprit)
 
     @property
     def over(self) -> bool:
@@ -164,9 +180,7 @@ class StageQueue:
         self.states.set(key, Done())
         self.tell(Finished(key))
         for child in self.children.get(key, ()):
-            waits = isinstance(self.states[child], AwaitsParent)
-            if waits and all(isinstance(self.states[need], Done) for need in self.needs[child]):
-                self._make_ready(child)
+            self._begin_after(child)
 
     # --- what is looked after between reports
 
@@ -200,9 +214,8 @@ class StageQueue:
             return
         self.states.set(key, GivenUp(cause))
         self.tell(Failed(key, cause, message))
-        for descendant in self._waiting_behind(key):
-            self.states.set(descendant, BehindFailure(key))
-            self.tell(Blocked(descendant, key))
+        for child in self.children.get(key, ()):
+            self._without(child, key, key)
 
     def _try_again(self, key: str, cause: str) -> bool:
         """Whether the stage is ready again, or waits for what it needs, as the policy for the cause says."""
@@ -250,10 +263,3 @@ class StageQueue:
         under_way = Ready | Running | RunningElsewhere
         if not (parent.key in self.states and isinstance(self.states[parent.key], under_way)):
             self._make_ready(parent.key)
-
-    def _waiting_behind(self, key: str) -> Iterator[str]:
-        """The descendants of a stage that wait for it."""
-        for child in self.children.get(key, ()):
-            if isinstance(self.states[child], AwaitsParent):
-                yield child
-                yield from self._waiting_behind(child)

@@ -6,27 +6,21 @@ search that was killed and is run again, on two slots or two hundred, tries the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import dropwhile
-from math import isnan, nan
-from typing import Any
+from itertools import dropwhile, zip_longest
+from math import isnan
 
 from prunesweep.orchestrator.search import halving
 from prunesweep.orchestrator.search.adaptive import BATCH, Told, asked
 from prunesweep.orchestrator.search.bisection import Trained, nearest, next_points
+from prunesweep.orchestrator.search.numbers import SPARSITY, Known, as_it_is, first, last, mean_of
 from prunesweep.orchestrator.search.sampling import listed_points, sobol_points
 from prunesweep.orchestrator.search.space import Point
-from prunesweep.orchestrator.search.spec import ADAPTIVE, Search
+from prunesweep.orchestrator.search.spec import ADAPTIVE, LOSS, Search
 from prunesweep.workers.lineage import work
 from prunesweep.workers.spec import Stage, TrialSpec
-
-SPARSITY = "reached_sparsity"
-"""The metric of a candidate's training that a target is about."""
-
-Known = Mapping[str, Mapping[str, Any] | None]
-"""By stage the metrics of its result, None where it diverged; what is not known yet is missing."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,8 @@ class Round:
     """Candidates that are compared with each other, after so many epochs on their paths.
 
     Of each the stages that it takes to get there, by seed, and its score: the mean over seeds, NaN where it diverged,
-    None while that is not known. Of searches with a target likewise the sparsity that its training came to.
+    None while that is not known. Of searches with a target likewise the sparsity that its training came to, and where
+    there are pruned copies their validation `losses`.
     """
 
     epoch: int
@@ -56,21 +51,38 @@ class Round:
     paths: tuple[tuple[tuple[Stage, ...], ...], ...]
     scores: tuple[float | None, ...]
     sparsities: tuple[float | None, ...] = ()
+    losses: tuple[float | None, ...] = ()
 
     @property
     def is_over(self) -> bool:
-        """Whether all scores are known, and sparsities where they matter."""
-        return None not in self.scores and None not in self.sparsities
+        """Whether all scores are known, and sparsities and losses where they matter."""
+        return None not in (*self.scores, *self.sparsities, *self.losses)
 
     def scored(self) -> list[tuple[Candidate, float]]:
         """The candidates whose scores are known."""
-        pairs = zip(self.candidates, self.scores, strict=True)
-        return [(candidate, score) for candidate, score in pairs if score is not None]
+        return self._known(self.scores)
+
+    def best(self, sign: int, count: int) -> list[Candidate]:
+        """So many that are best, without any that has diverged: by copy and as they are by turns, a copy first.
+
+        `sign` is that of scores of which more is better.
+        """
+        rankings = [ranking(-1, self.copies()), ranking(sign, self.scored())]
+        turns = (pair for pairs in zip_longest(*filter(None, rankings)) for pair in pairs if pair is not None)
+        return [*dict.fromkeys(candidate for candidate, score in turns if not isnan(score))][:count]
+
+    def copies(self) -> list[tuple[Candidate, float]]:
+        """The candidates whose pruned copies are known, with their losses; none where there are no copies."""
+        return self._known(self.losses)
 
     def own_sparsities(self) -> list[tuple[Candidate, float]]:
         """The candidates of a search with a target whose sparsities are known, NaN where they diverged."""
-        pairs = zip(self.candidates, self.sparsities, strict=bool(self.sparsities))
-        return [(candidate, sparsity) for candidate, sparsity in pairs if sparsity is not None]
+        return self._known(self.sparsities)
+
+    def _known(self, values: Sequence[float | None]) -> list[tuple[Candidate, float]]:
+        """With the values that are known; there may be none at all."""
+        pairs = zip(self.candidates, values, strict=bool(values))
+        return [(candidate, value) for candidate, value in pairs if value is not None]
 
     def trained(self) -> list[Trained]:
         """The candidates of a search with a target whose sparsities and scores are known."""
@@ -158,14 +170,16 @@ def decide(search: Search, known: Known) -> Decision:
     """Replay the search on what is known."""
     rounds: list[Round] = []
     for candidates, epoch in _asked(search, rounds):
-        paths = tuple(tuple(tuple(work(halving.cut(path, epoch)[-1])) for path in c.paths) for c in candidates)
-        scores = tuple(_score(paths_of, known, search.by, -1) for paths_of in paths)
-        own = tuple(_score(paths_of, known, SPARSITY, 0) for paths_of in paths) if search.target else ()
-        rounds.append(Round(epoch, candidates, paths, scores, own))
+        paths = tuple(_paths(search, candidate, epoch) for candidate in candidates)
+        copied = epoch < search.last_epoch and search.copy(candidates[0].point) is not None
+        scores = tuple(mean_of(paths_of, known, search.by, as_it_is if copied else last) for paths_of in paths)
+        own = tuple(mean_of(paths_of, known, SPARSITY, first) for paths_of in paths) if search.target else ()
+        losses = tuple(mean_of(paths_of, known, LOSS, last, copied=True) for paths_of in paths) if copied else ()
+        rounds.append(Round(epoch, candidates, paths, scores, own, losses))
         if not rounds[-1].is_over:
             return Decision(search, tuple(rounds), None, diverged=_diverged(rounds, known))
     undecided = Decision(search, tuple(rounds), None, diverged=_diverged(rounds, known))
-    ranked = ranking(search, undecided.final_scores())
+    ranked = ranking(search.sign, undecided.final_scores())
     failed = not ranked or isnan(ranked[0][1])
     return replace(undecided, winner=None if failed else ranked[0][0], failed=failed)
 
@@ -176,11 +190,9 @@ def _diverged(rounds: Sequence[Round], known: Known) -> frozenset[str]:
     return frozenset(key for keys in behind for key in keys)
 
 
-def ranking(search: Search, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
-    """The best first; those that diverged last."""
-    return sorted(
-        scored, key=lambda pair: (isnan(pair[1]), 0.0 if isnan(pair[1]) else -search.sign * pair[1], pair[0].key)
-    )
+def ranking(sign: int, scored: Sequence[tuple[Candidate, float]]) -> list[tuple[Candidate, float]]:
+    """The best first, by scores of this sign (`Search.sign`); those that diverged last."""
+    return sorted(scored, key=lambda pair: (isnan(pair[1]), 0.0 if isnan(pair[1]) else -sign * pair[1], pair[0].key))
 
 
 def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidate, ...], int]]:
@@ -200,8 +212,7 @@ def _asked(search: Search, rounds: list[Round]) -> Iterator[tuple[tuple[Candidat
         going = _candidates(search, points)
         for epoch, count in zip(stops, halving.survivors(len(points), search.rungs, len(stops)), strict=True):
             if rounds:
-                best = ranking(search, rounds[-1].scored())[:count]
-                going = tuple(sorted((c for c, score in best if not isnan(score)), key=lambda c: c.number))
+                going = tuple(sorted(rounds[-1].best(search.sign, count), key=lambda c: c.number))
             if not going:
                 return
             yield going, epoch
@@ -250,17 +261,7 @@ def _candidates(search: Search, points: Sequence[Point], drawn: int = 0) -> tupl
     )
 
 
-def _score(paths: Sequence[Sequence[Stage]], known: Known, metric: str, place: int) -> float | None:
-    """The mean over seeds of a number of the last stage or the first; NaN where any stage has diverged, or lacks it."""
-    if any(stage.key in known and known[stage.key] is None for path in paths for stage in path):
-        return nan
-    values = []
-    for path in paths:
-        metrics = known.get(path[place].key)
-        if metrics is None:
-            return None
-        value = metrics.get(metric)
-        if value is None:
-            return nan
-        values.append(float(value))
-    return sum(values) / len(values)
+def _paths(search: Search, candidate: Candidate, epoch: int) -> tuple[tuple[Stage, ...], ...]:
+    """A candidate's stages until this epoch, by seed; before its end with the copy that is compared there."""
+    copy = search.copy(candidate.point) if epoch < search.last_epoch else None
+    return tuple(tuple(work(halving.cut(path, epoch, copy)[-1])) for path in candidate.paths)

@@ -1,6 +1,10 @@
 """Successive halving (Jamieson & Talwalkar 2016): all candidates are trained a little, the best of them longer.
 
-Rungs are synchronous: a candidate goes on when all have reached the rung, and it is among the best third.
+Rungs are synchronous: a candidate goes on when all have reached the rung, and it is among the best third. Many methods
+are dense until late, and how good a dense network is says little of the pruned one. So at a rung a copy of each network
+is pruned in one go to the sparsity asked, and those go on whose copies have the smallest validation losses, and those
+that are best as they are, by turns. The loss tells apart copies that have lost nearly all accuracy. The training itself
+goes on as it would without.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunesweep.orchestrator.search.spec import MOST_CANDIDATES, Rungs, Search
-from prunesweep.workers.spec import PartStage, PruneStage, Stage, TrainStage
+from prunesweep.workers.spec import PartStage, PrunedCopy, PruneStage, Stage, TrainStage
 
 
 def rung_epochs(rungs: Rungs, length: int, shared: int = 0) -> tuple[int, ...]:
@@ -61,15 +65,21 @@ def rungs_of(search: Search) -> tuple[int, ...]:
     return tuple(search.first_epoch + epoch for epoch in stops)
 
 
-def cut(stages: Sequence[Stage], epoch: int) -> list[Stage]:
-    """The path until this epoch; where that is in the middle of a stage, its first part."""
+def cut(stages: Sequence[Stage], epoch: int, copy: PrunedCopy | None = None) -> list[Stage]:
+    """The path until this epoch; where that is in the middle of a stage, its first part.
+
+    With a `copy` what was trained until then is pruned to its sparsity: behind a whole stage that is another one.
+    """
     before: list[Stage] = []
     for stage in stages:
         end = stage.start_epoch + stage.epochs
         if epoch < end:
             assert isinstance(stage, TrainStage | PruneStage)
-            return [*before, PartStage(stage, epoch - stage.start_epoch)]
+            return [*before, PartStage(stage, epoch - stage.start_epoch, copy)]
         before.append(stage)
         if epoch == end and stages[-1].start_epoch + stages[-1].epochs > epoch:
             break
+    if copy is not None and before[-1].sparsity < copy.sparsity:
+        assert isinstance(stage, TrainStage | PruneStage)
+        before.append(PruneStage(stage, copy.sparsity, None, "magnitude", copy.allocation, prune=copy.prune))
     return before

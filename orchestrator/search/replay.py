@@ -17,7 +17,7 @@ class Memory:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.known: dict[str, Mapping[str, Any] | None] = {}
-        """As `orchestrator.search.decision.Known`."""
+        """As `orchestrator.search.numbers.Known`."""
 
     def learn(self, keys: Iterable[str]) -> bool:
         """Look these stages up; whether anything is known now that was not."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from prunesweep.orchestrator.search.space import Point, Space, point
 from prunesweep.orchestrator.search.target import Target
+from prunesweep.workers.allocation import Allocation
 from prunesweep.workers.encoding import added, digest, encode
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.methods import last_stage
-from prunesweep.workers.spec import Choice, Stage, TrialSpec, path
+from prunesweep.workers.methods import last_stage, method_class
+from prunesweep.workers.patterns import is_pattern
+from prunesweep.workers.spec import Choice, PrunedCopy, PruneStage, Stage, TrainStage, TrialSpec, path
 
 LOSS, VALIDATION = "validation_loss", "validation_"
 """What a search may choose by whatever the task, and how names of its metrics begin: nothing is of the test set."""
@@ -32,10 +34,15 @@ TRAINING = ("train.", "train_from_init.")
 
 @dataclass(frozen=True)
 class Rungs:
-    """Of successive halving: the share of a training's own epochs at the first rung, and by what each is longer."""
+    """Of successive halving: the share of a training's own epochs at the first rung, and by what each is longer.
+
+    At a rung candidates are compared by the network as it is then, and with `pruned` also by a copy that is pruned
+    to the sparsity asked.
+    """
 
     start: float = 0.1
     factor: int = 3
+    pruned: bool = added(False)
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,17 @@ class Search:
         common = sum(a == b for a, b in zip(low, high, strict=False))
         stages = self.path(corners[0], 0)
         return stages[common].start_epoch - self.first_epoch if common < len(stages) else 0
+
+    def copy(self, point: Point) -> PrunedCopy | None:
+        """The copy by which the candidate is compared, too, before its end; None where there is none."""
+        method = method_class(self.base.method.name)
+        last = self.path(point, self.seeds[0])[-1]
+        if self.rungs is None or not self.rungs.pruned or not method.prunes or not last.sparsity:
+            return None
+        assert isinstance(last, TrainStage | PruneStage), "candidates are evaluated on no corrupted test sets"
+        allocation = str(with_settings(self.base, dict(point), 0).method.settings.get("allocation"))
+        known = allocation in get_args(Allocation) or is_pattern(allocation)
+        return PrunedCopy(last.sparsity, allocation if known else "global", last.prune)
 
     @property
     def trainings(self) -> int:

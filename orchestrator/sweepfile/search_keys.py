@@ -17,6 +17,9 @@ from prunesweep.orchestrator.sweepfile.validation import Settings, strict_model
 
 BUDGETS = re.compile(r"([0-9]{1,6})(x| epochs)")
 
+JUDGES = ("both", "unpruned")
+"""What is compared at a rung; the first is the default."""
+
 _SHARE = r"^[0-9]{1,2}(\.[0-9]{1,6})?%$"
 _SPACE = explained(
     Annotated[dict[str, Any], Field(min_length=1)],
@@ -38,6 +41,10 @@ _ALGORITHM = explained(
 )
 _RUNG = explained(Annotated[str, Field(pattern=_SHARE)], "a percentage of a training, such as 10%")
 _FACTOR = explained(Annotated[int, Field(ge=2, le=10)], "a whole number of 2 to 10: one in so many goes on")
+_JUDGE = explained(
+    Annotated[str, Field(pattern=f"^({'|'.join(JUDGES)})$")],
+    "both, which compares networks as they are and copies that are pruned to the sparsity asked, or unpruned",
+)
 _COUNT = explained(Annotated[int, Field(ge=1, le=100)], "a whole number of 1 to 100")
 
 _RUNGS = strict_model(
@@ -45,6 +52,11 @@ _RUNGS = strict_model(
     {
         "from": (_RUNG, "10%", "how much of a training all candidates get"),
         "factor": (_FACTOR, 3, "by how much each rung is longer, and to how much fewer candidates"),
+        "judge": (
+            _JUDGE,
+            JUDGES[0],
+            "what is compared: the network as it is and a copy pruned to the sparsity asked, or it alone",
+        ),
     },
 )
 _WITHIN = explained(Annotated[float, Field(gt=0, lt=0.5)], "a difference of sparsities above 0, such as 0.005")

@@ -22,7 +22,7 @@ from prunesweep.orchestrator.search.spec import (
 )
 from prunesweep.orchestrator.sweepfile.cells import Cell, Element
 from prunesweep.orchestrator.sweepfile.document import Loc, Problem, Rejected
-from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, Request
+from prunesweep.orchestrator.sweepfile.search_keys import BUDGETS, JUDGES, Request
 from prunesweep.orchestrator.sweepfile.spaces import checked_space, of_method, require_listed
 from prunesweep.orchestrator.sweepfile.targets import split
 from prunesweep.orchestrator.sweepfile.trials import trials_of
@@ -44,7 +44,8 @@ def requested(search: Mapping[str, Any], method: str, methods: Sequence[str], lo
         except UserError as error:
             raise Rejected(Problem((*loc, "algorithm"), str(error))) from error
     given = search.get("rungs", {})
-    rungs = Rungs(float(given.get("from", "10%").rstrip("%")) / 100, given.get("factor", 3))
+    is_pruned = given.get("judge", JUDGES[0]) == JUDGES[0]
+    rungs = Rungs(float(given.get("from", "10%").rstrip("%")) / 100, given.get("factor", 3), is_pruned)
     if rungs.start == 0:
         raise Rejected(Problem((*loc, "rungs", "from"), "0% of a training tells nothing: give more, such as 10%"))
     whole, at = checked_space(search["space"], method, methods, (*loc, "space"))

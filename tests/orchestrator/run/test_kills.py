@@ -110,4 +110,6 @@ def test_thirty_kills_while_it_trains_change_no_bit(kind: str, folder: Path):
     if kind == "searches":
         tried = load_candidates(copied / name)
         assert tried["diverged"].any()
-        assert tried[tried["winner"]]["search"].nunique() == 6
+        assert tried[tried["winner"]]["search"].nunique() == 7
+        assert tried["on_target"].eq(True).any()
+        assert tried["pruned_loss"].notna().any()

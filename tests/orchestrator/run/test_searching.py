@@ -21,7 +21,7 @@ from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.search.decision import Decision
 from prunesweep.orchestrator.sweepfile.read import sweep_of
-from prunesweep.workers.spec import Stage
+from prunesweep.workers.spec import PartStage, Stage
 from prunesweep.workers.store import Store
 
 SETTINGS = {
@@ -95,7 +95,10 @@ class Slots:
             self.store.fail(stage.key, attempt.__class__(**{**vars(attempt), "cause": "diverged", "message": "nan"}))
             self.queue.ended(stage.key, Ended("diverged", "nan"))
             return
-        self.store.publish(stage, {}, {"metrics": {"validation_accuracy": luck.random(), "test_accuracy": 0.5}})
+        score = luck.random()
+        copy = {"pruned_validation_loss": luck.random()}
+        metrics = {"validation_accuracy": score, **(copy if isinstance(stage, PartStage) else {"test_accuracy": 0.5})}
+        self.store.publish(stage, {}, {"metrics": metrics})
         self.queue.ended(stage.key, Ended())
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from prunesweep.orchestrator.search.decision import Decision, Known, decide
+from prunesweep.orchestrator.search.decision import Decision, decide
+from prunesweep.orchestrator.search.numbers import Known
 from prunesweep.orchestrator.search.space import Range, Space
 from prunesweep.orchestrator.search.spec import Search
 from prunesweep.workers.spec import TrainSpec
