@@ -109,7 +109,7 @@ def test_images_are_pinned_and_their_users_are_not_root():
     origins = [rest.split()[0] for name, rest in instructions() if name == "FROM"]
     bases = dict(rest.split("=", 1) for rest in of("ARG", instructions()) if "=" in rest)
     images = {bases[o[2:-1]] if o.startswith("${") else o for o in origins if o not in stages()}
-    assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", image) for image in images)
+    assert all(re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", image) for image in images)
     assert all(SpecifierSet(PROJECT["requires-python"]).contains(i.split(":")[1].split("-")[0]) for i in images)
     assert of("ADD", instructions()) == []
     for target in ("cpu", "cuda"):
@@ -117,6 +117,40 @@ def test_images_are_pinned_and_their_users_are_not_root():
         assert of("USER", parts) == ["1000:1000"]
         assert not {"RUN", "COPY"} & {name for name, _ in parts[parts.index(("USER", "1000:1000")) :]}
         assert f'org.opencontainers.image.version="{PROJECT["version"]}"' in " ".join(of("LABEL", parts))
+
+
+ASKED_FOR_THE_DIGEST = {
+    "docker": 'case $2 in imagetools) echo "$DIGEST" ;; esac',
+    "skopeo": 'echo "$DIGEST"',
+    "crane": '[ "$1" = digest ] && echo "$DIGEST"',
+}
+"""What asks a registry, each of which stands for one here."""
+
+
+@pytest.mark.parametrize("asks", ASKED_FOR_THE_DIGEST)
+def test_the_base_image_is_pinned_by_what_there_is_to_ask_a_registry(tmp_path: Path, asks: str):
+    for file in ("pin.sh", "Dockerfile"):
+        shutil.copy(DOCKER / file, tmp_path)
+    for name in ASKED_FOR_THE_DIGEST:
+        text = ASKED_FOR_THE_DIGEST[name] if name == asks else "exit 1"
+        if name in ("docker", asks):  # the machine may have a docker of its own
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    before = (tmp_path / "Dockerfile").read_text()
+    for digest in (f"sha256:{'0a' * 32}", f"sha256:{'1b' * 32}"):
+        run(tmp_path / "pin.sh", env={"PATH": path, "DIGEST": digest})
+        (base,) = re.findall(r"^ARG BASE=(.*)$", (tmp_path / "Dockerfile").read_text(), re.MULTILINE)
+        assert re.fullmatch(rf"python:[^@]+@{digest}", base)
+    after = (tmp_path / "Dockerfile").read_text()
+    assert re.sub(r"^ARG BASE=.*", "", after, flags=re.M) == re.sub(r"^ARG BASE=.*", "", before, flags=re.M)
+    run("hadolint", tmp_path / "Dockerfile")
+    wrong = subprocess.run(
+        [tmp_path / "pin.sh"], env={"PATH": path, "DIGEST": "not found"}, capture_output=True, text=True, timeout=60
+    )
+    assert wrong.returncode == 2
+    assert "not found" in wrong.stderr
+    assert (tmp_path / "Dockerfile").read_text() == after
 
 
 def test_what_is_copied_is_there_and_nothing_else_reaches_the_builder():
@@ -447,7 +481,7 @@ def check_gone(slurm: Slurm) -> None:
 
 
 def test_shellcheck_finds_nothing():
-    run("shellcheck", SCRIPT, DOCKER / "entrypoint.sh")
+    run("shellcheck", SCRIPT, DOCKER / "entrypoint.sh", DOCKER / "pin.sh")
 
 
 def test_slurm_gives_a_run_the_time_to_stop():
