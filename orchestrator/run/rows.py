@@ -108,9 +108,17 @@ def setting_types(methods: Iterable[str]) -> dict[str, pa.DataType]:
 
 def _plain(value: Any) -> Any:
     """Lists and mappings as text: one column type for all, and a value that a condition can name."""
-    if isinstance(value, tuple):
-        return ", ".join(f"{item[0]}: {item[1]}" if isinstance(item, tuple) else str(item) for item in value)
-    return value
+    return ", ".join(map(_item, value)) if isinstance(value, tuple) else value
+
+
+def _item(item: Any) -> str:
+    """A mapping comes as pairs of a name and a value; a list may have lists of its own."""
+    match item:
+        case (str() as name, value):
+            return f"{name}: {value}"
+        case tuple():
+            return f"[{', '.join(map(_item, item))}]"
+    return str(item)
 
 
 def _options(choice: Choice) -> str | None:
