@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from prunesweep.workers.corruptions import parsed
+from prunesweep.workers.models.folder_config import TRANSFORMERS, canonical
+from prunesweep.workers.models.folder_config import parsed as parsed_config
 from prunesweep.workers.spec import (
     KINDS,
     Choice,
@@ -26,6 +28,9 @@ from prunesweep.workers.spec import (
 )
 from prunesweep.workers.typed import is_number, typed
 
+LONGEST = 200
+"""Stages of a path, of which 100 may be phases: keys and labels of much longer ones would exceed Python's recursion."""
+
 SHARED = 2**12
 """So many values are kept: thousands of trials of a record have a few hundred trainings and settings in common."""
 
@@ -38,15 +43,17 @@ def decode_trial(data: Mapping[str, Any]) -> TrialSpec:
     return TrialSpec(**{**_decoded(data), "test_sets": _test_sets(data.get("test_sets", []))})
 
 
-def decode_stage(data: Mapping[str, Any]) -> Stage:
-    """The stage that `encode` made this from; raises as `decode_trial`."""
+def decode_stage(data: Mapping[str, Any], before: int = 0) -> Stage:
+    """The stage that `encode` made this from, on a path with so many stages behind it; raises as `decode_trial`."""
+    if before > LONGEST:
+        raise ValueError(f"more than {LONGEST} stages follow each other")
     if "whole" in data:
-        whole, until = decode_stage(data["whole"]), data["until"]
+        whole, until = decode_stage(data["whole"], before + 1), data["until"]
         if not isinstance(whole, TrainStage | PruneStage) or type(until) is not int or not 0 < until < whole.epochs:
             raise TypeError(f"it is part of a stage until epoch {until!r:.40}")
         return PartStage(whole, until, _copy(data["copy"]) if "copy" in data else None)
     if "test_sets" in data:
-        parent = decode_stage(data["parent"])
+        parent = decode_stage(data["parent"], before + 1)
         if not isinstance(parent, TrainStage | PruneStage):
             raise TypeError("it evaluates what is no whole training")
         return EvaluationStage(parent, _test_sets(data["test_sets"]))
@@ -56,7 +63,7 @@ def decode_stage(data: Mapping[str, Any]) -> Stage:
     criterion, allocation = data["criterion"], data["allocation"]
     if not is_number(data["sparsity"]) or not (isinstance(criterion, str) and isinstance(allocation, str)):
         raise TypeError(f"it prunes to {data['sparsity']!r:.40}")
-    parent = decode_stage(data["parent"])
+    parent = decode_stage(data["parent"], before + 1)
     if not isinstance(parent, TrainStage | PruneStage):
         raise TypeError("it starts from what is no whole training")
     rewind_epoch = data.get("rewind_epoch")
@@ -103,4 +110,6 @@ def _choice(text: str) -> Choice:
     name, fingerprint = data["name"], data.get("fingerprint")
     if not isinstance(name, str) or not isinstance(fingerprint, str | None):
         raise TypeError(f"it chooses {name!r:.40}")
+    if name == TRANSFORMERS:
+        canonical(parsed_config(options.get("config")))
     return Choice.of(name, options, fingerprint)

@@ -50,7 +50,7 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
     """The table of a Parquet file; raises `ValueError` when it is not the one that was written, or another table.
 
     A file without a sum, of an earlier version or somebody's own, is taken as its pages' checksums allow. Columns of
-    types that a package has registered with Arrow are left out.
+    types that a package has registered with Arrow are left out, and so is what pandas notes of types and an index.
     """
     if SEAL_KEY in data and not intact(data, last=True):
         raise ValueError("its checksum does not match")
@@ -60,7 +60,9 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
         raise ValueError("its checksum does not match")
     if said and said["table"] != name:
         raise ValueError(f"it is a table of {said['table']}")
-    return table.select([field.name for field in table.schema if not _is_others(field.type)])
+    noted = {name: value for name, value in (table.schema.metadata or {}).items() if name != b"pandas"}
+    plain = [field.name for field in table.schema if not _is_others(field.type)]
+    return table.select(plain).replace_schema_metadata(noted)
 
 
 def _is_others(kind: pa.DataType) -> bool:

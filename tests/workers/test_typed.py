@@ -83,6 +83,24 @@ def test_trials_and_stages_of_wrong_types_are_refused_or_can_be_named():
     assert refused > 400
 
 
+@pytest.mark.parametrize("stages", [300, 900])
+def test_a_path_without_end_is_refused(stages: int):
+    """Its key would be computed stage by stage, and Python's recursion has an end."""
+    said = encode(STAGE)
+    for _ in range(stages):
+        said = {**encode(STAGE), "parent": said}
+    with pytest.raises(ValueError, match="more than 200 stages"):
+        decode_stage(said)
+
+
+@pytest.mark.parametrize("config", ["[]", "3", "null", "x", '{"model_type": "gpt2"}', None, ["x"]])
+def test_a_model_of_transformers_is_one_that_a_sweep_file_could_describe(config: object):
+    """Else a row of a table, which says it in a few words, would be the first to stumble over it."""
+    said = encode(trial("imp"))
+    with pytest.raises(ValueError, match=r"config.json"):
+        decode_trial({**said, "model": {"name": "transformers", "options": {"config": config}}})
+
+
 def test_notes_of_wrong_types_are_attempts_of_which_nothing_is_known(tmp_path: Path):
     store = Store(tmp_path)
     note = asdict(Attempt("0001-a", "2026-01-02T03:04:05+00:00", "host", 1, "diverged", "why", None, ("a", "b")))

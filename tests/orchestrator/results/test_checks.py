@@ -140,6 +140,35 @@ def test_what_the_metadata_says_is_not_trusted(store: Store, said: bytes):
     assert [sweep["trials"] for sweep in load_results("two", store=store.location).attrs["sweeps"]] == [2]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"index_columns": ["trial"], "columns": [], "column_indexes": []}',
+        b'{"index_columns": ["no"], "columns": [{"name": "no"}], "column_indexes": [{}]}',
+        b'{"index_columns": [], "columns": [{"name": "method", "field_name": "method", "pandas_type": "x",'
+        b' "numpy_type": "os.system", "metadata": null}], "column_indexes": []}',
+    ],
+)
+def test_what_pandas_notes_of_types_and_an_index_is_not_taken(store: Store, said: bytes):
+    before, curves = load_results("two", store=store.location), load_curves("two", store=store.location)
+    change(store, "trials.parquet", lambda table: table.replace_schema_metadata({b"pandas": said}))
+    change(store, "curves.parquet", lambda table: table.replace_schema_metadata({b"pandas": said}))
+    assert load_results("two", store=store.location).equals(before)
+    assert load_curves("two", store=store.location).equals(curves)
+
+
+def test_a_frame_that_pandas_has_written_is_a_table_of_results(store: Store):
+    place = Path(store.location) / "two/trials.parquet"
+    frame = load_results(place).assign(method=lambda f: f["method"].astype("category"))
+    frame.set_index("trial").to_parquet(place)
+    again = load_results(place)
+    assert list(again["trial"]) == list(frame["trial"])
+    assert list(again["method"]) == ["imp", "random"]
+
+
 def test_a_table_from_before_a_setting_was_there_says_what_all_trained_with_then(store: Store):
     change(store, "trials.parquet", lambda table: table.drop_columns(["optimizer", "decay_norm_and_bias", "beta1"]))
     frame = load_results(Path(store.location) / "two")
