@@ -62,13 +62,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Of all ordered pairs [K, K]: mean difference, its standard error, |t|; and the degrees of freedom they share."""
+    """Of all ordered pairs [K, K]: mean difference and its standard error; and the degrees of freedom they share."""
 
     means: Floats
     errors: Floats
-    t: Floats
     df: float
     n: int
+
+    def t(self, place: Places | tuple[slice, int]) -> Floats:
+        """|t| of some of the pairs; 0 without a standard error."""
+        means, errors = np.abs(self.means[place]), self.errors[place]
+        return np.divide(means, errors, out=np.zeros_like(means), where=errors > 0)
 
 
 def rank(values: Floats) -> Ranking:
@@ -77,13 +81,14 @@ def rank(values: Floats) -> Ranking:
     count = len(values)
     draws = largest_t(count, count * (count - 1) // 2, pairs.df)
     critical = draws.critical()
-    behind = np.where(pairs.means < 0, pairs.t, 0.0)
-    p = np.array([draws.p(t) for t in behind.max(axis=1)])
-    p = np.minimum(p, _sign_tests(pairs, count))
-    low, high = pairs.means - critical * pairs.errors, pairs.means + critical * pairs.errors
-    others = ~np.eye(count, dtype=bool)
-    known = np.where(others & (pairs.errors > 0), 0.0, np.nan)
-    return Ranking(p, _least(low + known), _least(high + known))
+    behind, low, high = np.empty(count), np.empty(count), np.empty(count)
+    for rows in _blocks(count):
+        means, errors = pairs.means[rows], pairs.errors[rows]  # the error of a rival and itself is 0
+        margin = np.where(errors > 0, critical * errors, np.nan)
+        low[rows], high[rows] = _least(means - margin), _least(means + margin)
+        behind[rows] = np.max(pairs.t(rows), axis=1, where=means < 0, initial=0.0)
+    p = np.array([draws.p(t) for t in behind])
+    return Ranking(np.minimum(p, _sign_tests(pairs, count)), low, high)
 
 
 def compare_with(values: Floats, reference: int) -> Ranking:
@@ -91,7 +96,7 @@ def compare_with(values: Floats, reference: int) -> Ranking:
     pairs = moderated_pairs(values)
     count = len(values)
     draws = largest_t(count, count - 1, pairs.df)
-    p = np.array([draws.p(t) for t in pairs.t[:, reference]])
+    p = np.array([draws.p(t) for t in pairs.t((slice(None), reference))])
     means, errors = pairs.means[:, reference], pairs.errors[:, reference]
     constant = (errors == 0) & (means != 0)
     p[constant] = min(1.0, (count - 1) * 2.0 ** (1 - pairs.n))
@@ -103,20 +108,27 @@ def moderated_pairs(values: Floats) -> Pairs:
     """The moderated paired t of all pairs of rivals, of their values [K, N]."""
     count, n = values.shape
     means, variances = np.empty((count, count)), np.empty((count, count))
-    for rows in np.array_split(np.arange(count), count // BLOCK + 1):  # at once they would take N times the memory
+    for rows in _blocks(count):  # at once they would take N times the memory
         differences = values[rows, None, :] - values[None, :, :]
         means[rows], variances[rows] = differences.mean(axis=2), differences.var(axis=2, ddof=1)
     variances[variances <= (CONSTANT * means) ** 2] = 0.0
-    upper = np.triu_indices(count, 1)
-    prior, prior_df = fitted_prior(variances[upper], n - 1)
+    prior, prior_df = fitted_prior(variances[~np.tri(count, dtype=bool)], n - 1)
+    errors = variances
+    for rows in _blocks(count):
+        errors[rows] = np.sqrt(_moderated(variances[rows], n - 1, prior, prior_df) / n)
+    np.fill_diagonal(errors, 0.0)
+    return Pairs(means, errors, min(prior_df + n - 1, (count - 1) * (n - 1)), n)
+
+
+def _moderated(variances: Floats, df: int, prior: float, prior_df: float) -> Floats:
     if prior_df == inf:
-        moderated = np.full_like(variances, prior)
-    else:
-        moderated = (prior_df * prior + (n - 1) * variances) / (prior_df + n - 1)
-    np.fill_diagonal(moderated, 0.0)
-    errors = np.sqrt(moderated / n)
-    t = np.divide(np.abs(means), errors, out=np.zeros_like(means), where=errors > 0)
-    return Pairs(means, errors, t, min(prior_df + n - 1, (count - 1) * (n - 1)), n)
+        return np.full_like(variances, prior)
+    return (prior_df * prior + df * variances) / (prior_df + df)
+
+
+def _blocks(count: int) -> list[Places]:
+    """The rivals, so many at a time that what is computed of them and all others takes little memory."""
+    return np.array_split(np.arange(count), count // BLOCK + 1)
 
 
 def fitted_prior(variances: Floats, df: int) -> tuple[float, float]:
@@ -215,6 +227,12 @@ def _largest_t(count: int, tests: int, df: float) -> LargestT:
 
 def _chunk(random: np.random.Generator, count: int, first: Places, second: Places, df: float) -> Floats:
     means = random.standard_normal((CHUNK, count))
-    differences = means.take(first, axis=1) - means.take(second, axis=1)  # by an index it takes four times as long
-    t = np.abs(differences) / np.sqrt(2 * random.chisquare(df, (CHUNK, len(first))) / df)
+    t = means.take(first, axis=1)  # by an index it takes four times as long
+    t -= means.take(second, axis=1)
+    errors = random.chisquare(df, t.shape)
+    errors *= 2  # in place: each of these arrays is 14 MB at most
+    errors /= df
+    np.sqrt(errors, out=errors)
+    np.abs(t, out=t)
+    t /= errors
     return np.asarray(t.max(axis=1))
