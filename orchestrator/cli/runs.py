@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from prunesweep.orchestrator.cli.plans import show_plan
 from prunesweep.orchestrator.cli.printing import console, say
 from prunesweep.orchestrator.cli.rehearsals import show_rehearsed
 from prunesweep.orchestrator.cli.results import show_means
-from prunesweep.orchestrator.cli.status import troubles
+from prunesweep.orchestrator.cli.status import trouble_lines
 from prunesweep.orchestrator.lookup import planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import has_changed, leaving, recall
@@ -115,13 +116,12 @@ def run(
     opened = Store(store)
     if not sweep.exists() and recall(str(sweep), opened) is not None:
         raise UserError(f"{sweep}: no such file; the store has a sweep of that name: prunesweep resume {sweep}")
-    versioned = versions.versioned(read_sweep(sweep, changes or ()), opened, str(data_dir))
-    if same_code:
-        versioned = versions.accept(versioned, opened, str(data_dir))
+    choosing = Choosing(only or (), trial)
+    asked = partial(_asked, sweep, opened, str(data_dir), changes or (), same_code)
     if smoke:
-        _rehearse(versioned, opened, options, Choosing(only or (), trial))
-        return
-    _run(versioned, opened, options, force, Choosing(only or (), trial))
+        _rehearse(asked(), opened, options, choosing)
+    else:
+        _show(_run(asked(), opened, options, force, choosing), opened)
 
 
 def resume(
@@ -154,21 +154,54 @@ def resume(
         allow or (),
     )
     opened = Store(store)
-    sweep = planned_sweep(name, opened, str(data_dir))
+    _show(_run(_asked_before(name, opened, str(data_dir), changes or ()), opened, options, force), opened)
+
+
+def _asked(file: Path, store: Store, data_folder: str, changes: Sequence[str], same_code: bool) -> Sweep:
+    versioned = versions.versioned(read_sweep(file, changes), store, data_folder)
+    return versions.accept(versioned, store, data_folder) if same_code else versioned
+
+
+def _asked_before(name: str, store: Store, data_folder: str, changes: Sequence[str]) -> Sweep:
+    sweep = planned_sweep(name, store, data_folder)
     if has_changed(sweep):
         file = escape(str(sweep.path))
         say(f"[yellow]{file} has changed since {sweep.name} was run[/]; for what it asks now: prunesweep run {file}")
-    _run(with_resources(sweep, changes) if changes else sweep, opened, options, force)
+    return with_resources(sweep, changes) if changes else sweep
 
 
-def _run(sweep: Sweep, store: Store, options: Options, force: bool, choosing: Choosing = ALL_TRIALS) -> None:
+@dataclass(frozen=True)
+class Outcome:
+    """What is shown after a run: where there are results the comparison, then these lines.
+
+    That is done when the plan is no longer in memory: with many trials it takes as much as the comparison.
+    """
+
+    sweep: str
+    has_results: bool
+    lines: tuple[str, ...]
+    failed: bool = False
+
+
+def _show(outcome: Outcome, store: Store) -> None:
+    if outcome.has_results:
+        show_means([store.url(outcome.sweep)], Query(), store.location)
+    for line in outcome.lines:
+        say(line)
+    if outcome.failed:
+        raise typer.Exit(FAILED)
+
+
+def _run(sweep: Sweep, store: Store, options: Options, force: bool, choosing: Choosing = ALL_TRIALS) -> Outcome:
     warn = partial(console.print, style="yellow", markup=False, soft_wrap=True)
     for line in leaving(sweep, store):
         warn(line)
     with told(options.notify, sweep, store, warn) as news:
         news.plan = make_plan(sweep, store)
         _show_changes(sweep, store)
-        _run_and_show(news.plan, store, options, force, choosing.trials(news.plan))
+        outcome = _run_plan(news.plan, store, options, force, choosing.trials(news.plan))
+        news.failed = outcome.failed
+    return outcome
 
 
 def _rehearse(sweep: Sweep, store: Store, options: Options, choosing: Choosing) -> None:
@@ -199,7 +232,7 @@ def _show_changes(sweep: Sweep, store: Store) -> None:
         console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
-def _run_and_show(whole: Plan, store: Store, options: Options, force: bool, chosen: Sequence[TrialSpec]) -> None:
+def _run_plan(whole: Plan, store: Store, options: Options, force: bool, chosen: Sequence[TrialSpec]) -> Outcome:
     forecast = estimate(whole, store)
     show_plan(whole, forecast)
     _warn(whole, options.data_folder)
@@ -217,25 +250,21 @@ def _run_and_show(whole: Plan, store: Store, options: Options, force: bool, chos
         console.print(f"interrupted: {CONTINUES}", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     except TooManyFailures as stopped:
-        _show_outcome(before.refreshed(store), store)
-        console.print(f"{stopped}; {CONTINUES}", soft_wrap=True)
-        raise typer.Exit(FAILED) from None
-    _show_outcome(after, store)
+        outcome = _outcome(before.refreshed(store), store, failed=True)
+        return replace(outcome, lines=(*outcome.lines, f"{stopped}; {CONTINUES}"))
     whole_sweep = len(chosen) == len(whole.sweep.trials)
     trials = after.sweep.trials if whole_sweep else chosen
-    if any(after.trial_state(trial) != "done" for trial in trials) or (whole_sweep and after.without_winner):
-        raise typer.Exit(FAILED)
+    lacks = any(after.trial_state(trial) != "done" for trial in trials) or (whole_sweep and after.without_winner)
+    return _outcome(after, store, failed=bool(lacks))
 
 
-def _show_outcome(plan: Plan, store: Store) -> None:
-    """After a run: the comparison, where the tables are, and what is missing."""
-    folder = store.url(plan.sweep.name)
+def _outcome(plan: Plan, store: Store, *, failed: bool) -> Outcome:
+    """After a run: where the tables are, and what is missing."""
+    name, lines = plan.sweep.name, []
     if plan.counts.done:
-        show_means([folder], Query(), store.location)
-        files = ", ".join(f"{name}.parquet" for name in ("trials", "curves", "layers", "classes"))
+        files = ", ".join(f"{table}.parquet" for table in ("trials", "curves", "layers", "classes"))
         done = f"{plan.counts.done:,} of {counted(plan.counts.trials, 'trial')} done"
-        say(f"{done}; tables in {escape(str(folder))}: {files}")
+        lines.append(f"{done}; tables in {escape(str(store.url(name)))}: {files}")
     if not plan.to_run:
-        name = plan.sweep.name
-        say(f"next: prunesweep compare {name}, prunesweep plot {name}, prunesweep report {name}")
-    troubles(plan, store)
+        lines.append(f"next: prunesweep compare {name}, prunesweep plot {name}, prunesweep report {name}")
+    return Outcome(name, plan.counts.done > 0, (*lines, *trouble_lines(plan, store)), failed)

@@ -53,9 +53,10 @@ def require_web(hook: Location) -> None:
 
 @dataclass
 class News:
-    """What is known of a run when it ends; the plan is None until it is made."""
+    """What is known of a run when it ends; the plan is None until it is made. It has `failed` where trials lack."""
 
     plan: Plan | None = None
+    failed: bool = False
 
 
 @contextmanager
@@ -64,6 +65,7 @@ def told(hook: Location | None, sweep: Sweep, store: Store, say: Callable[[str],
     begun, outcome, why, news = time.monotonic(), DONE, "", News()
     try:
         yield news
+        outcome = FAILED if news.failed else DONE
     except typer.Exit as ended:
         outcome = STOPPED if ended.exit_code == INTERRUPTED else FAILED
         raise
