@@ -11,7 +11,7 @@ from prunesweep.workers.encoding import added
 Value = str | int | float | bool | None | tuple[Any, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A name out of a registry (dataset, model, method or task) with its options, every default spelled out.
 

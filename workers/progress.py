@@ -113,7 +113,10 @@ class Progress(Publications):
 
     def _is_whole(self, key: str, name: str, stamp: Stamp | None) -> None:
         """Where reading tells no stamp, the one seen before will do: were it too old, the file is read again."""
-        super()._is_whole(key, name, stamp or self.seen(key).get(name))
+        seen = self._seen.get(key, {})
+        super()._is_whole(key, name, stamp or seen.get(name))
+        if self._whole.get(key) == seen:
+            self._whole[key] = seen  # of two that are equal one is kept: there are as many as stages
 
     def _read_results(self, keys: Sequence[str]) -> Iterator[bytes | None]:
         """Those that are whole, else None."""

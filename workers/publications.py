@@ -56,7 +56,7 @@ class Publications(Files):
 
     def __init__(self, location: str | Path | Location, *, exists: bool = False) -> None:
         super().__init__(location, exists=exists)
-        self._whole: dict[str, dict[str, Stamp]] = {}
+        self._whole: dict[str, Mapping[str, Stamp]] = {}
 
     def whole(self, key: str) -> Mapping[str, Stamp]:
         """The files of a stage that were read and were whole, with the stamps that they had then, or before."""

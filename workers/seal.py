@@ -57,14 +57,24 @@ def sealed_long_json(content: Mapping[str, Any]) -> bytes:
 
     Their items are written one by one: all of a large list together take ten times what the file does.
     """
-    fields = (f"{json.dumps(name)}: {_text(value)}" for name, value in {**content, FIELD: BLANK}.items())
-    return seal(f"{{{', '.join(fields)}}}".encode())
+    return seal(b"".join(_pieces({**content, FIELD: BLANK})))
 
 
-def _text(value: Any) -> str:
+def _pieces(value: Any) -> Iterator[bytes]:
+    """A value's JSON, piece by piece."""
     if isinstance(value, Iterator):
-        return f"[{', '.join(map(_text, value))}]"
-    return json.dumps(value, allow_nan=False)
+        yield b"["
+        for number, item in enumerate(value):
+            yield from (b", ",) if number else ()
+            yield from _pieces(item)
+        yield b"]"
+    elif isinstance(value, dict) and any(isinstance(held, Iterator) for held in value.values()):
+        for number, (name, held) in enumerate(value.items()):
+            yield f"{', ' if number else '{'}{json.dumps(name)}: ".encode()
+            yield from _pieces(held)
+        yield b"}"
+    else:
+        yield json.dumps(value, allow_nan=False).encode()
 
 
 def unsealed_json(data: bytes) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class PruneStage:
         own = {name: encode(value, canonical=True) for name, value in said(self) if name != "parent"}
         return digest("prune", {**own, "parent": self.parent.key})
 
-    @cached_property
+    @property
     def root(self) -> TrainStage:
         """The stage that the network was first trained in."""
         return self.parent.root
@@ -146,7 +146,7 @@ class PruneStage:
         """The length of this stage."""
         return self.retrain.epochs if self.retrain else 0
 
-    @cached_property
+    @property
     def start_epoch(self) -> int:
         """Epochs trained before this stage."""
         return self.parent.start_epoch + self.parent.epochs

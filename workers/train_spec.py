@@ -9,7 +9,7 @@ from prunesweep.workers.encoding import added
 from prunesweep.workers.optimizer_settings import OPTIMIZERS, SETTINGS, is_own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainSpec:
     """How a network is trained; retraining inherits batch size, optimizer and precision from it.
 
@@ -100,7 +100,7 @@ CODE = {"optimizer": "optimizer_code", "schedule": "schedule_code"}
 """The fields that hold the versions of one's own code, which are made and not given."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RetrainSpec:
     """One retraining phase: its length in epochs and its learning-rate schedule.
 

@@ -216,7 +216,8 @@ def with_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     numbers = set(frame.select_dtypes("number").columns)
     if metric not in numbers:
         raise UserError(unknown("metric", metric, numbers & set(measurements())))
-    trials = frame.drop_duplicates("trial").dropna(subset=[metric])
+    lacking = frame.duplicated("trial") | frame[metric].isna()
+    trials = frame[~lacking] if lacking.any() else frame.copy(deep=False)  # large frames are seldom copied
     if trials.empty:
         raise UserError(f"nothing to compare: none of {len(frame)} finished trials has {metric}")
     trials.attrs[SWEEPS] = frame.attrs.get(SWEEPS) or sweeps_of(frame)

@@ -46,10 +46,11 @@ def load_results(folder: Place, *more: Place, nullable: bool = False) -> pd.Data
     tables = [_read(place, "trials") for place in (folder, *more)]
     for table in tables:
         learn(table.schema)
+    schema, sweeps = tables[0].schema, [sweep for table in tables for sweep in _sweeps(table)]
     frame = _joined(tables)
     if nullable:
-        frame = _nullable(frame, tables[0].schema)
-    frame.attrs[SWEEPS] = [sweep for table in tables for sweep in _sweeps(table)]
+        frame = _nullable(frame, schema)
+    frame.attrs[SWEEPS] = sweeps
     return frame
 
 
@@ -79,12 +80,12 @@ def load_classes(folder: Place, *more: Place) -> pd.DataFrame:
 
 
 def _joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """Of a trial that several tables have, the rows of the first."""
+    """Of a trial that several tables have, the rows of the first. The tables must not be used any more."""
     whole = tables[0]
     for table in tables[1:]:
         known = pc.is_in(table["trial"], value_set=whole["trial"].combine_chunks())
         whole = pa.concat_tables([whole, table.filter(pc.invert(known))], promote_options="permissive")
-    frame: pd.DataFrame = whole.to_pandas()
+    frame: pd.DataFrame = whole.to_pandas(self_destruct=True)  # column by column: they are not in memory twice
     return frame
 
 
