@@ -49,8 +49,8 @@ class Stamp(NamedTuple):
     tag: str = ""
 
 
-MOST_JSON = 2**30
-"""Bytes; the record of 50,000 trials has 5 % of it. A larger file is none of ours: it is damaged."""
+LARGEST = 2**30
+"""Bytes of JSON or a table; the record of 50,000 trials has 5 % of it. A larger file is none of ours: it is damaged."""
 
 NO_FILE = {errno.ENXIO, errno.ENODEV, errno.ELOOP}
 """What opening a socket, a device that is not there, or links in a circle say."""
@@ -131,13 +131,13 @@ class Local:
         return self._read(path, None)
 
     def _read(self, path: str, length: int | None) -> tuple[bytes | None, Stamp | None]:
-        """Nothing also of a pipe or a device, which may be without end; of JSON that is too large no byte."""
+        """Nothing also of a pipe or a device, which may be without end; no byte of JSON or a table too large."""
         try:
             with open(path, "rb", opener=_without_waiting) as file:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):
                     return None, None
-                if about.st_size > MOST_JSON and path.endswith(".json"):
+                if about.st_size > LARGEST and path.endswith((".json", ".parquet")):
                     length = 0
                 data = file.read(-1 if length is None else length)
                 return data, Stamp(about.st_size, about.st_mtime_ns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -184,6 +185,8 @@ class Outcome:
 
 
 def _show(outcome: Outcome, store: Store) -> None:
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # glibc keeps what was freed between small pieces that are still held
     if outcome.has_results:
         show_means([store.url(outcome.sweep)], Query(), store.location)
     for line in outcome.lines:

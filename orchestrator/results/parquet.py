@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.fs import LocalFileSystem
 
 from prunesweep.orchestrator.results.checks import asked_for, checked
 from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, VERSION_KEY, learn
 from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.files import remote
+from prunesweep.workers.filesystems import Local
 from prunesweep.workers.location import Location, public
 from prunesweep.workers.spec import TrainSpec
 
@@ -131,9 +131,7 @@ def _beside(text: str, name: str) -> str:
 def _read(place: Place, name: str) -> pa.Table:
     path = _file(place, f"{name}.parquet")
     try:
-        filesystem, inner = remote(path) if path.is_url else (LocalFileSystem(), path.reveal())
-        with filesystem.open_input_stream(inner, compression=None) as stream:
-            data = stream.read()
+        data = _bytes(path)
         if data.startswith(POINTERS):
             raise UserError(f"{path} is a pointer of Git's to a table that is not here: git lfs pull, or git annex get")
         table = unsealed_table(data, name)
@@ -143,7 +141,7 @@ def _read(place: Place, name: str) -> pa.Table:
     except UserError:
         raise
     except FileNotFoundError as error:
-        if not path.is_url and Path(inner).is_symlink():
+        if not path.is_url and Path(path).is_symlink():
             raise UserError(f"{path} is a link to a file that is not here; git annex get, or copy it, too") from error
         if name == "candidates":
             raise UserError(f"no searches at {path}: the sweep has none, or has not been run") from error
@@ -157,6 +155,18 @@ def _read(place: Place, name: str) -> pa.Table:
             f"{path} has schema version {version}, this prunesweep reads up to {SCHEMA_VERSION}; upgrade prunesweep"
         )
     return _with_later_settings(table) if name == "trials" else table
+
+
+def _bytes(path: Location) -> bytes:
+    if path.is_url:
+        filesystem, inner = remote(path)
+        with filesystem.open_input_stream(inner, compression=None) as stream:
+            content: bytes = stream.read()
+            return content
+    data = Local(str(Path(path).parent)).read(str(Path(path)))
+    if data is None:
+        raise FileNotFoundError(path)
+    return data
 
 
 def _with_later_settings(table: pa.Table) -> pa.Table:

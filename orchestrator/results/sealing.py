@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prunesweep.workers.errors import UserError
@@ -22,6 +23,12 @@ SEAL_KEY = b"prunesweep_file"
 
 ROW_GROUP = 2**17
 """Rows that a reader takes at once: programs such as DuckDB share row groups among their threads."""
+
+LARGE, EXPANDED = 2**29, 400
+"""A table may take so many bytes of memory, and a larger one so many times those of its file."""
+
+FEW = 2000
+"""Rows of a table that is read without a closer look, and of which the texts are looked at together."""
 
 WIDE_GROUP = 2**13
 """As `ROW_GROUP`, of a hundred columns; whoever writes them has so many in memory."""
@@ -54,7 +61,7 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
     """
     if SEAL_KEY in data and not intact(data, last=True):
         raise ValueError("its checksum does not match")
-    table = pq.read_table(BytesIO(data), page_checksum_verification=True)
+    table = modest(data).read()
     said = described(table.schema)
     if said and (SEAL_KEY not in data or not intact(data, last=True)):
         raise ValueError("its checksum does not match")
@@ -63,6 +70,39 @@ def unsealed_table(data: bytes, name: str) -> pa.Table:
     noted = {name: value for name, value in (table.schema.metadata or {}).items() if name != b"pandas"}
     plain = [field.name for field in table.schema if not _is_others(field.type)]
     return table.select(plain).replace_schema_metadata(noted)
+
+
+def modest(data: bytes) -> pq.ParquetFile:
+    """The Parquet file; raises `ValueError` where a few bytes of it claim to be a table that would fill the memory."""
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    about, limit = file.metadata, max(LARGE, EXPANDED * len(data))
+    if about.num_rows < FEW:  # as those of curves are, of which many thousands are read
+        return file
+    stored = [_stored(about, place) for place in range(about.num_columns)]
+    size = 8 * about.num_rows * about.num_columns + sum(stored)
+    columns = (about.schema.column(place) for place, length in enumerate(stored) if about.num_rows * length > limit)
+    texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    for batch in file.iter_batches(FEW, columns=texts) if texts and size <= limit else ():
+        size += sum(map(_length_of_texts, batch.columns))
+        if size > limit:
+            break
+    if size > limit:
+        raise ValueError(f"{len(data):,} bytes claim to be a table of more than {limit:,}")
+    return file
+
+
+def _stored(about: pq.FileMetaData, column: int) -> int:
+    """The bytes of a column as it is encoded, before it is compressed."""
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    return sum(group.column(column).total_uncompressed_size for group in groups)
+
+
+def _length_of_texts(column: pa.Array) -> int:
+    """Of all rows together, in bytes: a text that many rows have may be in the file once."""
+    while pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    is_text = pa.types.is_string(column.type) or pa.types.is_binary(column.type)
+    return pc.sum(pc.binary_length(column)).as_py() or 0 if is_text else 0
 
 
 def _is_others(kind: pa.DataType) -> bool:

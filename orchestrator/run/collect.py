@@ -17,11 +17,10 @@ from threading import Event as Flag
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CLASSES, LAYERS, SWEEP_KEY, curves_schema, trials_schema
-from prunesweep.orchestrator.results.sealing import ROW_GROUP, WIDE_GROUP, sealed_table
+from prunesweep.orchestrator.results.sealing import ROW_GROUP, WIDE_GROUP, modest, sealed_table
 from prunesweep.orchestrator.run.candidates import candidates_table
 from prunesweep.orchestrator.run.collected import checksum, note
 from prunesweep.orchestrator.run.events import Event, Finished, Listener, Tick
@@ -68,7 +67,7 @@ LATER_IN_CURVES = "nonzero_multiply_adds"
 def curve_of(data: bytes, schema: pa.Schema) -> pa.Table | None:
     """The curve of a stage, with these columns; None where the file is none: whoever writes one can take its sum."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(schema.names, use_threads=False)
+        table = modest(data).read(schema.names, use_threads=False)
         if LATER_IN_CURVES not in table.column_names:
             table = table.append_column(LATER_IN_CURVES, pa.nulls(len(table), pa.float64()))
         return table if table.schema.equals(schema) else table.cast(schema)  # which takes half of the time

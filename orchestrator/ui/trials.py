@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from prunesweep.orchestrator.labels import labels
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.report.settings import Setting, choices, methods, training
+from prunesweep.orchestrator.results.sealing import modest
 from prunesweep.orchestrator.run.rows import COPIED, layers_of
 from prunesweep.orchestrator.ui.sweeps import Watch
 from prunesweep.workers.activity import CURVE as COLUMNS
@@ -154,7 +153,7 @@ class TrialWatch:
 
 
 def _rows(data: bytes) -> Rows:
-    table = pq.read_table(io.BytesIO(data))
+    table = modest(data).read()
     metric = validation_column(table.column_names)
     table = table.select([metric if name == METRIC else name for name in COLUMNS])
     columns = [column.cast(pa.float64()).to_pylist() for column in table.columns]

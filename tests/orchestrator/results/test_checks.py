@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,38 @@ def test_what_pandas_notes_of_types_and_an_index_is_not_taken(store: Store, said
     change(store, "curves.parquet", lambda table: table.replace_schema_metadata({b"pandas": said}))
     assert load_results("two", store=store.location).equals(before)
     assert load_curves("two", store=store.location).equals(curves)
+
+
+def test_a_few_bytes_that_would_fill_the_memory_are_no_table(store: Store):
+    """Rows that are all alike take no space in a file, and neither does a long text that many of them have."""
+    place = Path(store.location) / "two/trials.parquet"
+    texts, rows, few = ("trial", "sweep", "dataset", "model"), 2**20, 2**16
+    absent = {f"no{number}": pa.nulls(rows, pa.int64()) for number in range(64)}
+    alike = {**{name: pa.repeat("x", rows) for name in (*texts, "method")}, "seed": pa.repeat(1, rows), **absent}
+    method = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), few), pa.array(["x" * 2**16]))
+    long = {**{name: pa.repeat("x", few) for name in texts}, "seed": pa.repeat(1, few), "method": method}
+    for table in (pa.table(alike), pa.table(long)):
+        pq.write_table(table, place, store_schema=False)
+        assert place.stat().st_size < 2**19
+        with pytest.raises(UserError, match="bytes claim to be a table of more than"):
+            load_results("two", store=store.location)
+
+
+def test_a_file_that_is_larger_than_any_table_is_not_read(store: Store):
+    place = Path(store.location) / "two/trials.parquet"
+    with place.open("r+b") as file:
+        file.truncate(2**42)  # of which nothing is on the disk
+    with pytest.raises(UserError, match="cannot read"):
+        load_results("two", store=store.location)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_is_no_table(store: Store):
+    place = Path(store.location) / "two/trials.parquet"
+    place.unlink()
+    os.mkfifo(place)
+    with pytest.raises(UserError, match="no results"):
+        load_results("two", store=store.location)
 
 
 def test_a_frame_that_pandas_has_written_is_a_table_of_results(store: Store):

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def settings(sweep: Sweep, *names: str) -> list[tuple[object, ...]]:
     """Some settings of every trial."""
     found = []
     for trial in sweep.trials:
-        known = {**trial.method.settings, **vars(trial.train), **vars(trial), "method": trial.method.name}
+        known = {**trial.method.settings, **asdict(trial.train), **vars(trial), "method": trial.method.name}
         found.append(tuple(known[name] for name in names))
     return found
 
