@@ -49,9 +49,9 @@ def where(frame: pd.DataFrame, expressions: Sequence[str], *, keep_dense: bool =
     and `column!=a,b` none of them; a value with commas is put into quotes. Numbers that print alike are equal, so that
     0.9 is also 0.9000000000000001, and 90% is 0.9. A day, such as 2026-11-28, is all times of that day, in UTC. A
     missing value equals nothing and lies on neither side of a number. Raises `UserError` for an unknown column, a value
-    of the wrong type, and after `=` or `!=` one that no row has. Seeds that a condition leaves out are no longer
-    missing. With `keep_dense` conditions on sparsities leave trials without a target as they are: those are what the
-    sparse ones are compared with.
+    of the wrong type, after `=` or `!=` one that no row has, and where nothing lies on this side of a number. Seeds
+    that a condition leaves out are no longer missing. With `keep_dense` conditions on sparsities leave trials without a
+    target as they are: those are what the sparse ones are compared with.
 
     >>> frame = pd.DataFrame({"method": ["imp", "imp", "gmp"], "target_sparsity": [0.8, 0.9, 0.9]})
     >>> where(frame, ["method=imp", "target_sparsity>0.8"])
@@ -61,11 +61,22 @@ def where(frame: pd.DataFrame, expressions: Sequence[str], *, keep_dense: bool =
     for expression in expressions:
         mask, sweeps = _mask(frame, expression), frame.attrs.get(SWEEPS)
         about_sparse = keep_dense and expression.lstrip().startswith(SPARSITIES)
-        frame = frame[mask | frame[TARGET].isna() if about_sparse and TARGET in frame else mask]
+        meeting = frame[mask | frame[TARGET].isna() if about_sparse and TARGET in frame else mask]
+        if meeting.empty and not frame.empty:
+            _require_order(frame, expression)
+        frame = meeting
         if sweeps and expression.lstrip().startswith("seed"):
             left = {*frame["seed"].dropna()}
             frame.attrs[SWEEPS] = [{**sweep, "seeds": _both(sweep["seeds"], left)} for sweep in sweeps]
     return frame
+
+
+def _require_order(frame: pd.DataFrame, expression: str) -> None:
+    """Raise `UserError` when the condition, which no row meets, is one of order: the range tells of a wrong unit."""
+    match = _CONDITION.fullmatch(expression)
+    if match and match[2] in _ORDER and len(known := frame[match[1]].dropna()):
+        extent = f"{match[1]} is from {spelled(known.min())} to {spelled(known.max())}"
+        raise UserError(f'"{expression}" leaves none of {len(frame):,} rows: {extent}')
 
 
 def _both(planned: list[int] | None, left: set[int]) -> list[int] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -59,4 +61,20 @@ def test_a_condition_meets_what_is_shown(condition: str, trials: str) -> None:
 )
 def test_what_meets_nothing_is_said(condition: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
+        where(FRAME, [condition])
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("target_sparsity>60", '"target_sparsity>60" leaves none of 4 rows: target_sparsity is from 0.7 to 0.'),
+        ("target_sparsity<-1", "leaves none of 4 rows: target_sparsity is from 0.7 to 0."),
+        (
+            "finished_at<2020-01-01",
+            "leaves none of 4 rows: finished_at is from 2026-04-03 00:00:00+00:00 to ",
+        ),
+    ],
+)
+def test_a_condition_that_no_row_meets_is_answered_with_the_range_of_what_there_is(condition: str, said: str):
+    with pytest.raises(UserError, match=re.escape(said)):
         where(FRAME, [condition])
