@@ -14,9 +14,10 @@ import pandas as pd
 from prunesweep.orchestrator.figures.charts import Panel, Series
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of, hues_of
 from prunesweep.orchestrator.figures.wording import percent, series_name
-from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, group_means, plain, with_metric
+from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT, Cell, Key, plain, with_metric
 from prunesweep.orchestrator.results.best_settings import TARGET, choose
 from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.group_means import group_means
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.tables.collapse import collapse_notes
 from prunesweep.orchestrator.tables.means import Table, best_table, means_table

@@ -12,7 +12,8 @@ from prunesweep.orchestrator.figures.charts import Axis, Chart, Panel, Series
 from prunesweep.orchestrator.figures.comparisons import Frames, none_if_nan
 from prunesweep.orchestrator.figures.hues import DENSE, hue_of
 from prunesweep.orchestrator.figures.wording import heading, in_unit, title_about
-from prunesweep.orchestrator.results.aggregation import SUBJECT, group_means, plain, with_metric
+from prunesweep.orchestrator.results.aggregation import SUBJECT, plain, with_metric
+from prunesweep.orchestrator.results.group_means import group_means
 from prunesweep.orchestrator.results.query import Query
 from prunesweep.orchestrator.results.schemas import IDENTITY, measurements
 from prunesweep.orchestrator.results.units import Scale, scale

@@ -13,9 +13,10 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.collapse import collapsed_seeds
 from prunesweep.orchestrator.results.filtering import check_column
+from prunesweep.orchestrator.results.group_means import group_means, indexed_means
 from prunesweep.orchestrator.results.parquet import SWEEPS, sweeps_of
 from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
-from prunesweep.orchestrator.results.statistics import LEVEL, bootstrap, t_margin
+from prunesweep.orchestrator.results.statistics import LEVEL
 from prunesweep.workers.errors import UserError, unknown
 
 SUBJECT = ("dataset", "model")
@@ -134,25 +135,6 @@ def _pooled(frame: pd.DataFrame, names: Sequence[str]) -> str:
     )
 
 
-def group_means(
-    frame: pd.DataFrame,
-    metric: str,
-    by: Sequence[str],
-    interval: Literal["t", "bootstrap"] | None = None,
-    level: float = LEVEL,
-) -> pd.DataFrame:
-    """As `aggregate`, of columns that are there, and without a warning."""
-    groups = frame.groupby(list(by), dropna=False, sort=False)[metric]
-    means = groups.agg(["mean", "std", "count"]).rename(columns={"count": "n"}).reset_index()
-    if interval == "t":
-        margin = t_margin(means["std"], means["n"], level)
-        means = means.assign(low=means["mean"] - margin, high=means["mean"] + margin)
-    elif interval == "bootstrap":
-        bounds = [bootstrap(values.dropna(), level) for _, values in groups]
-        means = means.assign(low=[low for low, _ in bounds], high=[high for _, high in bounds])
-    return means
-
-
 @dataclass(frozen=True)
 class Group:
     """A cell with its values by seed; none where seeds repeat, because nothing says which belong together."""
@@ -165,7 +147,8 @@ def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group
     """The trials that agree in these settings, in the frame's order, with how many seeds they are to have."""
     for name in (metric, *names):
         check_column(frame, name)
-    means = group_means(frame, metric, names, "t").to_dict("records")
+    indexed = indexed_means(frame, metric, names, "t")
+    means, settings = indexed.to_dict("records"), indexed.index.to_frame(index=False).to_dict("records")
     pairs: list[list[tuple[Any, float]]] = [[] for _ in means]
     sweeps: list[set[str]] = [set() for _ in means]
     numbers = frame.groupby(list(names), dropna=False, sort=False).ngroup()
@@ -175,12 +158,13 @@ def groups(frame: pd.DataFrame, metric: str, names: Sequence[str]) -> list[Group
     planned = _planned_seeds(frame)
     made = []
     reaches, collapses = _reached(frame, names), collapsed_seeds(frame, names)
-    for row, same, names_of_sweeps, reached, lost in zip(means, pairs, sweeps, reaches, collapses, strict=True):
+    parts = zip(means, settings, pairs, sweeps, reaches, collapses, strict=True)
+    for row, group, same, names_of_sweeps, reached, lost in parts:
         seeds = {seed for sweep in names_of_sweeps for seed in planned.get(sweep) or ()}
         count = len(seeds) if all(planned.get(sweep) for sweep in names_of_sweeps) else None
-        settings = {name: plain(row[name]) for name in names}
         std, low, high = (plain(row[name]) for name in ("std", "low", "high"))
-        cell = Cell(settings, float(row["mean"]), std, int(row["n"]), count, low, high, reached=reached, collapsed=lost)
+        said = {name: plain(group[name]) for name in names}
+        cell = Cell(said, float(row["mean"]), std, int(row["n"]), count, low, high, reached=reached, collapsed=lost)
         made.append(Group(cell, {} if len(dict(same)) < len(same) else dict(same)))
     return made
 

@@ -9,7 +9,6 @@ import pandas as pd
 
 from prunesweep.orchestrator.results.aggregation import (
     AXES,
-    group_means,
     listed,
     separating,
     sign_of,
@@ -17,6 +16,7 @@ from prunesweep.orchestrator.results.aggregation import (
     with_metric,
 )
 from prunesweep.orchestrator.results.compare import BY
+from prunesweep.orchestrator.results.group_means import group_means
 from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.results.schemas import IDENTITY, better, measurements
 from prunesweep.orchestrator.results.statistics import Floats

@@ -308,6 +308,14 @@ def test_unknown_names(metric: str, by: list[str] | None, message: str) -> None:
         means_table(SMALL, metric, by)
 
 
+@pytest.mark.parametrize("name", ["n", "mean", "std", "low", "high"])
+def test_a_setting_may_be_called_as_what_is_computed(name: str) -> None:
+    plain = means_table(SMALL.assign(k=[4 + row % 2 for row in range(len(SMALL))]), by=["method", "k"])
+    table = means_table(SMALL.assign(**{name: [4 + row % 2 for row in range(len(SMALL))]}), by=["method", name])
+    assert [cell.mean for cell in table.cells.values()] == [cell.mean for cell in plain.cells.values()]
+    assert {cell.settings[name] for cell in table.cells.values()} == {4, 5}
+
+
 def test_nothing_to_compare() -> None:
     with pytest.raises(UserError, match="nothing to compare: none of 0 finished trials has test_accuracy"):
         means_table(SMALL[:0])
