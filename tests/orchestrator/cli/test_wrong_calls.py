@@ -72,7 +72,7 @@ MISTAKES = {
     "plan mine.yaml --set train.epochs=many": '"many" is not allowed: a whole number of at least 1',
     "plan mine.yaml --set nosuch=1": 'unknown key of sweep file "nosuch": allowed are authors,',
     "run mine.yaml --only method=nosuch": 'unknown method "nosuch": allowed are imp, random',
-    "run mine.yaml --only target_sparsity>0.95": "no trial of the sweep is chosen: none meets target_sparsity>0.95",
+    "run mine.yaml --only target_sparsity>0.95": '"target_sparsity>0.95" leaves none of 8 rows: target_sparsity is',
     "run mine.yaml --trial zzz": '--trial: "zzz" begins no key of the 8 trials; one of them is ',
     "run mine.yaml --device gpu": '--device: "gpu" is not allowed: auto, cpu, cuda or cuda:N',
     "run mine.yaml --loaders many": '--loaders: "many" is not allowed: a whole number',
