@@ -4,7 +4,7 @@
 |---|---|---|---|
 | `read` | | 1 request | 2, or 1 where there is no file |
 | `write` | renamed | 1, and 1 more for each 5 MB | 1 to 3 |
-| `create` | a hard link, or a lock | 1, on the condition that there is none | 2 more: it looks first, and then writes |
+| `create` | a hard link, or a lock | 1, if there is none; else 1 more | 2 more: it looks first, and then writes |
 | `remove` | | 1 for all; Google's: 1 for each | 3 for each |
 | `names`, `files`, `page` | | 1 for each thousand | 1 for each thousand |
 | `move` | renamed | 2: copied, then deleted | 3 |

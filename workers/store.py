@@ -24,12 +24,15 @@ Results are published by `workers.publications`.
 | `states` | 1 list, or less (`workers.listing`); 1 read of its last attempt, or of a result that is new | as `done` |
 | `attempts` | 1 list, and 1 read for each | each has a name of its own, so that none is lost |
 | `last_attempts` | 1 list, 1 read | |
+| `new_attempt` | 1 list, none where the folder's contents are given | its name is its own |
 | `begin` | 2 writes | |
 | `fail` | 1 write | |
-| `publish` | 1 write for each file and the result, 1 to remove checkpoints | one of all wins, where `exclusive` |
+| `publish` | 1 write for each file and the result, 1 to remove checkpoints | one of all wins, where `exclusive`; |
+| | who loses: 1 read for each file there is, 2 of the result, 1 to remove | no other's file is touched |
 | `read_published` | 2 reads, 1 with the result at hand | one publication's files, or `Damaged` |
 | `set_aside` | 1 read for each file; to rename one 2 or 3 | renames what is there, and deletes nothing |
 | `write_checkpoint` | 1 write, 2 or 3 to keep the one before | who has the claim alone calls it |
+| `remove_tree` | 1 for what it is, 1 for the result, 1 list, 1 for all files | the result goes first |
 | `checkpointed_epochs` | 1 read; 1 more where a header is long, or the newest checkpoint is damaged | |
 
 A result is new that neither was read before nor is as an index says (`trust`): size and tag, or time, tell.
