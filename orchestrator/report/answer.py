@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -101,10 +101,18 @@ def make_answer(frame: pd.DataFrame, query: Query, folders: Sequence[Location]) 
         missing={kind: for_readers(why) for kind, why in drawn.items() if isinstance(why, str)},
         grid=every_cell(trials, whole),
         is_complete=not is_long,
-        checks=checklist(Evidence(trials, whole, frozenset(layers["trial"]))),
+        checks=checklist(Evidence(trials, whole, frozenset(layers["trial"]), _searched(candidates))),
         image_counts=list(image_counts(frame)),
         names=[*whole.row_names, *whole.column_names, metric],
     )
+
+
+def _searched(candidates: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
+    """The candidates of searches; None where nothing was searched for."""
+    try:
+        return candidates()
+    except UserError:
+        return None
 
 
 def _titled(best: Table, query: Query) -> TextTable:

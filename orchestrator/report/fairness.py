@@ -16,6 +16,7 @@ from prunesweep.orchestrator.results.aggregation import OPTIONS, SUBJECT
 from prunesweep.orchestrator.results.best_settings import TARGET
 from prunesweep.orchestrator.results.primary import primary
 from prunesweep.orchestrator.run.rows import TRAIN_SETTINGS
+from prunesweep.orchestrator.tables.candidates import ended, winners_at_ends
 from prunesweep.orchestrator.tables.means import Table
 from prunesweep.orchestrator.tables.wording import words
 from prunesweep.orchestrator.text import counted
@@ -43,11 +44,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is judged: the finished trials with the metric, the table that compares them, and which have layers."""
+    """What is judged: the finished trials with the metric, the table that compares them, and which have layers.
+
+    `candidates` are those of searches, where there are some.
+    """
 
     trials: pd.DataFrame
     table: Table
     with_layers: frozenset[str]
+    candidates: pd.DataFrame | None = None
 
     @property
     def sparse(self) -> pd.DataFrame:
@@ -246,11 +251,13 @@ def _equal_cost(evidence: Evidence) -> Item:
     control = evidence.trials[evidence.trials[TARGET].isna()]["tuning_epochs"]
     at_each = sparse.assign(spent=spent).groupby([*SUBJECT, TARGET], sort=False)["spent"]
     unequal = bool(((at_each.max() - at_each.min()) >= sparse["total_epochs"].max()).any())
-    tried = _range(sparse["candidates"].astype(float))
-    reason = f"epochs of each search: {told}; {tried} settings tried, chosen on validation images"
+    tried = f"{_range(sparse['candidates'].astype(float))} settings tried{ended(evidence.candidates)}"
+    reason = f"epochs of each search: {told}; {tried}, chosen on validation images"
     reason += f"; not searched for: {', '.join(lacking)}" if lacking else ""
     if len(control) and control.isna().any():
         reason += "; the dense network beside has the settings of the file"
+    if evidence.candidates is not None and (ends := winners_at_ends(evidence.candidates)):
+        reason += f"; at an end of what was tried, so that a wider range may do better: {', '.join(ends)}"
     return _item(demand, not lacking and not unequal, reason)
 
 

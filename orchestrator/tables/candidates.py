@@ -21,8 +21,7 @@ MANY = 5
 
 def candidates_table(frame: pd.DataFrame) -> TextTable:
     """A line for each candidate, as far as it was trained, search by search; the winner stands out."""
-    settings = [name for name in frame.columns if name not in CANDIDATES.names and frame[name].notna().any()]
-    varied = [name for name in LABELS if name == "method" or frame[name].nunique(dropna=False) > 1]
+    settings, varied = _settings_of(frame), _varied(frame)
     ranked = ranked_candidates(frame)
     own = ["own sparsity"] if frame["own_sparsity"].notna().any() else []
     is_alike = bool(frame.groupby("search")[settings].count().gt(0).all(axis=None))
@@ -48,7 +47,7 @@ def candidates_table(frame: pd.DataFrame) -> TextTable:
         lines=tuple(lines),
         holds=Columns.TEXTS,
         legend=("{best} the winner",) if frame["winner"].any() else (),
-        notes=(*_notes(frame), *_at_ends(frame, varied, settings)),
+        notes=tuple(_notes(frame)),
         records=tuple(_record(row, settings) for _, row in ranked),
     )
 
@@ -128,17 +127,36 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
         yield f"{counted(missed, 'candidate')} missed the target sparsity, and can't win"
     if undecided:
         yield f"{undecided:,} of {counted(searches, 'search', 'searches')} without a winner yet"
+    if ends := winners_at_ends(frame):
+        yield f"winners at an end of the values tried, so that a wider range may be better: {', '.join(ends)}"
 
 
-def _at_ends(frame: pd.DataFrame, varied: Sequence[str], settings: Sequence[str]) -> Iterator[str]:
-    """A winner beyond whose setting nothing was tried: in a wider range the method may do better."""
-    ends = []
+def winners_at_ends(frame: pd.DataFrame) -> list[str]:
+    """`gmp train.lr 0.41`: winners beyond whose setting nothing was tried, so that a wider range may be better."""
+    ends, settings, varied = [], _settings_of(frame), _varied(frame)
     for _, tried in frame.groupby("search", sort=False):
         for row in tried[tried["winner"]].tail(1).to_dict("records"):
             label = " ".join(_label(name, row[name]) for name in varied)
             ends += [f"{label} {name} {_setting(row[name])}" for name in settings if _is_at_end(tried[name], row[name])]
-    if ends:
-        yield f"winners at an end of the values tried, so that a wider range may be better: {', '.join(ends)}"
+    return ends
+
+
+def ended(frame: pd.DataFrame | None) -> str:
+    """`, 3 to 7 of them to the end`: of the candidates of each search, where rungs have stopped some; else empty."""
+    if frame is None or frame["is_last"].all():
+        return ""
+    counts = frame.groupby("search")["is_last"].sum()
+    return f", {' to '.join(dict.fromkeys(f'{count:,}' for count in (counts.min(), counts.max())))} of them to the end"
+
+
+def _settings_of(frame: pd.DataFrame) -> list[str]:
+    """The columns of what is searched for."""
+    return [name for name in frame.columns if name not in CANDIDATES.names and frame[name].notna().any()]
+
+
+def _varied(frame: pd.DataFrame) -> list[str]:
+    """What tells the searches apart, the method in any case."""
+    return [name for name in LABELS if name == "method" or frame[name].nunique(dropna=False) > 1]
 
 
 def _is_at_end(tried: pd.Series, value: Any) -> bool:

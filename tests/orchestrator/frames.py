@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from prunesweep.orchestrator.results.schemas import CANDIDATES
 
 SETTINGS: dict[str, Any] = {
     "sweep": "s",
@@ -99,3 +102,18 @@ def write(folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, name: str
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / f"{name}.parquet")
     return folder
+
+
+def candidates(scores: list[float], **fields: object) -> pd.DataFrame:
+    """With learning rates of 0.1, 0.2 and so on, the best of them the winner."""
+    rows = [
+        {
+            **dict.fromkeys(CANDIDATES.names),
+            **{"search": "a", "dataset": "digits", "model": "resnet8", "method": "gmp", "target_sparsity": 0.9},
+            **{"by": "validation_accuracy", "better": "higher", "candidate": number, "epoch": 20, "is_last": True},
+            **{"score": score, "diverged": False, "winner": score == max(scores), "train.lr": number / 10},
+            **fields,
+        }
+        for number, score in enumerate(scores, 1)
+    ]
+    return pd.DataFrame(rows)

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from prunesweep.workers.spec import PruneStage, Stage
 from prunesweep.workers.store import Store
 from tests.orchestrator.conftest import Cli
 from tests.orchestrator.finished import OTHER_SECONDS, SECONDS_PER_EPOCH, finish
-from tests.orchestrator.frames import dense, imp, trials
+from tests.orchestrator.frames import candidates, dense, imp, trials
 
 SWEEP = """\
 name: small
@@ -204,6 +205,16 @@ def test_methods_that_were_tuned_at_unlike_cost_are_named(spent: dict[str, int |
 def test_a_control_that_was_searched_for_is_no_matter():
     checked = verdicts(evidence(tuned(FAIR, {"imp": 352, "random": 352, "dense": 320})))
     assert "dense" not in checked["tuned at equal cost"][1]
+
+
+def test_how_many_were_trained_to_the_end_and_winners_at_an_end_of_the_range_are_said_with_the_cost_of_tuning():
+    tried = pd.concat(
+        [candidates([0.5, 0.6, 0.7, 0.8, 0.9]), candidates([0.3, 0.2], epoch=2, is_last=False, winner=False)]
+    )
+    searched = replace(evidence(tuned(FAIR, {"imp": 352, "random": 352})), candidates=tried)
+    (_, reason) = verdicts(searched)["tuned at equal cost"]
+    assert "; 16 settings tried, 5 of them to the end, chosen on validation images" in reason
+    assert reason.endswith("; at an end of what was tried, so that a wider range may do better: gmp train.lr 0.5")
 
 
 def verdicts(found: Evidence) -> dict[str, tuple[str, str]]:
