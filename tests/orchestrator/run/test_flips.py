@@ -12,11 +12,13 @@ from itertools import islice
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.records import RECORD, recall, remember
 from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.sealing import SEAL_KEY, sealed_table, unsealed_table
 from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
 from prunesweep.workers.errors import UserError
@@ -110,6 +112,18 @@ def test_a_flipped_bit_in_a_table_is_said_and_the_next_run_writes_it_again(name:
             TABLES[name](store.url("tiny"))
     heal(sweep, store)
     assert_same(store, whole)
+
+
+def test_a_flipped_bit_in_the_name_of_the_checksum_is_said():
+    """By the name a reader knows whether the file has one."""
+    table = pa.table({"accuracy": [0.9, 0.8]})
+    good = sealed_table([table], table.schema, "tiny", "trials")
+    start = good.index(SEAL_KEY)
+    for bit in range(8 * len(SEAL_KEY)):
+        bad = bytearray(good)
+        bad[start + bit // 8] ^= 1 << bit % 8
+        with pytest.raises(ValueError, match="its checksum does not match"):
+            unsealed_table(bytes(bad), "trials")
 
 
 def test_a_table_in_the_place_of_another_is_said(copy):
