@@ -26,8 +26,10 @@ def remember(model: nn.Module) -> None:
 
 
 def changed(model: nn.Module) -> dict[str, Tensor]:
-    """What training has made of them, as a tensor of bytes; nothing where they are as they were built."""
-    built = _built[model]
+    """What training has made of them, as a tensor of bytes; nothing where they are as built, or that is not known."""
+    built = _built.get(model)
+    if built is None:
+        return {}
     numbers = {name: number for name, number in _numbers(model).items() if repr(number) != repr(built.get(name))}
     return {NAME + JSON: as_json(NAME, numbers)} if numbers else {}
 

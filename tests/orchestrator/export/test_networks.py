@@ -269,7 +269,7 @@ def test_a_network_whose_code_has_changed_is_a_line(copied: Cli):
         ([], "z", '--trial: "z" begins no key of the finished trials asked for'),
         ([], "", '--trial: "" begins the keys of 6 trials, give more of one: .*, [.]{3}$'),
         (["model=lenet5"], None, 'unknown model "lenet5"'),
-        (["seed>0"], None, "nothing to export: no finished trial is asked for"),
+        (["seed>0"], None, '"seed>0" leaves none of 6 rows: seed is from 0 to 0'),
     ],
 )
 def test_who_asks_for_no_trial_is_told(ran: Cli, conditions: list[str], prefix: str | None, said: str):
