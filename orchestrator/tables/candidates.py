@@ -120,8 +120,8 @@ def _notes(frame: pd.DataFrame) -> Iterator[str]:
     yield "of the last look at each candidate; numbers are of validation images, fractions in percent"
     if "pruned_loss" in frame and frame["pruned_loss"].notna().any():
         yield (
-            "at a rung those went on that were best as they were, and those of which a copy had the smallest loss that "
-            "was pruned in one go to the sparsity asked, by turns"
+            "at a rung two kinds of networks went on, by turns: those that were best, and those whose copy, pruned in "
+            "one go to the sparsity asked, had the smallest loss"
         )
     if (missed := int(frame["on_target"].eq(False).sum())) > 0:
         yield f"{counted(missed, 'candidate')} missed the target sparsity, and can't win"

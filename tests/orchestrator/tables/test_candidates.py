@@ -16,4 +16,4 @@ def test_a_winner_is_at_an_end_where_nothing_was_tried_beyond_it():
 def test_a_note_says_how_copies_take_part_where_there_are_some():
     plain, copied = (candidates_table(candidates([0.5, 0.9], pruned_loss=loss)).notes for loss in (None, 2.0))
     assert not [note for note in plain if "copy" in note]
-    assert [note for note in copied if note.startswith("at a rung those went on that were best as they were")]
+    assert [note for note in copied if note.startswith("at a rung two kinds of networks went on, by turns")]
