@@ -196,6 +196,7 @@ def cost(folder: Path, store: str, words: Sequence[str]) -> Cost:
     """Of one command; its children's CPU is in it."""
     begun = time.perf_counter()
     environment = {**os.environ, "PRUNESWEEP_STORE": store, "COLUMNS": "120"}
+    environment["PYTHONDONTWRITEBYTECODE"] = ""  # else each process would compile all modules anew
     process = subprocess.Popen(
         [COMMAND, *words], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

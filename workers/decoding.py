@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import marshal
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -89,22 +89,27 @@ def _test_sets(data: Any) -> tuple[str, ...]:
 
 
 def _decoded(data: Mapping[str, Any]) -> dict[str, Any]:
-    choices = {name: _choice(json.dumps(data[name])) for name in KINDS if name != "task" or name in data}
+    choices = {name: _choice(_bytes(data[name])) for name in KINDS if name != "task" or name in data}
     if not is_number(data["sparsity"]) or not isinstance(data["seed"], int):
         raise TypeError(f"it has seed {data['seed']!r:.40} and sparsity {data['sparsity']!r:.40}")
     init = {"init": typed(Init, data["init"])} if "init" in data else {}
     scope = typed(Scope, data.get("prune", {}))
-    return {**data, **choices, "train": _train(json.dumps(data["train"])), "prune": scope, **init}
+    return {**data, **choices, "train": _train(_bytes(data["train"])), "prune": scope, **init}
+
+
+def _bytes(data: Any) -> bytes:
+    """By which a part of a record is known again, in a tenth of the time that its JSON takes."""
+    return marshal.dumps(data, 2)  # later versions write equal values in several ways
 
 
 @lru_cache(SHARED)
-def _train(text: str) -> TrainSpec:
-    return typed(TrainSpec, json.loads(text))
+def _train(data: bytes) -> TrainSpec:
+    return typed(TrainSpec, marshal.loads(data))
 
 
 @lru_cache(SHARED)
-def _choice(text: str) -> Choice:
-    data = json.loads(text)
+def _choice(saved: bytes) -> Choice:
+    data = marshal.loads(saved)
     options = {name: freeze(value) for name, value in data["options"].items()}
     hash(tuple(options.values()))  # a mapping is no option's value
     name, fingerprint = data["name"], data.get("fingerprint")

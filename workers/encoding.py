@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import field, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 KEY_VERSION = 1
@@ -32,36 +32,63 @@ def remark(default: Any) -> Any:
     return field(default=default, compare=False, metadata={"left out at": default, "in keys": False})
 
 
-def encode(value: Any, *, canonical: bool = False) -> Any:
-    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run.
-
-    In the `canonical` form numbers that are equal become the same number: 1.0 and 1 must not name two stages.
-    """
-    if isinstance(value, float):  # most are numbers or texts: asked first, since there are millions
-        return int(value) if canonical and value.is_integer() else value
-    if value is None or isinstance(value, str | int):
+def encode(value: Any) -> Any:
+    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
+    if value is None or isinstance(value, str | int | float):  # most are: asked first, since there are millions
         return value
     if is_dataclass(value):
-        return {name: encode(held, canonical=canonical) for name, held in said(value, canonical=canonical)}
+        return {name: encode(held) for name, held in said(value, in_keys=False)}
     if isinstance(value, tuple | list):
-        return [encode(item, canonical=canonical) for item in value]
+        return [encode(item) for item in value]
     if isinstance(value, dict):
-        return {name: encode(item, canonical=canonical) for name, item in value.items()}
+        return {name: encode(item) for name, item in value.items()}
     return value
 
 
-def said(value: Any, *, canonical: bool = True) -> Iterator[tuple[str, Any]]:
+def said(value: Any, *, in_keys: bool = True) -> Iterator[tuple[str, Any]]:
     """The fields of a spec that its key holds, under the names that they have there; else those of its records."""
-    for name, left_out_at, pairs, in_keys in _fields(value.__class__):
+    for name, left_out_at, pairs, is_in_keys in _fields(value.__class__):
         held = getattr(value, name)
-        if held != left_out_at and (in_keys or not canonical):
+        if held != left_out_at and (is_in_keys or not in_keys):
             yield name, dict(held) if pairs else held
 
 
-def digest(kind: str, canonical: Any) -> str:
+def digest(kind: str, value: Any) -> str:
     """A key: twenty hexadecimal digits."""
-    text = json.dumps({"version": KEY_VERSION, kind: canonical}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(f'{{"{kind}":{_canonical(value)},"version":{KEY_VERSION}}}'.encode()).hexdigest()[:20]
+
+
+def _canonical(value: Any) -> str:
+    """The JSON of which keys are hashes: names are sorted, and equal numbers are the same: 1.0 and 1 are one stage."""
+    if value is None or isinstance(value, str | int | float):
+        return _scalar(value)
+    if is_dataclass(value):
+        return _of_shared(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_scalar(name)}:{_canonical(held)}' for name, held in sorted(value.items()))}}}"
+    if isinstance(value, tuple | list):
+        return f"[{','.join(map(_canonical, value))}]"
+    raise TypeError(f"a key cannot hold a {type(value).__name__}")
+
+
+@lru_cache(2**12, typed=True)
+def _scalar(value: str | float | None) -> str:
+    return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+_shared: dict[int, tuple[Any, str]] = {}
+"""By identity, since values may be equal that are not the same: True == 1."""
+
+
+def _of_shared(value: Any) -> str:
+    """A spec within another, made once: thousands of trials have a few hundred choices and trainings in common."""
+    if (known := _shared.get(id(value))) is not None:
+        return known[1]
+    if len(_shared) >= 2**12:
+        _shared.clear()
+    text = _canonical(dict(said(value)))
+    _shared[id(value)] = value, text
+    return text
 
 
 @cache

@@ -16,7 +16,7 @@ from prunesweep.workers.choice import CLASSIFICATION as CLASSIFICATION
 from prunesweep.workers.choice import KINDS as KINDS
 from prunesweep.workers.choice import Choice as Choice
 from prunesweep.workers.choice import Value as Value
-from prunesweep.workers.encoding import added, digest, encode, said
+from prunesweep.workers.encoding import added, digest, said
 from prunesweep.workers.init.asked import Init as Init
 from prunesweep.workers.prune_spec import ALL as ALL
 from prunesweep.workers.prune_spec import PrunedCopy as PrunedCopy
@@ -48,7 +48,7 @@ class TrialSpec:
     @cached_property
     def key(self) -> str:
         """Names the trial; equal trials have equal keys."""
-        return digest("trial", encode(self, canonical=True))
+        return digest("trial", dict(said(self)))
 
     def root(
         self,
@@ -87,7 +87,7 @@ class TrainStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        return digest("train", encode(self, canonical=True))
+        return digest("train", dict(said(self)))
 
     @property
     def root(self) -> TrainStage:
@@ -133,8 +133,7 @@ class PruneStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        own = {name: encode(value, canonical=True) for name, value in said(self) if name != "parent"}
-        return digest("prune", {**own, "parent": self.parent.key})
+        return digest("prune", {**dict(said(self)), "parent": self.parent.key})
 
     @property
     def root(self) -> TrainStage:
@@ -173,8 +172,7 @@ class PartStage:
     @cached_property
     def key(self) -> str:
         """The part's name in the store."""
-        own = {name: encode(value, canonical=True) for name, value in said(self) if name != "whole"}
-        return digest("part", {**own, "whole": self.whole.key})
+        return digest("part", {**dict(said(self)), "whole": self.whole.key})
 
     @property
     def epochs(self) -> int:
@@ -214,7 +212,7 @@ class EvaluationStage:
     @cached_property
     def key(self) -> str:
         """The stage's name in the store."""
-        return digest("evaluation", {"parent": self.parent.key, "test_sets": list(self.test_sets)})
+        return digest("evaluation", {"parent": self.parent.key, "test_sets": self.test_sets})
 
     @property
     def root(self) -> TrainStage:

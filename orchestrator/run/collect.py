@@ -67,7 +67,9 @@ LATER_IN_CURVES = "nonzero_multiply_adds"
 def curve_of(data: bytes, schema: pa.Schema) -> pa.Table | None:
     """The curve of a stage, with these columns; None where the file is none: whoever writes one can take its sum."""
     try:
-        table = modest(data).read(schema.names, use_threads=False)
+        file = modest(data)
+        is_whole = file.schema_arrow.names == schema.names  # then it is read in two thirds of the time
+        table = file.read(None if is_whole else schema.names, use_threads=False)
         if LATER_IN_CURVES not in table.column_names:
             table = table.append_column(LATER_IN_CURVES, pa.nulls(len(table), pa.float64()))
         return table if table.schema.equals(schema) else table.cast(schema)  # which takes half of the time

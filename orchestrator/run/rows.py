@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from prunesweep.workers.fingerprints import parts
 from prunesweep.workers.init.asked import UNSAID
 from prunesweep.workers.methods import METHODS, create, method_class
 from prunesweep.workers.models.folder_config import shown
-from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrainStage, TrialSpec, path
+from prunesweep.workers.spec import KINDS, Choice, PruneStage, Stage, TrainSpec, TrialSpec, path
 from prunesweep.workers.tasks.base import Metric
 
 Result = dict[str, Any]
@@ -154,7 +154,8 @@ def inherited(stage: Stage, result: Result, curve: pa.Table, primary: str) -> In
     return Inherited(result["train_seconds"], result["images"], result["peak_memory_bytes"], metric, trained)
 
 
-def task_columns(metrics: Sequence[Metric]) -> list[str]:
+@cache
+def task_columns(metrics: tuple[Metric, ...]) -> Sequence[str]:
     """Columns that are metrics of the trial's last stage, under the same name: those of its task."""
     return [field.name for field in task_fields(metrics) if not field.name.startswith("dense_")]
 
@@ -165,7 +166,7 @@ def row_of(
     stages: list[Stage],
     steps: Sequence[Inherited],
     last: Result,
-    metrics: Sequence[Metric],
+    metrics: tuple[Metric, ...],
 ) -> dict[str, Any]:
     """A trial's row of `trials.parquet`; `steps` are what its `stages` say, `last` is the last one's result.
 
@@ -224,7 +225,7 @@ def _settings(trial: TrialSpec, stages: list[Stage]) -> dict[str, Any]:
     return {
         **_later_defaults(trial.method.name),
         **{name: _plain(value) for name, value in trial.method.settings.items()},
-        **_train_settings(stages[0].root),
+        **_train_settings(stages[0].root.train, stages[0].root.loads),
         "prune_only": _plain(trial.prune.only) or None,
         "prune_except": _plain(trial.prune.exempt) or None,
         "dataset_options": _options(trial.dataset),
@@ -243,13 +244,14 @@ def _later_defaults(method: str) -> Mapping[str, Any]:
     return {h.name: h.default for h in method_class(method).hyperparameters() if h.default not in (MISSING, None)}
 
 
-def _train_settings(root: TrainStage) -> dict[str, Any]:
+@lru_cache(2**12)
+def _train_settings(train: TrainSpec, loads: bool) -> Mapping[str, Any]:
     """What was trained with, which a method may have decided: BIMP's schedule, GSM's momentum.
 
-    What nobody has said of a training elsewhere is null.
+    What nobody has said of a training elsewhere, which is only loaded, is null.
     """
-    values = {name: _plain(getattr(root.train, name)) for name in TRAIN_SETTINGS}
-    return {name: None if root.loads and value == UNSAID.get(name) else value for name, value in values.items()}
+    values = {name: _plain(getattr(train, name)) for name in TRAIN_SETTINGS}
+    return {name: None if loads and value == UNSAID.get(name) else value for name, value in values.items()}
 
 
 def _takes_sparsity(sweep: Sweep, trial: TrialSpec, stages: list[Stage]) -> bool:

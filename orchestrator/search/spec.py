@@ -10,7 +10,7 @@ from typing import Any, get_args
 from prunesweep.orchestrator.search.space import Point, Space, point
 from prunesweep.orchestrator.search.target import Target
 from prunesweep.workers.allocation import Allocation
-from prunesweep.workers.encoding import added, digest, encode
+from prunesweep.workers.encoding import added, digest
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import last_stage, method_class
 from prunesweep.workers.patterns import is_pattern
@@ -70,8 +70,7 @@ class Search:
     @cached_property
     def key(self) -> str:
         """Names the search; equal searches decide the same from the same results."""
-        fields = encode(replace(self, base=_neutral(self.base, self.settings), final_seeds=()), canonical=True)
-        return digest("search", fields)
+        return digest("search", replace(self, base=_neutral(self.base, self.settings), final_seeds=()))
 
     @cached_property
     def settings(self) -> Space:
@@ -91,7 +90,7 @@ class Search:
     @cached_property
     def sampling_seed(self) -> int:
         """The same for all searches of a space, so that methods meet the same points and share what they can."""
-        return int(digest("space", [encode(dimension, canonical=True) for dimension in self.space])[:8], 16)
+        return int(digest("space", self.space)[:8], 16)
 
     @cached_property
     def last_epoch(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable
 from contextlib import chdir
@@ -11,18 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import remember
 from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.causes import Cause
+from prunesweep.workers.curve import curve_file
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.seal import sealed_json
 from prunesweep.workers.spec import PruneStage, Stage, label
 from prunesweep.workers.store import CURVE, RESULT, Store
+from prunesweep.workers.tasks.classification import Classification
 
 PARAMETERS, MULTIPLY_ADDS = 10_000, 1_000_000
 SECONDS_PER_EPOCH, OTHER_SECONDS = 36.0, 18.0
@@ -137,9 +135,8 @@ def curve_of(stage: Stage) -> bytes:
             "validation_accuracy": 1 - 1 / (2 + epoch) + 0.01 * _chance(stage),
             "learning_rate": None if pruned and epoch == stage.start_epoch else 0.1 / (1 + epoch),
             "sparsity": stage.sparsity,
+            "nonzero_multiply_adds": round(MULTIPLY_ADDS * (1 - stage.sparsity)),
         }
         for epoch in epochs
     ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue()
+    return curve_file(Classification.metrics[0], rows)

@@ -8,8 +8,9 @@ import pytest
 
 from prunesweep.workers import data, methods, models
 from prunesweep.workers.decoding import decode_stage, decode_trial
+from prunesweep.workers.encoding import encode
 from prunesweep.workers.methods import METHODS
-from prunesweep.workers.spec import Choice, PruneStage, RetrainSpec, TrainSpec, TrainStage, TrialSpec, encode, path
+from prunesweep.workers.spec import Choice, PruneStage, RetrainSpec, TrainSpec, TrainStage, TrialSpec, path
 from tests.cases import SETTINGS
 
 DENSE = TrainStage(data.choose("digits", {}), models.choose("resnet8", {}), Choice("dense"), 0, 0.0, TrainSpec())
@@ -30,6 +31,14 @@ def test_equal_numbers_make_equal_keys():
     assert (
         replace(DENSE, train=replace(DENSE.train, lr=1)).key == replace(DENSE, train=replace(DENSE.train, lr=1.0)).key
     )
+
+
+def test_values_that_python_takes_for_equal_make_keys_of_their_own():
+    options = [{"size": True}, {"size": 1}, {"size": (True,)}, {"size": (1,)}, {"size": "1"}, {"size": None}]
+    assert Choice.of("net", options[0]) == Choice.of("net", options[1])
+    keys = [replace(DENSE, model=Choice.of("net", given)).key for given in (*options, *options)]
+    assert len(set(keys)) == len(options)
+    assert keys[: len(options)] == keys[len(options) :]
 
 
 @pytest.mark.parametrize("field", [f.name for f in fields(TrainSpec)])
