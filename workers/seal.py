@@ -15,7 +15,7 @@ BLANK = "0" * 64
 _FIELD = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 
 
-def seal(data: bytes, *, last: bool = False) -> bytes:
+def seal(data: bytes | memoryview, *, last: bool = False) -> bytes:
     """The file with its sum filled in; it has one text entry `FIELD`, and that is `BLANK`.
 
     With `last` it is the last of such entries: Parquet has its metadata at the end.
@@ -32,14 +32,14 @@ def intact(data: bytes, *, last: bool = False) -> bool:
     return match is not None and match[1] == _sum(data, match)
 
 
-def _field(data: bytes, last: bool) -> re.Match[bytes] | None:
+def _field(data: bytes | memoryview, last: bool) -> re.Match[bytes] | None:
     match = _FIELD.search(data)
     while last and match is not None and (after := _FIELD.search(data, match.end())):
         match = after
     return match
 
 
-def _sum(data: bytes, field: re.Match[bytes]) -> bytes:
+def _sum(data: bytes | memoryview, field: re.Match[bytes]) -> bytes:
     view = memoryview(data)
     digest = hashlib.sha256(view[: field.start(1)])
     digest.update(BLANK.encode())

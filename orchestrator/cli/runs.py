@@ -60,6 +60,7 @@ from prunesweep.orchestrator.status.forecast import Bill, as_json, estimate
 from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, with_resources
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store
 
@@ -122,7 +123,9 @@ def run(
     if smoke:
         _rehearse(asked(), opened, options, choosing)
     else:
-        _show(_run(asked(), opened, options, force, choosing), opened)
+        outcome = _run(asked(), opened, options, force, choosing)
+        del asked, opened  # which knows the files of all stages
+        _show(outcome)
 
 
 def resume(
@@ -155,7 +158,9 @@ def resume(
         allow or (),
     )
     opened = Store(store)
-    _show(_run(_asked_before(name, opened, str(data_dir), changes or ()), opened, options, force), opened)
+    outcome = _run(_asked_before(name, opened, str(data_dir), changes or ()), opened, options, force)
+    del opened  # as in `run`
+    _show(outcome)
 
 
 def _asked(file: Path, store: Store, data_folder: str, changes: Sequence[str], same_code: bool) -> Sweep:
@@ -173,22 +178,22 @@ def _asked_before(name: str, store: Store, data_folder: str, changes: Sequence[s
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is shown after a run: where there are results the comparison, then these lines.
+    """What is shown after a run: where there are results the comparison of them, then these lines.
 
-    That is done when the plan is no longer in memory: with many trials it takes as much as the comparison.
+    That is done when plan and store are no longer in memory: with many trials they take as much as the comparison.
     """
 
-    sweep: str
-    has_results: bool
+    store: Location
+    results: Location | None
     lines: tuple[str, ...]
     failed: bool = False
 
 
-def _show(outcome: Outcome, store: Store) -> None:
+def _show(outcome: Outcome) -> None:
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)  # glibc keeps what was freed between small pieces that are still held
-    if outcome.has_results:
-        show_means([store.url(outcome.sweep)], Query(), store.location)
+    if outcome.results is not None:
+        show_means([outcome.results], Query(), outcome.store)
     for line in outcome.lines:
         say(line)
     if outcome.failed:
@@ -270,4 +275,6 @@ def _outcome(plan: Plan, store: Store, *, failed: bool) -> Outcome:
         lines.append(f"{done}; tables in {escape(str(store.url(name)))}: {files}")
     if not plan.to_run:
         lines.append(f"next: prunesweep compare {name}, prunesweep plot {name}, prunesweep report {name}")
-    return Outcome(name, plan.counts.done > 0, (*lines, *trouble_lines(plan, store)), failed)
+    return Outcome(
+        store.location, store.url(name) if plan.counts.done else None, (*lines, *trouble_lines(plan, store)), failed
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from types import FrameType
@@ -11,16 +12,25 @@ ASKED_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 INTERRUPTED = 130
 
+M_ARENA_MAX = -8
+"""As in glibc's malloc.h."""
+
 
 def main() -> None:
     """The command. A verb that has something to finish puts a handler of its own in place of these."""
     for number in ASKED_TO_STOP:
         signal.signal(number, _stop)
-    # Of what Arrow's own pool has freed it keeps a tenth of the memory of a large sweep.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    _give_memory_back()
     from prunesweep.orchestrator.cli import main as verbs
 
     verbs.main()
+
+
+def _give_memory_back() -> None:
+    """Of what a large sweep has freed, Arrow's own pool keeps a tenth, and so do those that glibc makes for threads."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

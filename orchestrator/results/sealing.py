@@ -45,7 +45,7 @@ def sealed_table(parts: Iterable[pa.Table], schema: pa.Schema, sweep: str, name:
     with pq.ParquetWriter(sink, whole, write_page_checksum=True) as writer:
         for part in parts:
             writer.write_table(part.cast(whole), ROW_GROUP)
-    return seal(sink.getvalue(), last=True)
+    return seal(sink.getbuffer(), last=True)
 
 
 def write_table(table: pa.Table, sink: Any) -> None:

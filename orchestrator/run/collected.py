@@ -65,11 +65,9 @@ def _answered(plan: Plan, trials: Iterable[str]) -> str:
     by_trial = tuning(plan)
     searched = [[decision.search.key, [step.scores for step in decision.rounds]] for decision in plan.decisions]
     tuned = [by_trial[key] for key in trials if key in by_trial]
-    asked = [plan.sweep.name, plan.last, trials, *([tuned, searched] if plan.decisions else [])]
-    digest = hashlib.sha256(json.dumps([made_by(), asked]).encode())
-    for trial in plan.sweep.trials:  # one by one: as a list they would be 40 MB of 50,000
-        digest.update(repr(trial).encode())
-    return digest.hexdigest()
+    inits = [str(trial.init) for trial in plan.sweep.trials if trial.init is not None]  # of which keys lack the name
+    asked = [plan.sweep.name, plan.last, trials, inits, *([tuned, searched] if plan.decisions else [])]
+    return hashlib.sha256(json.dumps([made_by(), asked]).encode()).hexdigest()
 
 
 def made_by() -> str:

@@ -128,22 +128,28 @@ class SweepRun:
 
     def run(self, plan: Plan) -> Plan:
         """To the end, whatever that takes; the plan as it stands then."""
-        from prunesweep.orchestrator.run.collect import Collector
         from prunesweep.orchestrator.run.collected import is_current
 
         with self.stopping.heeding_signals():
             while plan.runnable or not is_current(plan, self.store):
-                collector = Collector(plan, self.store)
-                try:
-                    lost = self._execute(plan, collector) if plan.runnable else None
-                finally:
-                    _write_tables(collector)
+                lost, damaged = self._once(plan)
                 plan = plan.refreshed(self.store, self.failed)
                 if not plan.runnable or not self.repetitions.allow(lost):
                     return plan
-                for line in _why_again(lost, collector.damaged):
+                for line in _why_again(lost, damaged):
                     self.console.print(line, style="yellow" if lost else None, soft_wrap=True)
             return plan
+
+    def _once(self, plan: Plan) -> tuple[ClusterLost | None, Sequence[str]]:
+        """Run what is runnable and write the tables: how Ray was lost, if it was, and what turned out to be damaged."""
+        from prunesweep.orchestrator.run.collect import Collector
+
+        collector = Collector(plan, self.store)
+        try:
+            lost = self._execute(plan, collector) if plan.runnable else None
+        finally:
+            _write_tables(collector)
+        return lost, collector.damaged
 
     def _execute(self, plan: Plan, collector: Collector) -> ClusterLost | None:
         """Run what is runnable of a plan on a Ray; None, or how Ray was lost before the end."""
