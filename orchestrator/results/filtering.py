@@ -23,6 +23,7 @@ ALIKE = 1e-9
 """Numbers are equal to this relative difference: 0.1 + 0.2 is 0.3."""
 
 _BETWEEN_COMMAS = re.compile(r"""\s*(?:"[^"]*"|'[^']*'|[^,]+)""")
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+%?")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CONDITION = re.compile(r"\s*([^<>=!]*?)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 
@@ -111,7 +112,12 @@ def _mask(frame: pd.DataFrame, expression: str) -> Mask:
         if parse is str:
             raise UserError(f'"{expression}": {name} is text and has no order; use = or !=')
         return _ordered(column, sign, parse(_unquoted(text)))
-    equal = [_equal(column, parse(value), name) for value in _values(text, column)]
+    try:
+        equal = [_equal(column, parse(value), name) for value in _values(text, column)]
+    except UserError as error:
+        if parse is str or not _DECIMAL_COMMA.fullmatch(text):
+            raise
+        raise UserError(f"{error}; these are two values: one would be {text.replace(',', '.')}") from error
     return np.logical_or.reduce(equal) ^ (sign == "!=")
 
 

@@ -57,6 +57,7 @@ def test_a_condition_meets_what_is_shown(condition: str, trials: str) -> None:
         ("finished_at=2026-05-01", 'unknown finished_at "2026-05-01"'),
         ("target_sparsity=0.91", 'unknown target_sparsity "0.91": allowed are 0.7, 0.8, 0.9'),
         ("target_sparsity=90%%", '"90%%" is no number'),
+        ("target_sparsity=0,9", r'unknown target_sparsity "0".*; these are two values: one would be 0\.9$'),
     ],
 )
 def test_what_meets_nothing_is_said(condition: str, said: str) -> None:
