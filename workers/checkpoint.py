@@ -132,7 +132,7 @@ def _difference(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     if stored != own:
         first = min(stored ^ own)
         return f"the model has {first}, the stored network does not" if first in own else f"the model has no {first}"
-    return _other_shape(dict(model.named_parameters()), tensors)
+    return plain_numbers.problem(model, tensors) or _other_shape(dict(model.named_parameters()), tensors)
 
 
 def _other_shape(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], complete: bool = False) -> str | None:

@@ -17,6 +17,8 @@ from prunesweep.workers.json_tensors import JSON, as_json, from_json
 NAME = "plain_numbers"
 """Beside the names of a state; no module's attribute is called so."""
 
+PLAIN = (bool, int, float)
+
 _built: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 
@@ -34,8 +36,29 @@ def changed(model: nn.Module) -> dict[str, Tensor]:
     return {NAME + JSON: as_json(NAME, numbers)} if numbers else {}
 
 
+def problem(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
+    """Why a state, which may be anybody's, does not fit: what it says is no number, or not of what is one here."""
+    if NAME + JSON not in tensors:
+        return None
+    try:
+        kept = from_json(tensors[NAME + JSON])
+    except (ValueError, TypeError, RecursionError):
+        return f"{NAME} is no JSON"
+    if not isinstance(kept, dict):
+        return f"{NAME} is no object"
+    modules = dict(model.named_modules())
+    for name, number in kept.items():
+        module, _, attribute = name.rpartition(".")
+        if type(number) not in PLAIN or type(getattr(modules.get(module), attribute, 0)) not in PLAIN:
+            return f"{name} is no number"
+    return None
+
+
 def restore(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give them the values that a state has by `changed`, and those as built where it says nothing."""
+    """Give them the values that a state has by `changed`, and those as built where it says nothing.
+
+    The state has no `problem`.
+    """
     modules = dict(model.named_modules())
     kept = from_json(tensors[NAME + JSON]) if NAME + JSON in tensors else {}
     for name, number in {**_built.get(model, {}), **kept}.items():
@@ -50,5 +73,5 @@ def _numbers(model: nn.Module) -> dict[str, Any]:
         f"{name}.{attribute}": value
         for name, module in model.named_modules()
         for attribute, value in vars(module).items()
-        if type(value) in (bool, int, float) and attribute != "training"
+        if type(value) in PLAIN and attribute != "training"
     }

@@ -360,6 +360,21 @@ class net(nn.Module):
     assert kept.keys() == models.build(root.model, (1, 8, 8), 4).state_dict().keys()
 
 
+@pytest.mark.parametrize(
+    "said", [b"[", b"[1]", b'{".weight": 1}', b'{".forward": 1}', b'{".stride": "x"}', b'{".in_features": null}']
+)
+def test_a_stored_network_gives_nothing_but_numbers_to_what_is_a_number(said: bytes):
+    layer = nn.Linear(2, 2)
+    state = checkpoint.network(layer)
+    forged = {**state, "weight": state["weight"] + 1, "plain_numbers:json": torch.tensor(list(said), dtype=torch.uint8)}
+    with pytest.raises(ValueError, match=r"plain_numbers|is no number"):
+        checkpoint.load_network(layer, forged)
+    assert layer.weight.equal(state["weight"])
+    honest = torch.tensor(list(b'{".seen": 3, ".in_features": 5}'), dtype=torch.uint8)
+    checkpoint.load_network(layer, {**state, "plain_numbers:json": honest})
+    assert (layer.seen, layer.in_features) == (3, 5)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_complex_buffer_keeps_its_imaginary_part_in_training_and_in_the_store(own, precision: str, store: Store):
     """Rotary embeddings are often kept so; as real numbers they would turn nothing."""
