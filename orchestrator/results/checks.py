@@ -77,7 +77,7 @@ def _others(table: pa.Table) -> frozenset[str]:
 
 def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa.ChunkedArray]:
     field, values = table.schema.field(name), table[name]
-    wanted = schema.field(name).type if name in schema.names else field.type
+    wanted = schema.field(name).type if name in schema.names else _simple(field.type)
     if values.type != wanted:
         try:
             values = values.cast(wanted)
@@ -90,6 +90,15 @@ def _column(table: pa.Table, name: str, schema: pa.Schema) -> tuple[pa.Field, pa
     elif pa.types.is_floating(wanted):
         values = pc.if_else(pc.less_equal(pc.abs(values), LARGEST), values, pa.scalar(None, wanted))
     return field.with_type(wanted), values
+
+
+def _simple(kind: pa.DataType) -> pa.DataType:
+    """What a setting is read as, whatever type its column has: a truth, a whole number, a number or a text."""
+    types = pa.types
+    if types.is_null(kind) or types.is_boolean(kind) or (types.is_integer(kind) and kind != pa.uint64()):
+        return kind
+    is_number = types.is_floating(kind) or types.is_decimal(kind) or kind == pa.uint64()
+    return pa.float64() if is_number else pa.string()
 
 
 def _check_keys(name: str, values: pa.ChunkedArray) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -91,6 +93,30 @@ def test_columns_that_are_absent_are_null_and_names_are_plain(store: Store):
     assert frame.test_loss.isna().all()
     assert frame.device.isna().all()
     assert list(frame.method) == ["a\\x1b[31mb", "c"]
+
+
+ODD_TYPES = {
+    "a decimal": (pa.array([Decimal("0.1")] * 2), 0.1),
+    "half precision": (pa.array([0.5, 0.5], pa.float16()), 0.5),
+    "a category": (pa.array(["sgd", "sgd"]).dictionary_encode(), "sgd"),
+    "a date": (pa.array([date(2026, 1, 2)] * 2), "2026-01-02"),
+    "a duration": (pa.array([5, 5], pa.duration("s")), "5"),
+    "bytes": (pa.array([b"sgd", b"sgd"]), "sgd"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TYPES)
+def test_a_setting_is_a_truth_a_number_or_a_text(store: Store, kind: str):
+    values, read = ODD_TYPES[kind]
+    change(store, "trials.parquet", lambda table: table.append_column("a_setting", values))
+    assert list(load_results("two", store=store.location).a_setting) == [read] * 2
+
+
+def test_a_setting_whose_type_cannot_be_read_is_named(store: Store):
+    times = pa.array([0, 0], pa.timestamp("us", tz="Nowhere/At_All"))
+    change(store, "trials.parquet", lambda table: table.append_column("a_setting", times))
+    with pytest.raises(UserError, match=r"its column a_setting holds timestamp\[us, tz=Nowhere/At_All\], not string"):
+        load_results("two", store=store.location)
 
 
 class Pickled:
