@@ -76,7 +76,7 @@ def _logit_axis(axis: Axis, low: float, high: float) -> Axis:
 
 def density_axis(densities: Iterable[float]) -> Axis:
     """Logarithmic in density, because the sparsities that matter bunch up near 1; the labels are sparsities."""
-    places = sorted(set(densities), reverse=True)
+    places = sorted(_positive(densities), reverse=True)
     ticks = spaced_ticks(places, log)
     ends = (places[0] * _log_margin(places), places[-1] / _log_margin(places))
     return Axis("sparsity", "density", ticks, [percent(1 - density) for density in ticks], ends)
@@ -84,10 +84,15 @@ def density_axis(densities: Iterable[float]) -> Axis:
 
 def factor_axis(what: str, factors: Iterable[float]) -> Axis:
     """Logarithmic, labelled at round factors such as `2x`."""
-    places = list(factors)
+    places = _positive(factors)
     ticks = log_ticks(places)
     ends = (min(places) / _log_margin(places), max(places) * _log_margin(places))
     return Axis(what, "log", ticks, [f"{tick:g}x" for tick in ticks], ends)
+
+
+def _positive(values: Iterable[float]) -> list[float]:
+    """Those that a logarithmic axis can show, each once; a table of somebody else's may have others."""
+    return list(dict.fromkeys(value for value in values if 0 < value < inf)) or [1.0]
 
 
 def _log_margin(places: Sequence[float]) -> float:
@@ -110,7 +115,7 @@ def spaced_ticks(places: Sequence[float], measure: Callable[[float], float] = fl
 
 def log_ticks(values: Sequence[float]) -> tuple[float, ...]:
     """Round numbers among the values: as few as make three labels, or all that there are."""
-    positive = [value for value in values if 0 < value < inf] or [1.0]
+    positive = _positive(values)
     low, high = min(positive), max(positive)
     decades = [10.0**k for k in range(floor(log10(low)), floor(log10(high)) + 1)]
     for digits in DIGITS:

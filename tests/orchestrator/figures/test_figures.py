@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from prunesweep.orchestrator.figures.axes import log_ticks, spaced_ticks
+from prunesweep.orchestrator.figures.axes import density_axis, factor_axis, log_ticks, spaced_ticks
 from prunesweep.orchestrator.figures.charts import Chart, HeatMap, Panel, Series
 from prunesweep.orchestrator.figures.comparisons import Frames
 from prunesweep.orchestrator.figures.drawing import figure
@@ -580,6 +580,13 @@ def test_ticks_of_a_logarithmic_axis_are_round_and_few() -> None:
     assert log_ticks([1, 3000]) == (1, 10, 100, 1000)
     assert log_ticks([2.9, 3.1]) == (3,)
     assert log_ticks([0.4, 80]) == pytest.approx((0.5, 1, 2, 5, 10, 20, 50))
+
+
+@pytest.mark.parametrize("places", [[0.0, 2.0, 4.0], [-1.0, 0.0], []])
+def test_a_logarithmic_axis_ends_above_zero_whatever_a_table_says(places: list[float]):
+    for axis in (factor_axis("factor", places), density_axis(places)):
+        assert axis.limits is not None
+        assert min(axis.limits) > 0
 
 
 def test_ticks_keep_their_distance() -> None:
