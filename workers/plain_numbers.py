@@ -19,6 +19,9 @@ NAME = "plain_numbers"
 
 PLAIN = (bool, int, float)
 
+BEFORE = (*PLAIN, str, type(None))
+"""What an attribute may be before training makes a number of it; a layer, a tensor or a function is none of these."""
+
 _built: WeakKeyDictionary[nn.Module, dict[str, Any]] = WeakKeyDictionary()
 
 
@@ -37,7 +40,7 @@ def changed(model: nn.Module) -> dict[str, Tensor]:
 
 
 def problem(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
-    """Why a state, which may be anybody's, does not fit: what it says is no number, or not of what is one here."""
+    """What is wrong with what a state, which may be anybody's, says of them: no number, or in the place of a layer."""
     if NAME + JSON not in tensors:
         return None
     try:
@@ -49,7 +52,7 @@ def problem(model: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     modules = dict(model.named_modules())
     for name, number in kept.items():
         module, _, attribute = name.rpartition(".")
-        if type(number) not in PLAIN or type(getattr(modules.get(module), attribute, 0)) not in PLAIN:
+        if type(number) not in PLAIN or type(getattr(modules.get(module), attribute, None)) not in BEFORE:
             return f"{name} is no number"
     return None
 

@@ -124,7 +124,7 @@ def run(
         _rehearse(asked(), opened, options, choosing)
     else:
         outcome = _run(asked(), opened, options, force, choosing)
-        del asked, opened  # which knows the files of all stages
+        del asked, opened  # the store knows the files of all stages
         _show(outcome)
 
 

@@ -29,7 +29,7 @@ class BrokenPruner(Pruner, method=Broken):
         raise RuntimeError("this method is broken")
 """
 
-KINDS = ("rigl",)
+QUICK = ("rigl",)
 """One that is sparse throughout, whose masks move: it goes through all sections."""
 
 SMALL = ["--device", "cpu", "--smoke", "--threads", "1", "--seconds", "3000"]
@@ -54,7 +54,7 @@ def script(folder: Path, *arguments: str) -> tuple[int, str, Rows]:
 
 
 @pytest.mark.parametrize(
-    "methods", [pytest.param(KINDS, id="kinds"), pytest.param(tuple(METHODS), id="all", marks=pytest.mark.slow)]
+    "methods", [pytest.param(QUICK, id="quick"), pytest.param(tuple(METHODS), id="all", marks=pytest.mark.slow)]
 )
 def test_every_method_stands_in_the_table_and_a_broken_one_is_reported(methods: tuple[str, ...], tmp_path: Path):
     """The only wrong or failed rows are those of the broken method; every section has come to its end."""

@@ -361,7 +361,16 @@ class net(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "said", [b"[", b"[1]", b'{".weight": 1}', b'{".forward": 1}', b'{".stride": "x"}', b'{".in_features": null}']
+    "said",
+    [
+        b"[",
+        b"[1]",
+        b'{".weight": 1}',
+        b'{".forward": 1}',
+        b'{".bias": 1}',
+        b'{".stride": "x"}',
+        b'{".in_features": null}',
+    ],
 )
 def test_a_stored_network_gives_nothing_but_numbers_to_what_is_a_number(said: bytes):
     layer = nn.Linear(2, 2)
@@ -370,9 +379,10 @@ def test_a_stored_network_gives_nothing_but_numbers_to_what_is_a_number(said: by
     with pytest.raises(ValueError, match=r"plain_numbers|is no number"):
         checkpoint.load_network(layer, forged)
     assert layer.weight.equal(state["weight"])
-    honest = torch.tensor(list(b'{".seen": 3, ".in_features": 5}'), dtype=torch.uint8)
+    layer.scale = None  # until the first batch
+    honest = torch.tensor(list(b'{".seen": 3, ".in_features": 5, ".scale": 0.5}'), dtype=torch.uint8)
     checkpoint.load_network(layer, {**state, "plain_numbers:json": honest})
-    assert (layer.seen, layer.in_features) == (3, 5)
+    assert (layer.seen, layer.in_features, layer.scale) == (3, 5, 0.5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
