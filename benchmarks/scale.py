@@ -58,7 +58,7 @@ from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.searching import OpenSearches
 from prunesweep.orchestrator.run.states import Done, StageStates
 from prunesweep.orchestrator.run.stopping import Stopping
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.sweepfile.read import sweep_of as read_settings
 from prunesweep.workers import data, models
 from prunesweep.workers.causes import Cause

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prunesweep.orchestrator.lookup import NamedSweep, load_sweep, open_store, planned_sweep, results_place
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.status.checking import Check, Fault
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store

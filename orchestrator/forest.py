@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers import methods
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lineage import work

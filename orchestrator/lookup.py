@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prunesweep.orchestrator.records import RECORD, is_remembered, recall, require
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
 from prunesweep.orchestrator.versions import versioned
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
@@ -52,7 +52,7 @@ def _named(sweep: NamedSweep, store: Store) -> tuple[Sweep | None, Sweep | None]
     if known is None and (name := _name_in(store, text)) is not None:
         known = require(name, store)
     if known is None and (is_file(text) or os.path.exists(text)):  # noqa: PTH110
-        return None, read_sweep(Path(text))
+        return None, load_sweep(text)
     return known, None
 
 
@@ -60,11 +60,16 @@ def _text(sweep: NamedSweep) -> str:
     return sweep.reveal() if isinstance(sweep, Location) else str(sweep)
 
 
-def load_sweep(sweep: NamedSweep) -> Sweep:
-    """A sweep from its file, or from the settings that such a file would have, `name` included; raises `UserError`."""
+def load_sweep(sweep: NamedSweep, changes: Sequence[str] = ()) -> Sweep:
+    """A sweep from its file, or from the settings that such a file would have, `name` included; raises `UserError`.
+
+    `changes`, of YAML files only, are those of `orchestrator.sweepfile.changes`.
+    """
     if isinstance(sweep, Sweep):
         return sweep
-    return sweep_of(sweep) if isinstance(sweep, Mapping) else read_sweep(Path(sweep))
+    from prunesweep.orchestrator.sweepfile.read import read_sweep, sweep_of  # what reads no file waits for no parser
+
+    return sweep_of(sweep) if isinstance(sweep, Mapping) else read_sweep(Path(_text(sweep)), changes)
 
 
 def results_place(sweep: NamedSweep, store: Store) -> Location:
@@ -98,7 +103,7 @@ def stored_name(sweep: NamedSweep, store: Store) -> str:
 
 def sweep_name(text: str) -> str:
     """The name of the sweep that is named, without a store: of a file the sweep's, of a folder its last part."""
-    return read_sweep(Path(text)).name if is_file(text) else text.rstrip("/").rpartition("/")[2]
+    return load_sweep(text).name if is_file(text) else text.rstrip("/").rpartition("/")[2]
 
 
 def is_file(text: str) -> bool:

@@ -17,7 +17,7 @@ from prunesweep.orchestrator.index import trust
 from prunesweep.orchestrator.resources import Resources
 from prunesweep.orchestrator.search.decision import Decision
 from prunesweep.orchestrator.search.replay import Memory, replay
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.lineage import needed, work
 from prunesweep.workers.methods import METHODS

@@ -17,9 +17,8 @@ from typing import Any
 from prunesweep.orchestrator.provenance import provenance
 from prunesweep.orchestrator.resources import Resources, Shares
 from prunesweep.orchestrator.search.decoding import decode_search
+from prunesweep.orchestrator.sweep import NAME, About, Sweep
 from prunesweep.orchestrator.sweepfile.document import SUFFIXES
-from prunesweep.orchestrator.sweepfile.grammar import NAME
-from prunesweep.orchestrator.sweepfile.read import About, Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.decoding import decode_stage, decode_trial
 from prunesweep.workers.encoding import encode

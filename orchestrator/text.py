@@ -62,14 +62,14 @@ _FORMULA = re.compile(r"[=+\-@\t\r].", re.DOTALL)
 
 def visible(text: str) -> str:
     """One line, in which control characters and those that turn the reading direction are written as their codes."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable():  # most texts are, and one character at a time takes long
         return text
     return "".join(_written(char) if _is_unwanted(char) else char for char in text)
 
 
 def for_terminal(text: str) -> str:
     """As `visible`, with its lines and tabs."""
-    return _PIECE.sub(lambda piece: visible(piece[0]), text)
+    return text if text.isprintable() else _PIECE.sub(lambda piece: visible(piece[0]), text)
 
 
 def for_csv(text: str) -> str:

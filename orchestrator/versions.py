@@ -13,9 +13,9 @@ from functools import partial
 
 from prunesweep.orchestrator.forest import forest
 from prunesweep.orchestrator.records import read_records, require
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.sweepfile.document import listed
 from prunesweep.orchestrator.sweepfile.matching import require_matching
-from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.choices import chosen
 from prunesweep.workers.errors import UserError

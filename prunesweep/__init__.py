@@ -26,7 +26,7 @@ _MODULES = {
     "SpecError": "workers.errors",
     "Split": "workers.data.memory",
     "Steering": "workers.methods.base",
-    "Sweep": "orchestrator.sweepfile.read",
+    "Sweep": "orchestrator.sweep",
     "Task": "workers.tasks.base",
     "TooManyFailures": "orchestrator.run.stopping",
     "TrainSpec": "workers.spec",
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     from prunesweep.orchestrator.results.pareto import pareto as pareto
     from prunesweep.orchestrator.results.published import load_published as load_published
     from prunesweep.orchestrator.run.stopping import TooManyFailures as TooManyFailures
-    from prunesweep.orchestrator.sweepfile.read import Sweep as Sweep
+    from prunesweep.orchestrator.sweep import Sweep as Sweep
     from prunesweep.workers.data.base import Dataset as Dataset
     from prunesweep.workers.data.memory import InMemory as InMemory
     from prunesweep.workers.data.memory import Split as Split

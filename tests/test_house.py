@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = (
     *("workers", "text", "provenance", "labels", "glossary", "resources", "results", "tables", "figures", "search"),
     *(
+        "sweep",
         "sweepfile",
         "index",
         "forest",
@@ -192,7 +193,7 @@ def test_rooms_import_one_way():
 
 def test_the_top_of_the_orchestrator_holds_only_what_all_rooms_share():
     shared = {"__init__", "api", "glossary", "index", "labels", "lookup", "plan", "provenance", "records", "resources"}
-    shared |= {"text", "versions"}
+    shared |= {"text", "versions", "sweep"}
     shared |= {"forest", "counts"}  # parts of `plan`, which stands there
     assert {path.stem for path in (ROOT / "orchestrator").glob("*.py")} <= shared
 
@@ -232,8 +233,14 @@ def test_variables_are_called_what_they_hold(folder: str):
     ],
 )
 def test_planning_loads_neither_torch_nor_ray(module: str):
-    code = (
-        f"import sys, {module}; print([m for m in ('torch', 'ray', 'pandas', 'scipy', 'sklearn') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert loaded_by(module, "torch", "ray", "pandas", "scipy", "sklearn") == "[]"
+
+
+@pytest.mark.parametrize("module", ["prunesweep.workers.store", "prunesweep.orchestrator.cli.main"])
+def test_a_command_starts_without_what_only_some_verbs_need(module: str):
+    assert loaded_by(module, "numpy", "pyarrow", "obstore", "ruamel", "prunesweep.orchestrator.sweepfile.read") == "[]"
+
+
+def loaded_by(module: str, *names: str) -> str:
+    code = f"import sys, {module}; print([name for name in {names} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -7,9 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from prunesweep.workers.errors import Diverged
 from prunesweep.workers.tasks.base import Metric
 
@@ -39,6 +36,9 @@ def require_finite(what: str, score: Score, epoch: int) -> None:
 
 def curve_file(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> bytes:
     """The curve of a stage as a Parquet file; `metric` is the task's primary one."""
+    import pyarrow as pa  # the driver, which plans stages with this module, does without
+    import pyarrow.parquet
+
     losses = ("train_loss", f"train_{metric.name}", "validation_loss", f"validation_{metric.name}")
     names = (*losses, "learning_rate", "sparsity", "nonzero_multiply_adds")
     schema = pa.schema([("epoch", pa.int64()), *((name, pa.float64()) for name in names)])

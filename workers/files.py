@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
-from pyarrow import fs
-
 from prunesweep.workers.appearing import TEMPORARY, set_aside
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.filesystems import AT_ONCE, Arrow, Entry, Filesystem, Local, Stamp
-from prunesweep.workers.location import Location, public
-from prunesweep.workers.objects import UNCONDITIONAL, open_objects, without_option
+from prunesweep.workers.filesystems import AT_ONCE, UNCONDITIONAL, Entry, Filesystem, Local, Stamp
+from prunesweep.workers.location import Location
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -247,30 +244,6 @@ def _open(location: Location) -> tuple[Filesystem, str]:
     if not location.is_url:
         _check_place(Path(location))
         return Local(location.reveal()), location.reveal()
-    objects = open_objects(location)
-    if objects is not None:
-        return objects, objects.root
-    filesystem, root = remote(location)
-    return (Local(root) if isinstance(filesystem, fs.LocalFileSystem) else Arrow(filesystem)), root
+    from prunesweep.workers.remote import open_url  # what is on a disk waits for no library of a cloud
 
-
-def remote(url: Location) -> tuple[fs.FileSystem, str]:
-    """The filesystem of a URL, and the path in it; raises `UserError`."""
-    try:
-        filesystem, root = fs.FileSystem.from_uri(without_option(url.reveal()))
-    except ValueError:
-        filesystem, root = _foreign(url)
-    except OSError as error:
-        raise UserError(f'cannot open "{url}": {public(str(error))}') from None  # its text has the whole URL
-    return filesystem, root.rstrip("/")
-
-
-def _foreign(url: Location) -> tuple[fs.FileSystem, str]:
-    """A filesystem that pyarrow does not know, by fsspec, which may want a package of its own for it."""
-    from fsspec.core import url_to_fs  # takes a fifth of a second
-
-    try:
-        filesystem, root = url_to_fs(url.reveal())
-    except (ValueError, ImportError, OSError) as error:
-        raise UserError(f'cannot open "{url}": {public(str(error))}') from None
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), root
+    return open_url(location)

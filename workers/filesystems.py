@@ -1,6 +1,6 @@
 """What a store asks of the filesystem that it is on, and how each kind answers. No torch, no Ray.
 
-| call | local | S3, Google's (`workers.objects`) | others (pyarrow, fsspec) |
+| call | local | S3, Google's (`workers.objects`) | others (`workers.remote`) |
 |---|---|---|---|
 | `read` | | 1 request | 2, or 1 where there is no file |
 | `write` | renamed | 1, and 1 more for each 5 MB | 1 to 3 |
@@ -25,14 +25,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import pyarrow as pa
-from pyarrow import fs
-
 from prunesweep.workers.appearing import appearing, clear_the_way
 
 AT_ONCE = 64
 """So many requests are made at the same time where each takes a round trip."""
 
+
+UNCONDITIONAL = "conditional_writes=no"
+"""An option of ours: pyarrow is to serve, which looks, then writes, since the server ignores a write's condition."""
 
 PAGE = 1000
 """So many files an object store lists in one request."""
@@ -230,64 +230,3 @@ class Local:
     def remove_folder(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
-
-
-class Arrow:
-    """A remote filesystem as pyarrow, or fsspec through it, sees it: it cannot create only if there is nothing."""
-
-    is_local = exclusive = False
-
-    def __init__(self, filesystem: fs.FileSystem) -> None:
-        self.fs = filesystem
-        pa.set_io_thread_count(max(AT_ONCE, pa.io_thread_count()))
-
-    def read(self, path: str, length: int | None = None) -> bytes | None:
-        try:
-            with self.fs.open_input_stream(path, compression=None) as stream:
-                data: bytes = stream.read(length)
-                return data
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-
-    def read_stamped(self, path: str) -> tuple[bytes | None, Stamp | None]:
-        return self.read(path), None
-
-    def write(self, path: str, data: bytes) -> None:
-        with self.fs.open_output_stream(path) as stream:
-            stream.write(data)
-
-    def create(self, path: str, data: bytes) -> bool:
-        if self.are_files([path])[0]:
-            return False
-        self.write(path, data)
-        return True
-
-    def remove(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                self.fs.delete_file(path)
-
-    def move(self, source: str, target: str) -> bool:
-        if not self.are_files([source])[0]:
-            return False  # the error would say the same in many ways
-        self.fs.move(source, target)
-        return True
-
-    def names(self, folder: str) -> set[str]:
-        deep = self.fs.type_name == "gcs"  # where pyarrow does not list folders
-        infos = self.fs.get_file_info(fs.FileSelector(folder, allow_not_found=True, recursive=deep))
-        return {info.path.removeprefix(f"{folder}/").partition("/")[0] for info in infos}
-
-    def files(self, folder: str) -> Iterator[Entry]:
-        infos = self.fs.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        return (Entry(info.path, info.size, info.mtime) for info in infos if info.type == fs.FileType.File)
-
-    def page(self, folder: str, after: str) -> None:
-        return None
-
-    def are_files(self, paths: list[str]) -> list[bool]:
-        return [info.type == fs.FileType.File for info in self.fs.get_file_info(paths)]
-
-    def remove_folder(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # on Google's store the folder itself is no object
-            self.fs.delete_dir(path)

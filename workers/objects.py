@@ -23,14 +23,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from pyarrow import fs
 
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.filesystems import AT_ONCE, PAGE, Entry, Stamp
+from prunesweep.workers.filesystems import AT_ONCE, PAGE, UNCONDITIONAL, Entry, Stamp
 from prunesweep.workers.location import Location
 
 OPTIONS = {"region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion"}
 """Those of pyarrow's options in a URL that are known here; any other leaves the URL to pyarrow."""
-
-UNCONDITIONAL = "conditional_writes=no"
-"""An option of ours: pyarrow is to serve, which looks, then writes, since the server ignores a write's condition."""
 
 SOURCES = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables by which obstore finds credentials."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,9 +16,11 @@ from prunesweep.orchestrator.cli.exit_codes import FAILED
 from prunesweep.orchestrator.cli.options import STORE, JsonOption, StoreOption
 from prunesweep.orchestrator.cli.printing import as_json, console, say
 from prunesweep.orchestrator.lookup import open_store
-from prunesweep.orchestrator.status.checking import Check, Fault
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.location import Location
+
+if TYPE_CHECKING:
+    from prunesweep.orchestrator.status.checking import Check, Fault
 
 SHOWN = 50
 """Faults; --json has all."""
@@ -36,6 +38,8 @@ def check(
     as_json_: JsonOption = False,
 ) -> None:
     """Verify a store: are all files complete and in their places, and do the tables agree with the stages?"""
+    from prunesweep.orchestrator.status.checking import Check
+
     looked = Check(open_store(place or store), deep)
     errors = Console(stderr=True)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:

@@ -10,8 +10,7 @@ import typer
 
 from prunesweep.orchestrator.cli.options import DataOption, JsonOption
 from prunesweep.orchestrator.cli.printing import as_json
-from prunesweep.orchestrator.lookup import is_file
-from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.lookup import is_file, load_sweep
 from prunesweep.orchestrator.text import size
 from prunesweep.workers import data
 from prunesweep.workers.data import DATASETS
@@ -60,7 +59,7 @@ def _named(name: str) -> list[Choice]:
     """The dataset of that name with its defaults, or the distinct datasets of a sweep file."""
     if not is_file(name):
         return [data.choose(name, {})]
-    return list(dict.fromkeys(trial.dataset for trial in read_sweep(Path(name)).exemplars))
+    return list(dict.fromkeys(trial.dataset for trial in load_sweep(name).exemplars))
 
 
 def fetched(name: str, folder: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from prunesweep.orchestrator.sweepfile.read import read_sweep
+from prunesweep.orchestrator.lookup import load_sweep
 from prunesweep.orchestrator.text import counted
 from prunesweep.workers.data.layout import Layout, read_layout
 from prunesweep.workers.errors import UserError
@@ -78,7 +78,7 @@ def init(
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
     output.write_text(TEMPLATE.format(**_answers(about).__dict__))
-    trials = counted(len(read_sweep(output).trials), "trial")
+    trials = counted(len(load_sweep(output).trials), "trial")
     print(f"wrote {output}, {trials}; look at it, and then: prunesweep plan {output}")
 
 

@@ -33,10 +33,9 @@ from prunesweep.orchestrator.cli.options import (
     TrialArgument,
 )
 from prunesweep.orchestrator.cli.printing import as_json, show
-from prunesweep.orchestrator.lookup import sweep_name
+from prunesweep.orchestrator.lookup import load_sweep, sweep_name
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS, INTERRUPTED
-from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 
@@ -61,7 +60,7 @@ def submit(
     same_code: SameCodeOption = False,
 ) -> None:
     """Run a sweep as a job on a Ray cluster, without a terminal; submitted again while it runs, it is the same job."""
-    read = read_sweep(sweep)
+    read = load_sweep(sweep)
     head = Location("auto")
     options = Options(head, data_dir, device, loaders, max_failures, max_concurrent, autoscaling, notify, stall_limit)
     from prunesweep.orchestrator.jobs import dashboard

@@ -18,8 +18,6 @@ import typer
 from prunesweep.orchestrator.cli.options import JsonOption
 from prunesweep.orchestrator.cli.printing import as_json, console
 from prunesweep.orchestrator.cli.reference import REFERENCES, reference_lines
-from prunesweep.orchestrator.sweepfile.methods import LEVELS
-from prunesweep.orchestrator.sweepfile.settings import SPARSITY, describe
 from prunesweep.workers import registry
 from prunesweep.workers.data import DATASETS
 from prunesweep.workers.errors import UserError, unknown
@@ -78,6 +76,9 @@ def _lines(kind: str, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
 
 
 def _method(name: str) -> dict[str, Any]:
+    from prunesweep.orchestrator.sweepfile.methods import LEVELS
+    from prunesweep.orchestrator.sweepfile.settings import SPARSITY
+
     cls = method_class(name)
     own = cls.hyperparameters()
     # Where the levels can be given instead, a sparsity need not be.
@@ -87,6 +88,8 @@ def _method(name: str) -> dict[str, Any]:
 
 
 def _hyperparameter(setting: Hyperparameter) -> dict[str, Any]:
+    from prunesweep.orchestrator.sweepfile.settings import describe
+
     required = setting.default is MISSING
     return {
         "name": setting.name,

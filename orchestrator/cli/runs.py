@@ -47,7 +47,7 @@ from prunesweep.orchestrator.cli.printing import console, say
 from prunesweep.orchestrator.cli.rehearsals import show_rehearsed
 from prunesweep.orchestrator.cli.results import show_means
 from prunesweep.orchestrator.cli.status import trouble_lines
-from prunesweep.orchestrator.lookup import planned_sweep
+from prunesweep.orchestrator.lookup import load_sweep, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plan
 from prunesweep.orchestrator.records import has_changed, leaving, recall
 from prunesweep.orchestrator.results.query import Query
@@ -57,7 +57,7 @@ from prunesweep.orchestrator.run.preflight import absent_data
 from prunesweep.orchestrator.run.rehearsal import rehearse
 from prunesweep.orchestrator.run.stopping import CONTINUES, INTERRUPTED, TooManyFailures
 from prunesweep.orchestrator.status.forecast import Bill, as_json, estimate
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, with_resources
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
@@ -76,7 +76,7 @@ def plan(
 ) -> None:
     """Show what a sweep would run: trials, shared stages, what is done, time and disk. Starts nothing."""
     opened = Store(store)
-    asked = read_sweep(Path(name), changes) if changes else name
+    asked = load_sweep(name, changes) if changes else name
     plan_ = make_plan(planned_sweep(asked, opened, str(data_dir)), opened)
     forecast = estimate(plan_, opened)
     bill = Bill(forecast.gpu_seconds / 3600, watts, price) if forecast else None
@@ -164,7 +164,7 @@ def resume(
 
 
 def _asked(file: Path, store: Store, data_folder: str, changes: Sequence[str], same_code: bool) -> Sweep:
-    versioned = versions.versioned(read_sweep(file, changes), store, data_folder)
+    versioned = versions.versioned(load_sweep(file, changes), store, data_folder)
     return versions.accept(versioned, store, data_folder) if same_code else versioned
 
 
@@ -173,7 +173,11 @@ def _asked_before(name: str, store: Store, data_folder: str, changes: Sequence[s
     if has_changed(sweep):
         file = escape(str(sweep.path))
         say(f"[yellow]{file} has changed since {sweep.name} was run[/]; for what it asks now: prunesweep run {file}")
-    return with_resources(sweep, changes) if changes else sweep
+    if not changes:
+        return sweep
+    from prunesweep.orchestrator.sweepfile.read import with_resources
+
+    return with_resources(sweep, changes)
 
 
 @dataclass(frozen=True)

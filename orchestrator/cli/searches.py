@@ -9,7 +9,6 @@ from typing import Any
 from rich.markup import escape
 
 from prunesweep.orchestrator.plan import Plan
-from prunesweep.orchestrator.results.schemas import unit
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.decision import Decision, ranking
 from prunesweep.orchestrator.search.spec import Search
@@ -120,6 +119,8 @@ def _best(decision: Decision) -> str:
     score = ranking(decision.search.sign, scored)[0][1]
     if isnan(score):
         return "diverged"
+    from prunesweep.orchestrator.results.schemas import unit
+
     return f"{100 * score:.2f}%" if unit(decision.search.by) == "fraction" else f"{score:.4g}"
 
 

@@ -23,7 +23,7 @@ from prunesweep.orchestrator.records import read_records, recall
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Seen, Unfinished, failures, look, unfinished
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.text import counted, duration, grouped
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location

@@ -20,7 +20,7 @@ from prunesweep.orchestrator.lookup import open_store, planned_sweep
 from prunesweep.orchestrator.plan import Plan, make_plans
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.status.status import look
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.store import State, Store
 
 WatchedSweep = Annotated[

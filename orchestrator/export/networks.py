@@ -22,7 +22,7 @@ from prunesweep.orchestrator.records import require, require_own_code
 from prunesweep.orchestrator.results.aggregation import plain
 from prunesweep.orchestrator.results.filtering import where
 from prunesweep.orchestrator.results.parquet import load_results
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers import checkpoint, data, measure, models, precision, probe, tasks, training
 from prunesweep.workers.appearing import appearing
 from prunesweep.workers.data.base import Dataset

@@ -14,7 +14,7 @@ from ray.job_submission import JobSubmissionClient
 
 from prunesweep.orchestrator.run.ray_internals import CHATTY_LOGGERS, JobRequests, authenticate_with_token
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
-from prunesweep.orchestrator.sweepfile.grammar import NAME
+from prunesweep.orchestrator.sweep import NAME
 from prunesweep.orchestrator.text import duration
 from prunesweep.workers.errors import UserError, nearest
 from prunesweep.workers.location import Location

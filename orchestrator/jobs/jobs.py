@@ -18,7 +18,7 @@ from prunesweep.orchestrator.provenance import COMMIT, provenance
 from prunesweep.orchestrator.resources import distinct, fitting
 from prunesweep.orchestrator.run.driver import Options
 from prunesweep.orchestrator.run.stopping import GRACE_SECONDS
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.text import counted, size
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location

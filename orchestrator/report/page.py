@@ -16,7 +16,7 @@ from prunesweep.orchestrator.report.contents import Contents, summary_of
 from prunesweep.orchestrator.report.fairness import MET
 from prunesweep.orchestrator.report.plotly_charts import plotly_chart
 from prunesweep.orchestrator.report.rendering import asset, environment
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.errors import UserError
 
 SUFFIXES = (".html", ".htm")

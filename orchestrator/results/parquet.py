@@ -15,9 +15,9 @@ from prunesweep.orchestrator.results.checks import asked_for, checked
 from prunesweep.orchestrator.results.schemas import SCHEMA_VERSION, VERSION_KEY, learn
 from prunesweep.orchestrator.results.sealing import unsealed_table
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.files import remote
 from prunesweep.workers.filesystems import Local
 from prunesweep.workers.location import Location, public
+from prunesweep.workers.remote import remote
 from prunesweep.workers.spec import TrainSpec
 
 SWEEPS = "sweeps"

@@ -108,9 +108,10 @@ def moderated_pairs(values: Floats) -> Pairs:
     """The moderated paired t of all pairs of rivals, of their values [K, N]."""
     count, n = values.shape
     means, variances = np.empty((count, count)), np.empty((count, count))
+    seeds = np.ascontiguousarray(values.T)  # seeds come first, so that numpy adds whole arrays up
     for rows in _blocks(count):  # at once they would take N times the memory
-        differences = values[rows, None, :] - values[None, :, :]
-        means[rows], variances[rows] = differences.mean(axis=2), differences.var(axis=2, ddof=1)
+        differences = seeds[:, rows, None] - seeds[:, None, :]
+        means[rows], variances[rows] = differences.mean(axis=0), differences.var(axis=0, ddof=1)
     variances[variances <= (CONSTANT * means) ** 2] = 0.0
     prior, prior_df = fitted_prior(variances[~np.tri(count, dtype=bool)], n - 1)
     errors = variances

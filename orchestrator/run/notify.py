@@ -15,7 +15,7 @@ import typer
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.text import counted, duration
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location, public

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from prunesweep.orchestrator.plan import Plan
 from prunesweep.orchestrator.results.schemas import CORRUPTED, task_fields
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers import accounting
 from prunesweep.workers.fingerprints import parts
 from prunesweep.workers.init.asked import UNSAID

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
+from prunesweep.orchestrator.sweep import NAME
 from prunesweep.orchestrator.sweepfile.document import Problem, Rejected
 from prunesweep.orchestrator.sweepfile.methods import BUDGET, LEVELS, RETRAIN, TIMES, hyperparameters, known_method
 from prunesweep.orchestrator.sweepfile.search_keys import SEARCH_MODEL
@@ -23,9 +24,6 @@ from prunesweep.workers.methods.base import Hyperparameter, Method
 
 MAX_TRIALS = 100_000
 """Planning this many takes under a minute and 300 MB; ten times as many would need 3 GB, and years to run."""
-
-NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}"
-"""Of a sweep, and so of its folder in the store: nothing that leads out of it."""
 
 
 def header(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.sweepfile.document import listed
-from prunesweep.orchestrator.sweepfile.read import Sweep
 from prunesweep.workers.models.parameters import parameter_names, remembered_names
 from prunesweep.workers.parameter_patterns import patterns_of, problems
 from prunesweep.workers.spec import Choice, TrainSpec, TrialSpec

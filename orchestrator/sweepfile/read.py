@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.search.cost import planned
 from prunesweep.orchestrator.search.spec import Search
+from prunesweep.orchestrator.sweep import About, Sweep
 from prunesweep.orchestrator.sweepfile import python
 from prunesweep.orchestrator.sweepfile.cells import Block, Cell, Element, Grid, grid, keep
 from prunesweep.orchestrator.sweepfile.changes import changed, changed_resources
@@ -39,49 +40,8 @@ from prunesweep.orchestrator.sweepfile.trials import check_rules, completed, tri
 from prunesweep.orchestrator.sweepfile.validation import validate
 from prunesweep.orchestrator.sweepfile.yaml import dump, parse
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.init.resolving import Supply
 from prunesweep.workers.methods import METHODS
-from prunesweep.workers.spec import Stage, TrialSpec
-
-
-@dataclass(frozen=True)
-class About:
-    """What a report says of a sweep beside its results; it changes no trial."""
-
-    title: str = ""
-    authors: tuple[str, ...] = ()
-    notes: str = ""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep file, read: its distinct trials in the file's order; `duplicates` were asked for more than once.
-
-    `recorded` is None of a file, which is its author's program. Of a sweep that a store remembers it holds the last
-    stages of trials with other people's methods, by the trials' keys: nothing is imported by a name out of a store.
-    What `searches` choose becomes trials when it is planned.
-
-    `places` are those in the file that name trained weights and patterns of parameters. Of the weights that are there
-    (`orchestrator.versions`) `supplies` say by the hash where a run gets them from, and `starts` what starts from them.
-    """
-
-    name: str
-    trials: tuple[TrialSpec, ...]
-    duplicates: int
-    resources: Shares
-    text: str
-    path: Path
-    recorded: Mapping[str, Stage] | None = None
-    about: About = About()
-    places: Mapping[str, str] = field(default_factory=dict)
-    supplies: Mapping[str, Supply] = field(default_factory=dict)
-    starts: tuple[str, ...] = ()
-    searches: tuple[Search, ...] = ()
-
-    @property
-    def exemplars(self) -> list[TrialSpec]:
-        """Its trials, and of each search one of those that it may try: all datasets, models and methods are there."""
-        return [*self.trials, *(search.base for search in self.searches)]
+from prunesweep.workers.spec import TrialSpec
 
 
 def read_sweep(path: Path, changes: Sequence[str] = ()) -> Sweep:

@@ -18,7 +18,7 @@ from prunesweep.orchestrator.results.primary import on_test
 from prunesweep.orchestrator.run.failures import policy
 from prunesweep.orchestrator.status import nodes
 from prunesweep.orchestrator.status.status import RUNNING, FailedStage, Unfinished, failures, unfinished
-from prunesweep.orchestrator.sweepfile.grammar import NAME
+from prunesweep.orchestrator.sweep import NAME
 from prunesweep.orchestrator.ui.pacing import Part
 from prunesweep.orchestrator.ui.watching import Claims, WatchedStore
 from prunesweep.workers.claims import Claim

@@ -21,7 +21,8 @@ from prunesweep.orchestrator.run.driver import Options, SweepRun
 from prunesweep.orchestrator.status import garbage
 from prunesweep.orchestrator.status.forecast import HISTORY, estimate
 from prunesweep.orchestrator.status.status import failures, look, unfinished
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.store import RESULT, State, Store
 from tests.orchestrator.finished import files_of

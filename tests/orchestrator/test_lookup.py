@@ -11,7 +11,7 @@ from prunesweep.orchestrator.lookup import find_sweep, load_sweep, results_place
 from prunesweep.orchestrator.records import read_records, remember
 from prunesweep.orchestrator.results.parquet import load_results
 from prunesweep.orchestrator.status.checking import Check
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store

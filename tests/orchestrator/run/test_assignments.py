@@ -15,7 +15,7 @@ from prunesweep.orchestrator.run.assignments import Assignments, Busy
 from prunesweep.orchestrator.run.events import Event, Failed, Finished, Progressed, Retried, Started, Tick
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.states import StageStates
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.decoding import decode_stage
 from prunesweep.workers.host import Where

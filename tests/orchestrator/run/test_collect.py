@@ -19,7 +19,8 @@ from prunesweep.orchestrator.results.schemas import CURVES, SWEEP_KEY, TRIALS
 from prunesweep.orchestrator.results.sealing import ROW_GROUP, write_table
 from prunesweep.orchestrator.run.collect import Collector
 from prunesweep.orchestrator.run.rows import asked
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.tables.means import means_table
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import run_stage

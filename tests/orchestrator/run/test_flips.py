@@ -20,7 +20,8 @@ from prunesweep.orchestrator.records import RECORD, recall, remember
 from prunesweep.orchestrator.results.parquet import load_curves, load_layers, load_results
 from prunesweep.orchestrator.results.sealing import SEAL_KEY, sealed_table, unsealed_table
 from prunesweep.orchestrator.run.collect import Collector
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.host import Where
 from prunesweep.workers.run import StageFailed, run_stage

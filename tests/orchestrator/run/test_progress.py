@@ -19,7 +19,7 @@ from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.reasons import Ended
 from prunesweep.orchestrator.run.states import StageStates
 from prunesweep.orchestrator.status.eta import seconds_left
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.spec import TrialSpec
 from prunesweep.workers.store import Store

@@ -25,7 +25,7 @@ from prunesweep.orchestrator.run.failures import POLICIES, larger
 from prunesweep.orchestrator.run.queue import StageQueue
 from prunesweep.orchestrator.run.reasons import Ended, Reasons
 from prunesweep.orchestrator.run.states import BehindFailure, Done, GivenUp, StageStates
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.causes import Cause
 from prunesweep.workers.claims import Claim, Holding
 from prunesweep.workers.files import Unavailable

@@ -8,7 +8,7 @@ from pathlib import Path
 from prunesweep.orchestrator.plan import make_plan
 from prunesweep.orchestrator.resources import Shares
 from prunesweep.orchestrator.run.rows import settings_of
-from prunesweep.orchestrator.sweepfile.read import Sweep
+from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.workers.methods.imp import IMP
 from prunesweep.workers.spec import Choice, Scope, TrialSpec
 from prunesweep.workers.store import Store

@@ -10,7 +10,8 @@ import pytest
 
 from prunesweep.orchestrator.plan import forest
 from prunesweep.orchestrator.results.parquet import load_results
-from prunesweep.orchestrator.sweepfile.read import Sweep, sweep_of
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import sweep_of
 from prunesweep.workers.decoding import decode_trial
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
 from prunesweep.orchestrator.resources import Resources
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.orchestrator.sweepfile.schema import sweep_schema
 from prunesweep.orchestrator.sweepfile.settings import TRAIN
 from prunesweep.workers.errors import UserError

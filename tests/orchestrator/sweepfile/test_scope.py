@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.spec import ALL, Scope
 

@@ -14,7 +14,8 @@ from prunesweep.orchestrator.search.decoding import decode_search
 from prunesweep.orchestrator.search.halving import rungs_of
 from prunesweep.orchestrator.search.space import Range, Values
 from prunesweep.orchestrator.search.target import Target
-from prunesweep.orchestrator.sweepfile.read import Sweep, read_sweep, sweep_of
+from prunesweep.orchestrator.sweep import Sweep
+from prunesweep.orchestrator.sweepfile.read import read_sweep, sweep_of
 from prunesweep.workers.encoding import encode
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
