@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import field, fields, is_dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 KEY_VERSION = 1
 """Raised when the meaning of a field changes, so that old results are not taken for new ones."""
@@ -33,15 +35,26 @@ def remark(default: Any) -> Any:
 
 
 def encode(value: Any) -> Any:
-    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run."""
+    """A spec as plain JSON values; a stage's parent is nested whole, so the text alone says what to run.
+
+    What specs share is shared there, too, and so is not to be changed.
+    """
+    return _encoded(value) if is_dataclass(value) else _nested(value)
+
+
+def _encoded(spec: Any) -> dict[str, Any]:
+    return {name: _nested(held) for name, held in said(spec, in_keys=False)}
+
+
+def _nested(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):  # most are: asked first, since there are millions
         return value
     if is_dataclass(value):
-        return {name: encode(held) for name, held in said(value, in_keys=False)}
+        return _made_once(_values, value, _encoded)
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
+        return [_nested(item) for item in value]
     if isinstance(value, dict):
-        return {name: encode(item) for name, item in value.items()}
+        return {name: _nested(item) for name, item in value.items()}
     return value
 
 
@@ -63,7 +76,7 @@ def _canonical(value: Any) -> str:
     if value is None or isinstance(value, str | int | float):
         return _scalar(value)
     if is_dataclass(value):
-        return _of_shared(value)
+        return _made_once(_texts, value, _of_fields)
     if isinstance(value, dict):
         return f"{{{','.join(f'{_scalar(name)}:{_canonical(held)}' for name, held in sorted(value.items()))}}}"
     if isinstance(value, tuple | list):
@@ -71,24 +84,28 @@ def _canonical(value: Any) -> str:
     raise TypeError(f"a key cannot hold a {type(value).__name__}")
 
 
+def _of_fields(spec: Any) -> str:
+    return _canonical(dict(said(spec)))
+
+
 @lru_cache(2**12, typed=True)
 def _scalar(value: str | float | None) -> str:
     return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-_shared: dict[int, tuple[Any, str]] = {}
-"""By identity, since values may be equal that are not the same: True == 1."""
+_texts: dict[int, tuple[Any, str]] = {}
+_values: dict[int, tuple[Any, dict[str, Any]]] = {}
+"""By identity, since specs may be equal that are not the same: True == 1."""
 
 
-def _of_shared(value: Any) -> str:
-    """A spec within another, made once: thousands of trials have a few hundred choices and trainings in common."""
-    if (known := _shared.get(id(value))) is not None:
+def _made_once(made: dict[int, tuple[Any, T]], spec: Any, make: Callable[[Any], T]) -> T:
+    """What is made of a spec within another: thousands of trials have a few hundred choices and trainings in common."""
+    if (known := made.get(id(spec))) is not None:
         return known[1]
-    if len(_shared) >= 2**12:
-        _shared.clear()
-    text = _canonical(dict(said(value)))
-    _shared[id(value)] = value, text
-    return text
+    if len(made) >= 2**12:
+        made.clear()
+    made[id(spec)] = spec, make(spec)
+    return made[id(spec)][1]
 
 
 @cache

@@ -51,6 +51,7 @@ CHATTY_LOGGERS = (
 
 def require_known() -> None:
     """Raise `UserError` unless this version of Ray has all that a run uses of its private parts."""
+    from ray.air._internal import usage
     from ray.air.execution._internal import RayActorManager
     from ray.tune import registry
     from ray.tune.execution.tune_controller import TuneController
@@ -65,6 +66,7 @@ def require_known() -> None:
         (ray._private.accelerators, "get_accelerator_manager_for_resource"),
         (ray._private.ray_constants, "ENABLE_RAY_CLUSTER"),
         (registry, "_global_registry"),
+        (usage, "tag_callbacks"),
         (RayActorManager, "_actor_task_failed"),
         (TuneController, "_get_trial_checkpoints"),
         (TuneController, "_schedule_trial_train"),
@@ -204,12 +206,14 @@ def error_of(trial: Trial) -> object:
 
 @contextmanager
 def mended_tune() -> Iterator[None]:
-    """Tune without two habits that take a third of the driver's time, and a mistake that ends it.
+    """Tune without three habits that take much of the driver's time and memory, and a mistake that ends it.
 
     For each worker it fetches the trainable from Ray's key-value store five times, three of them to see that it is
-    there; and at the end it writes down all trials, for a restoration that nobody asks for. And it stops everything
-    when Ray has ended a worker because the machine ran out of memory.
+    there; at the end it writes down all trials, for a restoration that nobody asks for; and to count which callbacks
+    are its own it imports mlflow, wandb, comet and aim where they are installed. And it stops everything when Ray has
+    ended a worker because the machine ran out of memory.
     """
+    from ray.air._internal import usage
     from ray.air.execution._internal import RayActorManager
     from ray.tune import registry
     from ray.tune.execution.tune_controller import TuneController
@@ -220,6 +224,7 @@ def mended_tune() -> Iterator[None]:
             (kept, "get", cache(kept.get)),
             (kept, "contains", cache(kept.contains)),
             (TuneController, "_get_trial_checkpoints", lambda self: {}),
+            (usage, "tag_callbacks", lambda callbacks: False),
             (RayActorManager, "_actor_task_failed", _survivable(RayActorManager._actor_task_failed)),
         ):
             replacements.enter_context(_replaced(owner, name, value))

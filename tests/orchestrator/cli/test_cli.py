@@ -37,7 +37,10 @@ BAD = """\
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A store with a sweep of which some stages failed, one of which all is done, and one that was killed midway."""
-    cli = Cli(tmp_path_factory.mktemp("ran"))
+    folder = tmp_path_factory.mktemp("ran")
+    cli = Cli(folder, PYTHONPATH=str(folder / "installed"))
+    (folder / "installed").mkdir()
+    cli.write("open(__file__ + '.imported', 'w').close()\n", "installed/wandb.py")
     file = cli.write(GOOD % 2 + BAD, "mixed.yaml")
     _train_first(cli, file)
     process = cli.start("run", file)
@@ -67,6 +70,10 @@ def _leave_unfinished(cli: Cli) -> None:
     list(islice(stage, 4))
     stage.close()
     store.begin(second)
+
+
+def test_a_run_imports_no_package_for_logs_that_happens_to_be_installed(ran: Cli):
+    assert [file.name for file in (ran.folder / "installed").glob("wandb*")] == ["wandb.py"]
 
 
 # --- wrong requests
