@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -19,7 +20,7 @@ from prunesweep.workers import plain_numbers
 from prunesweep.workers.json_tensors import JSON, as_json, from_json
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.optimizer_state import restore, stored
-from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+from prunesweep.workers.seal import BLANK, FIELD, intact, parsed, seal
 from prunesweep.workers.store import read_metadata
 
 ALIGNMENT = 16
@@ -55,12 +56,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
 
 def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> Progress:
     """Continue from a checkpoint of the same key; raises `Refused`, before it has changed anything."""
-    if not intact(data):
-        raise Refused("it is damaged")
-    metadata = read_metadata(io.BytesIO(data))
-    if metadata["key"] != key:
-        raise Refused(f"it belongs to stage {metadata['key']}, not to {key}")
-    tensors = load(data)
+    tensors, progress = _opened(data, key)
     weights, buffers, state, averages = (_under(p, tensors) for p in ("model", "momentum", "method", "average"))
     own = {name: state.pop(name, None) for name in pruner.parameters()}
     learned = {name: tensor for name, tensor in own.items() if tensor is not None}
@@ -78,7 +74,21 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     pruner.load_state(state)
     if pruner.average:
         pruner.average.load(averages)
-    return Progress(**json.loads(metadata["progress"]))
+    return progress
+
+
+def _opened(data: bytes, key: str) -> tuple[dict[str, Tensor], Progress]:
+    """The tensors of a checkpoint of that key, and how far it is; raises `Refused`."""
+    if not intact(data):
+        raise Refused("it is damaged")
+    try:
+        metadata = read_metadata(io.BytesIO(data))
+        whose, progress, tensors = metadata["key"], Progress(**parsed(metadata["progress"])), load(data)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise Refused("it is no checkpoint") from error
+    if whose != key:
+        raise Refused(f"it belongs to stage {whose}, not to {key}")
+    return tensors, progress
 
 
 def network(model: nn.Module) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ under a name.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from prunesweep.workers.data.own_files import own_files
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.methods import METHODS
 from prunesweep.workers.registry import Entry
-from prunesweep.workers.seal import FIELD, intact, sealed_json
+from prunesweep.workers.seal import FIELD, intact, parsed, sealed_json
 from prunesweep.workers.source import source_digest, source_files
 from prunesweep.workers.spec import Choice, Stage, TrialSpec
 from prunesweep.workers.store import Store
@@ -76,8 +75,8 @@ def is_same_code(data: bytes) -> bool:
 
 def _said_of_code(data: bytes) -> dict[str, str] | None:
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
+        content = parsed(data)
+    except ValueError:
         return None
     if not isinstance(content, dict):
         return None

@@ -10,6 +10,8 @@ from prunesweep.workers.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+from prunesweep.workers.seal import parsed
+
 JSON = ":json"
 """Ends the name of what is no tensor; no name of a module has a colon."""
 
@@ -24,5 +26,5 @@ def as_json(name: str, value: Any) -> Tensor:
 
 
 def from_json(tensor: Tensor) -> Any:
-    """What `as_json` made the tensor of."""
-    return json.loads(bytes(tensor.tolist()))
+    """What `as_json` made the tensor of; raises `ValueError` for what is no JSON."""
+    return parsed(bytes(tensor.tolist()))

@@ -269,7 +269,7 @@ def _read_stage(spec: Path) -> Stage:
         return decode_stage(json.loads(spec.read_text()))
     except OSError as error:
         raise UserError(f"{spec} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(f"{spec} is no stage's spec.json: {error}") from error
 
 

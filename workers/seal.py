@@ -79,11 +79,16 @@ def _pieces(value: Any) -> Iterator[bytes]:
 
 def unsealed_json(data: bytes) -> dict[str, Any]:
     """What `sealed_json` was given; raises `ValueError` for anything else: whoever writes a file can seal it."""
-    try:
-        content = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    content = parsed(data)
     if not isinstance(content, dict) or FIELD not in content:
         raise ValueError("it is no object with a checksum")
     del content[FIELD]
     return content
+
+
+def parsed(text: bytes | str) -> Any:
+    """JSON that may be anybody's; raises `ValueError` for whatever is wrong with it."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

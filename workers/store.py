@@ -63,7 +63,7 @@ from prunesweep.workers.publications import NETWORK as NETWORK
 from prunesweep.workers.publications import RESULT as RESULT
 from prunesweep.workers.publications import STATE as STATE
 from prunesweep.workers.publications import Damaged as Damaged
-from prunesweep.workers.seal import sealed_json
+from prunesweep.workers.seal import parsed, sealed_json
 from prunesweep.workers.spec import Stage
 
 HEADER = 2**16
@@ -123,10 +123,10 @@ class Store(Progress):
 
     def _checkpointed_epochs(self, key: str, name: str) -> int | None:
         try:
-            epochs: int = json.loads(self._metadata(key, name)["progress"])["epoch"]
+            epochs = parsed(self._metadata(key, name)["progress"])["epoch"]
         except (ValueError, KeyError, TypeError):
             return None
-        return epochs
+        return epochs if type(epochs) is int else None
 
     def _metadata(self, key: str, name: str) -> dict[str, str]:
         """Of a safetensors file; most are in its first 64 kB."""
@@ -147,7 +147,7 @@ def read_metadata(stream: IO[bytes]) -> dict[str, str]:
     length = int.from_bytes(stream.read(8), "little")
     if length > LONGEST_HEADER:
         raise ValueError(f"a header of {length} bytes")
-    metadata: dict[str, str] = json.loads(stream.read(length))["__metadata__"]
+    metadata: dict[str, str] = parsed(stream.read(length))["__metadata__"]
     return metadata
 
 

@@ -5,7 +5,6 @@ Tables are handed on, and may be anybody's: whatever is behind this need not ask
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from prunesweep.orchestrator.results.schemas import (
     TRIALS,
 )
 from prunesweep.orchestrator.text import visible
+from prunesweep.workers.seal import parsed
 
 SCHEMAS = {"trials": TRIALS, "curves": CURVES, "layers": LAYERS, "classes": CLASSES, "candidates": CANDIDATES}
 
@@ -121,7 +121,7 @@ def _plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def asked_for(table: pa.Table) -> dict[str, Any] | None:
     """What the metadata of `trials.parquet` says of its sweep, None where it says nothing that can be used."""
     try:
-        said = json.loads((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
+        said = parsed((table.schema.metadata or {}).get(SWEEP_KEY, b"null"))
     except ValueError:
         return None
     if not isinstance(said, dict) or not isinstance(said.get("trials"), int) or "sweep" not in said:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prunesweep.workers.errors import UserError
-from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+from prunesweep.workers.seal import BLANK, FIELD, intact, parsed, seal
 
 SEAL_KEY = b"prunesweep_file"
 """Under it the metadata say of which sweep this is which table, and the sum of the file."""
@@ -134,5 +134,5 @@ def _sweep_of(file: Path) -> str | None:
 
 def described(schema: pa.Schema) -> dict[str, str]:
     """The sweep and the name that a table was written with; empty where it says nothing."""
-    said = json.loads((schema.metadata or {}).get(SEAL_KEY, b"{}"))
+    said = parsed((schema.metadata or {}).get(SEAL_KEY, b"{}"))
     return {name: str(said.get(name)) for name in ("sweep", "table")} if isinstance(said, dict) and said else {}

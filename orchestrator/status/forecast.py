@@ -119,7 +119,7 @@ def _history(plan: Plan, store: Store) -> Iterator[tuple[Stage, float, float]]:
 
 def _spec(key: str, store: Store) -> Stage | None:
     """What a stage of another sweep is; a `spec.json` that is damaged forecasts nothing."""
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return decode_stage(json.loads(store.read("stages", key, "spec.json") or b""))
     return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from prunesweep.workers import checkpoint
 from prunesweep.workers.checkpoint import Progress, Refused
@@ -78,6 +79,27 @@ def test_a_damaged_checkpoint_changes_nothing(how: str):
             checkpoint.unpack(bad, "key", *parts)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert checkpoint.unpack(data, "key", *parts).epoch == 1
+
+
+NO_CHECKPOINTS = {
+    "nobody's": {"progress": "{}"},
+    "of no progress": {"key": "key"},
+    "no JSON": {"key": "key", "progress": "{"},
+    "nested": {"key": "key", "progress": "[" * 100_000},
+    "of other numbers": {"key": "key", "progress": '{"epochs": 1}'},
+    "a list": {"key": "key", "progress": "[1]"},
+    "another's": {"key": "other", "progress": '{"epoch": 1}'},
+}
+
+
+@pytest.mark.parametrize("said", NO_CHECKPOINTS.values(), ids=[*NO_CHECKPOINTS])
+def test_a_checkpoint_that_somebody_has_sealed_is_read_before_it_changes_anything(said: dict[str, str]):
+    _, *parts = packed()
+    model = parts[0]
+    zeros = {f"model/{name}": torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    with pytest.raises(Refused, match=r"it is no checkpoint|it belongs to stage other"):
+        checkpoint.unpack(seal(save(zeros, {**said, FIELD: BLANK})), "key", *parts)
+    assert all(tensor.any() for tensor in model.state_dict().values())
 
 
 # --- a running stage

@@ -199,13 +199,16 @@ def test_attempts_are_in_order_though_the_clock_is_set_back(store: Store, monkey
 
 
 def test_how_far_a_stage_is_does_not_hang_on_one_checkpoint(store: Store):
-    def packed(epoch: int) -> bytes:
-        header = json.dumps({"__metadata__": {"progress": json.dumps({"epoch": epoch})}}).encode()
+    def packed(epoch: object) -> bytes:
+        return headed(json.dumps({"__metadata__": {"progress": json.dumps({"epoch": epoch})}}).encode())
+
+    def headed(header: bytes) -> bytes:
         return len(header).to_bytes(8, "little") + header
 
     assert store.checkpointed_epochs(STAGE.key) is None
     store.write_checkpoint(STAGE.key, packed(3))
-    for bad in (b"", b"\xff" * 100, packed(4)[:-5], b"\x02" + b"\0" * 7 + b"[]"):
+    nested = json.dumps({"__metadata__": {"progress": "[" * 50_000}}).encode()
+    for bad in (b"", b"\xff" * 100, packed(4)[:-5], headed(b"[]"), packed("4"), headed(b"[" * 50_000), headed(nested)):
         store.write_checkpoint(STAGE.key, packed(3))
         store.write_checkpoint(STAGE.key, bad)
         assert store.checkpointed_epochs(STAGE.key) == 3

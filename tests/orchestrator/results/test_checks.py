@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prunesweep import load_curves, load_layers, load_results
+from prunesweep.orchestrator.results.schemas import SWEEP_KEY
 from prunesweep.orchestrator.status.checking import Check
 from prunesweep.workers.errors import UserError
 from prunesweep.workers.store import Store
@@ -84,6 +85,12 @@ def test_a_key_leads_nothing_out_of_the_folder_of_an_export(cli: Cli, store: Sto
     before = set(cli.folder.rglob("*"))
     assert "which is no key" in cli("export", "tensorboard", "two", "--to", "deep/er/board", code=2)
     assert set(cli.folder.rglob("*")) == before
+
+
+def test_what_the_metadata_of_a_table_says_may_be_anything(store: Store):
+    for said in (b"[" * 100_000, b"{", b"[]", b'{"sweep": [], "trials": "x"}'):
+        change(store, "trials.parquet", lambda table, said=said: table.replace_schema_metadata({SWEEP_KEY: said}))
+        assert len(load_results("two", store=store.location)) == 2
 
 
 def test_columns_that_are_absent_are_null_and_names_are_plain(store: Store):
