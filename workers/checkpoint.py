@@ -21,7 +21,7 @@ from prunesweep.workers.json_tensors import JSON, as_json, from_json
 from prunesweep.workers.methods.pruner import Pruner
 from prunesweep.workers.optimizer_state import restore, stored
 from prunesweep.workers.seal import BLANK, FIELD, intact, parsed, seal
-from prunesweep.workers.store import read_metadata
+from prunesweep.workers.store import Damaged, read_metadata
 
 ALIGNMENT = 16
 """Bytes, so that a tensor of any type may begin behind another one's."""
@@ -96,9 +96,9 @@ def network(model: nn.Module) -> dict[str, Tensor]:
     return {**storable(model.state_dict()), **plain_numbers.changed(model)}
 
 
-def network_in(data: bytes) -> dict[str, Tensor]:
+def network_in(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The model's tensors of a checkpoint, or of the state after a part of a stage; as `load_network` takes them."""
-    return _under("model", load(data))
+    return _under("model", tensors)
 
 
 def load_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -164,6 +164,14 @@ def unpack_tensors(data: bytes) -> dict[str, Tensor]:
     """The tensors of `pack_tensors`."""
     tensors: dict[str, Tensor] = load(data)
     return tensors
+
+
+def opened(data: bytes, key: str, name: str) -> dict[str, Tensor]:
+    """The tensors of that file of a finished stage; raises `Damaged` where it has none, whatever its checksum."""
+    try:
+        return unpack_tensors(data)
+    except SafetensorError as error:
+        raise Damaged(key, f"the {name} of {key} cannot be opened: {error}", refused=True) from error
 
 
 def _parameters(model: nn.Module, pruner: Pruner) -> dict[str, nn.Parameter]:

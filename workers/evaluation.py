@@ -8,7 +8,7 @@ from typing import Any
 from prunesweep.workers import checkpoint, training
 from prunesweep.workers.curve import curve_file
 from prunesweep.workers.execution import Execution
-from prunesweep.workers.parents import file_of, load_network, result_of
+from prunesweep.workers.parents import load_network, result_of, tensors_of
 from prunesweep.workers.parts import Measured
 from prunesweep.workers.seeding import seed_all
 from prunesweep.workers.spec import EvaluationStage
@@ -24,8 +24,8 @@ class Evaluation(Execution):
     def _begin(self) -> None:
         """Load the parent's network; nothing of it changes."""
         parent = self._evaluated().parent
-        network = file_of(parent, NETWORK, self._parent(), self.store, self.replicas)
-        load_network(self.model, checkpoint.unpack_tensors(network), parent)
+        network = tensors_of(parent, NETWORK, self._parent(), self.store, self.replicas)
+        load_network(self.model, network, parent)
 
     def _measured(self) -> Measured:
         """The network and no curve; what the parent measured, and the accuracy on each corrupted test set."""

@@ -22,9 +22,12 @@ def result_of(stage: Stage, store: Store, replicas: Replicas) -> Mapping[str, An
     return result
 
 
-def file_of(stage: Stage, name: str, result: Mapping[str, Any], store: Store, replicas: Replicas) -> bytes:
-    """A file of a stage with this result, the same for all replicas; raises `Damaged`."""
-    return replicas.agreed(lambda: store.read_published(stage.key, name, result))
+def tensors_of(
+    stage: Stage, name: str, result: Mapping[str, Any], store: Store, replicas: Replicas
+) -> dict[str, Tensor]:
+    """The tensors in a file of a stage with this result, the same for all replicas; raises `Damaged`."""
+    data = replicas.agreed(lambda: store.read_published(stage.key, name, result))
+    return checkpoint.opened(data, stage.key, name)
 
 
 def load_network(model: nn.Module, network: Mapping[str, Tensor], of: Stage) -> None:

@@ -13,7 +13,7 @@ from prunesweep.workers import checkpoint, optimizer_state, scores, selection
 from prunesweep.workers.flat import Flat
 from prunesweep.workers.lineage import rewound
 from prunesweep.workers.methods.pruner import Pruner
-from prunesweep.workers.parents import file_of, load_network, result_of
+from prunesweep.workers.parents import load_network, result_of, tensors_of
 from prunesweep.workers.patterns import require_divided
 from prunesweep.workers.replicas import Replicas
 from prunesweep.workers.seeding import derive
@@ -45,9 +45,9 @@ class Pruning:
         """
         parent = self.stage.parent
         result = result_of(parent, self.store, self.replicas)
-        load_network(self.model, checkpoint.unpack_tensors(self._read(parent, NETWORK, result)), parent)
+        load_network(self.model, self._tensors(parent, NETWORK, result), parent)
         if isinstance(parent, PruneStage) and self.stage.rewind_epoch is None:
-            buffers = checkpoint.unpack_tensors(self._read(parent, MOMENTUM, result))
+            buffers = self._tensors(parent, MOMENTUM, result)
             optimizer_state.restore(dict(self.model.named_parameters()), self.optimizer, buffers)
         return result
 
@@ -90,7 +90,7 @@ class Pruning:
         self.pruner.hold(self.masks)
 
     def _state(self, part: PartStage) -> Mapping[str, Any]:
-        return checkpoint.network_in(self._read(part, STATE, result_of(part, self.store, self.replicas)))
+        return checkpoint.network_in(self._tensors(part, STATE, result_of(part, self.store, self.replicas)))
 
-    def _read(self, stage: Stage, name: str, result: Mapping[str, Any]) -> bytes:
-        return file_of(stage, name, result, self.store, self.replicas)
+    def _tensors(self, stage: Stage, name: str, result: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        return tensors_of(stage, name, result, self.store, self.replicas)

@@ -44,11 +44,14 @@ INTERNAL = {"key", "publication"}
 
 
 class Damaged(RuntimeError):
-    """A file of the stage `key`, which was finished, is not the one that was published."""
+    """A file of the stage `key`, which was finished, is not the one that was published.
 
-    def __init__(self, key: str, message: str) -> None:
+    With `refused` its checksum is right, but no stage has such a file.
+    """
+
+    def __init__(self, key: str, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
-        self.key = key
+        self.key, self.refused = key, refused
 
 
 class Publications(Files):
@@ -194,8 +197,8 @@ class Publications(Files):
     def set_aside(self, key: str, *, refused: bool = False) -> list[str]:
         """Rename the damaged files of a finished stage, its result first: it is not done any more.
 
-        With `refused` the result says what no stage's does, though all sums are right. Returns the paths of what was
-        missing or damaged, none when all is well or the stage was not done.
+        With `refused` it, or a file that it names, says what no stage's does, though all sums are right. Returns the
+        paths of what was missing or damaged, none when all is well or the stage was not done.
         """
         result = self._record(key)
         if result is None:

@@ -114,7 +114,7 @@ def run_stage(stage: Stage, store: Store, where: Where, replicas: Replicas = ALO
             raise
         except Exception as error:
             if isinstance(error, Damaged):
-                _set_aside(error.key, store)
+                _set_aside(error.key, store, refused=error.refused)
             failure = _explained(error, replicas)
             _note(replace(attempt, **asdict(failure), log=tuple(lines)), stage.key, store)
             replicas.heard()
@@ -179,8 +179,8 @@ def _nothing(*_: object) -> None:
     """Claims, and what the stage does, are the leading replica's."""
 
 
-def _set_aside(key: str, store: Store) -> None:
-    for damaged in store.set_aside(key):
+def _set_aside(key: str, store: Store, *, refused: bool = False) -> None:
+    for damaged in store.set_aside(key, refused=refused):
         log.warning("%s is missing or damaged; what is left of it is set aside, and the stage computed again", damaged)
 
 

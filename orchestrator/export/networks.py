@@ -164,9 +164,9 @@ def _trained(row: Row, sweep: Sweep, store: Store, data_folder: str) -> Trained:
         raise NotExported(f"trial {row['trial']} is not in the sweep {sweep.name} any more; run that sweep again")
     stage = row["stage_keys"][-1]
     try:
-        tensors = checkpoint.weights_of(checkpoint.unpack_tensors(store.read_published(stage, NETWORK)))
+        tensors = checkpoint.weights_of(checkpoint.opened(store.read_published(stage, NETWORK), stage, NETWORK))
     except Damaged as error:
-        store.set_aside(stage)
+        store.set_aside(stage, refused=error.refused)
         again = f"compute it again with: {_resume(sweep, store)}"
         raise NotExported(f"trial {row['trial']}: {error}; {again}") from error
     threads = max(1, int(sweep.resources.of(spec).cpus))

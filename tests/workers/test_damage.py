@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from prunesweep.workers.host import Where
 from prunesweep.workers.methods.base import Method
 from prunesweep.workers.methods.pruner import Pruner, Setup
 from prunesweep.workers.run import StageFailed, run_stage
-from prunesweep.workers.seal import BLANK, FIELD, intact, seal
+from prunesweep.workers.seal import BLANK, FIELD, intact, seal, sealed_json, unsealed_json
 from prunesweep.workers.spec import Stage, path
 from prunesweep.workers.store import CHECKPOINT, CHECKPOINTS, NETWORK, RESULT, State, Store
 from tests.cases import last_stage, trial
@@ -176,6 +177,25 @@ def test_a_child_of_a_damaged_parent_fails_and_the_parent_is_computed_again(how:
     assert copy.states([parent.key])[parent.key] is State.STARTED
     run(child, copy)
     assert [numbers(each, copy) for each in path(child)] == [numbers(each, unbroken) for each in path(child)]
+
+
+def test_a_network_that_is_none_counts_as_damaged_though_its_checksum_is_right(copy: Store, unbroken: Store):
+    parent, child = path(CHILD)[-2:]
+    copy.remove("stages", child.key, RESULT)
+    replace_network(copy, parent.key, b"\0" * 64)
+    with pytest.raises(StageFailed, match=f"the {NETWORK} of {parent.key} cannot be opened"):
+        list(run_stage(child, copy, Where()))
+    assert copy.attempts(child.key)[-1].cause == "parent damaged"
+    run(child, copy)
+    assert numbers(child, copy) == numbers(child, unbroken)
+
+
+def replace_network(store: Store, key: str, network: bytes) -> None:
+    """As somebody does who may write into the store, and knows how results are sealed."""
+    result = unsealed_json(store.read("stages", key, RESULT))
+    result["files"][NETWORK] = sha256(network).hexdigest()
+    store.write(network, "stages", key, NETWORK)
+    store.write(sealed_json(result), "stages", key, RESULT)
 
 
 def test_a_damaged_spec_and_notes_do_no_harm(copy: Store, unbroken: Store):

@@ -66,7 +66,10 @@ def test_a_copy_for_another_sparsity_costs_no_epoch_and_the_sparser_one_is_worse
     assert len(list(run_stage(sparse, store, Where(parts=(dense.key,))))) == 1, "it is only measured"
     losses = [store.result(part.key)["metrics"]["pruned_validation_loss"] for part in (dense, sparse)]
     assert losses[0] < losses[1]
-    states = [checkpoint.network_in(store.read_published(part.key, STATE)) for part in (dense, sparse)]
+    states = [
+        checkpoint.network_in(checkpoint.unpack_tensors(store.read_published(part.key, STATE)))
+        for part in (dense, sparse)
+    ]
     assert all(tensor.equal(states[1][name]) for name, tensor in states[0].items())
 
 
@@ -90,7 +93,7 @@ def test_a_part_has_the_weights_that_the_whole_training_had_then(parted: Store, 
     shorter = last_stage(trial("gmp", train=WHOLE.root.train.__class__(**{**encode(WHOLE.root.train), "epochs": 2})))
     store = Store(tmp_path)
     run(shorter, store)
-    weights = checkpoint.network_in(parted.read_published(PART.key, STATE))
+    weights = checkpoint.network_in(checkpoint.unpack_tensors(parted.read_published(PART.key, STATE)))
     other = checkpoint.unpack_tensors(store.read_published(shorter.key, NETWORK))
     assert weights.keys() == other.keys()
     assert any(not weights[name].equal(other[name]) for name in weights)

@@ -52,13 +52,14 @@ class Supply:
 
     def read(self) -> dict[str, Tensor]:
         """The tensors by name; raises `UserError`."""
-        from prunesweep.workers.checkpoint import unpack_tensors, weights_of
+        from prunesweep.workers.checkpoint import opened, weights_of
         from prunesweep.workers.init.reading import read_weights, unprefixed
 
         if self.store is None:
             assert self.path is not None
             return read_weights(self.path, self.key)
-        return unprefixed(weights_of(unpack_tensors(self.store.read_published(self.stage, NETWORK))))
+        network = opened(self.store.read_published(self.stage, NETWORK), self.stage, NETWORK)
+        return unprefixed(weights_of(network))
 
 
 @dataclass
