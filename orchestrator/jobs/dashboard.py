@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
+from prunesweep.orchestrator.run.deadlines import within
 from prunesweep.orchestrator.run.ray_internals import CHATTY_LOGGERS, JobRequests, authenticate_with_token
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweep import NAME
@@ -48,8 +51,9 @@ class Dashboard(JobRequests, JobSubmissionClient):
 
     def request(self, method: str, endpoint: str, **options: Any) -> Any:
         answer = UPLOAD_SECONDS if method in ("PUT", "POST") else ANSWER_SECONDS
+        limits = (CONNECT_SECONDS, answer)
         try:
-            return self.send(method, endpoint, timeout=(CONNECT_SECONDS, answer), **options)
+            return within(UPLOAD_SECONDS, lambda: self.send(method, endpoint, timeout=limits, **options))
         except AuthenticationError as error:
             raise UserError(_token(self.place)) from error
         except OSError as error:
@@ -58,6 +62,16 @@ class Dashboard(JobRequests, JobSubmissionClient):
     def refused(self, answer: Any) -> None:
         last = (answer.text.strip().splitlines() or ["nothing"])[-1]
         raise RequestRefused(f"the cluster at {self.place} answers {answer.status_code}: {last[:300]}")
+
+    def stop_job(self, job_id: str) -> bool:
+        """Ask a job to stop; whether it could be asked."""
+        with _understood(self.place):
+            return bool(super().stop_job(job_id))
+
+    def get_job_logs(self, job_id: str) -> str:
+        """What a job has written so far."""
+        with _understood(self.place):
+            return "".join(super().get_job_logs(job_id))  # of a list of anything else this raises
 
 
 def connect(address: Location) -> Dashboard:
@@ -73,12 +87,22 @@ def connect(address: Location) -> Dashboard:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         authenticate_with_token()
-        return Dashboard(url.reveal())
-    except UserError:
-        raise
+        with _understood(url):
+            return within(CONNECT_SECONDS + ANSWER_SECONDS, lambda: Dashboard(url.reveal()))
     except AuthenticationError as error:
         raise UserError(_token(url)) from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except TimeoutError as error:
+        raise Unreachable(_no_answer(url, _reason(error))) from error
+
+
+@contextmanager
+def _understood(url: Location) -> Iterator[None]:
+    """Inside it an answer that is none of a dashboard's is a `UserError`."""
+    try:
+        yield
+    except (UserError, AuthenticationError, TimeoutError):
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise UserError(_no_answer(url, "what answers there is no dashboard of Ray")) from error
 
 
@@ -108,8 +132,10 @@ def nodes(cluster: Dashboard) -> list[dict[str, float]]:
     answer = cluster.request("GET", "/nodes?view=summary")
     if answer.status_code != OK:
         cluster.refused(answer)
-    raylets = (node["raylet"] for node in answer.json()["data"]["summary"])
-    return [raylet["resourcesTotal"] for raylet in raylets if raylet.get("state") == "ALIVE"]
+    with _understood(cluster.place):
+        raylets = (node["raylet"] for node in answer.json()["data"]["summary"])
+        totals = [raylet["resourcesTotal"].items() for raylet in raylets if raylet.get("state") == "ALIVE"]
+        return [{name: float(amount) for name, amount in total} for total in totals]
 
 
 # --- jobs
@@ -157,7 +183,8 @@ class Job:
 
 def jobs(cluster: Dashboard) -> list[Job]:
     """The jobs of sweeps that the cluster remembers, by sweep and attempt."""
-    remembered = [_job(details) for details in cluster.list_jobs() if _ID.fullmatch(details.submission_id or "")]
+    with _understood(cluster.place):
+        remembered = [_job(details) for details in cluster.list_jobs() if _ID.fullmatch(details.submission_id or "")]
     return sorted(remembered, key=lambda job: (job.sweep, job.attempt))
 
 

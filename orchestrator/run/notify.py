@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from prunesweep.orchestrator.plan import Plan
+from prunesweep.orchestrator.run.deadlines import within
 from prunesweep.orchestrator.run.stopping import INTERRUPTED
 from prunesweep.orchestrator.sweep import Sweep
 from prunesweep.orchestrator.text import counted, duration
@@ -133,11 +133,10 @@ def post(hook: Location, content: dict[str, Any]) -> str | None:
 
     Who answers that it does not want this is not asked again; who has a fault, or does not answer, is asked twice more.
     """
-    answers: list[str | None] = []
-    thread = threading.Thread(target=lambda: answers.append(_posted(hook, content)), daemon=True)
-    thread.start()
-    thread.join(LIMIT)
-    return answers[0] if answers else f"it has not answered within {LIMIT:.0f} s"
+    try:
+        return within(LIMIT, lambda: _posted(hook, content))
+    except TimeoutError:
+        return f"it has not answered within {LIMIT:.0f} s"
 
 
 def _posted(hook: Location, content: dict[str, Any]) -> str | None:

@@ -12,18 +12,23 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pandas as pd
 import pytest
+import ray
 
 from prunesweep import load_results
-from prunesweep.orchestrator.jobs import snapshot
+from prunesweep.orchestrator.jobs import dashboard, snapshot
 from prunesweep.orchestrator.jobs.jobs import weights_beside
 from prunesweep.orchestrator.sweepfile.read import read_sweep
 from prunesweep.workers.errors import UserError
+from prunesweep.workers.location import Location
 from prunesweep.workers.store import Store
 from tests.head import TOKEN, Head, JobsCli, free_ports
 from tests.orchestrator.conftest import SWEEP, Cli, descendants
@@ -221,6 +226,68 @@ def test_an_address_where_no_dashboard_answers(addresses: dict[str, str], tmp_pa
         assert f"({reason}): the address begins with http://, its port is 8265" in err
         assert err.count("\n") == 1
     assert '"ray://head:10001" is not allowed' in cli("jobs", "--address", "ray://head:10001", code=2)
+
+
+class Odd(BaseHTTPRequestHandler):
+    """Takes itself for a dashboard, and says `said` whatever it is asked for; without it, it sends a byte a second."""
+
+    said: Any = None
+
+    def do_GET(self) -> None:
+        if self.said is None:
+            with suppress(OSError):
+                for _ in range(60):
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\n"[:1])
+                    time.sleep(1)
+            return
+        version = {"version": "1", "ray_version": ray.__version__, "ray_commit": "", "session_name": ""}
+        body = json.dumps(version if "version" in self.path else self.said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+KNOWN = {"submission_id": "prunesweep-small-1", "type": "SUBMISSION", "status": "RUNNING", "entrypoint": "x"}
+
+ODD: dict[str, Any] = {
+    "a number": 5,
+    "jobs that are texts": ["a"],
+    "jobs without what they need": [{"submission_id": "prunesweep-small-1"}],
+    "a time far away": [{**KNOWN, "start_time": 10**30}],
+    "nodes of words": {"data": {"summary": [{"raylet": {"state": "ALIVE", "resourcesTotal": {"CPU": "many"}}}]}},
+}
+
+
+@pytest.fixture
+def odd() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_what_answers_in_another_way_than_a_dashboard_is_none(said: str, odd: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Odd, "said", ODD[said])
+    cluster = dashboard.connect(Location(odd))
+    calls = (partial(dashboard.jobs, cluster), partial(cluster.get_job_logs, "a"), partial(cluster.stop_job, "a"))
+    for call in (partial(dashboard.nodes, cluster),) if said == "nodes of words" else calls:
+        with pytest.raises(UserError, match="what answers there is no dashboard of Ray"):
+            call()
+
+
+def test_what_sends_a_byte_a_second_is_not_waited_for(odd: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dashboard, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(dashboard, "CONNECT_SECONDS", 1.0)
+    with pytest.raises(dashboard.Unreachable, match="timed out"):
+        dashboard.connect(Location(odd))
 
 
 # --- snapshots
