@@ -104,8 +104,9 @@ def _made_once(made: dict[int, tuple[Any, T]], spec: Any, make: Callable[[Any], 
         return known[1]
     if len(made) >= 2**12:
         made.clear()
-    made[id(spec)] = spec, make(spec)
-    return made[id(spec)][1]
+    of_spec = make(spec)
+    made[id(spec)] = spec, of_spec
+    return of_spec
 
 
 @cache
