@@ -102,7 +102,8 @@ def examine(store: Location, data_folder: Path) -> list[Check]:
 
 def _small_sweep() -> Check:
     """Runs one stage as any sweep does: it meets what no list of checks foresees."""
-    with tempfile.TemporaryDirectory(prefix="prunesweep-") as folder:
+    # Where it is ended, its workers may write into the folder while it is removed.
+    with tempfile.TemporaryDirectory(prefix="prunesweep-", ignore_cleanup_errors=True) as folder:
         (Path(folder) / "doctor.yaml").write_text(SMALL_SWEEP)
         command = [sys.executable, "-m", "prunesweep.orchestrator.cli.start", "run", "doctor.yaml", "--store", "store"]
         try:
