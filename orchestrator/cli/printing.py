@@ -23,7 +23,8 @@ class CleanConsole(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(for_terminal(segment.text), segment.style)
+            is_clean = segment.control or segment.text.isprintable()  # as nearly all are, of which there are thousands
+            yield segment if is_clean else Segment(for_terminal(segment.text), segment.style)
 
 
 console = CleanConsole(highlight=False, emoji=False, width=None if on_terminal else PIPE_WIDTH)

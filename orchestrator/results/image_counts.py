@@ -57,4 +57,6 @@ def images_of(accuracies: pd.Series[float]) -> int | None:
     for accuracy in distinct:
         hits = accuracy * candidates
         candidates = candidates[np.abs(hits - np.round(hits)) < CLOSE * candidates]
-    return int(candidates[0]) if len(candidates) else None
+        if not len(candidates):
+            return None
+    return int(candidates[0])

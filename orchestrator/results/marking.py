@@ -72,7 +72,10 @@ def values_of(rivals: Sequence[Group], sign: int) -> Floats:
 
 def _judged(rivals: Sequence[Group], sign: int, tolerance: float) -> list[Cell]:
     reasons = standings(rivals, tolerance)
-    cells = [replace(rival.cell, unranked=reason) for rival, reason in zip(rivals, reasons, strict=True)]
+    cells = [
+        replace(rival.cell, unranked=reason) if reason else rival.cell
+        for rival, reason in zip(rivals, reasons, strict=True)
+    ]
     places = [place for place, reason in enumerate(reasons) if reason is None]
     best = max((sign * cells[place].mean for place in places), default=0.0)
     if len(places) < 2 or not sign or all(sign * cells[place].mean == best for place in places):

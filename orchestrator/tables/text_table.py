@@ -38,6 +38,11 @@ class Entry:
     emphasis: Emphasis = Emphasis.PLAIN
     mark: str = ""
 
+    def mapped(self, clean: Callable[[str], str]) -> Entry:
+        """With its text made fit for an output; most texts are."""
+        text = clean(self.text)
+        return self if text == self.text else replace(self, text=text)
+
 
 @dataclass(frozen=True)
 class Line:
@@ -88,7 +93,7 @@ class TextTable:
                 replace(
                     line,
                     labels=tuple(map(clean, line.labels)),
-                    entries=tuple(replace(entry, text=clean(entry.text)) for entry in line.entries),
+                    entries=tuple(entry.mapped(clean) for entry in line.entries),
                 )
                 for line in self.lines
             ),
