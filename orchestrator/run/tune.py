@@ -249,8 +249,7 @@ def execute(queue: StageQueue, where: Where, slots: int, trainable: type[Trainab
     worker = tune.with_resources(trainable, partial(_resources, loaders=where.loaders))
     assignments = Assignments(queue, where)
     settings = {**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(slots)}
-    # Workers that are just being ended may write into the folder while it is removed.
-    own_folder = tempfile.TemporaryDirectory(prefix="prunesweep-", ignore_cleanup_errors=True)
+    own_folder = tempfile.TemporaryDirectory(prefix="prunesweep-", ignore_cleanup_errors=True)  # workers may yet write
     with _environment(settings), _quiet(), mended_tune(), own_folder as folder:
         Tuner(
             worker,
