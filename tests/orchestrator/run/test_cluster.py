@@ -87,7 +87,7 @@ def test_a_node_that_joins_and_does_not_see_the_store_uses_up_no_stage(cli: Jobs
 
 @pytest.mark.slow
 def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
-    process = cli.start("run", cli.sweep(6), "--address", f"127.0.0.1:{head.gcs}")
+    process = cli.start("run", cli.sweep(16), "--address", f"127.0.0.1:{head.gcs}")
     cli.wait_for(lambda: cli.results() >= 1, process, 500)
     workers: set[int] = set()
     with head.second_node() as node:
@@ -99,10 +99,10 @@ def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
         cli.until(is_done, 900)
     out, err = process.communicate()
     assert process.returncode == 0, out + err
-    assert "42 of 42 trials done" in out
+    assert "112 of 112 trials done" in out
     store = Store(cli.folder / "results")
     there = [key for key in store.names("stages") if store.attempts(key)[-1].process in workers]
-    assert len(there) >= 5, "about half of what was left"
+    assert len(there) >= 5, "about half of what was left when it had started, which takes as long as dozens of stages"
 
 
 @pytest.mark.slow
