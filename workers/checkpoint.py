@@ -56,7 +56,7 @@ def pack(key: str, progress: Progress, model: nn.Module, pruner: Pruner, optimiz
 
 def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: Optimizer) -> Progress:
     """Continue from a checkpoint of the same key; raises `Refused`, before it has changed anything."""
-    tensors, progress = _opened(data, key)
+    tensors, progress = _contents(data, key)
     weights, buffers, state, averages = (_under(p, tensors) for p in ("model", "momentum", "method", "average"))
     own = {name: state.pop(name, None) for name in pruner.parameters()}
     learned = {name: tensor for name, tensor in own.items() if tensor is not None}
@@ -77,7 +77,7 @@ def unpack(data: bytes, key: str, model: nn.Module, pruner: Pruner, optimizer: O
     return progress
 
 
-def _opened(data: bytes, key: str) -> tuple[dict[str, Tensor], Progress]:
+def _contents(data: bytes, key: str) -> tuple[dict[str, Tensor], Progress]:
     """The tensors of a checkpoint of that key, and how far it is; raises `Refused`."""
     if not intact(data):
         raise Refused("it is damaged")

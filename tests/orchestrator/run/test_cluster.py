@@ -102,7 +102,7 @@ def test_a_node_that_joins_late_is_used(cli: JobsCli, head: Head):
     assert "112 of 112 trials done" in out
     store = Store(cli.folder / "results")
     there = [key for key in store.names("stages") if store.attempts(key)[-1].process in workers]
-    assert len(there) >= 5, "about half of what was left when it had started, which takes as long as dozens of stages"
+    assert len(there) >= 5, "the second node got few of the stages that were left"
 
 
 @pytest.mark.slow
